@@ -1,0 +1,1 @@
+"""CAM methods, one file each; the file's name is the value of cam.method."""

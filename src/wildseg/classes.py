@@ -1,0 +1,97 @@
+"""Class names, phrases, ids and colours: the one place that knows which number means which class.
+
+Ids in label images: 0 is background, 1..C are the classes in the order of params.yaml, 255 is ignore
+(the convention of PASCAL VOC).
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wildseg.errors import ParamsError
+
+BACKGROUND = 0
+IGNORE = 255
+MAX_CLASSES = 254
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a run: `names[i]` has the id `i + 1` and is asked for by `phrases[i]`."""
+
+    names: tuple[str, ...]
+    phrases: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Sequence[str] | str]) -> Classes:
+        """Check and build from ``{name: [phrase, synonym, ...]}``; a bare string is one phrase.
+
+        Raises:
+            ParamsError: no class, more than 254, a reserved or unprintable name, an empty or repeated phrase.
+        """
+        if not mapping:
+            raise ParamsError("classes: expected at least one class, found none; write e.g. 'lawn: [lawn, grass]'")
+        if len(mapping) > MAX_CLASSES:
+            raise ParamsError(f"classes: at most {MAX_CLASSES} fit an 8-bit mask, found {len(mapping)}")
+        names: list[str] = []
+        phrases: list[tuple[str, ...]] = []
+        owner: dict[str, str] = {}
+        for name, value in mapping.items():
+            _check_name(name, names)
+            own = (value,) if isinstance(value, str) else tuple(value or ())
+            if not own or not all(isinstance(phrase, str) and phrase.strip() for phrase in own):
+                raise ParamsError(f"classes.{name}: expected one or more phrases, found {value!r}")
+            for phrase in own:
+                if (other := owner.setdefault(phrase.strip().lower(), name)) != name:
+                    raise ParamsError(f"classes.{name}: the phrase {phrase!r} already stands under {other!r}")
+            names.append(name)
+            phrases.append(tuple(phrase.strip() for phrase in own))
+        return cls(tuple(names), tuple(phrases))
+
+    def __len__(self) -> int:
+        """Return C, the number of classes without background."""
+        return len(self.names)
+
+    @property
+    def with_background(self) -> tuple[str, ...]:
+        """Names by id: ``with_background[id]`` for id in 0..C."""
+        return ("background", *self.names)
+
+    def palette(self) -> np.ndarray:
+        """Return colours by id: (256, 3) uint8 RGB; background black, ignore near-white."""
+        return palette()
+
+
+def _check_name(name: object, earlier: Sequence[str]) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise ParamsError(f"classes: expected a name, found {name!r}; quote names that YAML reads as something else")
+    if name.lower() in {"background", "ignore"}:
+        raise ParamsError(f"classes.{name}: {name!r} is reserved; competitor phrases go under 'background:'")
+    if set(name) & set(",./\\\n\"'") or name != name.strip():
+        raise ParamsError(f"classes.{name!r}: a name may not hold commas, dots, slashes, quotes or outer spaces")
+    if name.lower() in {other.lower() for other in earlier}:
+        raise ParamsError(f"classes.{name}: this class stands there twice (letter case does not count)")
+
+
+def palette() -> np.ndarray:
+    """Return colours by id: (256, 3) uint8 RGB, distinct for the first few dozen ids, the same on every run.
+
+    Hues advance by the golden angle, so that neighbouring ids are far apart; lightness alternates.
+    """
+    colours = np.zeros((256, 3), np.uint8)
+    for index in range(1, 255):
+        hue = (index * 0.6180339887) % 1.0
+        value = (0.95, 0.70, 0.50)[index % 3]
+        saturation = (0.85, 0.60)[index % 2]
+        colours[index] = _hsv_to_rgb(hue, saturation, value)
+    colours[IGNORE] = (245, 245, 240)
+    return colours
+
+
+def _hsv_to_rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(red * 255), round(green * 255), round(blue * 255)

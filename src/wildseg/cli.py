@@ -1,0 +1,95 @@
+"""The command line: one command per stage, as dvc.yaml calls them, and what helps around them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wildseg.errors import WildsegError
+
+STAGES = {
+    "extract": "Choose key frames from a video or a folder of videos and photos.",
+    "label": "Find which classes are in each key frame.",
+    "cam": "Compute one activation map per class and frame.",
+    "crf": "Refine the maps to pseudo masks.",
+    "train": "Train a segmentation model on the pseudo masks.",
+    "eval": "Measure labels, maps, masks and model against truth, where there is any.",
+}
+
+
+class _OneLineErrors(click.Group):
+    """A group whose commands turn a person's mistake into one line and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        try:
+            return super().invoke(ctx)
+        except WildsegError as error:
+            _fail(str(error))
+        except OSError as error:
+            # A full disk, a read-only folder, a file that vanished: the system's own words say what and where.
+            where = f"{error.filename}: " if error.filename else ""
+            _fail(f"{where}{error.strerror or error}")
+
+
+def _fail(message: str) -> None:
+    click.secho("wildseg: error: ", fg="red", bold=True, err=True, nl=False)
+    click.echo(" ".join(message.split()), err=True)
+    sys.exit(1)
+
+
+@click.group(cls=_OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wildseg")
+def main() -> None:
+    """From a field video and a list of class names to a segmentation model, with no hand-drawn pixel.
+
+    The stages are usually run by DVC: `dvc repro`, or `dvc exp run -S cam.method=hirescam`.
+    Each reads params.yaml in the current folder.
+    """
+
+
+def _stage(name: str) -> Callable[[], None]:
+    def command() -> None:
+        from wildseg import params
+        from wildseg.artifacts import Artifacts
+        from wildseg.runtime import Runtime
+
+        values = params.load()
+        stage = importlib.import_module(f"wildseg.stages.{name}")
+        stage.run(values, Artifacts(Path.cwd()), Runtime.from_environment())
+
+    return command
+
+
+for _name, _help in STAGES.items():
+    main.command(_name, help=_help)(_stage(_name))
+
+
+@main.command()
+def summary() -> None:
+    """Show what the last run reached, and where its pictures are."""
+    from wildseg import params
+    from wildseg import summary as report
+    from wildseg.artifacts import Artifacts
+
+    report.show(Artifacts(Path.cwd()), params.load())
+
+
+@main.command()
+def methods() -> None:
+    """List every method that exists, by the parameter that chooses it."""
+    from wildseg import plugins
+    from wildseg.params import METHODS
+
+    for section, key, folder, _ in METHODS:
+        click.echo(f"{section}.{key}")
+        for name in plugins.available(folder):
+            click.echo(f"  {name:<20} {plugins.describe(folder, name)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From activation maps to pseudo masks by a fully connected conditional random field."""

@@ -1,0 +1,1 @@
+"""Pretrained encoders: CLIP and what turns class names into text vectors."""

@@ -1,0 +1,28 @@
+"""Errors a person can act on: each says what was expected, what came, and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WildsegError(Exception):
+    """A mistake in the input, the parameters or the environment; the CLI prints its one line and exits with 1."""
+
+
+class ParamsError(WildsegError):
+    """A key or value in params.yaml that means nothing."""
+
+
+class DataError(WildsegError):
+    """A file that is missing, unreadable or at odds with the rest."""
+
+
+class ModelError(WildsegError):
+    """Weights or an architecture that do not exist or do not fit."""
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or an empty string if nothing is near."""
+    nearest = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""

@@ -1,0 +1,1 @@
+"""From videos and photo folders to key frames."""

@@ -1,0 +1,1 @@
+"""Which classes are in a frame: scores, decisions, a person's corrections."""

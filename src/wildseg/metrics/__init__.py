@@ -1,0 +1,1 @@
+"""Measures against truth: confusion matrix and multi-label scores."""

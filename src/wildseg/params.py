@@ -1,0 +1,273 @@
+"""params.yaml as validated, frozen objects: the table of everything that changes a result.
+
+There are no defaults here: params.yaml itself holds every value, so that what a run used can be read in one file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+
+from wildseg import plugins
+from wildseg.classes import Classes
+from wildseg.errors import ParamsError, did_you_mean
+from wildseg.schema import Between, read
+
+Positive = Between(0, above=True)
+Share = Annotated[float, Between(0, 1)]
+Count = Annotated[int, Between(1)]
+Natural = Annotated[int, Between(0)]
+Amount = Annotated[float, Between(0)]
+Options = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The image-text model and the sentences it is asked with."""
+
+    model: str
+    pretrained: str
+    templates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Extract:
+    """From videos and photos to key frames."""
+
+    source: str
+    fps: Annotated[float, Positive] | None
+    method: str
+    options: Options
+    duplicate_bits: Annotated[int, Between(0, 64)] | None
+    min_sharpness: Amount
+    max_side: Count | None
+    val: Share
+    test: Share
+    stretch_s: Annotated[float, Positive] | None
+    held_out: tuple[str, ...]
+    max_failures: Share
+
+
+@dataclass(frozen=True)
+class Label:
+    """From key frames to the classes that are in them."""
+
+    method: str
+    threshold: Share | dict[str, Share] | Literal["auto"]
+    fallback: Literal["none", "argmax"]
+    options: Options
+
+
+@dataclass(frozen=True)
+class Caa:
+    """Class-aware attention affinity (CLIP-ES): which blocks, how often normalised, how far spread."""
+
+    layers: Count
+    skip_last: Natural
+    sinkhorn: Natural
+    power: Count
+    box: Share
+
+
+@dataclass(frozen=True)
+class Cam:
+    """From frames and their labels to one activation map per class."""
+
+    method: str
+    refine: Literal["none", "caa"]
+    scales: tuple[Annotated[float, Positive], ...]
+    flip: bool
+    max_side: Count | None
+    options: Options
+    caa: Caa
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """The smoothness term of the CRF; sxy in pixels."""
+
+    weight: Amount
+    sxy: Annotated[float, Positive]
+
+
+@dataclass(frozen=True)
+class Bilateral:
+    """The appearance term of the CRF; sxy in pixels, srgb in grey levels of 0..255."""
+
+    weight: Amount
+    sxy: Annotated[float, Positive]
+    srgb: Annotated[float, Positive]
+
+
+@dataclass(frozen=True)
+class Crf:
+    """From activation maps to pseudo masks."""
+
+    alpha: Annotated[float, Positive]
+    sharpen: Annotated[float, Positive]
+    iterations: Natural
+    gaussian: Gaussian
+    bilateral: Bilateral
+    image_mode: Literal["rgb", "wrap_bgr_mean"]
+    confidence: Share
+    confidence_from: Literal["posterior", "maps"]
+
+
+@dataclass(frozen=True)
+class Train:
+    """From pseudo masks to a segmentation model."""
+
+    architecture: str
+    encoder: str
+    encoder_weights: str | None
+    options: Options
+    loss: Literal["cross_entropy", "confidence_guided"]
+    mu: Amount
+    class_weights: Literal["none", "sqrt_inverse"]
+    steps: Count
+    batch_size: Count
+    crop: Count
+    lr: Annotated[float, Positive]
+    weight_decay: Amount
+    scale: tuple[Annotated[float, Positive], ...]
+    flip: Share
+    colour: Share
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    validate_every: Count
+    checkpoint_every: Count
+
+
+@dataclass(frozen=True)
+class Eval:
+    """What is measured and shown at the end."""
+
+    pictures: Natural
+    min_presence: Share
+    scales: tuple[Annotated[float, Positive], ...]
+    flip: bool
+
+
+@dataclass(frozen=True)
+class Params:
+    """All of params.yaml."""
+
+    seed: Natural
+    classes: Classes
+    background: tuple[str, ...] | Literal["auto"]
+    clip: Clip
+    extract: Extract
+    label: Label
+    cam: Cam
+    crf: Crf
+    train: Train
+    eval: Eval
+
+
+@dataclass(frozen=True)
+class _File:
+    # params.yaml as it is written; Params differs only in `classes`.
+    seed: Natural
+    classes: dict[str, Any]
+    background: tuple[str, ...] | Literal["auto"]
+    clip: Clip
+    extract: Extract
+    label: Label
+    cam: Cam
+    crf: Crf
+    train: Train
+    eval: Eval
+
+
+# Where the value of a parameter names a file, and the function in it whose options params.yaml may set.
+METHODS = (
+    ("extract", "method", "frames.keyframes", "select"),
+    ("label", "method", "labels.methods", "label"),
+    ("cam", "method", "cam.methods", "cam"),
+    ("train", "architecture", "segment.architectures", "build"),
+)
+
+
+def load(path: Path | str = "params.yaml") -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ParamsError: the file is missing or not YAML, a key or value means nothing.
+    """
+    path = Path(path)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except OSError as error:
+        raise ParamsError(
+            f"{path}: expected the parameters of the pipeline ({error}); run in the folder of dvc.yaml"
+        ) from error
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: expected YAML; {' '.join(str(error).split())}") from error
+    return parse(content)
+
+
+def parse(content: object) -> Params:
+    """Check the content of params.yaml, already read into plain mappings and lists.
+
+    Raises:
+        ParamsError: a key or value means nothing.
+    """
+    if isinstance(content, Mapping) and content.get("classes") is None and "classes" in content:
+        content = {**content, "classes": {}}
+    raw = read(_File, content, "")
+    params = Params(**{**raw.__dict__, "classes": Classes.from_mapping(raw.classes)})
+    _check_methods(params)
+    _check_consistency(params)
+    return params
+
+
+def _check_methods(params: Params) -> None:
+    for section, key, folder, function in METHODS:
+        values = getattr(params, section)
+        plugins.check(folder, getattr(values, key), f"{section}.{key}")
+        for method, options in values.options.items():
+            plugins.check(folder, method, f"{section}.options")
+            plugins.check_options(folder, method, function, options, f"{section}.options.{method}")
+
+
+def _check_consistency(params: Params) -> None:
+    if params.extract.val + params.extract.test >= 1:
+        raise ParamsError(
+            "extract.val + extract.test: expected less than 1, so that something is left to train on; "
+            f"found {params.extract.val + params.extract.test:g}"
+        )
+    for template in params.clip.templates:
+        if "{}" not in template:
+            raise ParamsError(f"clip.templates: expected {{}} where the class goes, found {template!r}")
+    for key, values in (
+        ("clip.templates", params.clip.templates),
+        ("cam.scales", params.cam.scales),
+        ("eval.scales", params.eval.scales),
+    ):
+        if not values:
+            raise ParamsError(f"{key}: expected at least one entry, found an empty list")
+    if isinstance(params.label.threshold, dict):
+        for name in params.label.threshold:
+            if name not in params.classes.names:
+                raise ParamsError(
+                    f"label.threshold.{name}: there is no such class{did_you_mean(name, params.classes.names)}"
+                )
+    low_high = params.train.scale
+    if len(low_high) != 2 or low_high[0] > low_high[1]:
+        raise ParamsError(f"train.scale: expected [smallest, largest], found {list(low_high)}")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without surprises: a key that stands twice in a mapping is an error, not the last one wins."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ParamsError(
+                    f"params.yaml: the key {key!r} stands twice in one section (line {node.start_mark.line + 1})"
+                )
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,43 @@
+"""Progress of everything longer than a few seconds: a bar in a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def track(items: Iterable[Item], total: int | None, description: str) -> Iterator[Item]:
+    """Yield `items`, showing how many of `total` are done; `None` means that the number is not known."""
+    if sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=description, dynamic_ncols=True, leave=True)
+        return
+    yield from _lines(items, total, description)
+
+
+def _lines(items: Iterable[Item], total: int | None, description: str) -> Iterator[Item]:
+    # A log file cannot redraw a bar: it gets whole lines, the last one always.
+    start = last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            _say(description, done, total, now - start)
+    _say(description, done, total, time.monotonic() - start)
+
+
+def _say(description: str, done: int, total: int | None, seconds: float) -> None:
+    of = f"/{total}" if total is not None else ""
+    rate = f", {done / seconds:.1f}/s" if seconds > 0 and done else ""
+    left = f", {(total - done) * seconds / done:.0f} s left" if total and 0 < done < total else ""
+    print(f"{description}: {done}{of} in {seconds:.0f} s{rate}{left}", file=sys.stderr, flush=True)

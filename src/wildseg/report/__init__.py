@@ -1,0 +1,1 @@
+"""Pictures and plots of what the pipeline made."""

@@ -1,0 +1,1 @@
+"""The recipe of the tiny CLIP: captions of image regions of rendered worlds, a contrastive loss, a few MB of weights."""

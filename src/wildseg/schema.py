@@ -1,0 +1,142 @@
+"""From nested mappings to frozen dataclasses: every key known, every value of the right type and range.
+
+A small reader rather than a validation library, because what matters here is the one line it prints:
+the key by its full name, what was expected, what came, and the nearest thing that would have been right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from wildseg.errors import ParamsError, did_you_mean
+
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class Between:
+    """Limits of a number, both included unless `above` says that the lower one is not."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+
+    def allows(self, value: float) -> bool:
+        """Say whether `value` lies inside; NaN never does."""
+        return (self.low < value if self.above else self.low <= value) and value <= self.high
+
+    def __str__(self) -> str:
+        """Say it in words for an error line."""
+        if self.high == math.inf:
+            return f"{'above' if self.above else 'at least'} {self.low:g}"
+        return f"{'above' if self.above else 'from'} {self.low:g} to {self.high:g}"
+
+
+def read(kind: type[Section], content: object, key: str) -> Section:
+    """Build the dataclass `kind` from a mapping; `key` is where it stands, such as ``"crf.gaussian"``.
+
+    Raises:
+        ParamsError: an unknown or missing key, a value of another type or out of range.
+    """
+    if not isinstance(content, Mapping):
+        raise ParamsError(f"{key}: expected a section with keys, found {content!r}")
+    hints = get_type_hints(kind, include_extras=True)
+    fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    prefix = f"{key}." if key else ""
+    for name in content:
+        if name not in fields:
+            raise ParamsError(f"{prefix}{name}: there is no such parameter{did_you_mean(name, fields)}")
+    for name in fields:
+        if name not in content:
+            raise ParamsError(f"{prefix}{name}: this parameter is missing from params.yaml")
+    return kind(**{name: convert(hints[name], content[name], prefix + name) for name in fields})
+
+
+def convert(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401
+    """Check one value against a type hint and return it, lists as tuples.
+
+    Raises:
+        ParamsError: the value does not fit the hint.
+    """
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _limited(hint, value, key)
+    if origin is Literal:
+        return _choice(get_args(hint), value, key)
+    if origin in (Union, types.UnionType):
+        return _either(get_args(hint), value, key)
+    if dataclasses.is_dataclass(hint):
+        return read(hint, value, key)  # type: ignore[arg-type]
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ParamsError(f"{key}: expected a list, found {value!r}")
+        item = get_args(hint)[0]
+        return tuple(convert(item, entry, f"{key}[{index}]") for index, entry in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ParamsError(f"{key}: expected a mapping, found {value!r}")
+        return {str(name): convert(get_args(hint)[1], entry, f"{key}.{name}") for name, entry in value.items()}
+    return _plain(hint, value, key)
+
+
+def _limited(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401
+    inner, *limits = get_args(hint)
+    value = convert(inner, value, key)
+    for limit in limits:
+        if value is not None and not limit.allows(value):
+            raise ParamsError(f"{key}: expected a number {limit}, found {value!r}")
+    return value
+
+
+def _choice(choices: tuple[Any, ...], value: Any, key: str) -> Any:  # noqa: ANN401
+    # YAML reads a bare `none` as a string but `null` as nothing: take both where none is a choice.
+    value = "none" if value is None and "none" in choices else value
+    if value not in choices or isinstance(value, bool):
+        known = ", ".join(map(str, choices))
+        raise ParamsError(f"{key}: expected one of {known}; found {value!r}{did_you_mean(value, map(str, choices))}")
+    return value
+
+
+def _either(hints: tuple[Any, ...], value: Any, key: str) -> Any:  # noqa: ANN401
+    if value is None and type(None) in hints:
+        return None
+    options = [hint for hint in hints if hint is not type(None)]
+    if len(options) == 1:
+        return convert(options[0], value, key)
+    for hint in options:
+        try:
+            return convert(hint, value, key)
+        except ParamsError:
+            continue
+    raise ParamsError(f"{key}: expected {' or '.join(_name(hint) for hint in options)}, found {value!r}")
+
+
+def _plain(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401
+    if hint is Any:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ParamsError(f"{key}: expected {_name(hint)}, found {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ParamsError(f"{key}: expected a finite number, found {value!r}")
+    return value
+
+
+def _name(hint: Any) -> str:  # noqa: ANN401
+    origin = get_origin(hint)
+    if origin is Annotated:
+        inner, limit = get_args(hint)[:2]
+        return f"{_name(inner)} {limit}"
+    if origin is Literal:
+        return " or ".join(map(repr, get_args(hint)))
+    if origin is tuple:
+        return "a list"
+    if origin is dict:
+        return "a mapping"
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))

@@ -1,0 +1,1 @@
+"""The segmentation model: architectures, data, losses, training loop, inference."""
