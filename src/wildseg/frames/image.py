@@ -1,0 +1,69 @@
+"""Pixels as arrays: the grey of Rec.601, shrinking without aliasing, and the eight ways a camera may be held."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+
+class Turn(NamedTuple):
+    """How stored pixels become upright ones: first swap the axes, then mirror the result along x, along y."""
+
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """Return (H, W, ...) upright pixels from stored ones, contiguous in memory."""
+        if self.transpose:
+            pixels = np.swapaxes(pixels, 0, 1)  # (H, W, ...) -> (W, H, ...)
+        if self.flip_x:
+            pixels = pixels[:, ::-1]
+        if self.flip_y:
+            pixels = pixels[::-1]
+        return np.ascontiguousarray(pixels)
+
+
+UPRIGHT = Turn()
+
+# By the value of the EXIF tag Orientation, 1 to 8 (CIPA DC-008, "Orientation").
+EXIF_TURNS = {
+    1: UPRIGHT,
+    2: Turn(flip_x=True),
+    3: Turn(flip_x=True, flip_y=True),
+    4: Turn(flip_y=True),
+    5: Turn(transpose=True),
+    6: Turn(transpose=True, flip_x=True),
+    7: Turn(transpose=True, flip_x=True, flip_y=True),
+    8: Turn(transpose=True, flip_y=True),
+}
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    """Return 0.299 R + 0.587 G + 0.114 B, rounded (ITU-R BT.601): (H, W, 3) uint8 RGB -> (H, W) uint8."""
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
+def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Return (height, width[, 3]) uint8; each pixel is the mean of the area it covers, so shrinking does not alias."""
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def size_for_width(width: int, height: int, limit: int | None) -> tuple[int, int]:
+    """Return the (width, height) of the same shape whose width is at most `limit`; None sets no limit."""
+    if limit is None or width <= limit:
+        return width, height
+    return limit, max(1, round(height * limit / width))
+
+
+def shrink(image: np.ndarray, max_side: int | None) -> np.ndarray:
+    """Return the image with its longer side at most `max_side` pixels; None and smaller images change nothing."""
+    height, width = image.shape[:2]
+    if max_side is None or max(width, height) <= max_side:
+        return image
+    factor = max_side / max(width, height)
+    return resize(image, max(1, round(width * factor)), max(1, round(height * factor)))

@@ -1,0 +1,53 @@
+"""All sources the same way: frames in order, one at a time, as many a second as wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from wildseg.frames.pace import Pace
+from wildseg.frames.photos import read_photo
+from wildseg.frames.sample import ArrayPixels, Sample
+from wildseg.frames.sources import Source
+from wildseg.frames.tally import Tally, Unusable
+from wildseg.frames.video import expected_frames, read_video
+
+
+def read(source: Source, fps: float | None, tally: Tally) -> Iterator[Sample]:
+    """Yield the frames of `source`, at most `fps` a second of presentation time; None yields all.
+
+    Photos have no clock: all of them are yielded, and the index of a broken one stays unused. What cannot be read is
+    noted in `tally` and left out. A frame that is not yielded was decoded, but never converted.
+    """
+    pace = Pace(1 / fps) if fps is not None and source.kind == "video" else None
+    for sample in _all(source, tally):
+        if pace is None or pace.due(sample.clock_s):
+            tally.saw(source.name, sample.clock_s)
+            yield sample
+
+
+def expected(sources: Sequence[Source], fps: float | None) -> int | None:
+    """Return about how many frames `read` will yield over all sources, or None where a header does not say."""
+    total = 0
+    for source in sources:
+        if source.kind == "photos":
+            total += len(source.paths)
+            continue
+        frames, seconds = expected_frames(source.paths[0])
+        if seconds is None:
+            return None
+        total += frames if fps is None else min(frames, int(seconds * fps) + 1)
+    return total
+
+
+def _all(source: Source, tally: Tally) -> Iterator[Sample]:
+    for position, path in enumerate(source.paths):
+        tally.files += 1
+        try:
+            if source.kind == "video":
+                yield from read_video(path, source.name, tally)
+            else:
+                pixels = ArrayPixels(read_photo(path))
+                tally.decoded += 1
+                yield Sample(source.name, position, None, pixels)
+        except Unusable as error:
+            tally.bad_file(path.name, str(error))

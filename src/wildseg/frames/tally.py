@@ -1,0 +1,73 @@
+"""What was read and what could not be: the counts behind metrics/extract.json and the rows of quarantine.csv."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from wildseg.errors import DataError
+
+# Above this a picture is refused by its header alone: decoded, it would take gigabytes (a "decompression bomb").
+MAX_PIXELS = 150_000_000
+
+
+class Unusable(Exception):
+    """Why a picture or video cannot be used, as a short sentence for quarantine.csv."""
+
+
+@dataclass
+class Tally:
+    """Counts files and frames, and the broken ones among them with the reason.
+
+    `decoded` counts all frames that the decoder gave out, also damaged ones; `lost` those it could not give out.
+    """
+
+    files: int = 0
+    decoded: int = 0
+    sampled: int = 0
+    lost: int = 0
+    bad_files: list[tuple[str, str]] = field(default_factory=list)
+    bad_frames: list[tuple[str, str]] = field(default_factory=list)
+    damaged: int = 0
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def bad_file(self, item: str, reason: str) -> None:
+        """Note a file of which nothing can be used."""
+        self.bad_files.append((item, reason))
+
+    def damaged_frame(self, item: str, reason: str) -> None:
+        """Note a frame that was decoded, but not as it was recorded."""
+        self.damaged += 1
+        self.bad_frames.append((item, reason))
+
+    def lost_frames(self, item: str, reason: str, count: int) -> None:
+        """Note `count` frames of the file `item` that are there no more."""
+        self.lost += count
+        self.bad_frames.append((item, reason))
+
+    def saw(self, source: str, clock_s: float) -> None:
+        """Count a frame looked at, and remember from when to when its source goes."""
+        self.sampled += 1
+        first, _ = self.spans.get(source, (clock_s, clock_s))
+        self.spans[source] = (first, clock_s)
+
+    @property
+    def quarantine(self) -> list[tuple[str, str]]:
+        """Return (item, reason) of all that was broken, files first."""
+        return [*self.bad_files, *self.bad_frames]
+
+    def check(self, max_failures: float) -> None:
+        """Raise a DataError if more than the share `max_failures` of the files, or of the frames, was broken."""
+        self._check(self.bad_files, len(self.bad_files), self.files, "files", max_failures)
+        self._check(self.bad_frames, self.damaged + self.lost, self.decoded + self.lost, "frames", max_failures)
+
+    @staticmethod
+    def _check(rows: list[tuple[str, str]], bad: int, total: int, kind: str, max_failures: float) -> None:
+        if not bad or bad <= max_failures * total:
+            return
+        item, reason = rows[0]
+        if kind == "files" and total == 1:
+            raise DataError(f"{item}: expected a video or photos that can be read, but {reason}")
+        raise DataError(
+            f"extract.max_failures: expected at most {max_failures:.0%} broken {kind}, found {bad} of {total}, "
+            f"first {item} ({reason}); mend or remove what data/frames/quarantine.csv lists, or raise the limit"
+        )

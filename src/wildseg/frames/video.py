@@ -1,0 +1,212 @@
+"""Videos by PyAV: frames one at a time, each with its presentation time, upright, converted only when asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation
+
+from wildseg.frames.image import UPRIGHT, Turn, grey, size_for_width
+from wildseg.frames.sample import Sample
+from wildseg.frames.tally import MAX_PIXELS, Tally, Unusable
+
+# Exact rounding costs a few milliseconds for the few frames that are kept, and gives the same bytes on every processor.
+SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
+
+# Values of AVColorSpace whose luma has the weights of Rec.601: unspecified (which FFmpeg reads so), BT.470, SMPTE 170M.
+REC601_SPACES = frozenset({2, 5, 6})
+
+FALLBACK_RATE = 25.0  # frames a second where neither the container nor its frames say any time; FFmpeg's own choice
+
+
+class VideoPixels:
+    """The pixels of a decoded frame; see `wildseg.frames.sample.Pixels`."""
+
+    def __init__(self, frame: av.VideoFrame, turn: Turn) -> None:
+        """Keep the frame as the decoder left it, and how it is turned upright."""
+        self._frame = frame
+        self._turn = turn
+
+    def rgb(self, width: int | None = None) -> np.ndarray:
+        """Return (H, W, 3) uint8 RGB, upright, shrunk to at most `width` pixels across."""
+        return self._convert("rgb24", width)
+
+    def grey(self, width: int | None = None) -> np.ndarray:
+        """Return (H, W) uint8 grey of Rec.601, upright, shrunk to at most `width` pixels across."""
+        stored = self._frame.format
+        if self._frame.colorspace in REC601_SPACES and not stored.is_rgb and not stored.has_palette:
+            return self._convert("gray", width)  # the luma plane is that grey, and converting no colour is much faster
+        return grey(self.rgb(width))
+
+    def _convert(self, pixel_format: str, limit: int | None) -> np.ndarray:
+        width, height = self._frame.width, self._frame.height
+        if self._turn.transpose:
+            height, width = size_for_width(height, width, limit)
+        else:
+            width, height = size_for_width(width, height, limit)
+        converted = self._frame.reformat(width, height, pixel_format, interpolation=SCALING, threads=1)
+        return self._turn.apply(converted.to_ndarray())
+
+
+def display_turn(frame: av.VideoFrame) -> Turn:
+    """Return how the frame's display matrix turns it; angles between the quarter turns go to the nearest.
+
+    FFmpeg's matrix maps a stored step along x to the displayed step (m0, m1), and one along y to (m3, m4).
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return UPRIGHT
+    x_to_x, x_to_y, _, y_to_x, y_to_y = np.frombuffer(bytes(data), np.int32)[:5]
+    if abs(int(x_to_x)) >= abs(int(x_to_y)):
+        return Turn(transpose=False, flip_x=bool(x_to_x < 0), flip_y=bool(y_to_y < 0))
+    return Turn(transpose=True, flip_x=bool(y_to_x < 0), flip_y=bool(x_to_y < 0))
+
+
+class Clock:
+    """Presentation times that always advance, also where a container leaves them out or starts them again."""
+
+    def __init__(self, rate: float) -> None:
+        """Remember the frame rate, from which missing times are filled in."""
+        self._step_s = 1 / rate
+        self._first_s: float | None = None
+        self._now_s = 0.0
+
+    def advance(self, time_s: float | None) -> float:
+        """Return the time of the next frame, whose container says `time_s`."""
+        if self._first_s is None:
+            self._first_s = self._now_s = time_s or 0.0
+        elif time_s is None or time_s <= self._now_s:
+            self._now_s += self._step_s
+        else:
+            self._now_s = time_s
+        return self._now_s
+
+    @property
+    def elapsed_s(self) -> float:
+        """Return the time from the first frame to the latest."""
+        return self._now_s - (self._first_s or 0.0)
+
+
+def read_video(path: Path, source: str, tally: Tally) -> Iterator[Sample]:
+    """Yield the frames of a video in order; memory does not grow with its length.
+
+    Frames that the decoder had to patch up are noted in `tally` and left out, but keep their index. Frames predicted
+    from those may still show traces: leaving all out up to the next key frame would cost seconds of good video.
+
+    Raises:
+        Unusable: the file is not a video, or not one frame of it can be decoded.
+    """
+    with _opened(path) as (container, stream):
+        clock = Clock(float(stream.guessed_rate or _rate(stream)))
+        # By angle, because asking PyAV for a frame's side data ties the frame to itself, and its memory is then freed
+        # only by the garbage collector, now and then.
+        turns: dict[int, Turn] = {}
+        frame = None
+        good = 0
+        for index, frame in enumerate(_decode(container, stream, path.name, tally)):
+            tally.decoded += 1
+            if frame.rotation not in turns:
+                turns[frame.rotation] = display_turn(frame)
+            pixels = VideoPixels(frame, turns[frame.rotation])
+            sample = Sample(source, index, clock.advance(frame.time), pixels)
+            if frame.is_corrupt:
+                tally.damaged_frame(sample.name, "the decoder found the frame damaged")
+                continue
+            good += 1
+            yield sample
+        if frame is None or not good:
+            raise Unusable("it holds no frame that can be decoded")
+        last_frame_s = float(frame.duration * stream.time_base) if frame.duration else 1 / _rate(stream)
+        _note_early_end(path, _duration_s(container, stream), clock.elapsed_s + last_frame_s, _rate(stream), tally)
+
+
+def expected_frames(path: Path) -> tuple[int, float | None]:
+    """Return (frames, seconds) as the header of a video promises them; (0, 0.0) for a file that cannot be read.
+
+    Seconds are None where the header does not say.
+    """
+    try:
+        with _opened(path) as (container, stream):
+            seconds = _duration_s(container, stream)
+            if seconds is None and container.duration:
+                seconds = container.duration / av.time_base
+            return stream.frames or round((seconds or 0.0) * _rate(stream)), seconds
+    except Unusable:
+        return 0, 0.0
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    try:
+        if not path.stat().st_size:
+            raise Unusable("the file is empty")
+        # Only this file is opened: a playlist under a video's name must not make us fetch what it names.
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    except (av.FFmpegError, OSError) as error:
+        raise Unusable(f"it is not a video that can be opened ({_reason(error)})") from error
+    with container:
+        stream = container.streams.best("video")
+        if stream is None:
+            raise Unusable("it holds no video")
+        if stream.codec_context is None:
+            raise Unusable("its codec is not known here")
+        if container.format.name.endswith("_pipe") or container.format.name == "image2":
+            raise Unusable("it is a picture under a video's name; give it a picture's suffix")
+        if stream.width * stream.height > MAX_PIXELS:
+            raise Unusable(f"it claims {stream.width}x{stream.height} pixels a frame")
+        stream.thread_type = "AUTO"
+        yield container, stream
+
+
+def _decode(
+    container: av.container.InputContainer, stream: av.VideoStream, item: str, tally: Tally
+) -> Iterator[av.VideoFrame]:
+    # Packet by packet rather than container.decode(), whose generator ends at the first broken one.
+    packets = container.demux(stream)
+    count = 0
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.FFmpegError as error:
+            tally.lost_frames(item, f"after {count} frames the file cannot be read on ({_reason(error)})", 1)
+            return
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as error:
+            tally.lost_frames(item, f"after {count} frames a packet cannot be decoded ({_reason(error)})", 1)
+            continue
+        count += len(frames)
+        yield from frames
+
+
+def _note_early_end(path: Path, promised_s: float | None, read_s: float, rate: float, tally: Tally) -> None:
+    if promised_s is None or promised_s - read_s <= max(1.0, 0.05 * promised_s):
+        return
+    reason = f"it ends early: {read_s:.1f} of {promised_s:.1f} s could be read"
+    tally.lost_frames(path.name, reason, round((promised_s - read_s) * rate))
+
+
+def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
+    """Return how long the picture lasts by the header, None where that only tells how long picture or sound last."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    for key, value in stream.metadata.items():  # Matroska: "DURATION": "00:01:02.500000000"
+        if key.upper().startswith("DURATION") and re.fullmatch(r"\d+:\d+:\d+(\.\d+)?", value):
+            hours, minutes, seconds = map(float, value.split(":"))
+            return 3600 * hours + 60 * minutes + seconds
+    return container.duration / av.time_base if container.duration and len(container.streams) == 1 else None
+
+
+def _rate(stream: av.VideoStream) -> float:
+    return float(stream.average_rate or stream.guessed_rate or FALLBACK_RATE)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,160 @@
+"""Stage extract: videos and photos -> key frames that differ, each assigned to train, val or test."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, groupby
+
+import numpy as np
+
+from wildseg import plugins
+from wildseg.artifacts import SPLITS, Artifacts, Frame, fresh, save_json
+from wildseg.errors import DataError
+from wildseg.frames.duplicates import KeptHashes, phash
+from wildseg.frames.image import shrink
+from wildseg.frames.reader import expected, read
+from wildseg.frames.sample import Sample
+from wildseg.frames.sharpness import sharpness
+from wildseg.frames.sources import Source, find_sources, safe_name
+from wildseg.frames.split import split_by_time
+from wildseg.frames.tally import Tally
+from wildseg.params import Extract, Params
+from wildseg.progress import track
+from wildseg.runtime import Runtime
+
+
+def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
+    """Write data/frames and metrics/extract.json.
+
+    Raises:
+        DataError: nothing to read, too much of it broken, or no frame left to train on.
+    """
+    settings = params.extract
+    sources = find_sources(artifacts.root / settings.source)
+    fresh(artifacts.frames_folder)
+
+    tally, dropped = Tally(), Counter[str]()
+    kept: list[Frame] = []
+    scores: list[float] = []
+    for sample, image, score in choose(sources, settings, tally, dropped):
+        artifacts.save_image(sample.name, shrink(image, settings.max_side))
+        # Without its pixels, or every frame kept would stay in memory.
+        kept.append(Frame(sample.name, sample.source, sample.index, sample.time_s, split=""))
+        scores.append(score)
+
+    frames = assign(kept, sources, tally, settings)
+    try:
+        tally.check(settings.max_failures)
+        _check_usable(frames, tally, dropped)
+    except DataError:
+        fresh(artifacts.frames_folder)  # nothing half-done stays behind, but the list of what was broken does
+        artifacts.save_quarantine(tally.quarantine)
+        raise
+    artifacts.save_quarantine(tally.quarantine)
+    artifacts.save_frames(frames)
+    report = summary(frames, scores, sources, tally, dropped)
+    save_json(artifacts.metrics_path("extract.json"), report)
+    _note_absent(settings.held_out, [source.name for source in sources])
+    print(
+        "extract: {kept} key frames ({train} train, {val} val, {test} test) of {sampled} looked at, {decoded} decoded; "
+        "{quarantined} quarantined".format_map(report)
+    )
+
+
+def choose(
+    sources: Sequence[Source], settings: Extract, tally: Tally, dropped: Counter[str]
+) -> Iterator[tuple[Sample, np.ndarray, float]]:
+    """Yield the key frames of all sources in order, each with its image and its method's score.
+
+    `dropped` counts the blurred frames, which the method never saw, and the duplicates of an earlier key frame.
+    """
+    select = plugins.load("frames.keyframes", settings.method, "extract.method").select
+    options = settings.options.get(settings.method, {})
+    hashes = KeptHashes()
+    samples = chain.from_iterable(read(source, settings.fps, tally) for source in sources)
+    tracked = track(samples, expected(sources, settings.fps), "extract")
+    for _, of_source in groupby(tracked, key=lambda sample: sample.source):
+        sharp = _drop_blurred(of_source, settings.min_sharpness, dropped)
+        for sample, score in select(sharp, **options):
+            image = sample.pixels.rgb()
+            if settings.duplicate_bits is not None and not hashes.add_if_new(phash(image), settings.duplicate_bits):
+                dropped["duplicates"] += 1
+                continue
+            yield sample, image, score
+
+
+def _drop_blurred(samples: Iterable[Sample], limit: float, dropped: Counter[str]) -> Iterator[Sample]:
+    for sample in samples:
+        if limit > 0 and sharpness(sample.pixels.grey()) < limit:
+            dropped["blurred"] += 1
+            continue
+        yield sample
+
+
+def assign(frames: Sequence[Frame], sources: Sequence[Source], tally: Tally, settings: Extract) -> list[Frame]:
+    """Return the frames with their split; photos have no time and are split by their position, as one stretch."""
+    held_out = {safe_name(name) for name in settings.held_out}
+    result = []
+    for source in sources:
+        own = [frame for frame in frames if frame.source == source.name]
+        if source.name in held_out:
+            result += [replace(frame, split="test") for frame in own]
+        elif own:
+            splits = split_by_time(
+                [frame.index if frame.time_s is None else frame.time_s for frame in own],
+                tally.spans[source.name],
+                val=settings.val,
+                test=settings.test,
+                stretch_s=settings.stretch_s if source.kind == "video" else None,
+            )
+            result += [replace(frame, split=split) for frame, split in zip(own, splits, strict=True)]
+    return result
+
+
+def summary(
+    frames: Sequence[Frame], scores: Sequence[float], sources: Sequence[Source], tally: Tally, dropped: Counter[str]
+) -> dict[str, object]:
+    """Return metrics/extract.json; `scores` are the key-frame method's, infinite for the first frame of a source.
+
+    Of the frames looked at, `dropped_blurred` never reached the method, `dropped_similar` it did not pick, and
+    `dropped_duplicates` it picked, though they look like an earlier key frame.
+    """
+    finite = [score for score in scores if math.isfinite(score)]
+    splits = Counter(frame.split for frame in frames)
+    per_source = Counter(frame.source for frame in frames)
+    return {
+        "decoded": tally.decoded,
+        "sampled": tally.sampled,
+        "kept": len(frames),
+        "dropped_blurred": dropped["blurred"],
+        "dropped_similar": tally.sampled - dropped.total() - len(frames),
+        "dropped_duplicates": dropped["duplicates"],
+        "quarantined": len(tally.quarantine),
+        **{split: splits[split] for split in SPLITS},
+        "score": {"min": min(finite), "median": statistics.median(finite), "max": max(finite)} if finite else {},
+        "sources": {source.name: per_source[source.name] for source in sources},
+    }
+
+
+def _check_usable(frames: Sequence[Frame], tally: Tally, dropped: Counter[str]) -> None:
+    if not frames:
+        raise DataError(
+            f"extract: expected key frames, kept none: of {tally.decoded} frames decoded {tally.sampled} were looked "
+            f"at and {dropped['blurred']} were blurred; check extract.min_sharpness and data/frames/quarantine.csv"
+        )
+    if not any(frame.split == "train" for frame in frames):
+        raise DataError(
+            f"extract: expected frames to train on, but all {len(frames)} are val or test; add a source that "
+            "extract.held_out does not name, or lower extract.val and extract.test"
+        )
+
+
+def _note_absent(held_out: Sequence[str], names: Sequence[str]) -> None:
+    # The default names the test drive of the embedded example, so that naming nothing that is there is no mistake.
+    absent = [name for name in held_out if safe_name(name) not in names]
+    if 0 < len(absent) < len(held_out):
+        print(f"extract: extract.held_out names {', '.join(absent)}, which is none of the sources {', '.join(names)}")
