@@ -1,1 +1,1 @@
-"""The recipe of the tiny CLIP: captions of image regions of rendered worlds, a contrastive loss, a few MB of weights."""
+"""The recipe of the tiny CLIP: captions of regions of rendered worlds, a contrastive loss, a few MB of weights."""
