@@ -1,16 +1,11 @@
 """What each stage leaves on disk: paths, formats, and a save_/load_ pair for each.
 
-Nobody else writes paths. Every file is written under a temporary name and renamed, so that a file that exists is whole.
-No format here can run code when it is read: JPEG, PNG, CSV, JSON, npz without objects, safetensors.
+Nobody else writes paths. Files are written whole or not at all: see `wildseg.files`. No format here can run code when
+it is read: JPEG, PNG, CSV, JSON, npz without objects, safetensors.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-import math
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +15,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from wildseg.classes import IGNORE, palette
-from wildseg.errors import DataError
+from wildseg.classes import IGNORE
+from wildseg.errors import DataError, did_you_mean
+from wildseg.files import (
+    atomic,
+    fresh,
+    load_image,
+    load_json,
+    load_label_image,
+    load_table,
+    save_json,
+    save_label_image,
+    save_table,
+)
 
 if TYPE_CHECKING:
     import torch
+
+__all__ = [
+    "SPLITS", "Artifacts", "Frame", "atomic", "fresh", "load_json", "load_table", "save_json", "save_table",
+]  # fmt: skip
 
 SPLITS = ("train", "val", "test")
 JPEG_QUALITY = 95  # with full-resolution colour: artefacts stay below the noise of a camera
@@ -42,18 +52,6 @@ class Frame:
     index: int
     time_s: float | None
     split: str
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` on success, remove it on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Artifacts:
@@ -91,13 +89,8 @@ class Artifacts:
         Raises:
             DataError: the file is missing or broken.
         """
-        path = self.frame_path(frame)
-        try:
-            with Image.open(path) as image:
-                return np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError) as error:
-            raise DataError(f"{path}: expected a key frame, found none that can be read ({error}); "
-                            "run 'dvc repro extract'") from error  # fmt: skip
+        with _made_by("extract"):
+            return load_image(self.frame_path(frame))
 
     def save_frames(self, frames: Sequence[Frame]) -> None:
         """Write data/frames/frames.csv."""
@@ -111,7 +104,8 @@ class Artifacts:
             DataError: the table is missing, malformed or empty.
         """
         path = self.frames_folder / "frames.csv"
-        rows = load_table(path, ("frame", "source", "index", "time_s", "split"))
+        with _made_by("extract"):
+            rows = load_table(path, ("frame", "source", "index", "time_s", "split"))
         if not rows:
             raise DataError(f"{path}: expected key frames, found none; see data/frames/quarantine.csv")
         try:
@@ -121,6 +115,9 @@ class Artifacts:
             ]
         except ValueError as error:
             raise DataError(f"{path}: expected whole numbers and seconds ({error})") from error
+        if strange := [frame for frame in frames if frame.split not in SPLITS]:
+            raise DataError(f"{path}: expected the splits {', '.join(SPLITS)}; found {strange[0].split!r} at "
+                            f"{strange[0].name!r}{did_you_mean(strange[0].split, SPLITS)}")  # fmt: skip
         return [frame for frame in frames if not splits or frame.split in splits]
 
     def save_quarantine(self, rows: Iterable[tuple[str, str]]) -> None:
@@ -143,15 +140,19 @@ class Artifacts:
         Raises:
             DataError: the file is missing or malformed, names a frame twice, or a class that is not in `class_names`.
         """
-        path = path or self.labels_csv
+        if path is None:
+            with _made_by("label"):
+                return self.load_labels(class_names, self.labels_csv)
         labels: dict[str, np.ndarray] = {}
-        for number, row in enumerate(load_table(path, ("Frame", "Labels")), start=2):
+        for row in load_table(path, ("Frame", "Labels")):
+            frame = row["Frame"]
             wanted = [name.strip() for name in row["Labels"].split(",") if name.strip()]
             if unknown := [name for name in wanted if name not in class_names]:
-                raise DataError(f"{path}, line {number}: expected classes of params.yaml, found {unknown[0]!r}")
-            if row["Frame"] in labels:
-                raise DataError(f"{path}, line {number}: the frame {row['Frame']!r} stands there twice")
-            labels[row["Frame"]] = np.array([name in wanted for name in class_names], bool)
+                raise DataError(f"{path}, frame {frame!r}: expected classes of params.yaml, "
+                                f"found {unknown[0]!r}{did_you_mean(unknown[0], class_names)}")  # fmt: skip
+            if frame in labels:
+                raise DataError(f"{path}: the frame {frame!r} stands there twice")
+            labels[frame] = np.array([name in wanted for name in class_names], bool)
         return labels
 
     def save_scores(self, frames: Sequence[str], class_names: Sequence[str], scores: np.ndarray) -> None:
@@ -160,9 +161,17 @@ class Artifacts:
         save_table(self.scores_csv, ("frame", *class_names), rows)
 
     def load_scores(self, class_names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Read scores by frame: (K,) float64 in [0, 1] each."""
-        rows = load_table(self.scores_csv, ("frame", *class_names))
-        return {row["frame"]: np.array([float(row[name]) for name in class_names]) for row in rows}
+        """Read scores by frame: (K,) float64 in [0, 1] each.
+
+        Raises:
+            DataError: the file is missing or malformed, or a cell is no number.
+        """
+        with _made_by("label"):
+            rows = load_table(self.scores_csv, ("frame", *class_names))
+            try:
+                return {row["frame"]: np.array([float(row[name]) for name in class_names]) for row in rows}
+            except ValueError as error:
+                raise DataError(f"{self.scores_csv}: expected numbers ({error})") from error
 
     # Activation maps -------------------------------------------------------------------------------------------
 
@@ -178,12 +187,12 @@ class Artifacts:
             DataError: the file is missing or broken.
         """
         path = self.cams_folder / f"{frame}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                return archive["classes"], archive["maps"].astype(np.float32)
-        except Exception as error:  # zipfile, zlib and numpy each raise their own kinds for a broken archive
-            raise DataError(f"{path}: expected maps, found none that can be read ({error}); "
-                            "run 'dvc repro cam'") from error  # fmt: skip
+        with _made_by("cam"):
+            try:
+                with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                    return archive["classes"], archive["maps"].astype(np.float32)
+            except Exception as error:  # zipfile, zlib and numpy each raise their own kinds for a broken archive
+                raise DataError(f"{path}: expected maps ({error})") from error
 
     # Pseudo masks ----------------------------------------------------------------------------------------------
 
@@ -193,7 +202,8 @@ class Artifacts:
 
     def load_mask(self, frame: str) -> np.ndarray:
         """Read a pseudo mask: (H, W) uint8 ids, 0 background, 255 ignore."""
-        return load_label_image(self.masks_folder / f"{frame}.png")
+        with _made_by("crf"):
+            return load_label_image(self.masks_folder / f"{frame}.png")
 
     def save_confidence(self, frame: str, confidence: np.ndarray) -> None:
         """Write data/masks/confidence/<frame>.png; confidence: (H, W) in [0, 1], the chosen class's probability."""
@@ -202,7 +212,8 @@ class Artifacts:
 
     def load_confidence(self, frame: str) -> np.ndarray:
         """Read the confidence of a pseudo mask: (H, W) float32 in [0, 1], in steps of 1/255."""
-        return load_label_image(self.confidence_folder / f"{frame}.png").astype(np.float32) / 255
+        with _made_by("crf"):
+            return load_label_image(self.confidence_folder / f"{frame}.png").astype(np.float32) / 255
 
     # Truth -----------------------------------------------------------------------------------------------------
 
@@ -239,10 +250,12 @@ class Artifacts:
 
     def save_segmenter(self, state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> None:
         """Write models/segmenter: weights as safetensors, and all that is needed to build the network as JSON."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
+        content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
         with atomic(self.segmenter_folder / "model.safetensors") as path:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, path)
+            # Not by its own save_file: that hides a full disk in an error of its own, and lets only the owner read.
+            path.write_bytes(content)
         save_json(self.segmenter_folder / "config.json", config)
 
     def load_segmenter(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -255,11 +268,11 @@ class Artifacts:
         from safetensors.torch import load_file
 
         path = self.segmenter_folder / "model.safetensors"
-        try:
-            return load_file(path), load_json(self.segmenter_folder / "config.json")
-        except (OSError, SafetensorError) as error:
-            raise DataError(f"{path}: expected a trained model, found none that can be read ({error}); "
-                            "run 'dvc repro train'") from error  # fmt: skip
+        with _made_by("train"):
+            try:
+                return load_file(path), load_json(self.segmenter_folder / "config.json")
+            except (OSError, SafetensorError) as error:
+                raise DataError(f"{path}: expected a trained model ({error})") from error
 
     # Metrics ---------------------------------------------------------------------------------------------------
 
@@ -268,101 +281,14 @@ class Artifacts:
         return self.metrics / name
 
 
-def fresh(folder: Path) -> Path:
-    """Empty `folder`, so that nothing of an earlier run is taken for this one's; return it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def save_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON; NaN and infinity, which JSON lacks, become null, and numpy numbers become plain ones."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(_jsonable(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def load_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        DataError: missing or malformed.
-    """
+@contextmanager
+def _made_by(stage: str) -> Iterator[None]:
+    # What a stage wrote and cannot be read is made again, not repaired.
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: expected a JSON file ({error})") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}")
-    return content
-
-
-def save_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]], *, quote_all: bool = False) -> None:
-    """Write a CSV file with a header line, UTF-8, line ends as on Unix."""
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL)
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
-def load_table(path: Path, header: Sequence[str]) -> list[dict[str, str]]:
-    """Read a CSV file that has at least the columns of `header`.
-
-    Raises:
-        DataError: missing file, missing column, or a line of another length.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows = list(reader)
-            columns = list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: expected a CSV file ({error})") from error
-    if missing := [name for name in header if name not in columns]:
-        raise DataError(f"{path}: expected the columns {', '.join(header)}; {missing[0]!r} is missing")
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise DataError(f"{path}, line {number}: expected {len(columns)} columns; quote a cell that holds commas")
-    return rows
-
-
-def save_label_image(path: Path, ids: np.ndarray) -> None:
-    """Write (H, W) uint8 ids as a palette PNG, so that a viewer shows the classes in colour."""
-    image = Image.fromarray(ids).convert("P")
-    image.putpalette(palette().reshape(-1).tolist())
-    with atomic(path) as temporary:
-        image.save(temporary)
-
-
-def load_label_image(path: Path) -> np.ndarray:
-    """Read (H, W) uint8 ids from a palette or 8-bit grey PNG.
-
-    Raises:
-        DataError: missing, broken, or an image in colour.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("P", "L"):
-                raise DataError(f"{path}: expected a palette or 8-bit grey image of class ids, found mode {image.mode}")
-            return np.asarray(image).copy()
-    except (OSError, SyntaxError) as error:
-        raise DataError(f"{path}: expected an image of class ids ({error})") from error
+        yield
+    except DataError as error:
+        raise DataError(f"{error}; run 'dvc repro {stage}'") from error
 
 
 def _number_or_none(text: str) -> float | None:
     return float(text) if text else None
-
-
-def _jsonable(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return _jsonable(value.tolist())
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    if isinstance(value, (int, np.integer)):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value

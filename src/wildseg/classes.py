@@ -18,6 +18,12 @@ BACKGROUND = 0
 IGNORE = 255
 MAX_CLASSES = 254
 
+RESERVED = {
+    "background": "id 0, for what is none of the classes; phrases that compete go under 'background:'",
+    "ignore": "id 255, for pixels that do not count",
+    "frame": "the column of data/labels/scores.csv that names the frame",
+}
+
 
 @dataclass(frozen=True)
 class Classes:
@@ -33,6 +39,8 @@ class Classes:
         Raises:
             ParamsError: no class, more than 254, a reserved or unprintable name, an empty or repeated phrase.
         """
+        if mapping is not None and not isinstance(mapping, Mapping):
+            raise ParamsError(f"classes: expected names with phrases, such as 'lawn: [lawn, grass]', found {mapping!r}")
         if not mapping:
             raise ParamsError("classes: expected at least one class, found none; write e.g. 'lawn: [lawn, grass]'")
         if len(mapping) > MAX_CLASSES:
@@ -42,14 +50,12 @@ class Classes:
         owner: dict[str, str] = {}
         for name, value in mapping.items():
             _check_name(name, names)
-            own = (value,) if isinstance(value, str) else tuple(value or ())
-            if not own or not all(isinstance(phrase, str) and phrase.strip() for phrase in own):
-                raise ParamsError(f"classes.{name}: expected one or more phrases, found {value!r}")
+            own = _phrases(name, value)
             for phrase in own:
-                if (other := owner.setdefault(phrase.strip().lower(), name)) != name:
+                if (other := owner.setdefault(phrase.lower(), name)) != name:
                     raise ParamsError(f"classes.{name}: the phrase {phrase!r} already stands under {other!r}")
             names.append(name)
-            phrases.append(tuple(phrase.strip() for phrase in own))
+            phrases.append(own)
         return cls(tuple(names), tuple(phrases))
 
     def __len__(self) -> int:
@@ -66,12 +72,26 @@ class Classes:
         return palette()
 
 
+def _phrases(name: str, value: object) -> tuple[str, ...]:
+    entries = [value] if isinstance(value, str) else value
+    if not isinstance(entries, (list, tuple)) or not entries:
+        raise ParamsError(f"classes.{name}: expected one or more phrases, found {value!r}")
+    own: list[str] = []
+    for entry in entries:
+        if not isinstance(entry, str) or not entry.strip():
+            raise ParamsError(f"classes.{name}: expected phrases, found {entry!r}")
+        if entry.strip().lower() in {phrase.lower() for phrase in own}:
+            raise ParamsError(f"classes.{name}: the phrase {entry!r} stands there twice")
+        own.append(entry.strip())
+    return tuple(own)
+
+
 def _check_name(name: object, earlier: Sequence[str]) -> None:
     if not isinstance(name, str) or not name.strip():
-        raise ParamsError(f"classes: expected a name, found {name!r}; quote names that YAML reads as something else")
-    if name.lower() in {"background", "ignore"}:
-        raise ParamsError(f"classes.{name}: {name!r} is reserved; competitor phrases go under 'background:'")
-    if set(name) & set(",./\\\n\"'") or name != name.strip():
+        raise ParamsError(f"classes: expected a name, found {name!r}; put quotes around it if it is one")
+    if name.lower() in RESERVED:
+        raise ParamsError(f"classes.{name}: this name is reserved ({RESERVED[name.lower()]}); choose another")
+    if set(name) & set(",./\\\"'") or name != name.strip() or not name.isprintable():
         raise ParamsError(f"classes.{name!r}: a name may not hold commas, dots, slashes, quotes or outer spaces")
     if name.lower() in {other.lower() for other in earlier}:
         raise ParamsError(f"classes.{name}: this class stands there twice (letter case does not count)")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -22,6 +23,9 @@ STAGES = {
 }
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 class _OneLineErrors(click.Group):
     """A group whose commands turn a person's mistake into one line and exit code 1."""
 
@@ -30,15 +34,18 @@ class _OneLineErrors(click.Group):
             return super().invoke(ctx)
         except WildsegError as error:
             _fail(str(error))
+        except BrokenPipeError:
+            raise  # the reader of a pipe has gone: click ends quietly
         except OSError as error:
             # A full disk, a read-only folder, a file that vanished: the system's own words say what and where.
             where = f"{error.filename}: " if error.filename else ""
-            _fail(f"{where}{error.strerror or error}")
+            what_to_do = "; make room, then run the same again" if error.errno in FULL else ""
+            _fail(f"{where}{error.strerror or error}{what_to_do}")
 
 
 def _fail(message: str) -> None:
     click.secho("wildseg: error: ", fg="red", bold=True, err=True, nl=False)
-    click.echo(" ".join(message.split()), err=True)
+    click.echo(re.sub(r"\s*\n\s*", " ", message.strip()), err=True)
     sys.exit(1)
 
 
@@ -60,7 +67,7 @@ def _stage(name: str) -> Callable[[], None]:
 
         values = params.load()
         stage = importlib.import_module(f"wildseg.stages.{name}")
-        stage.run(values, Artifacts(Path.cwd()), Runtime.from_environment())
+        stage.run(values, Artifacts(), Runtime.from_environment())
 
     return command
 
@@ -76,7 +83,7 @@ def summary() -> None:
     from wildseg import summary as report
     from wildseg.artifacts import Artifacts
 
-    report.show(Artifacts(Path.cwd()), params.load())
+    report.show(Artifacts(), params.load())
 
 
 @main.command()

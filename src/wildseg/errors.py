@@ -24,5 +24,5 @@ class ModelError(WildsegError):
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or an empty string if nothing is near."""
-    nearest = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5) if isinstance(word, str) else []
     return f"; did you mean {nearest[0]!r}?" if nearest else ""

@@ -5,18 +5,16 @@ There are no defaults here: params.yaml itself holds every value, so that what a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-
-from wildseg import plugins
+from wildseg import plugins, strict_yaml
 from wildseg.classes import Classes
 from wildseg.errors import ParamsError, did_you_mean
 from wildseg.schema import Between, read
 
+Seed = Annotated[int, Between(0, 2**32 - 1)]  # what NumPy takes
 Positive = Between(0, above=True)
 Share = Annotated[float, Between(0, 1)]
 Count = Annotated[int, Between(1)]
@@ -155,23 +153,8 @@ class Eval:
 class Params:
     """All of params.yaml."""
 
-    seed: Natural
+    seed: Seed
     classes: Classes
-    background: tuple[str, ...] | Literal["auto"]
-    clip: Clip
-    extract: Extract
-    label: Label
-    cam: Cam
-    crf: Crf
-    train: Train
-    eval: Eval
-
-
-@dataclass(frozen=True)
-class _File:
-    # params.yaml as it is written; Params differs only in `classes`.
-    seed: Natural
-    classes: dict[str, Any]
     background: tuple[str, ...] | Literal["auto"]
     clip: Clip
     extract: Extract
@@ -199,13 +182,11 @@ def load(path: Path | str = "params.yaml") -> Params:
     """
     path = Path(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        content = strict_yaml.load(path)
     except OSError as error:
         raise ParamsError(
             f"{path}: expected the parameters of the pipeline ({error}); run in the folder of dvc.yaml"
         ) from error
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: expected YAML; {' '.join(str(error).split())}") from error
     return parse(content)
 
 
@@ -215,10 +196,7 @@ def parse(content: object) -> Params:
     Raises:
         ParamsError: a key or value means nothing.
     """
-    if isinstance(content, Mapping) and content.get("classes") is None and "classes" in content:
-        content = {**content, "classes": {}}
-    raw = read(_File, content, "")
-    params = Params(**{**raw.__dict__, "classes": Classes.from_mapping(raw.classes)})
+    params = read(Params, content, "")
     _check_methods(params)
     _check_consistency(params)
     return params
@@ -239,6 +217,8 @@ def _check_consistency(params: Params) -> None:
             "extract.val + extract.test: expected less than 1, so that something is left to train on; "
             f"found {params.extract.val + params.extract.test:g}"
         )
+    if not all(phrase.strip() for phrase in params.background):
+        raise ParamsError(f"background: expected phrases, found an empty one in {list(params.background)}")
     for template in params.clip.templates:
         if "{}" not in template:
             raise ParamsError(f"clip.templates: expected {{}} where the class goes, found {template!r}")
@@ -258,16 +238,3 @@ def _check_consistency(params: Params) -> None:
     low_high = params.train.scale
     if len(low_high) != 2 or low_high[0] > low_high[1]:
         raise ParamsError(f"train.scale: expected [smallest, largest], found {list(low_high)}")
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without surprises: a key that stands twice in a mapping is an error, not the last one wins."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ParamsError(
-                    f"params.yaml: the key {key!r} stands twice in one section (line {node.start_mark.line + 1})"
-                )
-        return super().construct_mapping(node, deep)

@@ -33,8 +33,8 @@ class Between:
     def __str__(self) -> str:
         """Say it in words for an error line."""
         if self.high == math.inf:
-            return f"{'above' if self.above else 'at least'} {self.low:g}"
-        return f"{'above' if self.above else 'from'} {self.low:g} to {self.high:g}"
+            return f"{'above' if self.above else 'of at least'} {self.low:g}"
+        return f"{'above' if self.above else 'from'} {self.low:g} to {self.high:.10g}"
 
 
 def read(kind: type[Section], content: object, key: str) -> Section:
@@ -44,7 +44,7 @@ def read(kind: type[Section], content: object, key: str) -> Section:
         ParamsError: an unknown or missing key, a value of another type or out of range.
     """
     if not isinstance(content, Mapping):
-        raise ParamsError(f"{key}: expected a section with keys, found {content!r}")
+        raise ParamsError(f"{key or 'params.yaml'}: expected a section with keys, found {_found(content)}")
     hints = get_type_hints(kind, include_extras=True)
     fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     prefix = f"{key}." if key else ""
@@ -70,17 +70,22 @@ def convert(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401
         return _choice(get_args(hint), value, key)
     if origin in (Union, types.UnionType):
         return _either(get_args(hint), value, key)
+    if hasattr(hint, "from_mapping"):
+        return hint.from_mapping(value)
     if dataclasses.is_dataclass(hint):
         return read(hint, value, key)  # type: ignore[arg-type]
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ParamsError(f"{key}: expected a list, found {value!r}")
+            raise ParamsError(f"{key}: expected a list, found {_found(value)}")
         item = get_args(hint)[0]
         return tuple(convert(item, entry, f"{key}[{index}]") for index, entry in enumerate(value))
     if origin is dict:
         if not isinstance(value, Mapping):
-            raise ParamsError(f"{key}: expected a mapping, found {value!r}")
-        return {str(name): convert(get_args(hint)[1], entry, f"{key}.{name}") for name, entry in value.items()}
+            raise ParamsError(f"{key}: expected a mapping, found {_found(value)}")
+        for name in value:
+            if not isinstance(name, str):
+                raise ParamsError(f"{key}: expected a name, found {name!r}; put quotes around it")
+        return {name: convert(get_args(hint)[1], entry, f"{key}.{name}") for name, entry in value.items()}
     return _plain(hint, value, key)
 
 
@@ -89,7 +94,7 @@ def _limited(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401
     value = convert(inner, value, key)
     for limit in limits:
         if value is not None and not limit.allows(value):
-            raise ParamsError(f"{key}: expected a number {limit}, found {value!r}")
+            raise ParamsError(f"{key}: expected {_name(inner)} {limit}, found {value!r}")
     return value
 
 
@@ -98,22 +103,31 @@ def _choice(choices: tuple[Any, ...], value: Any, key: str) -> Any:  # noqa: ANN
     value = "none" if value is None and "none" in choices else value
     if value not in choices or isinstance(value, bool):
         known = ", ".join(map(str, choices))
-        raise ParamsError(f"{key}: expected one of {known}; found {value!r}{did_you_mean(value, map(str, choices))}")
+        raise ParamsError(
+            f"{key}: expected one of {known}; found {_found(value)}{did_you_mean(value, map(str, choices))}"
+        )
     return value
 
 
 def _either(hints: tuple[Any, ...], value: Any, key: str) -> Any:  # noqa: ANN401
     if value is None and type(None) in hints:
         return None
-    options = [hint for hint in hints if hint is not type(None)]
-    if len(options) == 1:
-        return convert(options[0], value, key)
-    for hint in options:
-        try:
+    for hint in hints:
+        if _is_kind(hint, value):  # then it is this one that tells best what is wrong with the value
             return convert(hint, value, key)
-        except ParamsError:
-            continue
-    raise ParamsError(f"{key}: expected {' or '.join(_name(hint) for hint in options)}, found {value!r}")
+    words = [word for hint in hints if get_origin(hint) is Literal for word in get_args(hint)]
+    expected = " or ".join(_name(hint) for hint in hints)
+    raise ParamsError(f"{key}: expected {expected}; found {_found(value)}{did_you_mean(value, words)}")
+
+
+def _is_kind(hint: Any, value: Any) -> bool:  # noqa: ANN401
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _is_kind(get_args(hint)[0], value)
+    if origin is Literal:
+        return value in get_args(hint)
+    kinds = {tuple: (list, tuple), dict: (Mapping,), float: (int, float)}
+    return isinstance(value, kinds.get(origin or hint, origin or hint)) and not isinstance(value, bool)
 
 
 def _plain(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401
@@ -122,7 +136,7 @@ def _plain(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ParamsError(f"{key}: expected {_name(hint)}, found {value!r}")
+        raise ParamsError(f"{key}: expected {_name(hint)}, found {_found(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ParamsError(f"{key}: expected a finite number, found {value!r}")
     return value
@@ -139,4 +153,10 @@ def _name(hint: Any) -> str:  # noqa: ANN401
         return "a list"
     if origin is dict:
         return "a mapping"
-    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+    return words.get(hint, str(hint))
+
+
+def _found(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

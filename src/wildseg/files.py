@@ -1,0 +1,172 @@
+"""Reading and writing single files: whole or not at all, and never able to run code when they are read.
+
+Every file is written under a temporary name and renamed, so that a file that exists is whole. Whatever a person can
+break in CSV, JSON and images comes back as a `DataError` of one line.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from wildseg.classes import palette
+from wildseg.errors import DataError
+
+# What Pillow raises for a file that is missing, truncated, garbled, or claims to have billions of pixels.
+BROKEN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` on success, remove it on failure.
+
+    Raises:
+        OSError: what the body raises, as on a full disk; it then names `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def fresh(folder: Path) -> Path:
+    """Empty `folder`, so that nothing of an earlier run is taken for this one's; return it.
+
+    What is in it goes rather than the folder itself, which may be a link to a larger disk.
+
+    Raises:
+        OSError: something in it cannot be removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return folder
+
+
+def save_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON; NaN and infinity, which JSON lacks, become null, and numpy numbers become plain ones."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(_jsonable(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DataError: missing or malformed.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: expected a JSON file ({_reason(error)})") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content
+
+
+def save_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]], *, quote_all: bool = False) -> None:
+    """Write a CSV file with a header line, UTF-8, line ends as on Unix."""
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def load_table(path: Path, header: Sequence[str]) -> list[dict[str, str]]:
+    """Read a CSV file that has at least the columns of `header`.
+
+    Raises:
+        DataError: missing file, missing column, or a line of another length.
+    """
+    rows = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            columns = list(reader.fieldnames or [])
+            for row in reader:
+                if None in row or None in row.values():
+                    raise DataError(f"{path}, line {reader.line_num}: expected {len(columns)} columns; "
+                                    "quote a cell that holds commas")  # fmt: skip
+                rows.append(row)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: expected a CSV file ({_reason(error)})") from error
+    if missing := [name for name in header if name not in columns]:
+        raise DataError(f"{path}: expected the columns {', '.join(header)}; {missing[0]!r} is missing")
+    return rows
+
+
+def save_label_image(path: Path, ids: np.ndarray) -> None:
+    """Write (H, W) uint8 ids as a palette PNG, so that a viewer shows the classes in colour."""
+    image = Image.fromarray(ids).convert("P")
+    image.putpalette(palette().reshape(-1).tolist())
+    with atomic(path) as temporary:
+        image.save(temporary)
+
+
+def load_label_image(path: Path) -> np.ndarray:
+    """Read (H, W) uint8 ids from a palette or 8-bit grey PNG.
+
+    Raises:
+        DataError: missing, broken, or an image in colour.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L"):
+                raise DataError(f"{path}: expected a palette or 8-bit grey image of class ids, found mode {image.mode}")
+            return np.asarray(image).copy()
+    except BROKEN_IMAGE as error:
+        raise DataError(f"{path}: expected an image of class ids ({_reason(error)})") from error
+
+
+def load_image(path: Path) -> np.ndarray:
+    """Read a photo: (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: missing or broken.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except BROKEN_IMAGE as error:
+        raise DataError(f"{path}: expected an image ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    # Without the number and the path that Python puts around the system's own words.
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def _jsonable(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _jsonable(value.tolist())
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value

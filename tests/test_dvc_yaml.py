@@ -1,0 +1,67 @@
+"""dvc.yaml names exactly what each stage reads: source files, parameters, and the files of earlier stages."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests import closure
+from wildseg import params
+from wildseg.cli import STAGES
+
+ROOT = Path(__file__).parents[1]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+PLUGIN_VALUE = {folder: f"${{{section}.{key}}}" for section, key, folder, _ in params.METHODS}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_names_exactly_the_source_files_it_imports(stage: str) -> None:
+    found = closure.of(closure.PACKAGE / "stages" / f"{stage}.py")
+    expected = {str(path.relative_to(ROOT)) for path in found.files}
+    expected |= {f"src/wildseg/{folder.replace('.', '/')}/{PLUGIN_VALUE[folder]}.py" for folder in found.plugin_folders}
+    named = {dep for dep in PIPELINE["stages"][stage]["deps"] if dep.startswith("src/")}
+    assert named == expected
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_names_exactly_the_sections_of_params_yaml_it_reads(stage: str) -> None:
+    source = (closure.PACKAGE / "stages" / f"{stage}.py").read_text()
+    read = {
+        node.attr
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params"
+    }
+    # Where the source lies is a dependency by its path and content, which says more than the parameter would.
+    if stage == "eval":
+        read -= {"extract"}
+    assert set(PIPELINE["stages"][stage]["params"]) == read
+
+
+def test_the_command_of_a_stage_is_its_name() -> None:
+    assert {name: stage["cmd"].split()[-2:] for name, stage in PIPELINE["stages"].items()} == {
+        name: ["wildseg", name] for name in STAGES
+    }
+
+
+def test_every_method_of_params_yaml_exists_and_every_placeholder_is_a_parameter() -> None:
+    values = params.load(ROOT / "params.yaml")
+    for placeholder in re.findall(r"\$\{([^}]+)\}", (ROOT / "dvc.yaml").read_text()):
+        section, *rest = placeholder.split(".")
+        value = getattr(values, section)
+        for key in rest:
+            value = value[key] if isinstance(value, dict) else getattr(value, key)
+        assert isinstance(value, str)
+
+
+@pytest.mark.parametrize("folder", ["data/raw", "models/tiny_clip"])
+def test_the_stages_of_the_sample_name_exactly_the_source_files_they_import(folder: str) -> None:
+    stages = yaml.safe_load((ROOT / folder / "dvc.yaml").read_text())["stages"]
+    for stage in stages.values():
+        module = stage["cmd"].split(" -m ")[1].split()[0]
+        found = closure.of(closure.SOURCE.joinpath(*module.split(".")).with_suffix(".py"))
+        named = {dep for dep in stage["deps"] if dep.startswith("src/")}
+        assert named == {str(path.relative_to(ROOT)) for path in found.files}

@@ -1,0 +1,125 @@
+"""Nothing here can run code from a file, reach a host, or depend on the machine it was written on."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wildseg import strict_yaml
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("src", "tests", "benchmarks")
+PYTHON = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+TEXT = sorted(
+    path
+    for pattern in ("*.md", "*.toml", "*.yaml", "*.yml", "*.cfg", "*.txt", "Makefile", ".ci/*", "docs/**/*.md",
+                    "data/**/dvc.yaml", "models/**/dvc.yaml", "benchmarks/*.md", "benchmarks/*.json")
+    for path in ROOT.glob(pattern)
+    if path.is_file()
+)  # fmt: skip
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def calls() -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Every call of every file: where, what is called, and its keyword arguments as they are written."""
+    for path in PYTHON:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call):
+                words = {word.arg: ast.unparse(word.value) for word in node.keywords if word.arg}
+                yield f"{name(path)}:{node.lineno}", ast.unparse(node.func), words
+
+
+def imports(folder: str = "") -> Iterator[tuple[str, str]]:
+    """Every package that a file imports: where, and its name."""
+    for path in PYTHON:
+        for node in ast.walk(tree(path)) if name(path).startswith(folder) else ():
+            if isinstance(node, ast.Import):
+                yield from ((f"{name(path)}:{node.lineno}", alias.name.split(".")[0]) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield f"{name(path)}:{node.lineno}", node.module.split(".")[0]
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert len(PYTHON) > 50
+    assert ROOT / "README.md" in TEXT
+    assert len(list(calls())) > 1000
+
+
+def test_nothing_that_runs_code_when_it_reads_is_imported() -> None:
+    unsafe = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
+    assert [where for where, package in imports() if package in unsafe] == []
+
+
+def test_arrays_are_read_without_objects() -> None:
+    assert [
+        where
+        for where, called, words in calls()
+        if words.get("allow_pickle", "False") != "False"
+        or (called in ("np.load", "numpy.load") and where.startswith("src") and "allow_pickle" not in words)
+    ] == []
+
+
+def test_weights_are_read_as_weights_only() -> None:
+    assert [
+        where
+        for where, called, words in calls()
+        if words.get("weights_only", "True") != "True" or (called == "torch.load" and "weights_only" not in words)
+    ] == []
+
+
+def test_yaml_is_read_by_a_safe_loader() -> None:
+    assert issubclass(strict_yaml._Loader, yaml.SafeLoader)
+    assert [
+        where
+        for where, called, words in calls()
+        if called in ("yaml.full_load", "yaml.unsafe_load", "yaml.load_all", "yaml.Loader", "yaml.UnsafeLoader")
+        or (called == "yaml.load" and words.get("Loader") not in ("_Loader", "yaml.SafeLoader"))
+    ] == []
+
+
+def test_no_text_is_run_as_a_program() -> None:
+    unsafe = {"eval", "exec", "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
+    assert [
+        where for where, called, words in calls() if called in unsafe or words.get("shell", "False") != "False"
+    ] == []
+
+
+def test_the_package_reaches_for_no_network_of_its_own() -> None:
+    # MLflow and the model hub are reached by their own clients, and only when asked for.
+    network = {"requests", "urllib", "urllib3", "http", "socket", "ftplib", "httpx", "aiohttp", "telnetlib"}
+    assert [where for where, package in imports("src") if package in network] == []
+
+
+def test_no_mistake_of_a_person_is_left_to_assert() -> None:
+    # `python -O` drops them, and they print a traceback instead of what to do.
+    source = [path for path in PYTHON if name(path).startswith("src")]
+    assert [name(path) for path in source if any(isinstance(node, ast.Assert) for node in ast.walk(tree(path)))] == []
+
+
+# Each is written so that it does not find itself.
+FORBIDDEN = {
+    "a folder of one machine": r"(?<![\w./~-])/(wor[k]|roo[t]|hom[e]|Users|tm[p]|opt|mnt)/\w",
+    "a host of packages": r"pypi\.or[g]|pythonhosted\.or[g]|huggingface\.c[o]|anaconda\.or[g]",
+    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY",
+    "a key of a cloud": r"\b(AKIA[0-9A-Z]{16}|sk-[A-Za-z0-9]{20,}|ghp_[A-Za-z0-9]{30,}|hf_[A-Za-z0-9]{30,})\b",
+}
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_no_file_holds(what: str) -> None:
+    found = {name(path): re.search(FORBIDDEN[what], path.read_text(encoding="utf-8")) for path in (*PYTHON, *TEXT)}
+    assert {where: match.group() for where, match in found.items() if match} == {}
