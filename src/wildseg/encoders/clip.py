@@ -1,0 +1,168 @@
+"""An image-text model of the CLIP family behind two questions: what is in these images, what do these words mean.
+
+Wraps any open_clip model (Radford et al. 2021; Zhai et al. 2023 for those with a logit bias). Features have unit
+length; the logit of an image and a text is ``scale * cosine + bias``. Always float32: maps made of tiny gradients
+are not reliable in half precision.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from wildseg.encoders import loading
+from wildseg.encoders.prompts import sentences
+from wildseg.encoders.vit import ViT, why_not
+from wildseg.errors import ModelError
+
+
+def load(model: str, pretrained: str, *, device: str = "cpu", root: Path | str = ".") -> Clip:
+    """Load an open_clip model by name and tag, or from a local file of weights.
+
+    Args:
+        model: an open_clip name such as ``ViT-B-16-quickgelu``, or the name of a ``<model>.json`` beside the file.
+        pretrained: a tag such as ``openai``, or a ``.safetensors``, ``.pt`` or ``.bin`` file, relative to `root`.
+        device: a torch device.
+        root: the project folder.
+
+    Raises:
+        ModelError: no such model, tag or file, weights that do not fit, or nothing to be had without a network.
+    """
+    network, tokenizer, preparation = loading.build(model, pretrained, Path(root))
+    return Clip(model, network.float().to(device), tokenizer, preparation["mean"], preparation["std"])
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A frozen model in evaluation mode; `mean` and `std` are those of its images, RGB in [0, 1]."""
+
+    name: str
+    network: Any  # an open_clip model
+    tokenizer: Any
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def __post_init__(self) -> None:
+        """Freeze: nothing here is ever trained, and gradients are asked for where they are needed."""
+        self.network.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.network.logit_scale.device
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The native input size (H, W) in pixels."""
+        size = self.network.visual.image_size
+        return (size, size) if isinstance(size, int) else tuple(size)
+
+    @property
+    def scale(self) -> float:
+        """What a cosine is multiplied with."""
+        return float(self.network.logit_scale.detach().exp())
+
+    @property
+    def bias(self) -> float | None:
+        """What is added to a logit; None for models trained with a softmax."""
+        bias = getattr(self.network, "logit_bias", None)
+        return None if bias is None else float(bias.detach())
+
+    @cached_property
+    def vit(self) -> ViT:
+        """The image tower, to be read block by block.
+
+        Raises:
+            ModelError: the tower is not a vision transformer of open_clip's own.
+        """
+        if reason := why_not(self.network.visual):
+            raise ModelError(
+                f"clip.model: activation maps and tiles by attention need a vision transformer; {self.name} has none: "
+                f"{reason}; take one such as ViT-B-16"
+            )
+        return ViT(self.network.visual)
+
+    def pixels(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Turn images of one size, (H, W, 3) uint8 RGB each, into the network's input (B, 3, H, W)."""
+        batch = torch.from_numpy(np.stack(images)).to(self.device).permute(0, 3, 1, 2).float() / 255
+        mean, std = (torch.tensor(v, device=self.device).view(3, 1, 1) for v in (self.mean, self.std))
+        return (batch - mean) / std
+
+    @torch.no_grad()
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """Return unit features (B, d) of pixels (B, 3, H, W) at the native size."""
+        if why_not(self.network.visual) is None:
+            return F.normalize(self.vit.features(pixels), dim=-1)
+        return self.network.encode_image(pixels, normalize=True)
+
+    @torch.no_grad()
+    def region_features(self, pixels: Tensor, regions: Tensor) -> Tensor:
+        """Return unit features (B, R, d) of regions of pixels (B, 3, H, W) at the native size, in one pass.
+
+        Args:
+            pixels: see `pixels`.
+            regions: (R, h*w) bool on the native grid; see `ViT.region_features`.
+        """
+        return F.normalize(self.vit.region_features(pixels, regions), dim=-1)
+
+    @torch.no_grad()
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Return unit features (n, d) of sentences; warns of those longer than the model reads."""
+        self._check_length(texts)
+        features = [
+            self.network.encode_text(self.tokenizer(list(texts[start : start + 64])).to(self.device), normalize=True)
+            for start in range(0, len(texts), 64)
+        ]
+        return torch.cat(features)
+
+    def classifier(self, phrases: Sequence[Sequence[str]], templates: Sequence[str]) -> Tensor:
+        """Return one unit text vector per class, the mean over templates of unit sentence features: (C, d).
+
+        Args:
+            phrases: for each class its synonyms, which share a sentence.
+            templates: sentences with one ``{}``.
+        """
+        texts = [sentence for own in phrases for sentence in sentences(own, templates)]
+        features = self.text_features(texts).unflatten(0, (len(phrases), len(templates)))
+        return F.normalize(features.mean(1), dim=-1)
+
+    def logits(self, features: Tensor, texts: Tensor) -> Tensor:
+        """Return ``scale * cosine + bias``: (B, C) for image features (B, d) and text features (C, d), both unit."""
+        return features @ texts.T * self.scale + (self.bias or 0.0)
+
+    def _check_length(self, texts: Sequence[str]) -> None:
+        longest = getattr(self.tokenizer, "context_length", None)
+        if longest is None or not hasattr(self.tokenizer, "sot_token_id"):
+            return
+        for text in texts:
+            if len(self.tokenizer.encode(text)) > longest - 2:
+                warnings.warn(
+                    f"classes: {self.name} reads {longest - 2} tokens of a sentence and cuts off the end of {text!r}",
+                    stacklevel=3,
+                )
+
+
+def resize(
+    image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """Resize (H, W, 3) uint8 to `size` (H', W'): bicubic, anti-aliased, rounded to uint8, as CLIP was trained.
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: the new (height, width).
+        box: the part of the image to take, as left, top, right, bottom in pixels; None for all of it.
+    """
+    height, width = size
+    if box is None and image.shape[:2] == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC, box=box))

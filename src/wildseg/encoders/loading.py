@@ -1,0 +1,164 @@
+"""Finds and builds an open_clip model: a name open_clip knows, or a config beside a local file; a tag, or that file.
+
+Everything that can go wrong on the way is a person's everyday mistake, so each is told in one line. Weights are read
+without running any code from the file: safetensors, or torch files restricted to tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import open_clip
+from open_clip import factory
+from torch import nn
+
+from wildseg.encoders.tokenizer import FULL_VOCABULARY, cut_tokenizer
+from wildseg.errors import ModelError, did_you_mean
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+def build(model: str, pretrained: str, root: Path) -> tuple[nn.Module, Any, dict[str, Any]]:
+    """Return (the model in float32 with its weights, its tokenizer, how its images are prepared).
+
+    Args:
+        model: an open_clip name, or the name of a ``<model>.json`` beside the weights.
+        pretrained: a tag of open_clip, or a file; a relative path is looked up below `root`.
+        root: the project folder.
+
+    Raises:
+        ModelError: nothing of that name, or weights that cannot be read or do not fit.
+    """
+    file = _as_file(pretrained, root)
+    if file is not None and not file.is_file():
+        raise ModelError(f"clip.pretrained: expected a file of weights, found none at {pretrained!r}")
+    if file is not None:
+        _register(file.with_name(f"{model}.json"))
+    if model not in open_clip.list_models():
+        beside = f", or with a {model}.json beside {pretrained}" if file is not None else ""
+        nearest = did_you_mean(model, open_clip.list_models())
+        raise ModelError(f"clip.model: expected a model of open_clip{beside}, found {model!r}{nearest}")
+    network = _from_file(model, file) if file is not None else _from_tag(model, pretrained)
+    return network, _tokenizer(model), _preparation(model, network, pretrained)
+
+
+def _as_file(pretrained: str, root: Path) -> Path | None:
+    path = root / pretrained
+    looks_like_one = "/" in pretrained or "\\" in pretrained or pretrained.endswith(SUFFIXES)
+    return path if looks_like_one or path.is_file() else None
+
+
+def _register(config: Path) -> None:
+    if not config.is_file() or config in factory._MODEL_CONFIG_PATHS:
+        return
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{config}: expected an open_clip config as JSON ({error})") from error
+    if missing := [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in content]:
+        raise ModelError(f"{config}: expected an open_clip config; {missing[0]!r} is missing")
+    open_clip.add_model_config(config)
+
+
+def _from_file(model: str, file: Path) -> nn.Module:
+    if file.suffix not in SUFFIXES:
+        raise ModelError(f"clip.pretrained: expected one of {', '.join(SUFFIXES)}, found {file.name!r}")
+    if "openai" in str(file).lower() and not open_clip.get_model_config(model).get("quick_gelu", False):
+        warnings.warn(
+            f"clip.model: {file.name} looks like weights of OpenAI, which need QuickGELU, but {model} uses plain GELU; "
+            f"labels and maps get worse without a word; expected a model such as {model}-quickgelu",
+            stacklevel=4,
+        )
+    with _quiet():
+        try:
+            network = open_clip.create_model(model, pretrained_text=False)
+        except Exception as error:  # open_clip builds from the config's keys as they come
+            raise ModelError(f"clip.model: {model!r} cannot be built from its config ({_line(error)})") from error
+        try:
+            open_clip.load_checkpoint(network, str(file), weights_only=True)
+        except Exception as error:  # every format has errors of its own
+            raise ModelError(f"clip.pretrained: {_misfit(model, network, file, error)}") from error
+    return network
+
+
+def _misfit(model: str, network: nn.Module, file: Path, error: Exception) -> str:
+    """Name what is wrong with a file of weights: unreadable, or the first tensors that are missing or differ."""
+    try:
+        found = {name: tuple(value.shape) for name, value in factory.load_state_dict(str(file)).items()}
+    except Exception as unreadable:
+        return f"expected weights as safetensors or plain torch tensors in {file.name}, found {_line(unreadable)}"
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    other = [f"{k} is {found[k]} instead of {expected[k]}" for k in expected if k in found and found[k] != expected[k]]
+    missing = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
+    parts = ["; ".join(other[:2])] if other else []
+    parts += [f"{len(missing)} missing, such as {missing[0]}"] if missing else []
+    parts += [f"{len(extra)} not asked for, such as {extra[0]}"] if extra else []
+    return f"the weights in {file.name} do not fit {model}: {'; '.join(parts) or _line(error)}"
+
+
+def _from_tag(model: str, tag: str) -> nn.Module:
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    config = open_clip.get_pretrained_cfg(model, tag)
+    if not config:
+        known = f"one of its tags ({', '.join(tags)})" if tags else "a file, since open_clip has no weights for it"
+        raise ModelError(f"clip.pretrained: expected for {model} {known}; found {tag!r}{did_you_mean(tag, tags)}")
+    if config.get("quick_gelu", False) and not open_clip.get_model_config(model).get("quick_gelu", False):
+        raise ModelError(
+            f"clip.model: the weights {tag!r} were trained with QuickGELU and get worse without a word under plain "
+            f"GELU; expected {model + '-quickgelu'!r}, found {model!r}"
+        )
+    with _quiet():
+        try:
+            return open_clip.create_model(model, pretrained=tag)
+        except Exception as error:  # downloads fail in as many ways as there are networks
+            raise ModelError(
+                f"clip.pretrained: the weights {tag!r} of {model} could not be fetched ({_line(error)}); "
+                "check the network, or name a local file"
+            ) from error
+
+
+def _tokenizer(model: str) -> Any:  # noqa: ANN401
+    text = open_clip.get_model_config(model).get("text_cfg", {})
+    size = text.get("vocab_size", FULL_VOCABULARY)
+    own = not text.get("hf_tokenizer_name") and "siglip" not in model.lower()
+    with _quiet():
+        try:
+            if own and size < FULL_VOCABULARY:
+                return cut_tokenizer(size, text.get("context_length", 77))
+            return open_clip.get_tokenizer(model)
+        except Exception as error:  # tokenizers of other families are fetched from a hub
+            raise ModelError(f"clip.model: the tokenizer of {model} could not be had ({_line(error)})") from error
+
+
+def _preparation(model: str, network: nn.Module, pretrained: str) -> dict[str, Any]:
+    """Return ``mean`` and ``std`` of the colours and ``size``, as the weights were trained."""
+    preparation = dict(open_clip.get_model_preprocess_cfg(network))
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tags and pretrained not in tags:
+        # A local file does not say how its images were prepared; the published weights of the same model do.
+        published = open_clip.get_pretrained_cfg(model, tags[0])
+        preparation.update({key: published[key] for key in ("mean", "std") if key in published})
+    return preparation
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # open_clip logs each step of loading, and warns of random weights before they are filled in.
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."

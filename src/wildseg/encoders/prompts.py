@@ -1,0 +1,68 @@
+"""From class phrases to sentences: synonym fusion, templates and competitor phrases (CLIP-ES, Lin et al. 2023).
+
+A class is asked for by one sentence that holds all its synonyms, rather than by an average over sentences.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+# What CLIP-ES lets compete with the twenty classes of PASCAL VOC: things and surfaces that surround objects.
+COMPETITORS = (
+    "ground", "land", "grass", "tree", "building", "wall", "sky", "lake", "water", "river", "sea", "railway",
+    "railroad", "keyboard", "helmet", "cloud", "house", "mountain", "ocean", "road", "rock", "street", "valley",
+    "bridge", "sign",
+)  # fmt: skip
+
+
+def fuse(phrases: Sequence[str]) -> str:
+    """Join the synonyms of a class into one string, comma separated; a single phrase stays as it is."""
+    return ", ".join(phrases)
+
+
+def sentences(phrases: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """Return one sentence per template, each holding all `phrases` of a class.
+
+    Args:
+        phrases: the name of one class and its synonyms.
+        templates: sentences with one ``{}``, such as ``"a photo of {}."``.
+    """
+    return [template.replace("{}", fuse(phrases)) for template in templates]
+
+
+def competitors(
+    background: Sequence[str] | str, class_phrases: Sequence[Sequence[str]]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (phrases that compete with the classes, phrases of the built-in list left out).
+
+    Args:
+        background: phrases, taken as they are; or ``"auto"``, the built-in list without what means a class.
+        class_phrases: the phrases of each class.
+    """
+    if not isinstance(background, str):
+        return tuple(background), ()
+    taken = [phrase for phrases in class_phrases for phrase in phrases]
+    dropped = tuple(word for word in COMPETITORS if any(overlap(word, phrase) for phrase in taken))
+    return tuple(word for word in COMPETITORS if word not in dropped), dropped
+
+
+def overlap(one: str, other: str) -> bool:
+    """Say whether one phrase contains the other, word by word: ``road``, ``cement road``, but not ``sea``, ``seat``.
+
+    Letter case, punctuation and a plural's ending do not count.
+    """
+    short, long = sorted((_words(one), _words(other)), key=len)
+    starts = range(len(long) - len(short) + 1)
+    return any(long[start : start + len(short)] == short for start in starts)
+
+
+def _words(phrase: str) -> list[str]:
+    return [_singular(word) for word in re.findall(r"\w+", phrase.lower())]
+
+
+def _singular(word: str) -> str:
+    # Crude on purpose: both sides are cut in the same way, so that a wrong stem still meets its like.
+    if re.search(r"(s|x|z|ch|sh)es$", word):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word

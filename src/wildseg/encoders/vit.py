@@ -1,0 +1,210 @@
+"""CLIP's vision transformer, block by block: the forward pass of open_clip with its inside in reach.
+
+Pre-norm blocks ``u = z + attention(ln_1(z))``, ``z = u + mlp(ln_2(u))`` (Radford et al. 2021; Dosovitskiy et al. 2021,
+equations 1-4). open_clip's own forward takes one image size and returns the pooled feature only; activation maps
+need the tokens before the last block, the attention of each block, and grids of any size.
+Token 0 is the class token (CLS), the others are patches, row by row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+
+EVERY = slice(None)
+CLS = slice(0, 1)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens on their way through the network.
+
+    values: (B, 1 + h*w, D). grid: (h, w) patches. attention: one (B, 1 + h*w, 1 + h*w) per block passed, mean over
+    heads, rows are queries and sum to 1; empty where it was not asked for.
+    """
+
+    values: Tensor
+    grid: tuple[int, int]
+    attention: tuple[Tensor, ...] = ()
+
+
+def why_not(visual: nn.Module) -> str | None:
+    """Say in a few words what keeps an image tower from being read block by block; None where nothing does."""
+    blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
+    if blocks is None or not hasattr(visual, "class_embedding"):
+        return f"its image tower is a {type(visual).__name__}, not open_clip's own vision transformer"
+    if getattr(visual, "attn_pool", None) is not None:
+        return "its image tower pools by attention, not by its class token or a mean"
+    if visual.pool_type not in ("tok", "avg"):
+        return f"its image tower pools by {visual.pool_type!r}, not by its class token or a mean"
+    if not all(isinstance(getattr(block, "attn", None), nn.MultiheadAttention) for block in blocks):
+        return "its image tower has attention of an unusual kind"
+    return None
+
+
+class ViT:
+    """Reads an open_clip `VisionTransformer` block by block; holds no weights of its own."""
+
+    def __init__(self, visual: VisionTransformer) -> None:
+        """Wrap `visual`, for which `why_not` returns None."""
+        self.visual = visual
+        self.blocks = list(visual.transformer.resblocks)
+        self.pool: str = visual.pool_type  # tok: the class token is pooled; avg: the mean over patches
+        self.patch: tuple[int, int] = tuple(visual.patch_size)
+        self.native_grid: tuple[int, int] = tuple(visual.grid_size)
+
+    def embed(self, pixels: Tensor) -> Tokens:
+        """Turn pixels (B, 3, h*p, w*q) into tokens that enter the first block."""
+        size = pixels.shape[2] // self.patch[0], pixels.shape[3] // self.patch[1]
+        # A convolution whose stride is its kernel is a matrix product, which stays in full float32 on every GPU.
+        patches = F.unfold(pixels, self.patch, stride=self.patch).transpose(1, 2)  # (B, h*w, 3*p*q)
+        tokens = patches @ self.visual.conv1.weight.flatten(1).T  # (B, h*w, D)
+        cls = self.visual.class_embedding.expand(len(pixels), 1, -1)
+        values = torch.cat([cls, tokens], dim=1) + self.positions(size)
+        return Tokens(self.visual.ln_pre(values), size)
+
+    def positions(self, grid: tuple[int, int]) -> Tensor:
+        """Return the positional embedding for a grid of (h, w) patches: (1 + h*w, D).
+
+        The native grid's is returned as stored, others are resampled bicubically (half-pixel centres, no anti-alias);
+        the class token's row is never touched.
+        """
+        stored = self.visual.positional_embedding
+        if grid == self.native_grid:
+            return stored
+        table = stored[1:].T.reshape(1, -1, *self.native_grid)  # (1, D, h0, w0)
+        table = F.interpolate(table, grid, mode="bicubic", align_corners=False)
+        return torch.cat([stored[:1], table[0].flatten(1).T])
+
+    def trunk(self, pixels: Tensor, leave: int = 1, attention: bool = False) -> Tokens:
+        """Run all blocks but the last `leave` on pixels (B, 3, H', W')."""
+        tokens = self.embed(pixels)
+        values, maps = tokens.values, []
+        for block in self.blocks[: len(self.blocks) - leave]:
+            values, weights = self.block(block, values, block.ln_1(values), attention=attention)
+            if weights is not None:
+                maps.append(weights)
+        return Tokens(values, tokens.grid, tuple(maps))
+
+    def block(
+        self,
+        block: ResidualAttentionBlock,
+        values: Tensor,
+        normed: Tensor,
+        rows: slice = EVERY,
+        attention: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run one block and return (tokens of `rows` (B, R, D), attention (B, R, T) or None).
+
+        Args:
+            block: one of `blocks`.
+            values: tokens that enter it, (B, T, D).
+            normed: ``block.ln_1(values)``, handed in because activation maps differentiate with respect to it.
+            rows: which tokens to follow; a class token alone costs little, since only its query is needed.
+            attention: also return the attention weights, mean over heads.
+        """
+        mixed, weights = attend(block.attn, normed[:, rows], normed, weights=attention)
+        return _add(block, values[:, rows], mixed), weights
+
+    def pooled(self, values: Tensor, pool: str) -> Tensor:
+        """Turn tokens after the last block (B, T, D) into features (B, d), not normalised.
+
+        Args:
+            values: with ``pool="tok"`` only token 0 is read, with ``"avg"`` all but token 0.
+            pool: the model's own `pool`, or the other one.
+        """
+        chosen = values[:, :1] if pool == "tok" else values[:, 1:]
+        return self.projected(self.pool_input(chosen))
+
+    def pool_input(self, values: Tensor) -> Tensor:
+        """Return what is averaged over: tokens (B, T, D) after the final norm, unless that norm follows the pooling."""
+        return values if self.visual.final_ln_after_pool else self.visual.ln_post(values)
+
+    def projected(self, averaged: Tensor) -> Tensor:
+        """Average what `pool_input` returns, (B, T, D), and project it into the space shared with texts: (B, d)."""
+        pooled = averaged.mean(1)
+        pooled = self.visual.ln_post(pooled) if self.visual.final_ln_after_pool else pooled
+        return pooled if self.visual.proj is None else pooled @ self.visual.proj
+
+    def region_features(self, pixels: Tensor, regions: Tensor) -> Tensor:
+        """Return one feature per region of each image from a single pass: (B, R, d), not normalised.
+
+        In the last block the class token sees only itself and the patches of a region; a model that pools by a mean
+        averages only those. Nothing before the last block changes.
+
+        Args:
+            pixels: (B, 3, H', W').
+            regions: (R, h*w) bool on the grid of the pixels; each holds at least one patch.
+        """
+        tokens = self.trunk(pixels)
+        last = self.blocks[-1]
+        normed = last.ln_1(tokens.values)
+        if self.pool == "avg":
+            values, _ = self.block(last, tokens.values, normed)
+            return torch.stack([self.pooled(_keep(values, region), "avg") for region in regions], dim=1)
+        visible = torch.cat([regions.new_ones(len(regions), 1), regions], dim=1)  # (R, 1 + h*w)
+        cls, query = (t[:, :1].expand(-1, len(regions), -1) for t in (tokens.values, normed))
+        mixed, _ = attend(last.attn, query, normed, visible=visible)
+        values = _add(last, cls, mixed)  # (B, R, D)
+        return self.pooled(values.flatten(0, 1)[:, None], "tok").unflatten(0, (len(pixels), -1))
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Return what open_clip's forward returns for pixels (B, 3, H', W') of any size: (B, d), not normalised."""
+        tokens = self.trunk(pixels)
+        last = self.blocks[-1]
+        rows = CLS if self.pool == "tok" else EVERY
+        values, _ = self.block(last, tokens.values, last.ln_1(tokens.values), rows)
+        return self.pooled(values, self.pool)
+
+
+def attend(
+    layer: nn.MultiheadAttention,
+    queries: Tensor,
+    context: Tensor,
+    weights: bool = False,
+    visible: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Multi-head attention of `queries` (B, R, D) over `context` (B, T, D).
+
+    Returns (B, R, D), and the weights (B, R, T), mean over heads, where they are asked for. `visible` (R, T) bool says
+    which of the context each query may see; None for all of it.
+    """
+    width, heads = layer.embed_dim, layer.num_heads
+    matrix, bias = layer.in_proj_weight, layer.in_proj_bias
+    first, rest = (None, None) if bias is None else (bias[:width], bias[width:])
+    query = _split(F.linear(queries, matrix[:width], first), heads)  # (B, heads, R, D/heads)
+    key, value = (_split(part, heads) for part in F.linear(context, matrix[width:], rest).chunk(2, dim=-1))
+    if weights and visible is None:
+        mixed, mean = _attend_with_weights(query, key, value)
+    else:
+        mixed, mean = F.scaled_dot_product_attention(query, key, value, attn_mask=visible), None
+    return layer.out_proj(mixed.transpose(1, 2).flatten(2)), mean
+
+
+def _attend_with_weights(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    # Head by head: all heads at once would hold heads x T x T numbers, gigabytes for a large frame.
+    heads = query.shape[1]
+    mixed, mean = [], query.new_zeros(len(query), query.shape[2], key.shape[2])
+    for head in range(heads):
+        scores = query[:, head] @ key[:, head].transpose(1, 2) * query.shape[-1] ** -0.5
+        weights = scores.softmax(-1)  # (B, R, T)
+        mixed.append(weights @ value[:, head])
+        mean = mean + weights / heads
+    return torch.stack(mixed, dim=1), mean
+
+
+def _add(block: ResidualAttentionBlock, values: Tensor, mixed: Tensor) -> Tensor:
+    values = values + block.ls_1(mixed)
+    return values + block.ls_2(block.mlp(block.ln_2(values)))
+
+
+def _keep(values: Tensor, region: Tensor) -> Tensor:
+    return torch.cat([values[:, :1], values[:, 1:][:, region]], dim=1)
+
+
+def _split(tokens: Tensor, heads: int) -> Tensor:
+    return tokens.unflatten(-1, (heads, -1)).transpose(1, 2)  # (B, T, D) -> (B, heads, T, D/heads)

@@ -1,0 +1,102 @@
+"""CLIP zero-shot labels (Radford et al. 2021, section 3.1): how well does a sentence about each class fit the frame.
+
+With a softmax, ``p = softmax(scale * <f, T_c>)`` over classes and background phrases: they share one unit of belief,
+so that at most four can pass 0.2. With a sigmoid, for models that learned a logit bias (SigLIP, Zhai et al. 2023), each
+class is judged on its own.
+
+Small things get lost in a whole frame, so tiles of it are looked at too. They can be cut out and enlarged, one pass
+each; or one pass over the frame serves all of them, and only in the last block the class token is shown one tile's
+patches at a time. The latter is many times faster, and suits models that were taught with captions of regions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wildseg.encoders.clip import Clip
+from wildseg.errors import ParamsError, did_you_mean
+from wildseg.labels.interface import Answer, NamedImage, Question
+from wildseg.labels.views import WHOLE, Box, boxes, cells, look
+
+THRESHOLDS = {"softmax": 0.2, "sigmoid": 0.3}
+BATCH = 16  # looks per pass; those of one frame only, so that no frame's scores depend on its neighbours
+
+
+def label(
+    frames: Sequence[NamedImage],
+    question: Question,
+    *,
+    tiles: int = 2,
+    tiles_by: str = "crop",
+    activation: str = "auto",
+    resize: str = "squash",
+) -> Iterator[Answer]:
+    """Yield for each of `frames` the best probability of each class over all looks at it.
+
+    Args:
+        frames: what to look at.
+        question: the classes, their phrases and competitors, and the encoder.
+        tiles: 1 looks at the whole frame; n > 1 also at (2n-1) x (2n-1) overlapping tiles of 1/n its sides.
+        tiles_by: ``crop`` enlarges each tile to the model's input size; ``attention`` restricts what the class token
+            of the last block sees, in one pass over the whole frame.
+        activation: ``softmax``, ``sigmoid``, or ``auto``: sigmoid where the model has a logit bias.
+        resize: how a look is brought to the model's input size: ``squash``, ``crop`` or ``pad``.
+
+    Raises:
+        ParamsError: an option's value means nothing, or asks for a sigmoid of a model without logit bias.
+    """
+    if isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1:
+        raise ParamsError(f"label.options.clip.tiles: expected a whole number from 1, found {tiles!r}")
+    _one_of("tiles_by", tiles_by, ("crop", "attention"))
+    _one_of("resize", resize, ("squash", "crop", "pad"))
+    _one_of("activation", activation, ("auto", "softmax", "sigmoid"))
+    clip = question.encoder()
+    activation = _activation(clip, activation)
+    texts = clip.classifier((*question.phrases, *((phrase,) for phrase in question.background)), question.templates)
+    features_of = _features_by_crop if tiles_by == "crop" else _features_by_attention
+    for frame in frames:
+        features = features_of(clip, frame.load(), boxes(tiles), resize)  # (looks, d)
+        belief = probabilities(clip.logits(features, texts), activation)  # (looks, classes + background)
+        yield Answer(_numpy(belief[:, : len(question.class_names)].amax(0)), THRESHOLDS[activation])
+
+
+def probabilities(logits: Tensor, activation: str) -> Tensor:
+    """Turn logits (B, C) into probabilities, over all C together or for each on its own."""
+    return logits.softmax(-1) if activation == "softmax" else logits.sigmoid()
+
+
+def _features_by_crop(clip: Clip, image: np.ndarray, tiles: Sequence[Box], resize: str) -> Tensor:
+    looks = [look(image, box, clip.size, resize, clip.mean) for box in tiles]
+    batches = [looks[start : start + BATCH] for start in range(0, len(looks), BATCH)]
+    return torch.cat([clip.image_features(clip.pixels(batch)) for batch in batches])
+
+
+def _features_by_attention(clip: Clip, image: np.ndarray, tiles: Sequence[Box], resize: str) -> Tensor:
+    pixels = clip.pixels([look(image, WHOLE, clip.size, resize, clip.mean)])
+    regions = torch.from_numpy(np.stack([cells(box, clip.vit.native_grid) for box in tiles])).to(clip.device)
+    return clip.region_features(pixels, regions)[0]
+
+
+def _activation(clip: Clip, activation: str) -> str:
+    if activation == "sigmoid" and clip.bias is None:
+        raise ParamsError(
+            f"label.options.clip.activation: sigmoid needs a model that learned a logit bias; {clip.name} has none; "
+            "use auto or softmax"
+        )
+    if activation != "auto":
+        return activation
+    return "softmax" if clip.bias is None else "sigmoid"
+
+
+def _one_of(option: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        nearest = did_you_mean(value, known)
+        raise ParamsError(f"label.options.clip.{option}: expected one of {', '.join(known)}; found {value!r}{nearest}")
+
+
+def _numpy(scores: Tensor) -> np.ndarray:
+    return scores.double().clamp(0, 1).cpu().numpy()

@@ -1,0 +1,122 @@
+"""The label stage on a folder of a few frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.encoders.models import noise, save
+from wildseg import params
+from wildseg.artifacts import Artifacts, Frame
+from wildseg.errors import DataError, ModelError
+from wildseg.params import Params
+from wildseg.runtime import Runtime
+from wildseg.stages import label
+
+NAMES = ("sky", "tree", "cement_road")
+CPU = Runtime(1, "cpu")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Artifacts:
+    artifacts = Artifacts(tmp_path)
+    frames = [Frame(f"drive_{i:06d}", "drive", i, i / 5, "train") for i in range(3)]
+    for frame in frames:
+        artifacts.save_image(frame.name, noise((48, 64), frame.index))
+    artifacts.save_frames(frames)
+    return artifacts
+
+
+@pytest.fixture
+def values(project: Artifacts) -> Params:
+    whole = params.load(Path(__file__).parents[2] / "params.yaml")
+    name, weights = save(project.root, "tiny")
+    return replace(
+        whole,
+        classes=params.Classes.from_mapping({"sky": ["sky", "clouds"], "tree": "tree", "cement_road": "cement road"}),
+        clip=replace(whole.clip, model=name, pretrained=Path(weights).name),
+        background=(),
+        label=replace(whole.label, method="clip", threshold=0.0, fallback="none", options={"clip": {"tiles": 1}}),
+    )
+
+
+def with_label(values: Params, **changes: object) -> Params:
+    return replace(values, label=replace(values.label, **changes))
+
+
+def given(project: Artifacts, values: Params, text: str) -> Params:
+    project.labels_csv.parent.mkdir(parents=True, exist_ok=True)
+    (project.labels_csv.parent / "mine.csv").write_text(text)
+    return with_label(values, method="given", options={"given": {"path": "data/labels/mine.csv"}})
+
+
+def test_every_frame_gets_labels_and_scores(
+    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    label.run(values, project, CPU)
+    scores = project.load_scores(NAMES)
+    assert list(scores) == ["drive_000000", "drive_000001", "drive_000002"]
+    assert all(row.all() for row in project.load_labels(NAMES).values())
+    assert all(((row > 0) & (row < 1)).all() for row in scores.values())
+    assert capsys.readouterr().out == "label: 3 frames, 3.0 classes a frame, 0 without any\n"
+
+
+def test_two_runs_write_the_same_bytes(project: Artifacts, values: Params) -> None:
+    label.run(values, project, CPU)
+    before = project.scores_csv.read_bytes(), project.labels_csv.read_bytes()
+    label.run(values, project, CPU)
+    assert (project.scores_csv.read_bytes(), project.labels_csv.read_bytes()) == before
+
+
+def test_a_person_wins_over_the_method_and_is_not_overwritten(
+    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.overrides_csv.parent.mkdir(parents=True)
+    project.overrides_csv.write_text('Frame,Labels\ndrive_000001,"tree"\ndrive_000002,""\n')
+    label.run(values, project, CPU)
+    labels = project.load_labels(NAMES)
+    np.testing.assert_array_equal(labels["drive_000001"], [False, True, False])
+    assert not labels["drive_000002"].any()
+    assert labels["drive_000000"].all()
+    assert project.overrides_csv.is_file()
+    assert capsys.readouterr().out.endswith("1 without any, 2 by hand\n")
+
+
+def test_given_labels_are_read_below_the_project_folder(project: Artifacts, values: Params) -> None:
+    text = 'Frame,Labels\ndrive_000000,"sky,tree"\ndrive_000001,\ndrive_000002,cement_road\n'
+    label.run(replace(given(project, values, text), clip=replace(values.clip, model="never loaded")), project, CPU)
+    np.testing.assert_array_equal(
+        np.stack(list(project.load_labels(NAMES).values())), [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+    )
+
+
+def test_no_frame_with_any_class_is_an_error_that_says_what_to_do(project: Artifacts, values: Params) -> None:
+    with pytest.raises(DataError, match=r"in some of 3 frames, found none .*lower label.threshold"):
+        label.run(with_label(values, threshold=1.0), project, CPU)
+    assert not project.labels_csv.exists()
+    label.run(with_label(values, threshold=1.0, fallback="argmax"), project, CPU)
+    assert all(row.sum() == 1 for row in project.load_labels(NAMES).values())
+
+
+def test_what_competes_and_what_was_left_out_is_said(
+    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    label.run(replace(values, background="auto"), project, CPU)
+    expected = "label: 21 background phrases; left out, since they name a class: tree, sky, cloud, road\n"
+    assert capsys.readouterr().out.startswith(expected)
+
+
+def test_missing_weights_are_told(project: Artifacts, values: Params) -> None:
+    with pytest.raises(ModelError, match="expected a file of weights, found none at 'no.safetensors'"):
+        label.run(replace(values, clip=replace(values.clip, pretrained="no.safetensors")), project, CPU)
+
+
+def test_a_correction_of_an_unknown_frame_leaves_no_labels(project: Artifacts, values: Params) -> None:
+    project.overrides_csv.parent.mkdir(parents=True)
+    project.overrides_csv.write_text("Frame,Labels\ndrive_000009,tree\n")
+    with pytest.raises(DataError, match="found 'drive_000009'"):
+        label.run(values, project, CPU)
+    assert not project.labels_csv.exists()
