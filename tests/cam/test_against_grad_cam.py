@@ -1,0 +1,96 @@
+"""The same network, the same layer, the same targets: our maps against those of the grad-cam package."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.encoders.models import random_clip
+from wildseg import plugins
+from wildseg.cam.engine import Recipe, maps_of, normalise
+from wildseg.cam.trace import record_clip, record_module
+from wildseg.encoders.clip import Clip
+
+grad_cam = pytest.importorskip("pytorch_grad_cam")
+THEIRS = {
+    "gradcam": grad_cam.GradCAM,
+    "gradcam_plusplus": grad_cam.GradCAMPlusPlus,
+    "hirescam": grad_cam.HiResCAM,
+    "layercam": grad_cam.LayerCAM,
+}
+
+
+def theirs(
+    method: str, network: nn.Module, layer: nn.Module, pixels: Tensor, classes: tuple[int, ...], **options: object
+) -> np.ndarray:
+    """Return the package's maps at the size of the pixels: (K, H, W)."""
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    with THEIRS[method](model=network, target_layers=[layer], **options) as cam:
+        maps = [cam(input_tensor=pixels, targets=[ClassifierOutputTarget(c)])[0] for c in classes]
+    return np.stack(maps)
+
+
+def enlarged(maps: Tensor, pixels: Tensor) -> np.ndarray:
+    height, width = pixels.shape[2:]
+    large = np.stack([cv2.resize(m, (width, height), interpolation=cv2.INTER_LINEAR) for m in maps.numpy()])
+    return normalise(torch.from_numpy(large)).numpy()
+
+
+@pytest.fixture(scope="module")
+def resnet() -> nn.Module:
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    return resnet18(weights=None).eval()
+
+
+@pytest.mark.parametrize("method", THEIRS)
+@pytest.mark.parametrize("layer", ["layer4", "layer3"])
+def test_maps_of_a_resnet(method: str, layer: str, resnet: nn.Module) -> None:
+    pixels = torch.randn(1, 3, 128, 160, generator=torch.Generator().manual_seed(0))
+    target = getattr(resnet, layer)[-1]
+    trace = record_module(resnet, target, pixels, (3, 500, 7))
+    found = maps_of(trace, Recipe(plugins.load("cam.methods", method)))
+    assert found.std() > 0.05
+    np.testing.assert_allclose(enlarged(found, pixels), theirs(method, resnet, target, pixels, (3, 500, 7)), atol=2e-4)
+
+
+class Classifier(nn.Module):
+    """A CLIP model as a classifier of images, for a package that knows nothing of texts."""
+
+    def __init__(self, clip: Clip, texts: Tensor) -> None:
+        super().__init__()
+        self.clip, self.network, self.texts = clip, clip.network, texts
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.clip.logits(self.network.encode_image(pixels, normalize=True), self.texts)
+
+
+@pytest.mark.parametrize("method", THEIRS)
+@pytest.mark.parametrize("kind", ["tiny", "vit-quickgelu", "avg"])
+def test_maps_of_a_transformer(method: str, kind: str, tmp_path: Path) -> None:
+    clip = random_clip(tmp_path, kind)
+    texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
+    height, width = clip.vit.native_grid
+    pixels = torch.randn(1, 3, *clip.size, generator=torch.Generator().manual_seed(1))
+    found = maps_of(record_clip(clip, pixels, texts, (0, 3), 4), Recipe(plugins.load("cam.methods", method)))
+    visual = clip.network.visual
+    layer = visual.transformer.resblocks[-1].ln_1 if kind != "avg" else visual.ln_post
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = theirs(
+            method,
+            Classifier(clip, texts),
+            layer,
+            pixels.requires_grad_(),
+            (0, 3),
+            reshape_transform=lambda tokens: tokens[:, 1:].transpose(1, 2).unflatten(2, (height, width)),
+        )
+    np.testing.assert_allclose(enlarged(found, pixels), expected, atol=2e-4)

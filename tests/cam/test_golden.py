@@ -1,0 +1,127 @@
+"""Numbers worked out on paper, and equalities between methods."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.cam.networks import MeanHead, written_trace
+from wildseg import plugins
+from wildseg.cam.engine import normalise
+from wildseg.cam.trace import Trace, record_module
+
+A = [[[1, 2], [3, 4]], [[2, 0], [1, 1]]]
+G = [[[0.1, 0.2], [0.3, 0.4]], [[-0.4, 0.2], [0, 0.2]]]
+
+
+def cam(method: str, trace: Trace, **options: object) -> Tensor:
+    return plugins.load("cam.methods", method).cam(trace, **options)
+
+
+def close(found: Tensor, expected: Tensor | list, tolerance: float = 1e-6) -> None:
+    expected = torch.as_tensor(expected, dtype=found.dtype)
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("gradcam", [[0.25, 0.5], [0.75, 1]]),
+        ("hirescam", [[0, 0.4], [0.9, 1.8]]),
+        ("layercam", [[0.1, 0.4], [0.9, 1.8]]),
+        ("gradcam_plusplus", [[0.495710, 0.419997], [0.772851, 0.982849]]),
+    ],
+)
+def test_golden_numbers(method: str, expected: list) -> None:
+    close(cam(method, written_trace(A, G))[0], expected)
+
+
+def mean_head_trace(classes: int = 4, seed: int = 0) -> tuple[MeanHead, Trace]:
+    torch.manual_seed(seed)
+    network = MeanHead(classes).double()
+    pixels = torch.randn(1, 3, 6, 8, dtype=torch.float64)
+    return network, record_module(network, network.features, pixels, range(classes))
+
+
+def test_behind_a_mean_and_a_linear_head_cam_gradcam_and_hirescam_are_the_same() -> None:
+    network, trace = mean_head_trace()
+    by_hand = torch.einsum("kc,chw->khw", network.head.weight, trace.activations[0]).relu()
+    close(cam("gradcam", trace) * 48, by_hand.detach(), 1e-12)
+    close(cam("hirescam", trace) * 48, by_hand.detach(), 1e-12)
+
+
+def test_there_the_gradient_is_the_weight_over_the_number_of_places() -> None:
+    network, trace = mean_head_trace()
+    close(trace.gradients(), (network.head.weight / 48)[:, :, None, None].expand(-1, -1, 6, 8).detach(), 1e-15)
+
+
+def test_layercam_is_hirescam_where_no_gradient_is_negative() -> None:
+    trace = written_trace(A, [[[0.1, 0], [0.3, 0.4]], [[0.4, 0.2], [0, 0.2]]])
+    close(cam("layercam", trace), cam("hirescam", trace), 1e-15)
+
+
+def test_layercam_is_elementwise_gradcam_where_no_activation_is_negative() -> None:
+    elementwise = (torch.tensor(A, dtype=torch.float64) * torch.tensor(G, dtype=torch.float64)).relu().sum(0)
+    close(cam("layercam", written_trace(A, G))[0], elementwise, 1e-15)
+
+
+def test_gradcam_is_hirescam_whenever_the_gradient_is_the_same_everywhere() -> None:
+    trace = written_trace(A, [[[0.3, 0.3], [0.3, 0.3]], [[-0.1, -0.1], [-0.1, -0.1]]])
+    close(cam("gradcam", trace), cam("hirescam", trace), 1e-15)
+
+
+def test_gradcam_plusplus_weights_behind_a_mean_and_a_linear_head() -> None:
+    network, trace = mean_head_trace()
+    gradient = network.head.weight.detach() / 48  # (K, C)
+    sums = trace.activations.sum((0, 2, 3))
+    # 48 equal terms; 1e-6 is the method's own guard, worth stating where gradients are this small
+    weights = 48 * gradient.relu() * gradient**2 / (2 * gradient**2 + sums * gradient**3 + 1e-6)
+    close(cam("gradcam_plusplus", trace), torch.einsum("kc,chw->khw", weights, trace.activations[0]).relu(), 1e-12)
+
+
+def test_gradcam_plusplus_with_one_channel_is_gradcam_after_normalising() -> None:
+    trace = written_trace([A[0]], [[[0.3, 0.3], [0.3, 0.3]]])
+    close(normalise(cam("gradcam_plusplus", trace)), normalise(cam("gradcam", trace)), 1e-6)
+
+
+def test_gradcam_plusplus_stays_finite_where_its_denominator_vanishes() -> None:
+    # 2 g^2 + S g^3 + 1e-6 = 0 at g = 1/2 for S = -4 - 8e-6
+    trace = written_trace([[[-4 - 8e-6, 0], [0, 0]]], [[[0.5, 0.5], [0.5, 0.5]]])
+    assert torch.isfinite(cam("gradcam_plusplus", trace)).all()
+
+
+@pytest.mark.parametrize("weighting", ["mean", "none"])
+def test_the_map_of_a_probability_follows_from_the_maps_of_the_logits(weighting: str) -> None:
+    torch.manual_seed(1)
+    network = MeanHead(5).double()
+    trace = record_module(network, network.features, torch.randn(1, 3, 6, 8, dtype=torch.float64), range(5))
+
+    def signed(gradients: Tensor) -> Tensor:
+        weights = gradients.mean((2, 3), keepdim=True) if weighting == "mean" else gradients
+        return (weights * trace.activations).sum(1)
+
+    of_logits = signed(trace.gradients())
+    probabilities = trace.gradients(lambda logits, classes: logits.softmax(-1)[range(5), list(classes)])
+    p = network.head(trace.activations.mean((2, 3)))[0].softmax(-1).detach()[:, None, None]
+    close(signed(probabilities), p * (of_logits - (p * of_logits).sum(0)), 1e-15)
+    close(signed(probabilities).sum(0), torch.zeros(6, 8), 1e-15)
+    of_logs = trace.gradients(lambda logits, classes: logits.log_softmax(-1)[range(5), list(classes)])
+    close(signed(of_logs), signed(probabilities) / p, 1e-14)
+
+
+def test_two_classes_with_equal_logits_keep_a_quarter_of_their_difference() -> None:
+    _, trace = mean_head_trace(2)
+
+    def equal(logits: Tensor, classes: object) -> Tensor:
+        return (logits - logits.detach()).softmax(-1)[[0, 1], [0, 1]]
+
+    signed = (trace.gradients(equal).mean((2, 3), keepdim=True) * trace.activations).sum(1)
+    logit = (trace.gradients().mean((2, 3), keepdim=True) * trace.activations).sum(1)
+    close(signed[0], 0.25 * (logit[0] - logit[1]), 1e-15)
+    close(signed[1], -signed[0], 1e-15)
+
+
+def test_normalising_stretches_from_zero_to_one_and_leaves_a_constant_map_empty() -> None:
+    maps = normalise(torch.tensor([[[2.0, 3.0], [4.0, 6.0]], [[5.0, 5.0], [5.0, 5.0]]]))
+    close(maps, [[[0, 0.25], [0.5, 1]], [[0, 0], [0, 0]]])

@@ -1,0 +1,99 @@
+"""What every CAM method must keep to; a new file in cam/methods is tested the moment it appears."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+import torch
+
+from tests.cam.networks import ConvNet
+from tests.encoders.models import noise, random_clip
+from wildseg import plugins
+from wildseg.cam.engine import Recipe, activation_maps, maps_of
+from wildseg.cam.trace import record_clip, record_module
+from wildseg.encoders.clip import Clip
+
+METHODS = plugins.available("cam.methods")
+CLASSES = (0, 2, 3)
+KNOWN_NEEDS = {"gradients", "attention"}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    return random_clip(tmp_path_factory.mktemp("shared"), "tiny")
+
+
+@pytest.fixture
+def network() -> ConvNet:
+    torch.manual_seed(3)
+    return ConvNet(mirrored=True)
+
+
+@pytest.fixture(params=METHODS)
+def method(request: pytest.FixtureRequest) -> ModuleType:
+    return plugins.load("cam.methods", request.param)
+
+
+def test_it_says_what_it_needs_and_where_it_comes_from(method: ModuleType) -> None:
+    assert set(method.NEEDS) <= KNOWN_NEEDS
+    assert any(character.isdigit() for character in method.__doc__.splitlines()[0])
+
+
+def test_maps_of_a_cnn_have_the_right_shape_and_no_odd_values(method: ModuleType, network: ConvNet) -> None:
+    trace = record_module(network, network.features, torch.randn(1, 3, 10, 12), CLASSES)
+    maps = method.cam(trace)
+    assert maps.shape == (3, 10, 12)
+    assert torch.isfinite(maps).all()
+    assert (maps >= 0).all()
+    assert (maps > 0).any()
+
+
+def test_maps_of_a_transformer_have_the_right_shape_and_no_odd_values(method: ModuleType, clip: Clip) -> None:
+    texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
+    maps = method.cam(record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, attention=True))
+    assert maps.shape == (3, 6, 8)
+    assert torch.isfinite(maps).all()
+    assert (maps >= 0).all()
+
+
+def test_maps_follow_a_left_right_flip(method: ModuleType, network: ConvNet) -> None:
+    pixels = torch.randn(1, 3, 10, 12, generator=torch.Generator().manual_seed(0))
+    plain = maps_of(record_module(network, network.features, pixels, CLASSES), Recipe(method))
+    flipped = maps_of(record_module(network, network.features, pixels.flip(3), CLASSES), Recipe(method))
+    torch.testing.assert_close(flipped.flip(2), plain, atol=1e-4, rtol=0)
+
+
+def test_maps_differ_between_classes(method: ModuleType, network: ConvNet) -> None:
+    maps = maps_of(record_module(network, network.features, torch.randn(1, 3, 10, 12), CLASSES), Recipe(method))
+    for one in range(3):
+        for other in range(one):
+            assert (maps[one] - maps[other]).abs().max() > 0.05
+
+
+def test_nothing_is_left_behind_on_the_network(method: ModuleType, network: ConvNet) -> None:
+    network.train()
+    network.features.eval()
+    modes = [module.training for module in network.modules()]
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    method.cam(record_module(network, network.features, torch.randn(1, 3, 10, 12), CLASSES))
+    assert [module.training for module in network.modules()] == modes
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
+    assert not any(module._forward_hooks or module._backward_hooks for module in network.modules())
+    assert torch.is_grad_enabled()
+
+
+def test_nothing_is_left_behind_on_a_transformer(method: ModuleType, clip: Clip) -> None:
+    texts = clip.classifier([["sky"], ["road"]], ["{}"])
+    activation_maps(clip, noise((48, 64)), texts, [1], 2, Recipe(method))
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in clip.network.parameters())
+    assert not any(m._forward_hooks or m._backward_hooks or m.training for m in clip.network.modules())
+
+
+def test_asking_for_classes_in_another_order_gives_their_maps_in_that_order(method: ModuleType, clip: Clip) -> None:
+    texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
+    pixels = clip.pixels([noise((48, 64))])
+    there = maps_of(record_clip(clip, pixels, texts, (0, 2, 3), 4, True), Recipe(method))
+    back = maps_of(record_clip(clip, pixels, texts, (3, 0, 2), 4, True), Recipe(method))
+    torch.testing.assert_close(back, there[[2, 0, 1]], atol=1e-4, rtol=0)

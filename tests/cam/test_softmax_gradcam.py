@@ -1,0 +1,124 @@
+"""Softmax-Grad-CAM: what must not change its maps, and what its options mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.encoders.models import random_clip
+from wildseg.cam.methods import softmax_gradcam
+from wildseg.cam.trace import Trace, record_clip
+from wildseg.encoders.clip import Clip
+from wildseg.errors import ParamsError
+
+CLASSES = (0, 1, 3)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    return random_clip(tmp_path_factory.mktemp("softmax"), "tiny")
+
+
+@pytest.fixture(scope="module")
+def pixels() -> Tensor:
+    return torch.randn(1, 3, 48, 64, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture(scope="module")
+def texts() -> Tensor:
+    return F.normalize(torch.randn(7, 16, generator=torch.Generator().manual_seed(6)), dim=-1)  # 5 classes, 2 others
+
+
+def stretch(maps: Tensor) -> Tensor:
+    """Bring maps to [0, 1] without the engine's 1e-7, which shows where raw maps are as small as here."""
+    maps = maps - maps.amin((1, 2), keepdim=True)
+    return maps / maps.amax((1, 2), keepdim=True)
+
+
+def maps(trace: Trace, **options: str) -> Tensor:
+    return stretch(softmax_gradcam.cam(trace, **options))
+
+
+def by_probability(trace: Trace, columns: list[int]) -> Tensor:
+    """Return the maps of p itself, as published, in place of log p."""
+
+    def probability(logits: Tensor, classes: tuple[int, ...]) -> Tensor:
+        return logits[:, columns].softmax(-1)[torch.arange(len(classes)), [columns.index(c) for c in classes]]
+
+    weights = trace.gradients(probability).mean((2, 3), keepdim=True)
+    return stretch((weights * trace.activations).sum(1).relu())
+
+
+def test_a_class_without_competitors_has_an_empty_map(clip: Clip, pixels: Tensor, texts: Tensor) -> None:
+    trace = record_clip(clip, pixels, texts[:5], (2,), 5)
+    assert not softmax_gradcam.cam(trace, competitors="present").any()
+
+
+@pytest.mark.parametrize(("competitors", "columns"), [("present", [0, 1, 3, 5, 6]), ("all", [0, 1, 2, 3, 4, 5, 6])])
+def test_the_map_of_a_probability_is_that_of_its_logarithm(
+    competitors: str, columns: list[int], clip: Clip, pixels: Tensor, texts: Tensor
+) -> None:
+    trace = record_clip(clip, pixels, texts, CLASSES, 5)
+    torch.testing.assert_close(maps(trace, competitors=competitors), by_probability(trace, columns), atol=1e-4, rtol=0)
+
+
+def test_a_constant_added_to_all_logits_changes_nothing(
+    clip: Clip, pixels: Tensor, texts: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = maps(record_clip(clip, pixels, texts, CLASSES, 5))
+    monkeypatch.setattr(clip.network, "logit_bias", torch.nn.Parameter(torch.tensor(5.0)))
+    torch.testing.assert_close(maps(record_clip(clip, pixels, texts, CLASSES, 5)), before, atol=1e-4, rtol=0)
+
+
+def test_repeating_every_text_changes_nothing(clip: Clip, pixels: Tensor, texts: Tensor) -> None:
+    once = maps(record_clip(clip, pixels, texts, CLASSES, 5), competitors="all")
+    twice = maps(record_clip(clip, pixels, texts.repeat(2, 1), CLASSES, 5), competitors="all")
+    torch.testing.assert_close(twice, once, atol=1e-4, rtol=0)
+
+
+def test_permuting_classes_permutes_maps(clip: Clip, pixels: Tensor, texts: Tensor) -> None:
+    there = maps(record_clip(clip, pixels, texts, (0, 1, 3), 5))
+    back = maps(record_clip(clip, pixels, texts, (3, 0, 1), 5))
+    torch.testing.assert_close(back, there[[2, 0, 1]], atol=1e-4, rtol=0)
+
+
+def test_background_phrases_always_compete(clip: Clip, pixels: Tensor, texts: Tensor) -> None:
+    with_background = record_clip(clip, pixels, texts, (2,), 5)
+    assert softmax_gradcam.cam(with_background, competitors="present").any()
+
+
+def test_absent_classes_compete_only_where_all_do(clip: Clip, pixels: Tensor, texts: Tensor) -> None:
+    moved = texts.clone()
+    moved[4] = -moved[4]
+    traces = [record_clip(clip, pixels, t, CLASSES, 5) for t in (texts, moved)]
+    one, other = (maps(trace, competitors="present") for trace in traces)
+    torch.testing.assert_close(one, other)
+    one, other = (maps(trace, competitors="all") for trace in traces)
+    assert (one - other).abs().max() > 1e-3
+
+
+def test_pooling_matters_for_a_model_that_pools_its_class_token(
+    clip: Clip, pixels: Tensor, texts: Tensor, tmp_path: Path
+) -> None:
+    trace = record_clip(clip, pixels, texts, CLASSES, 5)
+    assert (maps(trace, pool="model") - maps(trace, pool="patches")).abs().max() > 1e-3
+    averaging = record_clip(random_clip(tmp_path, "avg"), torch.randn(1, 3, 64, 64), texts, CLASSES, 5)
+    torch.testing.assert_close(maps(averaging, pool="model"), maps(averaging, pool="patches"))
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"competitors": "al"}, "competitors: expected one of present, all; found 'al'; did you mean 'all'"),
+        ({"pool": "avg"}, "pool: expected one of model, patches; found 'avg'"),
+    ],
+)
+def test_options_that_mean_nothing_are_told(
+    options: dict, line: str, clip: Clip, pixels: Tensor, texts: Tensor
+) -> None:
+    with pytest.raises(ParamsError, match=line):
+        softmax_gradcam.cam(record_clip(clip, pixels, texts, CLASSES, 5), **options)

@@ -1,0 +1,104 @@
+"""The cam stage on a folder of a few frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.encoders.models import noise, save
+from wildseg import params
+from wildseg.artifacts import Artifacts, Frame
+from wildseg.cam.affinity import Affinity
+from wildseg.cam.engine import Recipe, activation_maps
+from wildseg.cam.methods import hirescam
+from wildseg.encoders import clip
+from wildseg.errors import DataError
+from wildseg.params import Params
+from wildseg.runtime import Runtime
+from wildseg.stages import cam
+
+NAMES = ("sky", "tree", "cement_road")
+CPU = Runtime(1, "cpu")
+PRESENT = np.array([[True, False, True], [False, False, False], [False, True, False]])
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Artifacts:
+    artifacts = Artifacts(tmp_path)
+    frames = [Frame(f"drive_{i:06d}", "drive", i, i / 5, "train") for i in range(3)]
+    for frame in frames:
+        artifacts.save_image(frame.name, noise((48, 64), frame.index))
+    artifacts.save_frames(frames)
+    artifacts.save_labels([frame.name for frame in frames], NAMES, PRESENT)
+    return artifacts
+
+
+@pytest.fixture
+def values(project: Artifacts) -> Params:
+    whole = params.load(Path(__file__).parents[2] / "params.yaml")
+    name, weights = save(project.root, "tiny")
+    return replace(
+        whole,
+        classes=params.Classes.from_mapping({"sky": ["sky", "clouds"], "tree": "tree", "cement_road": "cement road"}),
+        clip=replace(whole.clip, model=name, pretrained=Path(weights).name),
+        background=(),
+        cam=replace(whole.cam, method="gradcam", refine="none", scales=(1.0,), flip=False, max_side=None),
+    )
+
+
+def with_cam(values: Params, **changes: object) -> Params:
+    return replace(values, cam=replace(values.cam, **changes))
+
+
+def test_every_frame_gets_maps_of_the_classes_in_it(
+    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cam.run(with_cam(values, method="gradcam", refine="none", scales=(1.0,)), project, CPU)
+    for frame, classes in (("drive_000000", [0, 2]), ("drive_000001", []), ("drive_000002", [1])):
+        found, maps = project.load_maps(frame)
+        assert found.tolist() == classes
+        assert maps.shape == (len(classes), 6, 8)
+        assert ((maps >= 0) & (maps <= 1)).all()
+    assert capsys.readouterr().out == "cam: 3 frames, 3 maps by gradcam, 1 frames without any\n"
+
+
+def test_parameters_reach_the_maps(project: Artifacts, values: Params) -> None:
+    caa = replace(values.cam.caa, layers=2, skip_last=1, sinkhorn=2, power=1, box=0.3)
+    changed = with_cam(values, method="hirescam", refine="caa", scales=(1.0, 1.5), flip=True, caa=caa)
+    cam.run(changed, project, CPU)
+    model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
+    texts = model.classifier(values.classes.phrases, values.clip.templates)
+    recipe = Recipe(hirescam, {}, Affinity(2, 1, 2, 1, 0.3), (1.0, 1.5), True)
+    expected = activation_maps(model, project.load_image("drive_000000"), texts, (0, 2), 3, recipe)
+    _, maps = project.load_maps("drive_000000")
+    np.testing.assert_allclose(maps, expected, atol=1e-3)  # stored in half precision
+
+
+def test_two_runs_write_the_same_bytes(project: Artifacts, values: Params) -> None:
+    cam.run(values, project, CPU)
+    before = {path.name: path.read_bytes() for path in project.cams_folder.iterdir()}
+    cam.run(values, project, CPU)
+    assert {path.name: path.read_bytes() for path in project.cams_folder.iterdir()} == before
+
+
+def test_maps_of_an_earlier_run_are_removed(project: Artifacts, values: Params) -> None:
+    project.save_maps("gone_000001", np.zeros(0), np.zeros((0, 6, 8)))
+    cam.run(values, project, CPU)
+    assert sorted(path.stem for path in project.cams_folder.iterdir()) == [f"drive_{i:06d}" for i in range(3)]
+
+
+def test_a_frame_without_labels_is_told(project: Artifacts, values: Params) -> None:
+    project.save_labels(["drive_000000"], NAMES, PRESENT[:1])
+    with pytest.raises(DataError, match=r"labels for each of 3 frames, 2 have none, the first is 'drive_000001'"):
+        cam.run(values, project, CPU)
+
+
+def test_background_phrases_compete_in_the_softmax(project: Artifacts, values: Params) -> None:
+    soft = with_cam(values, method="softmax_gradcam", options={"softmax_gradcam": {"competitors": "present"}})
+    cam.run(soft, project, CPU)
+    assert not project.load_maps("drive_000002")[1].any()  # a class on its own has no competitor
+    cam.run(replace(soft, background=("wall", "sea")), project, CPU)
+    assert project.load_maps("drive_000002")[1].any()
