@@ -1,0 +1,89 @@
+"""From the maps of one frame to its pseudo mask: unary, dense CRF, decision, and what is too uncertain to teach.
+
+Two readings of confidence stand side by side, as in CLIP-ES: the paper's ``max(1 - max_c map_c, max_c map_c)``
+from the maps, and the published code's ``max_c Q_c`` from the CRF's posterior, which leaves out far fewer pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wildseg.classes import BACKGROUND, IGNORE
+from wildseg.crf.dense import DenseCrf
+from wildseg.crf.unary import energies, upsample, with_background
+
+
+def pseudo_mask(
+    image: np.ndarray,
+    classes: np.ndarray,
+    maps: np.ndarray,
+    crf: DenseCrf,
+    *,
+    background: bool,
+    alpha: float,
+    sharpen: float,
+    threshold: float,
+    confidence_from: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decide each pixel of a frame.
+
+    A frame without any class is background with confidence 1 where there is a background, and undecided
+    (255, confidence 0) where every pixel should belong to a class. One class without background takes every pixel.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        classes: (K,) indices from 0 of the classes in the frame; K may be 0.
+        maps: (K, h, w) float in [0, 1] at grid resolution.
+        crf: the dense CRF.
+        background: whether a pixel may belong to no class.
+        alpha: exponent of the background score.
+        sharpen: exponent of all scores before the CRF.
+        threshold: pixels whose confidence is below become 255.
+        confidence_from: ``posterior`` or ``maps``.
+
+    Returns:
+        mask (H, W) uint8, 0 background, class index + 1, 255 ignore; confidence (H, W) float32 in [0, 1].
+    """
+    large = upsample(maps, image.shape[:2])  # (K, H, W)
+    scores = with_background(large, alpha) if background else large  # (K or K + 1, H, W)
+    ids = np.concatenate([np.full(int(background), BACKGROUND), classes + 1]).astype(np.uint8)
+    if not len(ids):
+        return np.full(image.shape[:2], IGNORE, np.uint8), np.zeros(image.shape[:2], np.float32)
+    marginals = crf.marginals(energies(scores, sharpen), image)
+    if confidence_from == "posterior":
+        confidence = marginals.max(axis=0)
+    elif confidence_from == "maps":
+        confidence = confidence_of_maps(large, background)
+    else:
+        raise ValueError(f"confidence_from: expected 'posterior' or 'maps', found {confidence_from!r}")
+    return decide(marginals, ids, confidence, threshold), confidence
+
+
+def decide(marginals: np.ndarray, ids: np.ndarray, confidence: np.ndarray, threshold: float) -> np.ndarray:
+    """Return the id of each pixel's largest marginal, 255 where its confidence is below `threshold`.
+
+    Args:
+        marginals: (K, H, W) float; of equal values the first wins, so background does.
+        ids: (K,) uint8, the id of each marginal.
+        confidence: (H, W) float in [0, 1].
+        threshold: in [0, 1]; 0 ignores nothing.
+
+    Returns:
+        (H, W) uint8.
+    """
+    mask = ids[marginals.argmax(axis=0)]
+    mask[confidence < threshold] = IGNORE
+    return mask
+
+
+def confidence_of_maps(maps: np.ndarray, background: bool) -> np.ndarray:
+    """Return (H, W) float32 ``max(1 - max_c map_c, max_c map_c)``, between 0.5 and 1.
+
+    Without a background, a pixel that no map claims is nobody's: there the confidence is ``max_c map_c`` alone.
+
+    Args:
+        maps: (K, H, W) float in [0, 1], at full size and not sharpened.
+        background: whether a pixel may belong to no class.
+    """
+    strongest = maps.max(axis=0, initial=0)
+    return np.maximum(1 - strongest, strongest) if background else strongest

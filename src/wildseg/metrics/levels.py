@@ -1,0 +1,99 @@
+"""The four levels at which a pipeline is measured: image labels, activation maps, pseudo masks, the trained model.
+
+Errors flow downwards, so the first level whose numbers are low is the one to work on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wildseg.metrics import confusion as area
+from wildseg.metrics import multilabel
+from wildseg.metrics.confusion import Confusion
+
+Report = dict[str, dict[str, float]]
+
+
+def classes_in(truth: np.ndarray, num_classes: int, min_share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Say which classes a frame shows, by its truth.
+
+    A class of fewer pixels than `min_share` of the frame is neither there nor absent: nobody would be blamed for
+    naming it or not.
+
+    Args:
+        truth: (H, W) ids; class index k has the id k + 1.
+        num_classes: K.
+        min_share: share of the frame's pixels in [0, 1].
+
+    Returns:
+        present (K,) bool, valid (K,) bool: whether the entry counts.
+    """
+    pixels = np.bincount(truth.ravel(), minlength=num_classes + 1)[1 : num_classes + 1]
+    present = (pixels > 0) & (pixels >= min_share * truth.size)
+    return present, present | (pixels == 0)
+
+
+class Levels:
+    """What was counted on a group of frames, level by level."""
+
+    def __init__(self, class_names: Sequence[str], background: bool) -> None:
+        """Start from zero.
+
+        Args:
+            class_names: of the ids 1, 2, ...
+            background: whether a pixel may belong to no class, so that id 0 is measured like a class.
+        """
+        self.class_names = list(class_names)
+        self.background = background
+        self.cam, self.pseudo, self.segmenter = (Confusion(len(class_names) + 1) for _ in range(3))
+        self._labels: list[tuple[np.ndarray, ...]] = []  # target, valid, named, scores: (K,) each, by frame
+
+    def add_labels(
+        self, target: np.ndarray, valid: np.ndarray, named: np.ndarray, scores: np.ndarray | None = None
+    ) -> None:
+        """Count the labels of one frame: (K,) bool each, scores (K,) float, or None where the method gives none."""
+        self._labels.append((target, valid, named, np.full(len(target), np.nan) if scores is None else scores))
+
+    @property
+    def frames(self) -> int:
+        """How many frames' labels were counted."""
+        return len(self._labels)
+
+    def report(self) -> Report:
+        """Return ``{level: {measure: value}}``; per-class values are ``<measure>.<class>``; NaN where nothing counts.
+
+        `pseudo.miou`, `pseudo.recall` and the IoU per class leave pixels out that a pseudo mask leaves open, and
+        `pseudo.coverage` says how many it does not; `pseudo.miou_strict` counts open pixels as errors.
+        """
+        return {
+            "labels": self._label_report(),
+            "cam": self._area(self.cam.matrix, "miou", "recall"),
+            "pseudo": self._area(area.answered(self.pseudo.matrix), "miou", "recall")
+            | {"miou_strict": area.miou(self.pseudo.matrix), "coverage": area.coverage(self.pseudo.matrix)},
+            "segmenter": self._area(self.segmenter.matrix, "miou", "recall", "fwiou", "pixel_accuracy")
+            | {"miou_foreground": area.miou(self.segmenter.matrix, background=False)}
+            | self._by_class("recall", area.recall(self.segmenter.matrix)),
+        }
+
+    def _label_report(self) -> dict[str, float]:
+        columns = [np.stack(column) for column in zip(*self._labels, strict=True)]
+        if not columns:
+            columns = [np.zeros((0, len(self.class_names)), kind) for kind in (bool, bool, bool, float)]
+        target, valid, named, scores = columns  # (n, K) each
+        scored = np.isfinite(scores).all()
+        measured = multilabel.summary(target, named, scores if scored else None, valid)
+        per_class = multilabel.f1(multilabel.counts(target, named, valid))
+        wanted = {name: measured.get(name, np.nan) for name in ("precision", "recall", "f1", "macro_f1", "map")}
+        return wanted | {f"f1.{name}": value for name, value in zip(self.class_names, per_class, strict=True)}
+
+    def _area(self, matrix: np.ndarray, *measures: str) -> dict[str, float]:
+        measured = area.summary(matrix)
+        return {name: measured[name] for name in measures} | self._by_class("iou", area.iou(matrix))
+
+    def _by_class(self, measure: str, values: np.ndarray) -> dict[str, float]:
+        # values (K + 1,), by id
+        names = ["background", *self.class_names]
+        first = 0 if self.background else 1
+        return {f"{measure}.{names[id_]}": float(values[id_]) for id_ in range(first, len(names))}

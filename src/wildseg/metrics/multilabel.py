@@ -1,0 +1,147 @@
+"""How well the classes of a frame were named: precision, recall, F1 and average precision of image labels.
+
+Inputs are (n, K) matrices over n frames and K classes. An optional `valid` matrix says which entries count: a class
+that covers a handful of pixels is neither a miss nor an error.
+
+Macro means the average of per-class values over classes found in truth or prediction, micro the value of summed counts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from wildseg.metrics.ratio import mean, ratio
+
+
+class Counts(NamedTuple):
+    """True positives, false positives and false negatives: (K,) int64 each, or one number each when summed."""
+
+    hits: np.ndarray
+    false_alarms: np.ndarray
+    misses: np.ndarray
+
+    def summed(self) -> Counts:
+        """Return the counts over all classes, from which micro values are made."""
+        return Counts(*(np.asarray(count.sum()) for count in self))
+
+
+def counts(target: np.ndarray, preds: np.ndarray, valid: np.ndarray | None = None) -> Counts:
+    """Count frames per class.
+
+    Args:
+        target: (n, K) bool, the classes in each frame.
+        preds: (n, K) bool, the classes that were named.
+        valid: (n, K) bool, the entries that count; all by default.
+    """
+    counted = _entries(target, valid)
+    return Counts(
+        (target & preds & counted).sum(axis=0),
+        (~target & preds & counted).sum(axis=0),
+        (target & ~preds & counted).sum(axis=0),
+    )
+
+
+# Per class (K,), or a number when the counts are summed; NaN marks a denominator of 0 --------------------------------
+
+
+def precision(found: Counts) -> np.ndarray:
+    """Return ``TP / (TP + FP)``; NaN for a class that was never named."""
+    return ratio(found.hits, found.hits + found.false_alarms)
+
+
+def recall(found: Counts) -> np.ndarray:
+    """Return ``TP / (TP + FN)``; NaN for a class that is in no frame."""
+    return ratio(found.hits, found.hits + found.misses)
+
+
+def f1(found: Counts) -> np.ndarray:
+    """Return ``2 TP / (2 TP + FP + FN)``; NaN for a class neither in a frame nor named."""
+    return ratio(2 * found.hits, 2 * found.hits + found.false_alarms + found.misses)
+
+
+def macro(values: np.ndarray, found: Counts) -> float:
+    """Return the mean of per-class values over classes in truth or prediction; what is undefined there counts 0."""
+    seen = found.hits + found.false_alarms + found.misses > 0
+    return float(np.nan_to_num(values[seen]).mean()) if seen.any() else float("nan")
+
+
+def average_precision(target: np.ndarray, scores: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Return per-class average precision, ``sum_k (R_k - R_{k-1}) P_k`` over falling scores, without interpolation.
+
+    Frames of equal score are taken together, as in scikit-learn, so that their order does not matter.
+
+    Args:
+        target: (n, K) bool.
+        scores: (n, K) float, larger means more likely present.
+        valid: (n, K) bool, the entries that count; all by default.
+
+    Returns:
+        (K,) float64 in [0, 1]; NaN for a class that is in no frame.
+    """
+    counted = _entries(target, valid)
+    columns = zip(target.T, scores.T, counted.T, strict=True)
+    return np.array([_average_precision(truth[use], score[use]) for truth, score, use in columns])
+
+
+def mean_average_precision(values: np.ndarray) -> float:
+    """Return the mean of per-class average precision over classes that are in some frame."""
+    return mean(values)
+
+
+def exact_match(target: np.ndarray, preds: np.ndarray, valid: np.ndarray | None = None) -> float:
+    """Return the share of frames whose classes are all right; target, preds, valid: (n, K) bool."""
+    wrong = (target != preds) & _entries(target, valid)
+    return mean((~wrong.any(axis=1)).astype(np.float64))
+
+
+def jaccard(target: np.ndarray, preds: np.ndarray, valid: np.ndarray | None = None) -> float:
+    """Return the mean over frames of shared classes over named or true ones; 1 for a frame where both are empty."""
+    counted = _entries(target, valid)
+    shared = (target & preds & counted).sum(axis=1)
+    either = ((target | preds) & counted).sum(axis=1)
+    return mean(np.where(either > 0, shared / np.maximum(either, 1), 1.0))
+
+
+def summary(
+    target: np.ndarray, preds: np.ndarray, scores: np.ndarray | None = None, valid: np.ndarray | None = None
+) -> dict[str, float]:
+    """Return every measure by name; `precision`, `recall` and `f1` are micro values, `map` needs `scores`.
+
+    Args:
+        target: (n, K) bool.
+        preds: (n, K) bool.
+        scores: (n, K) float, or None where a method gives none.
+        valid: (n, K) bool, the entries that count; all by default.
+    """
+    found = counts(target, preds, valid)
+    total = found.summed()
+    report = {
+        "precision": float(precision(total)),
+        "recall": float(recall(total)),
+        "f1": float(f1(total)),
+        "macro_precision": macro(precision(found), found),
+        "macro_recall": macro(recall(found), found),
+        "macro_f1": macro(f1(found), found),
+        "exact_match": exact_match(target, preds, valid),
+        "jaccard": jaccard(target, preds, valid),
+    }
+    if scores is not None:
+        report["map"] = mean_average_precision(average_precision(target, scores, valid))
+    return report
+
+
+def _entries(target: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    return np.ones_like(target, bool) if valid is None else valid
+
+
+def _average_precision(target: np.ndarray, scores: np.ndarray) -> float:
+    # target (n,) bool, scores (n,), one class
+    if not target.any():
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    last_of_tie = np.append(np.diff(scores[order]) != 0, True)
+    hits = np.cumsum(target[order])[last_of_tie]
+    named = np.arange(1, len(target) + 1)[last_of_tie]
+    return float((np.diff(hits, prepend=0) * hits / named).sum() / target.sum())

@@ -1,0 +1,122 @@
+"""Stage 4: activation maps -> pseudo masks and their confidence, frame by frame over worker processes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from wildseg.artifacts import Artifacts, fresh, save_json
+from wildseg.classes import IGNORE
+from wildseg.crf.dense import DenseCrf
+from wildseg.crf.masks import pseudo_mask
+from wildseg.errors import DataError
+from wildseg.parallel import each
+from wildseg.params import Crf, Params
+from wildseg.progress import track
+from wildseg.runtime import Runtime
+
+
+def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
+    """Write data/masks, data/masks/confidence and metrics/crf.json for all key frames.
+
+    Raises:
+        DataError: no key frames, or maps that are missing, broken or do not fit their frame.
+    """
+    frames = [frame.name for frame in artifacts.load_frames()]
+    fresh(artifacts.masks_folder)
+    fresh(artifacts.confidence_folder)
+
+    work = partial(
+        _mask_frame,
+        artifacts=artifacts,
+        settings=params.crf,
+        num_classes=len(params.classes),
+        background=bool(params.background),
+    )
+    pixels = np.zeros(256, np.int64)  # by id
+    empty = 0
+    for histogram, num_present in track(each(work, frames, runtime.workers), len(frames), "crf"):
+        pixels += histogram
+        empty += num_present == 0
+
+    report = summary(pixels, params.classes.with_background, len(frames), empty)
+    save_json(artifacts.metrics_path("crf.json"), report)
+    print(f"crf: {len(frames)} frames, {report['coverage']:.1%} of pixels decided, {empty} frames without any class")
+
+
+def summary(pixels: np.ndarray, names: tuple[str, ...], num_frames: int, num_empty: int) -> dict[str, object]:
+    """Return metrics/crf.json: `coverage` is the share of pixels that are not 255, `share` that of each class.
+
+    Args:
+        pixels: (256,) int64, pixels by id over all frames.
+        names: names by id.
+        num_frames: how many frames were processed.
+        num_empty: how many of them show no class.
+    """
+    shares = pixels / pixels.sum()
+    return {
+        "frames": num_frames,
+        "frames_without_class": num_empty,
+        "coverage": 1 - shares[IGNORE],
+        "share": dict(zip(names, shares, strict=False)),
+    }
+
+
+def _mask_frame(
+    frame: str, *, artifacts: Artifacts, settings: Crf, num_classes: int, background: bool
+) -> tuple[np.ndarray, int]:
+    # Runs in a worker: only the frame's name comes in and only counts go out, so that no image is ever pickled.
+    image = artifacts.load_image(frame)
+    classes, maps = artifacts.load_maps(frame)
+    _check(frame, image, classes, maps, num_classes)
+    mask, confidence = pseudo_mask(
+        image,
+        classes,
+        maps,
+        _dense_crf(settings),
+        background=background,
+        alpha=settings.alpha,
+        sharpen=settings.sharpen,
+        threshold=settings.confidence,
+        confidence_from=settings.confidence_from,
+    )
+    artifacts.save_mask(frame, mask)
+    artifacts.save_confidence(frame, confidence)
+    return np.bincount(mask.ravel(), minlength=256), len(classes)
+
+
+def _dense_crf(settings: Crf) -> DenseCrf:
+    return DenseCrf(
+        iterations=settings.iterations,
+        gaussian_weight=settings.gaussian.weight,
+        gaussian_sxy=settings.gaussian.sxy,
+        bilateral_weight=settings.bilateral.weight,
+        bilateral_sxy=settings.bilateral.sxy,
+        bilateral_srgb=settings.bilateral.srgb,
+        image_mode=settings.image_mode,
+    )
+
+
+def _check(frame: str, image: np.ndarray, classes: np.ndarray, maps: np.ndarray, num_classes: int) -> None:
+    if maps.ndim != 3 or classes.shape != maps.shape[:1] or (len(classes) and not maps.size):
+        problem = f"expected classes (K,) and maps (K, h, w), found {classes.shape} and {maps.shape}"
+    elif not len(classes):
+        return
+    elif not 0 <= classes.min() <= classes.max() < num_classes:
+        problem = f"expected class indices below {num_classes}, found {classes.tolist()}"
+    elif not (maps.min() >= 0 and maps.max() <= 1):  # not the other way round: NaN must fail
+        problem = f"expected values in [0, 1], found {maps.min():g} to {maps.max():g}"
+    elif not _same_aspect(maps.shape[1:], image.shape[:2]):
+        size, grid = image.shape[1::-1], maps.shape[:0:-1]
+        problem = f"expected a grid of its frame's shape, {size[0]}x{size[1]}, found {grid[0]}x{grid[1]} cells"
+    else:
+        return
+    raise DataError(f"maps of the frame {frame!r}: {problem}; run 'dvc repro cam'")
+
+
+def _same_aspect(grid: tuple[int, ...], pixels: tuple[int, ...]) -> bool:
+    # A grid may be off by part of a cell on either axis, since an encoder's input is a whole number of patches.
+    cells_per_pixel = [((cells - 1.5) / size, (cells + 1.5) / size) for cells, size in zip(grid, pixels, strict=True)]
+    (low_y, high_y), (low_x, high_x) = cells_per_pixel
+    return low_y < high_x and low_x < high_y

@@ -1,0 +1,155 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wildseg.artifacts import Artifacts, Frame, load_json
+from wildseg.classes import Classes
+from wildseg.errors import DataError, WildsegError
+from wildseg.parallel import each
+from wildseg.params import Bilateral, Crf, Gaussian
+from wildseg.runtime import Runtime
+from wildseg.stages.crf import run
+
+ALONE, PAIR = Runtime(1, "cpu"), Runtime(2, "cpu")
+CLASSES = Classes.from_mapping({"lawn": "lawn", "road": "road", "sky": "sky"})
+
+
+def params(background: tuple[str, ...] = (), **changes: Any) -> Any:  # noqa: ANN401
+    values = {
+        "alpha": 1.0,
+        "sharpen": 2.0,
+        "iterations": 5,
+        "gaussian": Gaussian(3.0, 3.0),
+        "bilateral": Bilateral(8.0, 40.0, 6.0),
+        "image_mode": "rgb",
+        "confidence": 0.6,
+        "confidence_from": "posterior",
+    }
+    return SimpleNamespace(classes=CLASSES, background=background, crf=Crf(**{**values, **changes}))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Artifacts:
+    """Four frames of 48x32: sky over lawn, whose coarse maps are right but for the border; the third shows no class."""
+    artifacts = Artifacts(tmp_path)
+    rng = np.random.default_rng(0)
+    names = [f"drive_{index:06d}" for index in range(4)]
+    artifacts.save_frames([Frame(name, "drive", i, i / 2, "train") for i, name in enumerate(names)])
+    for number, name in enumerate(names):
+        image = np.zeros((32, 48, 3)) + (60, 140, 50)
+        image[:19] = (120, 160, 230)
+        artifacts.save_image(name, (image + rng.normal(0, 3, image.shape)).astype(np.uint8))
+        upper = np.repeat([1.0, 0.9, 0.1, 0.0], 6).reshape(4, 6)
+        maps, classes = np.stack([1 - upper, upper]), np.array([0, 2])
+        artifacts.save_maps(name, classes, maps) if number != 2 else artifacts.save_maps(name, classes[:0], maps[:0])
+    return artifacts
+
+
+def files(artifacts: Artifacts) -> dict[str, bytes]:
+    return {str(p.relative_to(artifacts.root)): p.read_bytes() for p in artifacts.masks_folder.rglob("*.png")}
+
+
+def test_masks_follow_the_image_and_confidence_is_theirs(project: Artifacts) -> None:
+    run(params(confidence=0.0), project, ALONE)
+    truth = np.where(np.arange(32)[:, None] < 19, 3, 1) * np.ones((1, 48), int)
+    for name in ("drive_000000", "drive_000001", "drive_000003"):
+        assert (project.load_mask(name) == truth).mean() > 0.99
+        assert project.load_confidence(name).shape == (32, 48)
+        assert project.load_confidence(name).mean() > 0.95
+
+
+def test_every_frame_gets_both_files_and_the_counts_add_up(
+    project: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(params(), project, ALONE)
+    assert len(files(project)) == 8
+    report = load_json(project.metrics_path("crf.json"))
+    ids = np.concatenate([project.load_mask(f.name).ravel() for f in project.load_frames()])
+    assert report["frames"] == 4
+    assert report["frames_without_class"] == 1
+    assert report["coverage"] == pytest.approx((ids != 255).mean())
+    assert report["share"] == pytest.approx({n: (ids == i).mean() for i, n in enumerate(CLASSES.with_background)})
+    assert "crf: 4 frames" in capsys.readouterr().out
+
+
+def test_pixels_below_the_confidence_are_255(project: Artifacts) -> None:
+    run(params(confidence=0.9, iterations=0), project, ALONE)
+    mask, confidence = project.load_mask("drive_000000"), project.load_confidence("drive_000000")
+    assert 0 < (mask == 255).mean() < 1
+    np.testing.assert_array_equal(mask == 255, confidence < 0.9 - 1e-6)
+
+
+def test_a_frame_without_classes_is_undecided_or_background(project: Artifacts) -> None:
+    run(params(), project, ALONE)
+    assert set(np.unique(project.load_mask("drive_000002"))) == {255}
+    run(params(background=("wall",)), project, ALONE)
+    assert set(np.unique(project.load_mask("drive_000002"))) == {0}
+    run(params(background="auto"), project, ALONE)  # type: ignore[arg-type]
+    assert set(np.unique(project.load_mask("drive_000002"))) == {0}
+
+
+def test_the_number_of_workers_does_not_change_a_byte(project: Artifacts) -> None:
+    run(params(), project, ALONE)
+    alone = files(project)
+    run(params(), project, PAIR)
+    assert files(project) == alone
+
+
+def test_nothing_of_an_earlier_run_is_left(project: Artifacts) -> None:
+    project.save_mask("gone_000000", np.zeros((2, 2), np.uint8))
+    run(params(), project, ALONE)
+    assert not any("gone" in name for name in files(project))
+
+
+@pytest.mark.parametrize(
+    ("classes", "maps", "message"),
+    [
+        ([0, 2], np.zeros((2, 6, 4)), r"grid of its frame's shape, 48x32, found 4x6 cells"),
+        ([0, 2], np.zeros((1, 4, 6)), r"found \(2,\) and \(1, 4, 6\)"),
+        ([0, 2], np.zeros((2, 0, 6)), r"found \(2,\) and \(2, 0, 6\)"),
+        ([0, 3], np.zeros((2, 4, 6)), r"class indices below 3, found \[0, 3\]"),
+        ([0, 2], np.full((2, 4, 6), np.nan), r"values in \[0, 1\], found nan"),
+        ([0, 2], np.full((2, 4, 6), 1.5), r"values in \[0, 1\], found 1\.5"),
+    ],
+    ids=["turned", "too few", "no cells", "unknown class", "nan", "too large"],
+)
+def test_maps_that_do_not_fit_name_their_frame(
+    project: Artifacts, classes: list[int], maps: np.ndarray, message: str
+) -> None:
+    project.save_maps("drive_000001", np.array(classes), maps)
+    with pytest.raises(DataError, match=r"drive_000001.*" + message + ".*dvc repro cam"):
+        run(params(), project, ALONE)
+
+
+@pytest.mark.parametrize("grid", [(4, 6), (3, 5), (2, 3), (1, 1), (5, 7), (32, 48), (64, 96)])
+def test_a_grid_may_have_any_fineness(project: Artifacts, grid: tuple[int, int]) -> None:
+    project.save_maps("drive_000001", np.array([1]), np.ones((1, *grid)))
+    run(params(), project, ALONE)
+    assert set(np.unique(project.load_mask("drive_000001"))) == {2}
+
+
+def test_missing_maps_and_missing_frames_say_what_to_do(project: Artifacts) -> None:
+    (project.cams_folder / "drive_000003.npz").unlink()
+    for runtime in (ALONE, PAIR):
+        with pytest.raises(DataError, match=r"drive_000003.*dvc repro cam"):
+            run(params(), project, runtime)
+    project.save_frames([])
+    with pytest.raises(DataError, match="expected key frames, found none"):
+        run(params(), project, ALONE)
+
+
+def test_a_worker_that_is_killed_is_reported_in_one_line() -> None:
+    with pytest.raises(WildsegError, match=r"2 worker processes was killed.*memory.*WILDSEG_WORKERS"):
+        list(each(os._exit, [9, 9, 9], 2))
+
+
+def test_the_stage_starts_without_torch_and_mlflow() -> None:
+    code = "import sys, wildseg.stages.crf; print(sorted({'torch', 'mlflow', 'open_clip', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert done.stdout.strip() == "[]"
