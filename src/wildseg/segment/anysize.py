@@ -1,0 +1,23 @@
+"""Networks that halve the image a number of times, made to take images of any height and width."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+
+class AnySize:
+    """Mixed into a network of segmentation-models-pytorch: pads to a multiple of its stride and crops back.
+
+    A mixin rather than a wrapper, so that the weights keep the names that the bare network gives them.
+    """
+
+    encoder: torch.nn.Module
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return logits (B, channels, H, W) of normalised images (B, 3, H, W), for any H and W."""
+        height, width = images.shape[-2:]
+        stride = int(self.encoder.output_stride)  # type: ignore[arg-type]
+        # The image's own edge is repeated, below and to the right: a black border would look like an object.
+        padded = functional.pad(images, (0, -width % stride, 0, -height % stride), mode="replicate")
+        return super().forward(padded)[..., :height, :width]  # type: ignore[misc]

@@ -1,0 +1,166 @@
+"""Training batches: frames and masks decoded on demand, and a sampler whose batch depends on (seed, step) alone.
+
+So a run that was killed goes on with exactly the batches it would have seen, and batches may be made in any process.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from wildseg.classes import IGNORE
+from wildseg.errors import DataError, WildsegError
+
+Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 RGB, mask (H, W) uint8 ids
+Item = TypeVar("Item")
+
+CACHE_BYTES = 256 * 2**20  # decoded frames kept by one process; more frames than fit are decoded again when needed
+
+
+def count_pixels(masks: Iterable[tuple[str, np.ndarray]], ids: Sequence[int]) -> dict[str, np.ndarray]:
+    """Count the labelled pixels of each frame: (max(ids) + 1,) int64 by frame name.
+
+    Args:
+        masks: (frame, (H, W) uint8 ids, 255 ignore).
+        ids: the ids that mean something.
+
+    Raises:
+        DataError: a mask holds another id.
+    """
+    counts = {}
+    for frame, mask in masks:
+        found = np.bincount(mask.ravel(), minlength=256)
+        found[IGNORE] = 0
+        if strange := sorted(set(np.flatnonzero(found).tolist()) - set(ids)):
+            raise DataError(
+                f"the pseudo mask of {frame}: expected ids {ids[0]} to {ids[-1]} or {IGNORE}, found {strange}; "
+                "it was made for other classes: run 'dvc repro crf'"
+            )
+        counts[frame] = found[: ids[-1] + 1]
+    return counts
+
+
+class Pairs:
+    """Frames with their masks, decoded when asked for; the latest stay in memory up to a fixed number of bytes."""
+
+    def __init__(
+        self,
+        frames: Sequence[str],
+        load_image: Callable[[str], np.ndarray],
+        load_mask: Callable[[str], np.ndarray],
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        """Remember where to read from; both functions take a frame's name, and nothing is read yet."""
+        self.frames = tuple(frames)
+        self._load_image = load_image
+        self._load_mask = load_mask
+        self._cache: OrderedDict[int, Pair] = OrderedDict()
+        self._free = cache_bytes
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[Pair]:
+        """Yield every pair, in order."""
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Pair:
+        """Return (image (H, W, 3) uint8 RGB, mask (H, W) uint8) of a frame.
+
+        Raises:
+            DataError: image and mask differ in size, or one cannot be read.
+        """
+        if index in self._cache:
+            self._cache.move_to_end(index)
+            return self._cache[index]
+        pair = self._read(self.frames[index])
+        self._cache[index] = pair
+        self._free -= _bytes(pair)
+        while self._free < 0:
+            self._free += _bytes(self._cache.popitem(last=False)[1])
+        return pair
+
+    def _read(self, frame: str) -> Pair:
+        image, mask = self._load_image(frame), self._load_mask(frame)
+        if image.shape[:2] != mask.shape:
+            raise DataError(
+                f"the pseudo mask of {frame}: expected the size of its frame, {image.shape[1]}x{image.shape[0]}, "
+                f"found {mask.shape[1]}x{mask.shape[0]}; run 'dvc repro crf'"
+            )
+        # Writable and contiguous, as torch wants what it shares memory with.
+        return np.require(image, requirements=["C", "W"]), np.require(mask, requirements=["C", "W"])
+
+
+def _bytes(pair: Pair) -> int:
+    return pair[0].nbytes + pair[1].nbytes
+
+
+class Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """The batch of each training step, by the step's number.
+
+    All frames are shuffled, used once, shuffled anew: the k-th drawn is the same however the run came there.
+    """
+
+    def __init__(self, pairs: Pairs, transform: v2.Transform, batch_size: int, seed: int) -> None:
+        """Remember the parts; `transform` takes and returns (Image, Mask) and draws from torch's default generator."""
+        self._pairs = pairs
+        self._transform = transform
+        self._batch_size = batch_size
+        self._seed = seed
+
+    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images (B, 3, H, W) float32 normalised and masks (B, H, W) int64, 255 ignore, of a step from 0."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive(self._seed, "augment", step))
+            drawn = range(step * self._batch_size, (step + 1) * self._batch_size)
+            images, masks = zip(*map(self._draw, drawn), strict=True)
+        return torch.stack(images), torch.stack(masks).long()
+
+    def _draw(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+        turn, place = divmod(position, len(self._pairs))
+        image, mask = self._pairs[int(_shuffled(len(self._pairs), self._seed, turn)[place])]
+        pixels = tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1))  # (3, H, W)
+        changed, labels = self._transform(pixels, tv_tensors.Mask(torch.from_numpy(mask)))
+        return changed.as_subclass(torch.Tensor), labels.as_subclass(torch.Tensor)
+
+
+@lru_cache(maxsize=2)
+def _shuffled(number: int, seed: int, turn: int) -> np.ndarray:
+    return np.random.default_rng(derive(seed, "shuffle", turn)).permutation(number)
+
+
+def derive(seed: int, purpose: str, number: int) -> int:
+    """Return a 63-bit seed that depends on all three and on nothing else."""
+    entropy = (seed, number, *purpose.encode())
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def stream(dataset: Dataset[Item], start: int, stop: int, workers: int) -> Iterator[Item]:
+    """Yield items `start` to `stop` of a dataset in order, prepared ahead by `workers` processes; 0 means this one.
+
+    Raises:
+        WildsegError: as the dataset raised it.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,  # a fork of a process with a GPU context cannot be used
+        pin_memory=bool(workers) and torch.cuda.is_available(),
+    )
+    try:
+        yield from loader
+    except WildsegError as error:
+        # From a worker it comes with that process's traceback; its last line is the error's own.
+        last = str(error).strip().splitlines()[-1]
+        raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")) from error

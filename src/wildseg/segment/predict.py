@@ -1,0 +1,173 @@
+"""From a trained network to class probabilities and ids of whole images, with test-time scales and flips.
+
+A trained model is two things: its weights, and a config that says how to build the network and what its channels mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from wildseg.errors import DataError, WildsegError
+from wildseg.segment.augment import MEAN, STD
+from wildseg.segment.losses import forbid
+
+BATCH = 8  # images at once, fewer where they are large
+PIXELS = BATCH * 512 * 512
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Predictor:
+    """A network as a function from images to probabilities."""
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        ids: Sequence[int],
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+        device: str = "cpu",
+        precision: str = "fp32",
+    ) -> None:
+        """Take the network as it is; it may go on being trained between two predictions.
+
+        Args:
+            network: from normalised images (B, 3, H, W) to logits (B, C + 1, H, W).
+            ids: the channels that may be answered.
+            mean: of RGB in [0, 1], subtracted.
+            std: of RGB in [0, 1], divided by.
+            device: where to compute.
+            precision: fp32, bf16 or fp16.
+        """
+        self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.ids = torch.tensor(list(ids), device=device)
+        self.mean = torch.tensor(list(mean), device=device).reshape(1, 3, 1, 1)
+        self.std = torch.tensor(list(std), device=device).reshape(1, 3, 1, 1)
+        self.device = device
+        self.precision = precision
+
+    @torch.inference_mode()
+    def probabilities(self, images: np.ndarray, scales: Sequence[float] = (1.0,), flip: bool = False) -> torch.Tensor:
+        """Return (B, C + 1, H, W) float32 on the device, the sum over channels 1, of images (B, H, W, 3) uint8 RGB.
+
+        The softmax is averaged over the scales, and over each image and its mirror image if `flip`.
+        """
+        training = self.network.training
+        self.network.eval()
+        try:
+            pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(self.device)
+            pixels = pixels.permute(0, 3, 1, 2).float() / 255
+            pixels = (pixels - self.mean) / self.std  # (B, 3, H, W)
+            views = [(scale, mirror) for scale in scales for mirror in (False, True)[: 1 + flip]]
+            total = torch.zeros((), device=self.device)
+            for scale, mirror in views:
+                total = total + self._at(pixels, scale, mirror)
+        finally:
+            self.network.train(training)
+        return total / len(views)
+
+    def predict(
+        self,
+        images: Iterable[np.ndarray],
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        batch_size: int = BATCH,
+    ) -> Iterator[np.ndarray]:
+        """Yield ids (H, W) uint8 of each image (H, W, 3) uint8 RGB, in order; neighbours of one size share a batch."""
+        for shape, same_size in groupby(images, key=np.shape):
+            at_once = max(1, min(batch_size, PIXELS // (shape[0] * shape[1])))
+            while batch := list(islice(same_size, at_once)):
+                ids = self.probabilities(np.stack(batch), scales, flip).argmax(1)  # (B, H, W)
+                yield from ids.to(torch.uint8).cpu().numpy()
+
+    def _at(self, pixels: torch.Tensor, scale: float, mirror: bool) -> torch.Tensor:
+        height, width = pixels.shape[-2:]
+        seen = pixels.flip(-1) if mirror else pixels
+        if scale != 1:
+            size = (max(1, round(height * scale)), max(1, round(width * scale)))
+            seen = functional.interpolate(seen, size, mode="bilinear", antialias=scale < 1)
+        with autocast(self.device, self.precision):
+            logits = self.network(seen.contiguous(memory_format=torch.channels_last))
+        logits = forbid(logits.float(), self.ids)  # (B, C + 1, h, w)
+        if scale != 1:
+            logits = functional.interpolate(logits, (height, width), mode="bilinear")
+        scores = logits.softmax(1)
+        return scores.flip(-1) if mirror else scores
+
+
+def describe(
+    architecture: str, encoder: str, options: Mapping[str, Any], class_names: Sequence[str], ids: Sequence[int]
+) -> dict[str, Any]:
+    """Return the config of a model: all that `load` needs beside the weights, and nothing that changes run by run.
+
+    Args:
+        architecture: name of the file in segment/architectures.
+        encoder: name of its encoder.
+        options: keyword arguments of the architecture's `build`.
+        class_names: names of the ids 1, 2, ...
+        ids: the channels that may be answered; 0, the background, is missing where every pixel has a class.
+    """
+    return {
+        "format": 1,
+        "architecture": architecture,
+        "encoder": encoder,
+        "options": dict(options),
+        "classes": list(class_names),
+        "ids": list(ids),
+        "mean": list(MEAN),
+        "std": list(STD),
+    }
+
+
+def load(
+    build: Callable[..., torch.nn.Module],
+    state: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    device: str = "cpu",
+    precision: str = "fp32",
+) -> Predictor:
+    """Build the network that `config` describes and give it its weights.
+
+    Args:
+        build: `build` of the module segment/architectures/<config["architecture"]>.
+        state: weights by name.
+        config: as `describe` made it.
+        device: where to compute.
+        precision: fp32, bf16 or fp16.
+
+    Raises:
+        DataError: the config lacks something, or the weights do not fit it.
+    """
+    try:
+        network = build(len(config["classes"]), config["encoder"], None, **config["options"])
+        network.load_state_dict(dict(state))
+        return Predictor(network, config["ids"], config["mean"], config["std"], device, precision)
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(
+            f"models/segmenter: expected weights and a config that fit each other ({reason}); run 'dvc repro train'"
+        ) from error
+
+
+def resolve_precision(wish: str, device: str) -> str:
+    """Return fp32, bf16 or fp16 for the wish auto, fp32, bf16 or fp16; auto is bf16 on a GPU that has it, else fp32.
+
+    Raises:
+        WildsegError: fp16 without a GPU.
+    """
+    on_gpu = device.startswith("cuda")
+    if wish == "auto":
+        return "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if wish == "fp16" and not on_gpu:
+        raise WildsegError("train.precision: fp16 needs a GPU, and this run uses the CPU; use auto, bf16 or fp32")
+    return wish
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """Return the context in which a forward pass computes in `precision`."""
+    return torch.autocast(torch.device(device).type, DTYPES[precision], enabled=precision != "fp32")

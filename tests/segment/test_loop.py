@@ -1,0 +1,170 @@
+import itertools
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tests.segment.networks import batches, tiny
+from wildseg.errors import WildsegError
+from wildseg.segment.loop import Recipe, Trainer, learning_rate
+
+RECIPE = Recipe(
+    steps=12, lr=0.01, weight_decay=0.01, precision="fp32", validate_every=5, ids=(1, 2, 3), seed=0
+)  # fmt: skip
+
+
+def trainer(steps: int = 12, seed: int = 0, **changes: object) -> Trainer:
+    recipe = Recipe(**{**RECIPE.__dict__, "steps": steps, "seed": seed, **changes})
+    return Trainer(tiny(seed=seed), recipe, torch.tensor([0.0, 1.0, 0.5, 2.0]))
+
+
+def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_along_a_cosine() -> None:
+    rates = [learning_rate(step, 100, 0.1) for step in range(100)]
+    assert rates[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
+    assert max(rates) == rates[5] == pytest.approx(0.1)
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert learning_rate(52, 99, 0.1) == pytest.approx(0.05, abs=1e-6)  # half way between step 5 and 99
+    assert 0 < rates[-1] < 1e-4
+    assert learning_rate(0, 1, 0.1) == pytest.approx(0.1)
+
+
+def test_it_learns() -> None:
+    run = trainer(steps=80, lr=0.03)
+    losses = [event.loss for event in run.run(batches)]
+    assert losses[0] > 0.8
+    assert losses[-1] < 0.2
+
+
+def test_there_is_one_event_a_step() -> None:
+    events = list(trainer().run(batches))
+    assert [event.step for event in events] == list(range(1, 13))
+    assert events[3].lr == learning_rate(3, 12, 0.01)
+
+
+def test_a_long_run_reports_the_mean_loss_now_and_then() -> None:
+    run = trainer(steps=400)
+    events = list(run.run(lambda start, stop: itertools.repeat(next(batches(0, 1)), stop - start)))
+    reported = [event for event in events if event.loss is not None]
+    assert [event.step for event in reported] == list(range(2, 401, 2))
+    assert run.history == reported
+
+
+def test_two_runs_are_equal_to_the_bit_and_another_seed_is_not() -> None:
+    runs = [trainer(seed=seed) for seed in (0, 0, 1)]
+    for run in runs:
+        torch.manual_seed(torch.seed())  # whatever was drawn before does not matter
+        list(run.run(batches))
+    assert equal(runs[0].weights(), runs[1].weights())
+    assert runs[0].history == runs[1].history
+    assert not equal(runs[0].weights(), runs[2].weights())
+
+
+@pytest.mark.parametrize("stopped_at", [1, 4, 7, 12])
+@pytest.mark.parametrize("reports", [1, 3])
+def test_a_restored_run_ends_as_one_that_was_never_stopped(
+    stopped_at: int, reports: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wildseg.segment.loop.POINTS", 12 // reports)
+    mious = {5: 0.4, 10: 0.3, 12: 0.35}
+    whole = trainer()
+    list(whole.run(batches, lambda: mious[whole.step]))
+
+    stopped = trainer()
+    for event in stopped.run(batches, lambda: mious[stopped.step]):
+        if event.step == stopped_at:
+            break
+    restored = trainer(seed=0)
+    restored.network.load_state_dict(tiny(seed=5).state_dict())
+    restored.restore(*stopped.state())
+    list(restored.run(batches, lambda: mious[restored.step]))
+
+    assert equal(restored.weights(), whole.weights())
+    assert equal(restored.state()[0], whole.state()[0])
+    assert restored.history == whole.history
+    assert restored.state()[1] == whole.state()[1]
+
+
+def test_the_best_weights_on_validation_frames_are_kept() -> None:
+    run = trainer()
+    mious = {5: 0.2, 10: 0.6, 12: 0.5}
+    seen: dict[int, dict[str, torch.Tensor]] = {}
+
+    def validate() -> float:
+        seen[run.step] = {name: value.clone() for name, value in run.network.state_dict().items()}
+        return mious[run.step]
+
+    measured = {event.step: event.val_miou for event in run.run(batches, validate) if event.val_miou is not None}
+    assert measured == mious
+    assert (run.best.miou, run.best.step) == (0.6, 10)
+    assert equal(run.weights(), seen[10])
+
+
+def test_of_equally_good_weights_the_later_ones_are_kept() -> None:
+    run = trainer()
+    list(run.run(batches, lambda: 0.5))
+    assert run.best.step == 12
+
+
+def test_without_validation_the_last_weights_are_kept() -> None:
+    run = trainer()
+    list(run.run(batches))
+    assert run.best is None
+    assert equal(run.weights(), dict(run.network.state_dict()))
+
+
+def test_only_weights_that_multiply_decay() -> None:
+    run = trainer(steps=1, weight_decay=0.5, lr=0.1)
+    before = {name: value.clone() for name, value in run.network.named_parameters()}
+
+    def nothing_to_learn(start: int, stop: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for images, masks in batches(start, stop):
+            yield images, torch.full_like(masks, 255)
+
+    list(run.run(nothing_to_learn))
+    for name, value in run.network.named_parameters():
+        decayed = before[name] * (1 - 0.1 * 0.5) if value.ndim > 1 else before[name]
+        torch.testing.assert_close(value, decayed)
+
+
+def test_a_batch_without_labels_changes_no_number_to_nan() -> None:
+    run = trainer(steps=2)
+    events = list(run.run(lambda start, stop: ((x, torch.full_like(y, 255)) for x, y in batches(start, stop))))
+    assert [event.loss for event in events] == [0, 0]
+    assert all(torch.isfinite(value).all() for value in run.weights().values())
+
+
+def test_a_loss_that_is_no_number_stops_with_advice() -> None:
+    run = trainer()
+    run.network[0].weight.data.fill_(float("nan"))
+    with pytest.raises(WildsegError, match=r"the loss is nan at step 1; lower train.lr"):
+        list(run.run(batches))
+
+
+def test_a_batch_of_one_that_cannot_be_normalised_stops_with_advice() -> None:
+    pooled = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.BatchNorm2d(3), torch.nn.Conv2d(3, 4, 1))
+    run = Trainer(pooled, RECIPE)
+    with pytest.raises(WildsegError, match=r"train.batch_size: expected at least 2"):
+        list(run.run(lambda start, stop: ((x[:1], y[:1, :1, :1]) for x, y in batches(start, stop))))
+
+
+def test_an_id_that_is_not_allowed_is_never_learnt() -> None:
+    run = trainer()
+    bias = run.network[4].bias[0].item()
+    list(run.run(batches))
+    assert run.network[4].bias[0].item() == bias
+
+
+def test_half_precision_trains_on_the_cpu_too() -> None:
+    run = trainer(precision="bf16")
+    assert list(run.run(batches))[-1].loss > 0
+    assert all(value.dtype == torch.float32 for name, value in run.weights().items() if "num_batches" not in name)
+
+
+def test_training_gives_back_the_setting_for_deterministic_kernels() -> None:
+    before = torch.are_deterministic_algorithms_enabled()
+    list(trainer(steps=2).run(batches))
+    assert torch.are_deterministic_algorithms_enabled() == before

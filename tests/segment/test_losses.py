@@ -1,0 +1,104 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from wildseg.segment.losses import cross_entropy, forbid, only_confident, sqrt_inverse_weights
+
+GENERATOR = torch.Generator().manual_seed(0)
+LOGITS = torch.randn(2, 4, 5, 6, generator=GENERATOR)
+TARGET = torch.randint(0, 4, (2, 5, 6), generator=GENERATOR)
+TARGET[0, :2] = 255
+
+
+def by_hand(logits: torch.Tensor, target: torch.Tensor, weights: list[float]) -> float:
+    total = mass = 0.0
+    for b, y, x in np.ndindex(*target.shape):
+        label = int(target[b, y, x])
+        if label != 255:
+            scores = [math.exp(float(logit)) for logit in logits[b, :, y, x]]
+            total -= weights[label] * math.log(scores[label] / sum(scores))
+            mass += weights[label]
+    return total / mass
+
+
+def test_cross_entropy_is_the_mean_over_labelled_pixels() -> None:
+    assert float(cross_entropy(LOGITS, TARGET)) == pytest.approx(by_hand(LOGITS, TARGET, [1, 1, 1, 1]), rel=1e-5)
+    reference = functional.cross_entropy(LOGITS, TARGET, ignore_index=255)
+    torch.testing.assert_close(cross_entropy(LOGITS, TARGET), reference)
+
+
+def test_weighted_cross_entropy_is_the_weighted_mean() -> None:
+    weights = [0.5, 2.0, 0.0, 1.0]
+    loss = cross_entropy(LOGITS, TARGET, torch.tensor(weights))
+    assert float(loss) == pytest.approx(by_hand(LOGITS, TARGET, weights), rel=1e-5)
+    reference = functional.cross_entropy(LOGITS, TARGET, torch.tensor(weights), ignore_index=255)
+    torch.testing.assert_close(loss, reference)
+
+
+@pytest.mark.parametrize("weights", [None, torch.ones(4), torch.zeros(4)])
+def test_without_a_labelled_pixel_loss_and_gradient_are_zero_not_nan(weights: torch.Tensor | None) -> None:
+    logits = LOGITS.clone().requires_grad_()
+    loss = cross_entropy(logits, torch.full_like(TARGET, 255), weights)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_an_undecided_network_loses_the_logarithm_of_the_number_of_ids() -> None:
+    assert float(cross_entropy(torch.zeros(1, 11, 3, 3), torch.ones(1, 3, 3).long())) == pytest.approx(math.log(11))
+
+
+def test_a_forbidden_id_gets_no_probability_and_the_others_share_it_all() -> None:
+    scores = forbid(LOGITS, torch.tensor([1, 2, 3])).softmax(1)
+    assert torch.equal(scores[:, 0], torch.zeros_like(scores[:, 0]))
+    torch.testing.assert_close(scores[:, 1:], LOGITS[:, 1:].softmax(1))
+
+
+def test_a_forbidden_id_learns_nothing_and_hurts_nobody() -> None:
+    logits = LOGITS.clone().requires_grad_()
+    cross_entropy(forbid(logits, torch.tensor([1, 2, 3])), TARGET.clamp(min=1)).backward()
+    assert torch.isfinite(logits.grad).all()
+    assert torch.equal(logits.grad[:, 0], torch.zeros_like(logits[:, 0]))
+    assert logits.grad[:, 1:].abs().max() > 0
+
+
+def test_half_precision_logits_are_summed_in_single_precision() -> None:
+    loss = cross_entropy(LOGITS.bfloat16(), TARGET)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, cross_entropy(LOGITS, TARGET), rtol=0.02, atol=0.02)
+
+
+def test_weights_are_the_inverse_root_of_the_frequency_with_mean_one_over_pixels() -> None:
+    counts = np.array([0, 900, 100])
+    weights = sqrt_inverse_weights(counts)
+    np.testing.assert_allclose(weights[2] / weights[1], 3)
+    np.testing.assert_allclose((weights * counts).sum() / counts.sum(), 1)
+    assert weights[0] == 0
+
+
+def test_the_weight_of_a_tiny_class_is_capped() -> None:
+    np.testing.assert_allclose(sqrt_inverse_weights(np.array([10**9, 1]))[1], 8)
+
+
+def test_weights_of_equally_frequent_classes_are_one() -> None:
+    np.testing.assert_allclose(sqrt_inverse_weights(np.array([7, 7, 7])), 1)
+    np.testing.assert_array_equal(sqrt_inverse_weights(np.zeros(3)), 0)
+
+
+MASK = np.array([[0, 1, 255, 2]], np.uint8)
+CONFIDENCE = np.array([[0.2, 0.95, 1.0, 0.9]], np.float32)
+
+
+def test_confidence_guidance_keeps_pixels_that_reach_mu() -> None:
+    np.testing.assert_array_equal(only_confident(MASK, CONFIDENCE, 0.9), [[255, 1, 255, 2]])
+
+
+def test_mu_zero_is_the_plain_loss_and_mu_above_one_ignores_everything() -> None:
+    np.testing.assert_array_equal(only_confident(MASK, CONFIDENCE, 0), MASK)
+    nothing = only_confident(MASK, CONFIDENCE, 1.01)
+    assert (nothing == 255).all()
+    assert nothing.dtype == np.uint8
+    assert float(cross_entropy(LOGITS[:1, :, :1, :4], torch.from_numpy(nothing)[None].long())) == 0

@@ -1,0 +1,341 @@
+"""The train stage on frames of coloured stripes, with a network small enough to train in a second."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from tests.segment.networks import stripes
+from wildseg import params as parameters
+from wildseg import tracking
+from wildseg.artifacts import Artifacts, Frame, load_json, load_table
+from wildseg.errors import DataError, ModelError, ParamsError, WildsegError
+from wildseg.params import Params
+from wildseg.runtime import Runtime
+from wildseg.segment import predict
+from wildseg.segment.architectures import unet
+from wildseg.segment.checkpoint import Checkpoints
+from wildseg.stages import train
+
+ROOT = Path(__file__).parents[2]
+CPU = Runtime(1, "cpu")
+SETTINGS = {
+    "architecture": "unet",
+    "encoder": "resnet18",
+    "encoder_weights": None,
+    "options": {"unet": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}},
+    "loss": "cross_entropy",
+    "class_weights": "sqrt_inverse",
+    "steps": 8,
+    "batch_size": 2,
+    "crop": 16,
+    "lr": 0.01,
+    "precision": "auto",
+    "validate_every": 3,
+    "checkpoint_every": 3,
+}
+CLASSES = {"red": "red", "green": "green", "blue": "blue"}
+
+
+@pytest.fixture(autouse=True)
+def _without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WILDSEG_TRACKING", "off")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Artifacts:
+    return make(tmp_path)
+
+
+def make(root: Path) -> Artifacts:
+    """Write six frames with masks; the last frame of training has no labelled pixel."""
+    artifacts = Artifacts(root)
+    splits = ("train", "train", "train", "train", "val", "test")
+    frames = [Frame(f"drive_{i:06d}", "drive", i, i / 5, split) for i, split in enumerate(splits)]
+    artifacts.save_frames(frames)
+    for frame in frames:
+        image, mask = stripes(frame.index, 20, 27)
+        artifacts.save_image(frame.name, image)
+        artifacts.save_mask(frame.name, np.full_like(mask, 255) if frame.index == 3 else mask)
+        artifacts.save_confidence(frame.name, np.where(np.arange(27) < 20, 1.0, 0.5) * np.ones((20, 1)))
+    return artifacts
+
+
+def content(background: list[str] | None = None, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    whole = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    section = {**whole["train"], **SETTINGS, **changes}
+    return {**whole, "classes": CLASSES, "background": background or [], "train": section}
+
+
+def values(background: list[str] | None = None, **changes: Any) -> Params:  # noqa: ANN401
+    return parameters.parse(content(background, **changes))
+
+
+def outputs(artifacts: Artifacts) -> dict[str, bytes]:
+    files = [*artifacts.segmenter_folder.iterdir(), *artifacts.metrics.rglob("*.*")]
+    return {str(path.relative_to(artifacts.root)): path.read_bytes() for path in files}
+
+
+def test_it_leaves_a_model_its_numbers_and_its_curve(project: Artifacts, capsys: pytest.CaptureFixture[str]) -> None:
+    train.run(values(), project, CPU)
+    assert sorted(outputs(project)) == [
+        "metrics/train.json",
+        "metrics/train/curve.csv",
+        "models/segmenter/config.json",
+        "models/segmenter/model.safetensors",
+    ]
+    report = load_json(project.metrics_path("train.json"))
+    assert (report["frames_train"], report["frames_val"], report["frames_skipped"]) == (3, 1, 1)
+    assert report["steps"] == 8
+    assert report["best_step"] in (3, 6, 8)
+    assert 0 <= report["val_miou"] <= 1
+    weights = load_file(project.segmenter_folder / "model.safetensors")
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    learnt = sum(tensor.numel() for name, tensor in weights.items() if not name.endswith(statistics))
+    assert report["parameters"] == learnt
+
+    rows = load_table(project.metrics_path("train/curve.csv"), ("step", "loss", "lr", "val_miou"))
+    assert [int(row["step"]) for row in rows] == list(range(1, 9))
+    assert [int(row["step"]) for row in rows if row["val_miou"]] == [3, 6, 8]
+    line = f"train: 3 frames, best val mIoU {report['val_miou']:.3f} at step {report['best_step']} of 8, 1 frames"
+    assert capsys.readouterr().out.startswith(line)
+
+
+def test_the_model_can_be_loaded_and_learnt_the_stripes(project: Artifacts) -> None:
+    train.run(values(steps=40, lr=0.02, crop=24), project, CPU)
+    state, config = project.load_segmenter()
+    assert config["classes"] == ["red", "green", "blue"]
+    assert config["architecture"] == "unet"
+    predictor = predict.load(unet.build, state, config)
+    image, mask = stripes(5, 20, 27)
+    assert (next(predictor.predict([image])) == mask).mean() > 0.8
+
+
+def test_two_runs_write_the_same_bytes_and_a_seed_changes_them(project: Artifacts, tmp_path: Path) -> None:
+    train.run(values(), project, CPU)
+    first = outputs(project)
+    torch.rand(5)
+    train.run(values(), project, CPU)
+    assert outputs(project) == first
+    train.run(replace(values(), seed=1), project, CPU)
+    assert outputs(project)["models/segmenter/model.safetensors"] != first["models/segmenter/model.safetensors"]
+
+
+def test_without_background_id_zero_is_not_among_the_answers(project: Artifacts) -> None:
+    train.run(values(), project, CPU)
+    assert project.load_segmenter()[1]["ids"] == [1, 2, 3]
+    train.run(values(background=["wall"]), project, CPU)
+    assert project.load_segmenter()[1]["ids"] == [0, 1, 2, 3]
+
+
+def test_without_validation_frames_the_last_weights_are_kept_and_this_is_said(
+    project: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.save_frames([replace(frame, split="train") for frame in project.load_frames("train")])
+    train.run(values(), project, CPU)
+    assert "no validation frames: the weights of the last step, 8, are kept" in capsys.readouterr().out
+    report = load_json(project.metrics_path("train.json"))
+    assert (report["val_miou"], report["best_step"]) == (None, 8)
+
+
+def test_confidence_guidance_trains_only_where_the_mask_is_sure(project: Artifacts) -> None:
+    train.run(values(), project, CPU)
+    everywhere = outputs(project)["models/segmenter/model.safetensors"]
+    train.run(values(loss="confidence_guided", mu=0.0), project, CPU)
+    assert outputs(project)["models/segmenter/model.safetensors"] == everywhere
+    train.run(values(loss="confidence_guided", mu=0.9), project, CPU)
+    assert outputs(project)["models/segmenter/model.safetensors"] != everywhere
+    with pytest.raises(DataError, match=r"of at least train.mu = 1.1 confidence, found none in 4 frames"):
+        train.run(values(loss="confidence_guided", mu=1.1), project, CPU)
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_the_same(
+    project: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.run(values(), project, CPU)
+    whole = outputs(project)
+    again = make(tmp_path / "again")
+    save = Checkpoints.save
+
+    def save_and_stop(self: Checkpoints, trainer: Any) -> None:  # noqa: ANN401
+        save(self, trainer)
+        raise _Killed
+
+    monkeypatch.setattr(Checkpoints, "save", save_and_stop)
+    with pytest.raises(_Killed):
+        train.run(values(), again, CPU)
+    monkeypatch.setattr(Checkpoints, "save", save)
+    assert not (again.segmenter_folder / "model.safetensors").exists()
+    capsys.readouterr()
+    train.run(values(checkpoint_every=5), again, CPU)  # how often it is saved does not matter
+    assert "goes on from step 3 of 8" in capsys.readouterr().out
+    assert outputs(again) == whole
+    assert not list((again.root / ".wildseg" / "train").iterdir())
+
+
+@pytest.mark.parametrize("change", ["mask", "image", "parameter"])
+def test_a_checkpoint_of_other_data_or_parameters_is_not_taken(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    def stop(*_: object) -> None:
+        raise _Killed
+
+    save = train._save
+    monkeypatch.setattr(train, "_save", stop)
+    with pytest.raises(_Killed):
+        train.run(values(), project, CPU)
+    monkeypatch.setattr(train, "_save", save)
+    image, mask = stripes(10, 20, 27)
+    if change == "mask":
+        project.save_mask("drive_000000", mask)
+    if change == "image":
+        project.save_image("drive_000000", image)
+    capsys.readouterr()
+    train.run(values(lr=0.02) if change == "parameter" else values(), project, CPU)
+    assert "goes on" not in capsys.readouterr().out
+
+
+def test_a_killed_process_loses_nothing_but_the_steps_since_its_checkpoint(project: Artifacts, tmp_path: Path) -> None:
+    settings = {"steps": 40, "checkpoint_every": 2}
+    train.run(values(**settings), project, CPU)
+    killed = make(tmp_path / "killed")
+    (killed.root / "params.yaml").write_text(yaml.safe_dump(content(**settings), sort_keys=False), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "WILDSEG_WORKERS": "1", "WILDSEG_DEVICE": "cpu"}
+    command = [sys.executable, "-c", "from wildseg.cli import main; main(['train'])"]
+    process = subprocess.Popen(command, cwd=killed.root, env=environment)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(killed.root.glob(".wildseg/train/*/state.safetensors")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (killed.segmenter_folder / "model.safetensors").exists()
+    train.run(values(**settings), killed, CPU)
+    assert outputs(killed) == outputs(project)
+
+
+def test_the_curve_is_on_disk_and_in_the_tracker_while_it_trains(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: dict[int, dict[str, float]] = {}
+
+    class Tracker:
+        def log(self, step: int, **metrics: float) -> None:
+            path = project.metrics_path("train/curve.csv")
+            assert step == 1 or len(load_table(path, ("step",))) >= step - 1
+            logged[step] = metrics
+
+    @contextmanager
+    def training(*_: object) -> Iterator[Tracker]:
+        yield Tracker()
+
+    monkeypatch.setattr(tracking, "training", training)
+    train.run(values(), project, CPU)
+    assert list(logged) == list(range(1, 9))
+    assert logged[1].keys() == {"loss", "lr"}
+    assert logged[3].keys() == {"loss", "lr", "val_miou"}
+
+
+def test_encoder_weights_are_found_from_the_projects_folder(project: Artifacts) -> None:
+    train.run(values(), project, CPU)
+    trained = load_file(project.segmenter_folder / "model.safetensors")
+    save_file(trained, project.root / "trained.safetensors")
+    # A rate of nearly nothing leaves the weights as they began.
+    train.run(values(encoder_weights="trained.safetensors", steps=1, lr=1e-12), project, CPU)
+    begun = load_file(project.segmenter_folder / "model.safetensors")
+    torch.testing.assert_close(begun["encoder.conv1.weight"], trained["encoder.conv1.weight"])
+    assert not torch.allclose(begun["decoder.blocks.0.conv1.0.weight"], trained["decoder.blocks.0.conv1.0.weight"])
+
+
+def test_frames_of_any_size_are_trained_together(project: Artifacts) -> None:
+    image, mask = stripes(0, 9, 50)
+    project.save_image("drive_000000", image)
+    project.save_mask("drive_000000", mask)
+    train.run(values(), project, CPU)
+
+
+# What a person may get wrong ------------------------------------------------------------------------------------
+
+
+def test_no_labelled_pixel_anywhere_is_told(project: Artifacts) -> None:
+    for frame in project.load_frames():
+        project.save_mask(frame.name, np.full((20, 27), 255, np.uint8))
+    with pytest.raises(DataError, match=r"expected training frames with labelled pixels, found none in 4 frames"):
+        train.run(values(), project, CPU)
+
+
+def test_no_training_frame_is_told(project: Artifacts) -> None:
+    project.save_frames([replace(frame, split="test") for frame in project.load_frames()])
+    with pytest.raises(DataError, match="found none in 0 frames of the split train"):
+        train.run(values(), project, CPU)
+
+
+def test_masks_of_other_classes_are_told(project: Artifacts) -> None:
+    project.save_mask("drive_000001", np.full((20, 27), 4, np.uint8))
+    with pytest.raises(DataError, match=r"drive_000001: expected ids 1 to 3 or 255, found \[4\]"):
+        train.run(values(), project, CPU)
+
+
+def test_a_mask_of_another_size_is_told(project: Artifacts) -> None:
+    project.save_mask("drive_000001", np.full((27, 20), 1, np.uint8))
+    with pytest.raises(DataError, match="drive_000001: expected the size of its frame, 27x20, found 20x27"):
+        train.run(values(), project, CPU)
+
+
+def test_a_missing_mask_is_told(project: Artifacts) -> None:
+    (project.masks_folder / "drive_000002.png").unlink()
+    with pytest.raises(DataError, match=r"drive_000002.png: expected an image of class ids"):
+        train.run(values(), project, CPU)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "line"),
+    [
+        ({"encoder": "resnet19"}, ModelError, "train.encoder: .*did you mean 'resnet18'"),
+        ({"encoder_weights": "imagnet"}, ModelError, "did you mean 'imagenet'"),
+        ({"encoder_weights": "none.safetensors"}, DataError, "expected a .safetensors file"),
+        ({"architecture": "unett"}, ParamsError, "did you mean 'unet'"),
+        ({"options": {"unet": {"encoder_depth": 4}}}, ParamsError, "expected 4 widths"),
+        ({"precision": "fp16"}, WildsegError, "fp16 needs a GPU"),
+    ],
+)
+def test_what_does_not_exist_is_one_line_before_anything_is_removed(
+    project: Artifacts, changes: dict[str, Any], kind: type[Exception], line: str
+) -> None:
+    project.segmenter_folder.mkdir(parents=True)
+    earlier = project.segmenter_folder / "model.safetensors"
+    earlier.write_bytes(b"an earlier model")
+    with pytest.raises(kind, match=line):
+        train.run(values(**changes), project, CPU)
+    assert earlier.read_bytes() == b"an earlier model"
+
+
+def test_a_full_disk_leaves_no_half_written_model(project: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Checkpoints, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        train.run(values(), project, CPU)
+    assert not list(project.segmenter_folder.iterdir())
