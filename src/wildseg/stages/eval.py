@@ -1,0 +1,277 @@
+"""Stage 6: labels, maps, pseudo masks and the model against the truth, where there is truth; pictures either way.
+
+Two groups are measured apart. The drive: sources of which some frames were trained on; its model is measured on the
+frames kept out as `test`, everything before the model on all frames. Unseen: sources of which no frame was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from wildseg import plugins, tracking
+from wildseg.artifacts import Artifacts, Frame
+from wildseg.classes import BACKGROUND, IGNORE
+from wildseg.crf.unary import upsample, with_background
+from wildseg.errors import DataError
+from wildseg.files import atomic, fresh, save_json, save_table
+from wildseg.metrics.confusion import miou
+from wildseg.metrics.levels import Levels, classes_in
+from wildseg.params import Params
+from wildseg.progress import track
+from wildseg.report.choose import evenly
+from wildseg.report.pictures import Label, Page, draw
+from wildseg.report.tables import CONFUSION_COLUMNS, IOU_COLUMNS, confusion_rows, iou_rows
+from wildseg.runtime import Runtime, torch_device
+from wildseg.segment import predict
+
+PIXELS_AT_ONCE = 2**21  # small frames share a forward pass, a large one has its own: memory stays flat
+SPLITS = {"train": "trained on", "val": "used to choose the best checkpoint"}  # in the title of a picture
+
+
+@dataclass
+class _Group:
+    """Frames that are measured together: labels, maps and masks on `frames`, the model on `tested` of them."""
+
+    title: str
+    frames: list[Frame]
+    tested: list[Frame]
+    levels: Levels
+
+
+@dataclass
+class _Inputs:
+    """What earlier stages left, as far as it is read at once."""
+
+    params: Params
+    artifacts: Artifacts
+    labels: Mapping[str, np.ndarray]
+    scores: Mapping[str, np.ndarray] | None
+
+    def truth(self, frame: Frame, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Read the truth of a frame, or None where there is none."""
+        return self.artifacts.load_truth(frame, len(self.params.classes), (shape[0], shape[1]))
+
+    def has_truth(self, frame: Frame) -> bool:
+        return self.artifacts.truth_path(frame) is not None
+
+
+def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
+    """Write metrics/eval.json, metrics/eval/{iou,confusion}.csv and metrics/eval/pictures; complete the MLflow run.
+
+    Raises:
+        DataError: a stage before left something out, the model is of other classes, or a truth is of another size or
+            has ids that are no class.
+    """
+    inputs = _read(params, artifacts)
+    predictor = _load_model(params, artifacts, runtime)
+    groups = _groups(params, artifacts.load_frames())
+    shown = evenly([_worth_showing(inputs, group) for group in groups], params.eval.pictures)
+
+    answers: dict[str, np.ndarray] = {}  # (H, W) uint8 by frame
+    for group in groups:
+        _measure_masks(inputs, group)
+        answers |= _measure_model(inputs, group, predictor, shown)
+
+    drive, unseen = groups
+    metrics = _metrics(drive, unseen)
+    folder = fresh(artifacts.metrics_path("eval"))
+    (folder / "pictures").mkdir()  # also when none is wanted: plots look for it
+    pictures = [_save_page(folder, frame, inputs, groups, answers[frame.name]) for frame in shown]
+    _save_tables(folder, drive, unseen)
+    save_json(artifacts.metrics_path("eval.json"), metrics)
+    tracking.finish(artifacts, params, metrics, pictures)
+    print("\n".join(_summary(drive, unseen, len(pictures))))
+
+
+def masks_by_group(params: Params, artifacts: Artifacts) -> tuple[_Group, _Group]:
+    """Return the drive and the unseen sources with labels, maps and pseudo masks measured; no model is needed."""
+    inputs = _read(params, artifacts)
+    groups = _groups(params, artifacts.load_frames())
+    for group in groups:
+        _measure_masks(inputs, group)
+    return groups
+
+
+# Read ------------------------------------------------------------------------------------------------------------
+
+
+def _read(params: Params, artifacts: Artifacts) -> _Inputs:
+    names = params.classes.names
+    source = artifacts.root / params.extract.source
+    if source.is_dir():  # truth may travel with the videos
+        artifacts.truth_folders.append(source / "truth")
+    labels = artifacts.load_labels(names)
+    for frame in artifacts.load_frames():
+        if frame.name not in labels:
+            raise DataError(
+                f"{artifacts.labels_csv}: expected a line for the frame {frame.name!r}, found none; "
+                "run 'dvc repro label'"
+            )
+    scores = artifacts.load_scores(names) if artifacts.scores_csv.is_file() else None
+    return _Inputs(params, artifacts, labels, scores)
+
+
+def _load_model(params: Params, artifacts: Artifacts, runtime: Runtime) -> predict.Predictor:
+    state, config = artifacts.load_segmenter()
+    if list(config.get("classes", ())) != list(params.classes.names):
+        raise DataError(
+            f"{artifacts.segmenter_folder}: expected a model of the classes {', '.join(params.classes.names)}; "
+            f"found one of {config.get('classes')}; run 'dvc repro train'"
+        )
+    architecture = plugins.load("segment.architectures", str(config.get("architecture")), "models/segmenter")
+    return predict.load(architecture.build, state, config, torch_device(runtime.device))
+
+
+def _groups(params: Params, frames: list[Frame]) -> tuple[_Group, _Group]:
+    known = {frame.source for frame in frames if frame.split != "test"}
+    drive = [frame for frame in frames if frame.source in known]
+    unseen = [frame for frame in frames if frame.source not in known]
+    kept_out = [frame for frame in drive if frame.split == "test"]
+    levels = [Levels(params.classes.names, bool(params.background)) for _ in range(2)]
+    return (
+        _Group("kept out of training", drive, kept_out, levels[0]),
+        _Group("of a source that was never trained on", unseen, unseen, levels[1]),
+    )
+
+
+def _worth_showing(inputs: _Inputs, group: _Group) -> list[Frame]:
+    frames = group.tested or group.frames
+    with_truth = [frame for frame in frames if inputs.has_truth(frame)]
+    return with_truth if len(with_truth) >= inputs.params.eval.pictures else frames
+
+
+# Compute ---------------------------------------------------------------------------------------------------------
+
+
+def _measure_masks(inputs: _Inputs, group: _Group) -> None:
+    """Count labels, maps and pseudo masks of the frames that have a truth."""
+    params, artifacts = inputs.params, inputs.artifacts
+    frames = [frame for frame in group.frames if inputs.has_truth(frame)]
+    for frame in track(frames, len(frames), "eval: masks") if frames else ():
+        mask = artifacts.load_mask(frame.name)
+        truth = inputs.truth(frame, mask.shape)
+        if truth is None:  # removed since it was seen
+            continue
+        present, valid = classes_in(truth, len(params.classes), params.eval.min_presence)
+        scores = None if inputs.scores is None else inputs.scores.get(frame.name)
+        group.levels.add_labels(present, valid, inputs.labels[frame.name], scores)
+        ids = _ids_of_maps(*artifacts.load_maps(frame.name), mask.shape, background=bool(params.background))
+        group.levels.cam.add(truth, ids)
+        group.levels.pseudo.add(truth, mask)
+
+
+def _ids_of_maps(classes: np.ndarray, maps: np.ndarray, shape: tuple[int, ...], background: bool) -> np.ndarray:
+    """Return the ids (H, W) uint8 that the maps say by themselves: the largest wins, or background with 1 - max map.
+
+    A frame without any class is background; without a background to fall back on it is 255, which counts as wrong.
+    """
+    large = upsample(maps, (shape[0], shape[1]))  # (K, H, W)
+    scores = with_background(large, alpha=1) if background else large  # (K or K + 1, H, W)
+    ids = np.concatenate([np.full(int(background), BACKGROUND), classes + 1]).astype(np.uint8)
+    return ids[scores.argmax(axis=0)] if len(ids) else np.full(shape, IGNORE, np.uint8)
+
+
+def _measure_model(
+    inputs: _Inputs, group: _Group, predictor: predict.Predictor, shown: Collection[Frame]
+) -> dict[str, np.ndarray]:
+    """Count the model's answers on tested frames that have a truth; return those of the frames that are shown."""
+    measured = {frame for frame in group.tested if inputs.has_truth(frame)}
+    frames = [frame for frame in group.frames if frame in measured or frame in shown]
+    kept = {}
+    for frame, ids in _answers(inputs, frames, predictor):
+        truth = inputs.truth(frame, ids.shape)
+        if truth is not None and frame in measured:
+            group.levels.segmenter.add(truth, ids)
+        if frame in shown:
+            kept[frame.name] = ids
+    return kept
+
+
+def _answers(inputs: _Inputs, frames: list[Frame], predictor: predict.Predictor) -> Iterator[tuple[Frame, np.ndarray]]:
+    if not frames:
+        return
+    settings, load = inputs.params.eval, inputs.artifacts.load_image
+    height, width, _ = load(frames[0].name).shape
+    at_once = max(1, min(predict.BATCH, PIXELS_AT_ONCE // (height * width)))
+    answers = predictor.predict((load(frame.name) for frame in frames), settings.scales, settings.flip, at_once)
+    yield from track(zip(frames, answers, strict=True), len(frames), "eval: model")
+
+
+def _metrics(drive: _Group, unseen: _Group) -> dict[str, Any]:
+    """Return metrics/eval.json; `miou` and `recall` repeat those of the model on the drive."""
+    report = drive.levels.report()
+    return {
+        "miou": report["segmenter"]["miou"],
+        "recall": report["segmenter"]["recall"],
+        **report,
+        "unseen": unseen.levels.report() if unseen.frames else None,
+    }
+
+
+# Write -----------------------------------------------------------------------------------------------------------
+
+
+def _save_page(folder: Path, frame: Frame, inputs: _Inputs, groups: tuple[_Group, _Group], answer: np.ndarray) -> Path:
+    params, artifacts = inputs.params, inputs.artifacts
+    truth = inputs.truth(frame, answer.shape)
+    classes, maps = artifacts.load_maps(frame.name)
+    title = SPLITS.get(frame.split) or next(group.title for group in groups if frame in group.frames)
+    page = Page(
+        title=f"{frame.name} · {title}",
+        image=artifacts.load_image(frame.name),
+        labels=_labels(inputs, frame, truth),
+        classes=classes,
+        maps=upsample(maps, (answer.shape[0], answer.shape[1])),
+        pseudo=artifacts.load_mask(frame.name),
+        prediction=answer,
+        truth=truth,
+    )
+    path = folder / "pictures" / f"{frame.name}.png"
+    with atomic(path) as temporary:
+        Image.fromarray(draw(page, params.classes.with_background)).save(temporary)
+    return path
+
+
+def _save_tables(folder: Path, drive: _Group, unseen: _Group) -> None:
+    seen, new = drive.levels.report(), unseen.levels.report()
+    levels = {"maps": seen["cam"], "pseudo masks": seen["pseudo"], "model": seen["segmenter"]}
+    save_table(folder / "iou.csv", IOU_COLUMNS, iou_rows(levels | {"model, unseen": new["segmenter"]}))
+    names = ["background", *drive.levels.class_names]
+    rows = confusion_rows(drive.levels.segmenter.matrix, names, drive.levels.background)
+    save_table(folder / "confusion.csv", CONFUSION_COLUMNS, rows)
+
+
+def _labels(inputs: _Inputs, frame: Frame, truth: np.ndarray | None) -> list[Label]:
+    num_classes = len(inputs.params.classes)
+    truly: list[bool | None] = [None] * num_classes
+    if truth is not None:
+        present, valid = classes_in(truth, num_classes, inputs.params.eval.min_presence)
+        truly = [bool(is_in) if counts else None for is_in, counts in zip(present, valid, strict=True)]
+    scores = None if inputs.scores is None else inputs.scores.get(frame.name)
+    return [
+        Label(index, None if scores is None else float(scores[index]), bool(named), truly[index])
+        for index, named in enumerate(inputs.labels[frame.name])
+    ]
+
+
+def _summary(drive: _Group, unseen: _Group, pictures: int) -> Iterator[str]:
+    frames = drive.levels.frames + unseen.levels.frames
+    tested, new = drive.levels.segmenter.matrix, unseen.levels.segmenter.matrix
+    if not frames:
+        yield "eval: no frame has a truth (data/truth/<frame>.png), so nothing is measured and all metrics are null"
+    elif drive.levels.frames and not tested.any():
+        yield "eval: no frame of the drive's test split has a truth, so the model is not measured there"
+    if not drive.levels.background and any(group.levels.cam.matrix[BACKGROUND].any() for group in (drive, unseen)):
+        yield (
+            "eval: the truth has pixels of id 0, background, which count as errors because 'background' is []; "
+            "use 255 for pixels that shall not count"
+        )
+    measured = [("model mIoU", tested), ("on unseen sources", new)]
+    values = "".join(f", {name} {miou(matrix):.3f}" for name, matrix in measured if matrix.any())
+    yield f"eval: {frames} frames with truth, {pictures} pictures{values}"

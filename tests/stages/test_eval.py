@@ -1,0 +1,254 @@
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.stages import tiny_run
+from tests.stages.tiny_run import LAWN, SKY, rows, truth_of
+from wildseg.artifacts import Artifacts
+from wildseg.errors import DataError
+from wildseg.files import load_json, load_table, save_label_image
+from wildseg.runtime import Runtime
+from wildseg.stages.eval import run
+
+CPU = Runtime(1, "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WILDSEG_TRACKING", "off")
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Artifacts:
+    return tiny_run.make(tmp_path)
+
+
+def measured(artifacts: Artifacts, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    run(tiny_run.params(**changes), artifacts, CPU)
+    return load_json(artifacts.metrics_path("eval.json"))
+
+
+def outputs(artifacts: Artifacts) -> dict[str, bytes]:
+    files = [artifacts.metrics_path("eval.json"), *artifacts.metrics_path("eval").rglob("*")]
+    return {str(path.relative_to(artifacts.root)): path.read_bytes() for path in files if path.is_file()}
+
+
+def test_labels_are_those_counted_on_paper(artifacts: Artifacts) -> None:
+    # Right: sky in the first frame, lawn in the second. Wrong: road in the first. Missed: lawn in the first.
+    # The one pixel of road in the second frame counts neither way.
+    labels = measured(artifacts)["labels"]
+    assert labels["precision"] == labels["recall"] == labels["f1"] == pytest.approx(2 / 3)
+    assert [labels[f"f1.{name}"] for name in ("lawn", "road", "sky")] == pytest.approx([2 / 3, 0, 1])
+    assert labels["macro_f1"] == pytest.approx((2 / 3 + 0 + 1) / 3)
+    assert labels["map"] == pytest.approx(1)
+
+
+def test_a_class_of_few_pixels_is_missed_once_they_are_enough(artifacts: Artifacts) -> None:
+    assert measured(artifacts, min_presence=1 / 16)["labels"]["recall"] == pytest.approx(2 / 4)
+
+
+def test_maps_are_those_counted_on_paper(artifacts: Artifacts) -> None:
+    # First frame: 8 pixels of sky right, 8 of lawn taken for road. Second: 11 of lawn right, 1 of road taken for lawn.
+    cam = measured(artifacts)["cam"]
+    assert [cam[f"iou.{name}"] for name in ("lawn", "road", "sky")] == pytest.approx([11 / 20, 0, 1])
+    assert cam["miou"] == pytest.approx((11 / 20 + 0 + 1) / 3)
+    assert cam["recall"] == pytest.approx((11 / 19 + 0 + 1) / 3)
+
+
+def test_pseudo_masks_are_those_counted_on_paper(artifacts: Artifacts) -> None:
+    # First frame: 8 of sky and 4 of lawn right, 4 of lawn left open. Second: 11 of lawn right, 1 of road wrong.
+    pseudo = measured(artifacts)["pseudo"]
+    assert pseudo["miou"] == pytest.approx((15 / 16 + 0 + 1) / 3)
+    assert pseudo["miou_strict"] == pytest.approx((15 / 20 + 0 + 1) / 3)
+    assert pseudo["recall"] == pytest.approx((1 + 0 + 1) / 3)
+    assert pseudo["coverage"] == pytest.approx(24 / 28)
+
+
+def test_the_model_is_measured_on_test_frames_only(artifacts: Artifacts) -> None:
+    # It says lawn everywhere; the second frame has 11 pixels of lawn, 1 of road, 4 unknown.
+    metrics = measured(artifacts)
+    segmenter = metrics["segmenter"]
+    assert segmenter["iou.lawn"] == pytest.approx(11 / 12)
+    assert segmenter["iou.road"] == 0
+    assert segmenter["iou.sky"] is None
+    assert segmenter["miou"] == segmenter["miou_foreground"] == metrics["miou"] == pytest.approx(11 / 24)
+    assert segmenter["recall"] == metrics["recall"] == pytest.approx(1 / 2)
+    assert (segmenter["recall.lawn"], segmenter["recall.road"], segmenter["recall.sky"]) == (1, 0, None)
+    assert segmenter["pixel_accuracy"] == pytest.approx(11 / 12)
+    assert segmenter["fwiou"] == pytest.approx(11 / 12 * 11 / 12)
+
+
+def test_sources_without_a_training_frame_stand_apart(artifacts: Artifacts) -> None:
+    # All sky; nothing was named, so maps and mask are all 255; the model says lawn.
+    unseen = measured(artifacts)["unseen"]
+    assert unseen["labels"]["recall"] == 0
+    assert unseen["labels"]["precision"] is None
+    assert unseen["cam"]["miou"] == 0
+    assert unseen["pseudo"]["miou"] is None
+    assert (unseen["pseudo"]["miou_strict"], unseen["pseudo"]["coverage"]) == (0, 0)
+    assert unseen["segmenter"]["pixel_accuracy"] == 0
+
+
+def test_with_a_background_a_frame_without_classes_is_background(tmp_path: Path) -> None:
+    artifacts = tiny_run.make(tmp_path, background=True)
+    save_label_image(truth_of(artifacts, "other_000000"), rows(0, 0, 0, 0))
+    metrics = measured(artifacts, background=("thing",))
+    assert metrics["unseen"]["cam"]["iou.background"] == 1
+    # 1 - max map joins: 0 and .25 where the largest map is 1 and .75, so nothing of the drive becomes background.
+    assert metrics["cam"]["miou"] == pytest.approx((11 / 20 + 0 + 1) / 3)
+    assert metrics["cam"]["iou.background"] is None
+
+
+def test_weak_maps_lose_to_the_background(tmp_path: Path) -> None:
+    artifacts = tiny_run.make(tmp_path, background=True)
+    artifacts.save_maps("drive_000010", np.array([0]), np.full((1, 2, 2), 0.49))
+    assert measured(artifacts, background=("thing",))["cam"]["iou.background"] == 0  # predicted there, never true
+    artifacts.save_maps("drive_000010", np.array([0]), np.full((1, 2, 2), 0.51))
+    assert measured(artifacts, background=("thing",))["cam"]["iou.background"] is None
+
+
+def test_true_background_counts_as_an_error_where_there_is_no_background_class(
+    artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_label_image(truth_of(artifacts, "drive_000010"), rows(0, LAWN, LAWN, LAWN))
+    assert measured(artifacts)["segmenter"]["pixel_accuracy"] == pytest.approx(3 / 4)
+    assert "use 255" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_models_answers_are_those_of_its_network(artifacts: Artifacts, flip: bool) -> None:
+    network = tiny_run.network().eval()
+    tiny_run.save_segmenter(artifacts, network)
+    image = torch.tensor(artifacts.load_image("drive_000010")).permute(2, 0, 1)[None] / 255
+    pixels = (image - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(
+        3, 1, 1
+    )
+    with torch.no_grad():
+        scores = network(pixels)[:, 1:].softmax(1)
+        mirrored = network(pixels.flip(-1))[:, 1:].softmax(1).flip(-1)
+    answer = ((scores + mirrored) if flip else scores).argmax(1)[0].numpy() + 1
+    truth = np.array(Image.open(truth_of(artifacts, "drive_000010")))
+    right = (answer == truth)[truth != 255].mean()
+    assert measured(artifacts, flip=flip)["segmenter"]["pixel_accuracy"] == pytest.approx(right)
+
+
+def test_without_any_truth_metrics_are_null_and_pictures_are_there(
+    artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (artifacts.root / "data" / "truth").iterdir():
+        path.unlink()
+    metrics = measured(artifacts)
+
+    def values(part: dict[str, Any]) -> list[Any]:
+        return [leaf for v in part.values() for leaf in (values(v) if isinstance(v, dict) else [v])]
+
+    assert set(values(metrics)) == {None}
+    assert len(list(artifacts.metrics_path("eval/pictures").iterdir())) == 2
+    assert load_table(artifacts.metrics_path("eval/iou.csv"), ("class", "level", "iou")) == []
+    assert "no frame has a truth" in capsys.readouterr().out
+
+
+def test_without_unseen_sources_their_part_is_null(artifacts: Artifacts) -> None:
+    artifacts.save_frames(tiny_run.FRAMES[:2])
+    assert measured(artifacts)["unseen"] is None
+
+
+def test_without_scores_only_average_precision_is_missing(artifacts: Artifacts) -> None:
+    artifacts.scores_csv.unlink()
+    labels = measured(artifacts)["labels"]
+    assert labels["map"] is None
+    assert labels["f1"] == pytest.approx(2 / 3)
+
+
+def test_the_tables_hold_what_the_plots_show(artifacts: Artifacts) -> None:
+    metrics = measured(artifacts)
+    ious = load_table(artifacts.metrics_path("eval/iou.csv"), ("class", "level", "iou"))
+    found = {(row["level"], row["class"]): float(row["iou"]) for row in ious}
+    assert found["maps", "lawn"] == pytest.approx(metrics["cam"]["iou.lawn"])
+    assert found["model, unseen", "sky"] == metrics["unseen"]["segmenter"]["iou.sky"] == 0
+    assert ("model", "sky") not in found  # null
+    confusion = load_table(artifacts.metrics_path("eval/confusion.csv"), ("actual", "predicted", "share"))
+    shares = {(row["actual"], row["predicted"]): float(row["share"]) for row in confusion}
+    assert shares == {
+        ("lawn", "lawn"): 1, ("lawn", "road"): 0, ("lawn", "sky"): 0,
+        ("road", "lawn"): 1, ("road", "road"): 0, ("road", "sky"): 0,
+    }  # fmt: skip
+
+
+def test_pictures_are_of_both_groups_and_test_frames(artifacts: Artifacts) -> None:
+    measured(artifacts, pictures=3)
+    assert sorted(path.name for path in artifacts.metrics_path("eval/pictures").iterdir()) == [
+        "drive_000010.png", "other_000000.png", "other_000010.png",
+    ]  # fmt: skip
+
+
+def test_no_picture_may_be_wanted(artifacts: Artifacts) -> None:
+    assert measured(artifacts, pictures=0)["miou"] is not None
+    assert list(artifacts.metrics_path("eval/pictures").iterdir()) == []
+
+
+def test_two_runs_give_the_same_bytes_and_leave_nothing_of_the_first(artifacts: Artifacts) -> None:
+    measured(artifacts, pictures=3)
+    first = outputs(artifacts)
+    (artifacts.metrics_path("eval/pictures") / "of_an_older_run.png").touch()
+    measured(artifacts, pictures=3)
+    assert outputs(artifacts) == first
+
+
+def test_a_truth_with_ids_of_no_class_is_named_and_nothing_is_written(artifacts: Artifacts) -> None:
+    save_label_image(truth_of(artifacts, "drive_000010"), rows(LAWN, 4, 77, SKY))
+    with pytest.raises(DataError, match=r"drive_000010.png: expected ids 0 to 3 or 255, found \[4, 77\]"):
+        measured(artifacts)
+    assert outputs(artifacts) == {}
+
+
+def test_truth_may_also_lie_beside_the_source_in_a_folder_of_its_own(artifacts: Artifacts) -> None:
+    expected = measured(artifacts)
+    beside = artifacts.root / tiny_run.params().extract.source / "truth"
+    beside.parent.mkdir(parents=True)
+    (artifacts.root / "data" / "truth").rename(beside)
+    assert measured(artifacts) == expected
+
+
+def test_a_truth_of_another_size_is_named(artifacts: Artifacts) -> None:
+    save_label_image(truth_of(artifacts, "other_000000"), np.full((4, 5), SKY, np.uint8))
+    with pytest.raises(DataError, match=r"other_000000.png: expected the size of its frame, 4x4, found 5x4"):
+        measured(artifacts)
+
+
+def test_a_model_of_other_classes_is_refused(artifacts: Artifacts) -> None:
+    config = artifacts.segmenter_folder / "config.json"
+    config.write_text(config.read_text().replace("road", "river"))
+    with pytest.raises(DataError, match="expected a model of the classes lawn, road, sky"):
+        measured(artifacts)
+
+
+def test_a_frame_without_labels_is_named(artifacts: Artifacts) -> None:
+    artifacts.save_labels(["drive_000000"], tiny_run.CLASSES.names, np.ones((1, 3), bool))
+    with pytest.raises(DataError, match="drive_000010.*dvc repro label"):
+        measured(artifacts)
+
+
+def test_a_server_that_is_down_costs_seconds_and_one_line_and_changes_nothing(
+    artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    measured(artifacts)
+    untracked = outputs(artifacts)
+    capfd.readouterr()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("WILDSEG_TRACKING", "on")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    start = time.monotonic()
+    measured(artifacts)
+    assert time.monotonic() - start < 60  # by itself MLflow tries for minutes
+    assert outputs(artifacts) == untracked
+    lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("eval: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith("tracking: MLflow does not get this run")
