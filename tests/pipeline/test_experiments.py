@@ -1,0 +1,100 @@
+"""Comparing experiments and sharing data, with real runs of DVC."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import Project, stages_run
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_queued_grid_over_cam_methods_shows_a_row_each(project: Project) -> None:
+    project.dvc("exp", "run", "--queue", "-S", "cam.method=hirescam,layercam", "-S", "train.steps=2")
+    project.dvc("exp", "run", "--run-all")
+    table = list(csv.DictReader(io.StringIO(project.dvc("exp", "show", "--csv", "--no-pager"))))
+    ran = {row["cam.method"]: row for row in table if row["Experiment"]}
+    assert set(ran) == {"hirescam", "layercam"}
+    for row in ran.values():
+        assert row["State"] == "" or row["State"] == "Success"
+        assert any(name.endswith("segmenter.miou") and value for name, value in row.items())
+    # Queued runs work in temporary folders, yet their record must stay.
+    assert (project.folder / "mlflow.db").is_file()
+
+
+def test_metrics_and_plots_are_compared_across_commits(project: Project) -> None:
+    project.dvc("exp", "run", "-S", "cam.method=hirescam")
+    project.commit("Try hirescam")
+    changes = json.loads(project.dvc("metrics", "diff", "HEAD~1", "--json"))
+    assert "cam.miou" in changes["metrics/eval.json"]
+    project.dvc("plots", "diff", "HEAD~1", "--out", "dvc_plots")
+    page = (project.folder / "dvc_plots" / "index.html").read_text()
+    assert "curve" in page
+    assert "pictures" in page
+
+
+def test_results_travel_through_a_folder(project: Project, tmp_path: Path) -> None:
+    project.dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
+    push_drop_and_pull(project)
+
+
+def test_results_travel_through_an_s3_server(project: Project, s3_endpoint: str) -> None:
+    import boto3
+
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+    boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1", **keys).create_bucket(Bucket="wildseg")
+    project.dvc("remote", "add", "--default", "store", "s3://wildseg/store")
+    project.dvc("remote", "modify", "store", "endpointurl", s3_endpoint)
+    project.dvc("remote", "modify", "--local", "store", "access_key_id", "testing")
+    project.dvc("remote", "modify", "--local", "store", "secret_access_key", "testing")
+    project.dvc("remote", "modify", "store", "region", "us-east-1")
+    push_drop_and_pull(project)
+
+
+def push_drop_and_pull(project: Project) -> None:
+    """Push, lose every local copy, pull, and find the same bytes and nothing to do."""
+    project.dvc("push")
+    mask = next((project.folder / "data/masks").glob("*.png"))
+    before = mask.read_bytes()
+    shutil.rmtree(project.folder / ".dvc" / "cache")
+    for output in ("data/frames", "data/cams", "data/masks", "models/segmenter"):
+        shutil.rmtree(project.folder / output)
+    project.dvc("pull")
+    assert mask.read_bytes() == before
+    assert stages_run(project.dvc("repro")) == []
+
+
+@pytest.fixture
+def s3_endpoint() -> Iterator[str]:
+    """An S3 server on this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    endpoint = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(endpoint, timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield endpoint
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
