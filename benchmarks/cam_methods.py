@@ -1,0 +1,68 @@
+"""Every CAM method on the default drive: mIoU of maps and pseudo masks against truth, labels as predicted.
+
+    python -m benchmarks.cam_methods
+
+Needs a finished `dvc repro`. Writes nothing into the project: maps and masks go to a temporary folder.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from wildseg import params, plugins
+from wildseg.artifacts import Artifacts
+from wildseg.params import Params
+from wildseg.runtime import Runtime
+from wildseg.stages import cam, crf
+from wildseg.stages import eval as measure
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    """Print one line of a Markdown table per method, without refinement and with CAA."""
+    default = params.load(ROOT / "params.yaml")
+    print("| cam.method | refine | scales | maps | pseudo masks | maps, unseen | pseudo masks, unseen |")
+    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    for values in variants(default):
+        with tempfile.TemporaryDirectory() as folder:
+            print(_row(values, levels(values, Path(folder))), flush=True)
+
+
+def variants(default: Params) -> list[Params]:
+    """Return the settings that are compared: every method, the default one at one scale, and with refinement."""
+    single = replace(default.cam, scales=(1.0,))
+    settings = [replace(default.cam, method=name) for name in plugins.available("cam.methods")]
+    refined = replace(default.cam, refine="caa")
+    settings += [single, refined, replace(refined, caa=replace(refined.caa, skip_last=1, power=1))]
+    return [replace(default, cam=chosen) for chosen in settings]
+
+
+def levels(values: Params, folder: Path) -> tuple[float, float, float, float]:
+    """Run cam and crf in `folder` and return mIoU of maps and masks, on the drive and on unseen sources."""
+    artifacts = Artifacts(folder)
+    (folder / "data").mkdir()
+    for shared in ("frames", "labels", "raw", "truth"):
+        (folder / "data" / shared).symlink_to(ROOT / "data" / shared, target_is_directory=True)
+    (folder / "models").symlink_to(ROOT / "models", target_is_directory=True)
+    runtime = Runtime.from_environment()
+    cam.run(values, artifacts, runtime)
+    crf.run(values, artifacts, runtime)
+    found = []
+    for group in measure.masks_by_group(values, artifacts):
+        report = group.levels.report()
+        found += [report["cam"]["miou"], report["pseudo"]["miou_strict"]]
+    return found[0], found[1], found[2], found[3]
+
+
+def _row(values: Params, measured: tuple[float, ...]) -> str:
+    chosen = values.cam
+    refine = chosen.refine if chosen.refine == "none" else f"caa, skip {chosen.caa.skip_last}, power {chosen.caa.power}"
+    scales = ", ".join(f"{scale:g}" for scale in chosen.scales)
+    return f"| {chosen.method} | {refine} | {scales} | " + " | ".join(f"{value:.3f}" for value in measured) + " |"
+
+
+if __name__ == "__main__":
+    main()

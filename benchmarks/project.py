@@ -1,0 +1,64 @@
+"""The default pipeline in a temporary folder: its own inputs and settings, and outputs that disturb nobody."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from wildseg import params
+from wildseg.artifacts import Artifacts
+from wildseg.params import Params
+from wildseg.runtime import Runtime
+
+ROOT = Path(__file__).parents[1]
+INPUTS = ("params.yaml", "data/raw", "data/truth", "models/tiny_clip")  # linked, never written to
+
+
+@dataclass(frozen=True)
+class Project:
+    """Parameters and files of a pipeline whose stages can be run one by one."""
+
+    params: Params
+    artifacts: Artifacts
+
+    def run(self, stage: str, settings: Params | None = None, workers: int | None = None) -> None:
+        """Run a stage as its command does, without a word; it starts from scratch."""
+        shutil.rmtree(self.artifacts.root / ".wildseg", ignore_errors=True)
+        runtime = Runtime(workers or Runtime.from_environment().workers, "cpu")
+        with (
+            Path(os.devnull).open("w") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stderr(nowhere),
+        ):
+            import_module(f"wildseg.stages.{stage}").run(settings or self.params, self.artifacts, runtime)
+
+    def thin(self, count: int) -> None:
+        """Keep about `count` key frames, evenly spread over all sources and splits."""
+        frames = self.artifacts.load_frames()
+        self.artifacts.save_frames(frames[:: max(1, len(frames) // count)])
+
+
+@contextlib.contextmanager
+def default_project() -> Iterator[Project]:
+    """Give the default pipeline in a folder that is removed afterwards."""
+    if not (ROOT / "data" / "raw" / "field").is_dir():
+        raise SystemExit("benchmarks: expected the demo drives under data/raw/field; run 'dvc repro data/raw/dvc.yaml'")
+    os.environ["WILDSEG_TRACKING"] = "off"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for path in INPUTS:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).symlink_to(ROOT / path)
+        yield Project(params.load(folder / "params.yaml"), Artifacts(folder))
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a program that runs this checkout's code and calls nobody."""
+    own = {"PYTHONPATH": str(ROOT / "src"), "DVC_NO_ANALYTICS": "1", "WILDSEG_TRACKING": "off", "WILDSEG_DEVICE": "cpu"}
+    return {**os.environ, **own}
