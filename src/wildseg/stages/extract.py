@@ -1,4 +1,4 @@
-"""Stage extract: videos and photos -> key frames that differ, each assigned to train, val or test."""
+"""Stage 1: videos and photos -> key frames that differ, each assigned to train, val or test."""
 
 from __future__ import annotations
 
