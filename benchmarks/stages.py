@@ -22,7 +22,7 @@ from wildseg.crf.unary import energies, upsample
 from wildseg.encoders import clip
 from wildseg.labels.views import boxes
 
-FRAMES = 12  # of the default's key frames, for the stages after extract
+FRAMES = 8  # of the default's key frames, for the stages after extract
 STEPS = 12  # of training
 RUNS = 3
 
