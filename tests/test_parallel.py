@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from wildseg.errors import DataError, WildsegError
-from wildseg.parallel import AHEAD, each
+from wildseg.parallel import AHEAD, Workers, each
 
 
 def square(number: int) -> int:
@@ -125,3 +125,43 @@ def test_a_consumer_that_stops_early_leaves_no_process_behind() -> None:
     results.close()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+def take_rank(rank: int) -> int:
+    return rank
+
+
+def refuse(rank: int) -> int:
+    raise DataError(f"no model for worker {rank}")
+
+
+def with_tools(number: int, rank: int) -> tuple[int, int, int]:
+    time.sleep(0.05)  # so that no worker can take all
+    return number, rank, os.getpid()
+
+
+def test_each_worker_prepares_its_own_tools_once() -> None:
+    with Workers(3, take_rank) as workers:
+        results = list(workers.each(with_tools, range(30)))
+    assert [number for number, _, _ in results] == list(range(30))
+    processes = {rank: {pid for _, other, pid in results if other == rank} for _, rank, _ in results}
+    assert set(processes) == {0, 1, 2}
+    assert all(len(pids) == 1 and os.getpid() not in pids for pids in processes.values())
+
+
+def test_one_worker_prepares_its_tools_here() -> None:
+    with Workers(1, take_rank) as workers:
+        assert list(workers.each(with_tools, [7])) == [(7, 0, os.getpid())]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_tools_that_cannot_be_prepared_are_told_before_any_item_is_taken(number: int) -> None:
+    with pytest.raises(DataError, match="no model for worker"), Workers(number, refuse):
+        pytest.fail("the body ran")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_same_workers_serve_again(number: int) -> None:
+    with Workers(number, take_rank) as workers:
+        for _ in range(2):
+            assert [result[0] for result in workers.each(with_tools, range(4))] == [0, 1, 2, 3]

@@ -90,3 +90,10 @@ def test_checking_a_method_imports_neither_it_nor_torch() -> None:
         "sys.exit('torch' in sys.modules or 'wildseg.cam.methods.gradcam' in sys.modules)"
     )
     assert python("-c", code).code == 0
+
+
+def test_what_a_method_needs_is_read_from_its_source() -> None:
+    assert plugins.needs("labels.methods", "clip") == {"encoder"}
+    assert plugins.needs("labels.methods", "given") == frozenset()
+    for name in plugins.available("cam.methods"):
+        assert plugins.needs("cam.methods", name) == plugins.load("cam.methods", name).NEEDS

@@ -1,4 +1,7 @@
-"""One function over many frames, on all cores of this machine, results in order."""
+"""One function over many frames, on all cores of this machine, results in order.
+
+Results are the same for any number of workers: each item is computed by itself, by one worker.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +9,144 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
-from typing import TypeVar
+from types import TracebackType
+from typing import Any, Generic, TypeVar
 
 from wildseg.errors import WildsegError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Tools = TypeVar("Tools")
 
 AHEAD = 4  # items in flight per worker: enough to keep all busy, few enough to keep memory flat
+
+
+class Workers(Generic[Tools]):
+    """Processes that each prepare their tools once, such as a model, and then work on one item after the other.
+
+    One worker means this process. What is handed to workers must be importable (a module's function, or
+    `functools.partial` of one); what comes back must be small, since it is copied between processes.
+    """
+
+    def __init__(self, number: int, prepare: Callable[[int], Tools]) -> None:
+        """Remember how many; nothing is started yet.
+
+        Args:
+            number: of processes, at least 1.
+            prepare: called once in each worker with its rank, from 0; what it returns is handed to every call.
+        """
+        self._number = number
+        self._prepare = prepare
+        self._pool: ProcessPoolExecutor | None = None
+        self._tools: Tools
+
+    def __enter__(self) -> Workers[Tools]:
+        """Start, and return as soon as one worker is ready.
+
+        Raises:
+            Exception: whatever `prepare` raised.
+            WildsegError: a worker was killed.
+        """
+        if self._number <= 1:
+            self._tools = self._prepare(0)
+            return self
+        # Fresh interpreters rather than forks: a fork of a process whose libraries hold threads may deadlock.
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(
+            self._number, mp_context=context, initializer=_arm, initargs=(self._prepare, context.Value("i", 0))
+        )
+        try:
+            with _told(self._number):
+                ready = [self._pool.submit(_tools_ready) for _ in range(self._number)]
+                ready[0].result()
+        except BaseException:
+            self._pool.shutdown(cancel_futures=True)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop all workers; what they have not begun is dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def each(self, function: Callable[[Item, Tools], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Yield ``function(item, tools)`` for each of `items`, in their order.
+
+        An exception in a worker is raised here, at its item's turn; what was yielded before stays valid.
+
+        Raises:
+            WildsegError: a worker was killed, as the system does when memory runs out.
+        """
+        if self._pool is None:
+            yield from (function(item, self._tools) for item in items)
+            return
+        remaining = iter(items)
+        waiting: list[Future[Result]] = []
+        try:
+            with _told(self._number):
+                first = islice(remaining, self._number * AHEAD)
+                waiting += [self._pool.submit(_work, function, item) for item in first]
+                while waiting:
+                    yield waiting.pop(0).result()
+                    waiting += [self._pool.submit(_work, function, item) for item in islice(remaining, 1)]
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def each(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
     """Yield ``function(item)`` for each of `items`, in their order, computed by `workers` processes.
 
-    `function` must be importable (a module's function, or `functools.partial` of one). One worker means this process.
-    An exception in a worker is raised here, at its item's turn; what was yielded before stays valid.
-
-    Raises:
-        WildsegError: a worker was killed, as the system does when memory runs out.
+    As `Workers.each`, for functions that need no tools.
     """
-    if workers <= 1 or len(items) <= 1:
-        yield from map(function, items)
-        return
-    # Fresh interpreters rather than forks: a fork of a process whose libraries hold threads may deadlock.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(items)), mp_context=context) as pool:
-        remaining = iter(items)
-        waiting: list[Future[Result]] = []
-        try:
-            waiting += [pool.submit(function, item) for item in islice(remaining, workers * AHEAD)]
-            while waiting:
-                yield waiting.pop(0).result()
-                waiting += [pool.submit(function, item) for item in islice(remaining, 1)]
-        except BrokenProcessPool as error:
-            raise WildsegError(
-                f"one of {workers} worker processes was killed from outside, most likely because memory ran out; "
-                "set WILDSEG_WORKERS to fewer, or extract.max_side to smaller frames"
-            ) from error
-        finally:
-            for future in waiting:
-                future.cancel()
+    with Workers(min(workers, len(items)), _no_tools) as crew:
+        yield from crew.each(_Plain(function), items)
+
+
+class _Plain(Generic[Item, Result]):
+    def __init__(self, function: Callable[[Item], Result]) -> None:
+        self.function = function
+
+    def __call__(self, item: Item, _: object) -> Result:
+        return self.function(item)
+
+
+def _no_tools(_: int) -> None:
+    return None
+
+
+@contextmanager
+def _told(workers: int) -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise WildsegError(
+            f"one of {workers} worker processes was killed from outside, most likely because memory ran out; "
+            "set WILDSEG_WORKERS to fewer, or extract.max_side to smaller frames"
+        ) from error
+
+
+# In a worker -----------------------------------------------------------------------------------------------------
+
+_armed: dict[str, Any] = {}
+
+
+def _arm(prepare: Callable[[int], Any], count: Any) -> None:  # noqa: ANN401
+    # Only remembers: an exception here would break the pool, and its message would be lost.
+    with count.get_lock():
+        _armed.update(prepare=prepare, rank=count.value)
+        count.value += 1
+
+
+def _tools_ready() -> None:
+    if "tools" not in _armed:
+        _armed["tools"] = _armed["prepare"](_armed["rank"])
+
+
+def _work(function: Callable[[Item, Any], Result], item: Item) -> Result:
+    _tools_ready()
+    return function(item, _armed["tools"])

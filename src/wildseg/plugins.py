@@ -57,6 +57,15 @@ def option_names(folder: str, name: str, function: str) -> list[str]:
     raise ParamsError(f"{folder}/{name}.py: expected a function {function}(...) in this method's file, found none")
 
 
+def needs(folder: str, name: str) -> frozenset[str]:
+    """Return what the method's source says in ``NEEDS = frozenset({...})``, without importing it."""
+    tree = ast.parse((_path(folder) / f"{name}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["NEEDS"]:
+            return frozenset(str(part.value) for part in ast.walk(node.value) if isinstance(part, ast.Constant))
+    return frozenset()
+
+
 def describe(folder: str, name: str) -> str:
     """Return the first line of the method's docstring, without importing it."""
     tree = ast.parse((_path(folder) / f"{name}.py").read_text(encoding="utf-8"))

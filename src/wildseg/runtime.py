@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from wildseg.errors import WildsegError
 
@@ -30,6 +31,41 @@ class Runtime:
         if text and not (text.isdecimal() and int(text) > 0):
             raise WildsegError(f"WILDSEG_WORKERS: expected a positive whole number, found {text!r}")
         return cls(int(text) if text else len(os.sched_getaffinity(0)), os.environ.get("WILDSEG_DEVICE") or "auto")
+
+
+# Where a system has a driver that torch could use: NVIDIA on Linux, in WSL, and AMD. Asked before torch is imported,
+# because that takes seconds.
+_DRIVERS = ("/proc/driver/nvidia", "/dev/dxg", "/dev/kfd")
+
+
+def model_workers(runtime: Runtime, items: int) -> int:
+    """Return how many processes shall each hold a model and work on `items`: one per GPU, or one per core."""
+    if runtime.device == "auto" and any(Path(driver).exists() for driver in _DRIVERS):
+        import torch
+
+        gpus = torch.cuda.device_count()
+    else:
+        gpus = 1 if runtime.device not in ("auto", "cpu") else 0  # a device that was named is taken at its word
+    return max(1, min(gpus or runtime.workers, items))
+
+
+def worker_device(name: str, rank: int) -> str:
+    """Resolve the device of the worker `rank`, and keep it to one core where it computes on the CPU.
+
+    Cores are used by several workers rather than by several threads of one: that is faster, and the sums, which depend
+    on the number of threads in their last bit, are the same for any number of workers.
+
+    Raises:
+        WildsegError: there is no such device.
+    """
+    import torch
+
+    device = torch_device(name)
+    if device == "cpu":
+        torch.set_num_threads(1)
+    elif name == "auto":
+        device = f"cuda:{rank % torch.cuda.device_count()}"
+    return device
 
 
 def torch_device(name: str) -> str:

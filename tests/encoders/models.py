@@ -32,7 +32,7 @@ CONFIGS = {
 }
 
 
-def save(folder: Path, kind: str, *, half: bool = False, seed: int = 0) -> tuple[str, str]:
+def save(folder: Path, kind: str, *, half: bool = False, seed: int = 0, captions: str = "") -> tuple[str, str]:
     """Write a random model of a kind; return (its name, its file of weights) as they would stand in params.yaml."""
     name = f"test-{kind}-{folder.name}"
     config = folder / f"{name}.json"
@@ -45,13 +45,14 @@ def save(folder: Path, kind: str, *, half: bool = False, seed: int = 0) -> tuple
         if parameter.ndim == 1:
             parameter.data += 0.2 * torch.randn_like(parameter)
     state = {key: value.half() if half else value for key, value in network.state_dict().items()}
-    save_file({key: value.contiguous() for key, value in state.items()}, folder / f"{name}.safetensors")
+    metadata = {"captions": captions} if captions else None
+    save_file({key: value.contiguous() for key, value in state.items()}, folder / f"{name}.safetensors", metadata)
     return name, str(folder / f"{name}.safetensors")
 
 
-def random_clip(folder: Path, kind: str) -> clip.Clip:
+def random_clip(folder: Path, kind: str, captions: str = "") -> clip.Clip:
     """Save a random model and load it again."""
-    return clip.load(*save(folder, kind))
+    return clip.load(*save(folder, kind, captions=captions))
 
 
 def noise(shape: tuple[int, int], seed: int = 0) -> np.ndarray:

@@ -174,3 +174,13 @@ def test_other_image_towers_give_labels_but_are_refused_for_maps(vision: dict, s
     torch.testing.assert_close(features.norm(dim=-1), torch.ones(len(features)))
     with pytest.raises(ModelError, match="activation maps and tiles by attention need a vision transformer"):
         model.vit  # noqa: B018
+
+
+@pytest.mark.parametrize(("captions", "known"), [("regions", True), ("images", False), ("", False)])
+def test_weights_declare_what_their_captions_were_of(captions: str, known: bool, tmp_path: Path) -> None:
+    assert clip.load(*save(tmp_path, "tiny", captions=captions)).knows_regions is known
+
+
+def test_the_embedded_weights_declare_captions_of_regions() -> None:
+    root = Path(__file__).parents[2]
+    assert clip.load("wildseg-tiny", "models/tiny_clip/model.safetensors", root=root).knows_regions

@@ -81,9 +81,24 @@ def test_a_model_with_a_logit_bias_judges_each_class_on_its_own(sigmoid: Clip) -
     assert answer.threshold == clip_method.THRESHOLDS["sigmoid"]
 
 
+def test_a_model_that_was_taught_with_captions_of_regions_is_asked_by_attention(tmp_path: Path) -> None:
+    taught = random_clip(tmp_path, "tiny", captions="regions")
+    (chosen,) = answers(question(lambda: taught), (48, 64))
+    (asked_for,) = answers(question(lambda: taught), (48, 64), tiles=6, tiles_by="attention")
+    np.testing.assert_array_equal(chosen.scores, asked_for.scores)
+
+
+def test_any_other_model_is_shown_tiles_cut_out(sigmoid: Clip) -> None:
+    (chosen,) = answers(question(lambda: sigmoid), (48, 64))
+    (asked_for,) = answers(question(lambda: sigmoid), (48, 64), tiles=2, tiles_by="crop")
+    np.testing.assert_array_equal(chosen.scores, asked_for.scores)
+    (other,) = answers(question(lambda: sigmoid), (48, 64), tiles=6, tiles_by="attention")
+    assert np.abs(chosen.scores - other.scores).max() > 1e-4
+
+
 @pytest.mark.parametrize("tiles", [2, 3])
 def test_each_class_is_believed_where_it_was_seen_best(tiles: int, sigmoid: Clip) -> None:
-    (answer,) = answers(question(lambda: sigmoid), (60, 90), tiles=tiles)
+    (answer,) = answers(question(lambda: sigmoid), (60, 90), tiles=tiles, tiles_by="crop")
     looks = [look(noise((60, 90)), box, (48, 64), "squash", (0, 0, 0)) for box in boxes(tiles)]
     single = [logits(sigmoid, seen).sigmoid() for seen in looks]
     np.testing.assert_allclose(answer.scores, torch.stack(single).amax(0), atol=1e-5)
@@ -136,9 +151,9 @@ def test_a_frames_scores_do_not_depend_on_other_frames(sigmoid: Clip) -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"tiles": 0}, "tiles: expected a whole number from 1, found 0"),
-        ({"tiles": True}, "tiles: expected a whole number from 1, found True"),
-        ({"tiles_by": "crops"}, "tiles_by: expected one of crop, attention; found 'crops'; did you mean 'crop'"),
+        ({"tiles": 0}, "tiles: expected auto or a whole number from 1, found 0"),
+        ({"tiles": True}, "tiles: expected auto or a whole number from 1, found True"),
+        ({"tiles_by": "crops"}, "tiles_by: expected one of auto, crop, attention; found 'crops'; did you mean 'crop'"),
         ({"resize": "stretch"}, "resize: expected one of squash, crop, pad; found 'stretch'"),
         ({"activation": "softmx"}, "found 'softmx'; did you mean 'softmax'"),
         ({"activation": "sigmoid"}, "needs a model that learned a logit bias"),

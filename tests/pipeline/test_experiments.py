@@ -41,8 +41,10 @@ def test_metrics_and_plots_are_compared_across_commits(project: Project) -> None
     assert "cam.miou" in changes["metrics/eval.json"]
     project.dvc("plots", "diff", "HEAD~1", "--out", "dvc_plots")
     page = (project.folder / "dvc_plots" / "index.html").read_text()
-    assert "curve" in page
-    assert "pictures" in page
+    for plot in ("Training_loss", "IoU_per_class", "Confusion_of_the_model"):
+        assert f"vegaEmbed('#{plot}'" in page
+    assert '"rev": "HEAD~1"' in page
+    assert "static/HEAD~1_metrics_eval_pictures_mini" in page
 
 
 def test_results_travel_through_a_folder(project: Project, tmp_path: Path) -> None:

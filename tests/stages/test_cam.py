@@ -15,7 +15,7 @@ from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps
 from wildseg.cam.methods import hirescam
 from wildseg.encoders import clip
-from wildseg.errors import DataError
+from wildseg.errors import DataError, ModelError
 from wildseg.params import Params
 from wildseg.runtime import Runtime
 from wildseg.stages import cam
@@ -82,6 +82,21 @@ def test_two_runs_write_the_same_bytes(project: Artifacts, values: Params) -> No
     before = {path.name: path.read_bytes() for path in project.cams_folder.iterdir()}
     cam.run(values, project, CPU)
     assert {path.name: path.read_bytes() for path in project.cams_folder.iterdir()} == before
+
+
+def test_any_number_of_workers_writes_the_same_bytes(project: Artifacts, values: Params) -> None:
+    changed = with_cam(values, scales=(1.0, 1.5), refine="caa")
+    cam.run(changed, project, CPU)
+    before = {path.name: path.read_bytes() for path in project.cams_folder.iterdir()}
+    cam.run(changed, project, Runtime(2, "cpu"))
+    assert {path.name: path.read_bytes() for path in project.cams_folder.iterdir()} == before
+
+
+def test_a_model_that_cannot_be_had_leaves_the_maps_of_an_earlier_run(project: Artifacts, values: Params) -> None:
+    cam.run(values, project, CPU)
+    with pytest.raises(ModelError, match="expected a file of weights, found none"):
+        cam.run(replace(values, clip=replace(values.clip, pretrained="no.safetensors")), project, Runtime(2, "cpu"))
+    assert len(list(project.cams_folder.iterdir())) == 3
 
 
 def test_maps_of_an_earlier_run_are_removed(project: Artifacts, values: Params) -> None:

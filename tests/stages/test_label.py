@@ -71,6 +71,13 @@ def test_two_runs_write_the_same_bytes(project: Artifacts, values: Params) -> No
     assert (project.scores_csv.read_bytes(), project.labels_csv.read_bytes()) == before
 
 
+def test_any_number_of_workers_writes_the_same_bytes(project: Artifacts, values: Params) -> None:
+    label.run(values, project, CPU)
+    before = project.scores_csv.read_bytes(), project.labels_csv.read_bytes()
+    label.run(values, project, Runtime(2, "cpu"))
+    assert (project.scores_csv.read_bytes(), project.labels_csv.read_bytes()) == before
+
+
 def test_a_person_wins_over_the_method_and_is_not_overwritten(
     project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from wildseg.encoders import loading
+from wildseg.encoders import captions, loading
 from wildseg.encoders.prompts import sentences
 from wildseg.encoders.vit import ViT, why_not
 from wildseg.errors import ModelError
@@ -39,18 +39,26 @@ def load(model: str, pretrained: str, *, device: str = "cpu", root: Path | str =
         ModelError: no such model, tag or file, weights that do not fit, or nothing to be had without a network.
     """
     network, tokenizer, preparation = loading.build(model, pretrained, Path(root))
-    return Clip(model, network.float().to(device), tokenizer, preparation["mean"], preparation["std"])
+    file = loading.as_file(pretrained, Path(root))
+    knows_regions = file is not None and captions.of_regions(file)
+    return Clip(model, network.float().to(device), tokenizer, preparation["mean"], preparation["std"], knows_regions)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A frozen model in evaluation mode; `mean` and `std` are those of its images, RGB in [0, 1]."""
+    """A frozen model in evaluation mode.
+
+    mean, std: of its images, RGB in [0, 1]. knows_regions: it was taught with captions of regions, so that its class
+    token can be shown a part of the patches.
+    """
 
     name: str
     network: Any  # an open_clip model
     tokenizer: Any
     mean: Sequence[float]
     std: Sequence[float]
+    knows_regions: bool = False
+    _classifiers: dict[tuple[object, ...], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Freeze: nothing here is ever trained, and gradients are asked for where they are needed."""
@@ -132,6 +140,12 @@ class Clip:
             phrases: for each class its synonyms, which share a sentence.
             templates: sentences with one ``{}``.
         """
+        asked = (tuple(map(tuple, phrases)), tuple(templates))
+        if asked not in self._classifiers:  # the same words are asked about at every frame
+            self._classifiers[asked] = self._classifier(*asked)
+        return self._classifiers[asked]
+
+    def _classifier(self, phrases: Sequence[Sequence[str]], templates: Sequence[str]) -> Tensor:
         texts = [sentence for own in phrases for sentence in sentences(own, templates)]
         features = self.text_features(texts).unflatten(0, (len(phrases), len(templates)))
         return F.normalize(features.mean(1), dim=-1)

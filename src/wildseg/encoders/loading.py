@@ -35,7 +35,7 @@ def build(model: str, pretrained: str, root: Path) -> tuple[nn.Module, Any, dict
     Raises:
         ModelError: nothing of that name, or weights that cannot be read or do not fit.
     """
-    file = _as_file(pretrained, root)
+    file = as_file(pretrained, root)
     if file is not None and not file.is_file():
         raise ModelError(f"clip.pretrained: expected a file of weights, found none at {pretrained!r}")
     if file is not None:
@@ -48,7 +48,8 @@ def build(model: str, pretrained: str, root: Path) -> tuple[nn.Module, Any, dict
     return network, _tokenizer(model), _preparation(model, network, pretrained)
 
 
-def _as_file(pretrained: str, root: Path) -> Path | None:
+def as_file(pretrained: str, root: Path) -> Path | None:
+    """Return the path if `pretrained` names a file of weights, None if it is a tag of open_clip."""
     path = root / pretrained
     looks_like_one = "/" in pretrained or "\\" in pretrained or pretrained.endswith(SUFFIXES)
     return path if looks_like_one or path.is_file() else None

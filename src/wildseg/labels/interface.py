@@ -1,7 +1,8 @@
 """What a label method is given and what it answers.
 
 A method is a file in `labels/methods` with ``label(frames, question, *, <options>)``: it takes frames and yields one
-`Answer` per frame, in their order. Its options are its keyword-only arguments.
+`Answer` per frame, in their order. Its options are its keyword-only arguments. A method that says
+``NEEDS = {"encoder"}`` is asked about one frame at a time, by several processes; any other about all frames at once.
 """
 
 from __future__ import annotations

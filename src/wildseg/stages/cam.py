@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from wildseg import plugins
-from wildseg.artifacts import Artifacts, fresh
-from wildseg.cam.affinity import Affinity
-from wildseg.cam.engine import Recipe, activation_maps
-from wildseg.encoders import clip
+from wildseg.artifacts import Artifacts
 from wildseg.encoders.prompts import competitors
 from wildseg.errors import DataError
+from wildseg.files import fresh
+from wildseg.parallel import Workers
 from wildseg.params import Params
 from wildseg.progress import track
-from wildseg.runtime import Runtime, torch_device
+from wildseg.runtime import Runtime, model_workers, worker_device
+
+if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
+    import torch
+
+    from wildseg.cam.engine import Recipe
+    from wildseg.encoders.clip import Clip
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
-    """Read key frames and their labels, trace each frame once, write one file of maps per frame."""
+    """Read key frames and their labels, trace each frame once, write one file of maps per frame.
+
+    Raises:
+        DataError: no key frames, or frames without a line in labels.csv.
+        ModelError: the model cannot be had, or cannot be traced.
+    """
     frames = [frame.name for frame in artifacts.load_frames()]
     labels = artifacts.load_labels(params.classes.names)
     if missing := [frame for frame in frames if frame not in labels]:
@@ -25,36 +39,54 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
             f"{artifacts.labels_csv}: expected labels for each of {len(frames)} frames, {len(missing)} have none, the "
             f"first is {missing[0]!r}; run 'dvc repro label'"
         )
-    recipe = make_recipe(params)
-    model = clip.load(
-        params.clip.model, params.clip.pretrained, device=torch_device(runtime.device), root=artifacts.root
-    )
-    model.vit  # noqa: B018 - a model that cannot be traced is told before anything is removed
-    background, _ = competitors(params.background, params.classes.phrases)
-    texts = model.classifier((*params.classes.phrases, *((phrase,) for phrase in background)), params.clip.templates)
-
-    fresh(artifacts.cams_folder)
-    written = 0
-    for frame in track(frames, len(frames), "cam"):
-        present = np.flatnonzero(labels[frame])
-        image = artifacts.load_image(frame)
-        maps = activation_maps(model, image, texts, present.tolist(), len(params.classes), recipe)
-        artifacts.save_maps(frame, present, maps)
-        written += len(maps)
-    empty = sum(not labels[frame].any() for frame in frames)
+    work = [(frame, np.flatnonzero(labels[frame]).tolist()) for frame in frames]
+    written = empty = 0
+    with Workers(model_workers(runtime, len(work)), partial(_prepare, params, artifacts, runtime.device)) as workers:
+        fresh(artifacts.cams_folder)  # only now, when a model is there
+        for maps in track(workers.each(_write_maps, work), len(work), "cam"):
+            written += maps
+            empty += maps == 0
     print(f"cam: {len(frames)} frames, {written} maps by {params.cam.method}, {empty} frames without any")
 
 
 def make_recipe(params: Params) -> Recipe:
     """Gather what params.yaml says about maps."""
-    cam = params.cam
-    return Recipe(
-        plugins.load("cam.methods", cam.method, "cam.method"),
-        cam.options.get(cam.method, {}),
-        Affinity(cam.caa.layers, cam.caa.skip_last, cam.caa.sinkhorn, cam.caa.power, cam.caa.box)
-        if cam.refine == "caa"
-        else None,
-        cam.scales,
-        cam.flip,
-        cam.max_side,
-    )
+    from wildseg.cam.affinity import Affinity
+    from wildseg.cam.engine import Recipe
+
+    cam, caa = params.cam, params.cam.caa
+    refine = Affinity(caa.layers, caa.skip_last, caa.sinkhorn, caa.power, caa.box) if cam.refine == "caa" else None
+    method = plugins.load("cam.methods", cam.method, "cam.method")
+    return Recipe(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side)
+
+
+@dataclass(frozen=True)
+class _Tools:
+    artifacts: Artifacts
+    model: Clip
+    texts: torch.Tensor  # (M, d), classes first, then background phrases
+    num_classes: int
+    recipe: Recipe
+
+
+def _prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _Tools:
+    from wildseg.encoders import clip
+
+    recipe = make_recipe(params)
+    device = worker_device(device, rank)
+    model = clip.load(params.clip.model, params.clip.pretrained, device=device, root=artifacts.root)
+    model.vit  # noqa: B018 - a model that cannot be traced is told now
+    background, _ = competitors(params.background, params.classes.phrases)
+    texts = model.classifier((*params.classes.phrases, *((phrase,) for phrase in background)), params.clip.templates)
+    return _Tools(artifacts, model, texts, len(params.classes), recipe)
+
+
+def _write_maps(work: tuple[str, list[int]], tools: _Tools) -> int:
+    # In a worker: maps go to the disk from here, and only their number goes back.
+    from wildseg.cam.engine import activation_maps
+
+    frame, present = work
+    image = tools.artifacts.load_image(frame)
+    maps = activation_maps(tools.model, image, tools.texts, present, tools.num_classes, tools.recipe)
+    tools.artifacts.save_maps(frame, np.array(present, np.int16), maps)
+    return len(maps)

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wildseg import plugins
 from wildseg.artifacts import Artifacts
-from wildseg.encoders import clip
 from wildseg.encoders.prompts import competitors
 from wildseg.errors import DataError
 from wildseg.labels.decide import correct, decide
-from wildseg.labels.interface import NamedImage, Question
+from wildseg.labels.interface import Answer, NamedImage, Question
+from wildseg.parallel import Workers
 from wildseg.params import Params
 from wildseg.progress import track
-from wildseg.runtime import Runtime, torch_device
+from wildseg.runtime import Runtime, model_workers, worker_device
+
+if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
+    from wildseg.encoders.clip import Clip
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """Read key frames, ask the label method, decide, apply a person's corrections, write labels.csv and scores.csv."""
-    method = plugins.load("labels.methods", params.label.method, "label.method")
-    options = params.label.options.get(params.label.method, {})
     names, frames = params.classes.names, [frame.name for frame in artifacts.load_frames()]
-    images = [NamedImage(frame, partial(artifacts.load_image, frame)) for frame in frames]
     for leftover in (artifacts.labels_csv, artifacts.scores_csv):
         leftover.unlink(missing_ok=True)
+    _note_left_out(params)
 
-    answers = list(track(method.label(images, question(params, artifacts, runtime), **options), len(frames), "label"))
+    answers = list(track(_ask(params, artifacts, runtime, frames), len(frames), "label"))
     scores = np.stack([answer.scores for answer in answers])
     present = decide(scores, names, answers[0].threshold, params.label.threshold, params.label.fallback)
     overrides = artifacts.load_labels(names, artifacts.overrides_csv) if artifacts.overrides_csv.is_file() else {}
@@ -45,22 +49,55 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     print(f"label: {len(frames)} frames, {present.sum(1).mean():.1f} classes a frame, {empty} without any{corrected}")
 
 
-def question(params: Params, artifacts: Artifacts, runtime: Runtime) -> Question:
+@dataclass(frozen=True)
+class _Tools:
+    params: Params
+    artifacts: Artifacts
+    question: Question
+
+
+def _ask(params: Params, artifacts: Artifacts, runtime: Runtime, frames: list[str]) -> Iterator[Answer]:
+    prepare = partial(_prepare, params, artifacts, runtime.device)
+    if "encoder" not in plugins.needs("labels.methods", params.label.method):
+        yield from _answers(frames, prepare(0))
+        return
+    with Workers(model_workers(runtime, len(frames)), prepare) as workers:
+        yield from workers.each(_answer, frames)
+
+
+def _prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _Tools:
     """Gather what a label method may need; the encoder is loaded only if it is asked for."""
-    background, dropped = competitors(params.background, params.classes.phrases)
-    if dropped:
-        print(f"label: {len(background)} background phrases; left out, since they name a class: {', '.join(dropped)}")
 
     @cache
-    def encoder() -> clip.Clip:
-        device = torch_device(runtime.device)
-        return clip.load(params.clip.model, params.clip.pretrained, device=device, root=artifacts.root)
+    def encoder() -> Clip:
+        from wildseg.encoders import clip
 
-    return Question(
+        on = worker_device(device, rank)
+        return clip.load(params.clip.model, params.clip.pretrained, device=on, root=artifacts.root)
+
+    question = Question(
         params.classes.names,
         params.classes.phrases,
-        background,
+        competitors(params.background, params.classes.phrases)[0],
         params.clip.templates,
         encoder,
         lambda path: artifacts.load_labels(params.classes.names, artifacts.root / path),
     )
+    return _Tools(params, artifacts, question)
+
+
+def _answers(frames: list[str], tools: _Tools) -> Iterator[Answer]:
+    method = plugins.load("labels.methods", tools.params.label.method, "label.method")
+    images = [NamedImage(frame, partial(tools.artifacts.load_image, frame)) for frame in frames]
+    return method.label(images, tools.question, **tools.params.label.options.get(tools.params.label.method, {}))
+
+
+def _answer(frame: str, tools: _Tools) -> Answer:
+    (answer,) = _answers([frame], tools)
+    return answer
+
+
+def _note_left_out(params: Params) -> None:
+    background, dropped = competitors(params.background, params.classes.phrases)
+    if dropped:
+        print(f"label: {len(background)} background phrases; left out, since they name a class: {', '.join(dropped)}")

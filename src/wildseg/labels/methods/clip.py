@@ -6,7 +6,7 @@ class is judged on its own.
 
 Small things get lost in a whole frame, so tiles of it are looked at too. They can be cut out and enlarged, one pass
 each; or one pass over the frame serves all of them, and only in the last block the class token is shown one tile's
-patches at a time. The latter is many times faster, and suits models that were taught with captions of regions.
+patches at a time. The latter is many times faster, and for models that were taught with captions of regions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from wildseg.errors import ParamsError, did_you_mean
 from wildseg.labels.interface import Answer, NamedImage, Question
 from wildseg.labels.views import WHOLE, Box, boxes, cells, look
 
-THRESHOLDS = {"softmax": 0.2, "sigmoid": 0.3}
+NEEDS = frozenset({"encoder"})
+THRESHOLDS = {"softmax": 0.2, "sigmoid": 0.5}
+TILES = {"crop": 2, "attention": 6}  # a side; more of what costs next to nothing
 BATCH = 16  # looks per pass; those of one frame only, so that no frame's scores depend on its neighbours
 
 
@@ -30,8 +32,8 @@ def label(
     frames: Sequence[NamedImage],
     question: Question,
     *,
-    tiles: int = 2,
-    tiles_by: str = "crop",
+    tiles: int | str = "auto",
+    tiles_by: str = "auto",
     activation: str = "auto",
     resize: str = "squash",
 ) -> Iterator[Answer]:
@@ -40,26 +42,31 @@ def label(
     Args:
         frames: what to look at.
         question: the classes, their phrases and competitors, and the encoder.
-        tiles: 1 looks at the whole frame; n > 1 also at (2n-1) x (2n-1) overlapping tiles of 1/n its sides.
+        tiles: 1 looks at the whole frame; n > 1 also at (2n-1) x (2n-1) overlapping tiles of 1/n its sides; ``auto``:
+            2 by crop, 6 by attention.
         tiles_by: ``crop`` enlarges each tile to the model's input size; ``attention`` restricts what the class token
-            of the last block sees, in one pass over the whole frame.
+            of the last block sees, in one pass over the whole frame; ``auto``: by attention where the weights declare
+            that they were taught with captions of regions.
         activation: ``softmax``, ``sigmoid``, or ``auto``: sigmoid where the model has a logit bias.
         resize: how a look is brought to the model's input size: ``squash``, ``crop`` or ``pad``.
 
     Raises:
         ParamsError: an option's value means nothing, or asks for a sigmoid of a model without logit bias.
     """
-    if isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1:
-        raise ParamsError(f"label.options.clip.tiles: expected a whole number from 1, found {tiles!r}")
-    _one_of("tiles_by", tiles_by, ("crop", "attention"))
+    if tiles != "auto" and (isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1):
+        raise ParamsError(f"label.options.clip.tiles: expected auto or a whole number from 1, found {tiles!r}")
+    _one_of("tiles_by", tiles_by, ("auto", "crop", "attention"))
     _one_of("resize", resize, ("squash", "crop", "pad"))
     _one_of("activation", activation, ("auto", "softmax", "sigmoid"))
     clip = question.encoder()
     activation = _activation(clip, activation)
     texts = clip.classifier((*question.phrases, *((phrase,) for phrase in question.background)), question.templates)
+    if tiles_by == "auto":
+        tiles_by = "attention" if clip.knows_regions else "crop"
+    looks = boxes(TILES[tiles_by] if isinstance(tiles, str) else tiles)
     features_of = _features_by_crop if tiles_by == "crop" else _features_by_attention
     for frame in frames:
-        features = features_of(clip, frame.load(), boxes(tiles), resize)  # (looks, d)
+        features = features_of(clip, frame.load(), looks, resize)  # (looks, d)
         belief = probabilities(clip.logits(features, texts), activation)  # (looks, classes + background)
         yield Answer(_numpy(belief[:, : len(question.class_names)].amax(0)), THRESHOLDS[activation])
 

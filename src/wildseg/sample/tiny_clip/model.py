@@ -7,6 +7,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from wildseg.encoders import captions
 from wildseg.encoders.tokenizer import cut_tokenizer
 
 NAME = "wildseg-tiny"
@@ -28,8 +29,9 @@ def load_model(config: Path, weights: Path) -> tuple[open_clip.CLIP, SimpleToken
 
 
 def save_weights(state: dict[str, Tensor], path: Path) -> None:
-    """Write weights in half precision, to a temporary name first."""
+    """Write weights in half precision, to a temporary name first; they declare how they were taught."""
     partial = path.with_suffix(".partial")
-    save_file({name: value.half().contiguous() for name, value in state.items()}, partial)
+    halved = {name: value.half().contiguous() for name, value in state.items()}
+    save_file(halved, partial, metadata=captions.REGIONS)
     partial.chmod(0o644)
     partial.replace(path)
