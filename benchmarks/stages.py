@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,7 +33,7 @@ def measure() -> Iterator[Result]:
     with default_project() as project:
         yield extract(project)
         project.thin(FRAMES)
-        yield label(project)
+        yield from label(project)
         yield from cam(project)
         yield crf(project)
         yield train(project)
@@ -59,41 +60,52 @@ def _decode(video: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-def label(project: Project) -> Result:
-    """Against as many images through the bare image tower as the stage takes looks at each frame."""
+def label(project: Project) -> Iterator[Result]:
+    """Against as many images through the bare image tower as the stage passes through it for each frame."""
     model = _clip(project)
-    looks = len(boxes(project.params.label.options["clip"]["tiles"]))
-    pixels = torch.randn(looks, 3, *model.size)
     frames = len(project.artifacts.load_frames())
-    return compare(
-        f"label, a frame of {looks} looks",
-        partial(project.run, "label"),
-        lambda: [_encode(model, pixels) for _ in range(frames)],
-        f"open_clip's `encode_image` of {looks} images",
-        per=frames,
-        runs=RUNS,
-    )
+    for tiles_by, tiles, passes in (("attention", 6, 1), ("crop", 2, len(boxes(2)))):
+        options = {"clip": {"tiles": tiles, "tiles_by": tiles_by}}
+        settings = replace(project.params, label=replace(project.params.label, options=options))
+        pixels = torch.randn(passes, 3, *model.size)
+        with _one_core():
+            yield compare(
+                f"label on one core, a frame in {len(boxes(tiles))} looks by {tiles_by}",
+                partial(project.run, "label", settings, workers=1),
+                partial(_encode, model, pixels, frames),
+                f"open_clip's `encode_image`, {passes} image{'s' if passes > 1 else ''}",
+                per=frames,
+                runs=RUNS,
+            )
+    project.run("label")  # what the next stages read is the default's
 
 
 def cam(project: Project) -> Iterator[Result]:
-    """Against one bare forward pass of the same pixels, and against the grad-cam package, one pass a class."""
+    """Against bare forward passes of the same sizes, and against the grad-cam package, which takes a pass a class."""
     model = _clip(project)
     frames = [frame.name for frame in project.artifacts.load_frames()]
-    size = input_size(
-        project.artifacts.load_image(frames[0]).shape[:2], model.vit.patch, max_side=project.params.cam.max_side
-    )
-    pixels = torch.randn(1, 3, *size)
-    tower = _for_size(model, size)
-    run = partial(project.run, "cam")
-    forward = partial(_forward, tower, pixels, len(frames))
-    yield compare("cam, a frame", run, forward, "one forward pass of open_clip's tower", per=len(frames), runs=RUNS)
-
+    shape = project.artifacts.load_image(frames[0]).shape[:2]
+    settings = project.params.cam
+    sizes = [input_size(shape, model.vit.patch, scale, settings.max_side) for scale in settings.scales]
+    towers = [_for_size(model, size) for size in sizes]
+    images = [torch.randn(1, 3, *size) for size in sizes]
     labels = project.artifacts.load_labels(project.params.classes.names)
     present = [np.flatnonzero(labels[frame]).tolist() for frame in frames]
     texts = torch.randn(len(project.params.classes), model.network.text_projection.shape[-1])
-    package = partial(_grad_cam_package, tower, pixels, texts, present)
-    each = f"{sum(map(len, present)) / len(frames):.1f} classes"
-    yield compare(f"cam, a frame of {each}", run, package, "the grad-cam package", per=len(frames), runs=RUNS)
+
+    def forward() -> None:
+        for tower, pixels in zip(towers, images, strict=True):
+            _forward(tower, pixels, len(frames))
+
+    def package() -> None:
+        for tower, pixels in zip(towers, images, strict=True):
+            _grad_cam_package(tower, pixels, texts, present)
+
+    name = f"cam on one core, a frame of {sum(map(len, present)) / len(frames):.1f} classes at {len(sizes)} scales"
+    run = partial(project.run, "cam", workers=1)
+    with _one_core():
+        yield compare(name, run, forward, "open_clip's image tower alone", per=len(frames), runs=RUNS)
+        yield compare(name, run, package, "the grad-cam package", per=len(frames), runs=RUNS)
 
 
 def crf(project: Project) -> Result:
@@ -163,9 +175,21 @@ def _clip(project: Project) -> clip.Clip:
     return clip.load(names.model, names.pretrained, root=project.artifacts.root)
 
 
+@contextlib.contextmanager
+def _one_core() -> Iterator[None]:
+    # A stage with one worker keeps torch to one thread; so must its peer, and only for as long.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @torch.no_grad()
-def _encode(model: clip.Clip, pixels: torch.Tensor) -> None:
-    model.network.encode_image(pixels)
+def _encode(model: clip.Clip, pixels: torch.Tensor, times: int) -> None:
+    for _ in range(times):
+        model.network.encode_image(pixels)
 
 
 @torch.no_grad()
