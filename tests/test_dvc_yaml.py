@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests import closure
-from wildseg import params
+from wildseg import params, source
 from wildseg.cli import STAGES
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +19,7 @@ PLUGIN_VALUE = {folder: f"${{{section}.{key}}}" for section, key, folder, _ in p
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_names_exactly_the_source_files_it_imports(stage: str) -> None:
-    found = closure.of(closure.PACKAGE / "stages" / f"{stage}.py")
+    found = source.closure(source.PACKAGE / "stages" / f"{stage}.py")
     expected = {str(path.relative_to(ROOT)) for path in found.files}
     expected |= {f"src/wildseg/{folder.replace('.', '/')}/{PLUGIN_VALUE[folder]}.py" for folder in found.plugin_folders}
     named = {dep for dep in PIPELINE["stages"][stage]["deps"] if dep.startswith("src/")}
@@ -29,10 +28,10 @@ def test_a_stage_names_exactly_the_source_files_it_imports(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_names_exactly_the_sections_of_params_yaml_it_reads(stage: str) -> None:
-    source = (closure.PACKAGE / "stages" / f"{stage}.py").read_text()
+    text = (source.PACKAGE / "stages" / f"{stage}.py").read_text()
     read = {
         node.attr
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params"
     }
     # Where the source lies is a dependency by its path and content, which says more than the parameter would.
@@ -62,6 +61,6 @@ def test_the_stages_of_the_sample_name_exactly_the_source_files_they_import(fold
     stages = yaml.safe_load((ROOT / folder / "dvc.yaml").read_text())["stages"]
     for stage in stages.values():
         module = stage["cmd"].split(" -m ")[1].split()[0]
-        found = closure.of(closure.SOURCE.joinpath(*module.split(".")).with_suffix(".py"))
+        found = source.closure(source.SOURCE.joinpath(*module.split(".")).with_suffix(".py"))
         named = {dep for dep in stage["deps"] if dep.startswith("src/")}
         assert named == {str(path.relative_to(ROOT)) for path in found.files}

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import closure
 from tests.programs import python
+from wildseg import source
 from wildseg.artifacts import Artifacts, Frame
 from wildseg.params import METHODS
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(closure.PACKAGE.rglob("*.py"))
+FILES = sorted(source.PACKAGE.rglob("*.py"))
 MODULES = [path for path in FILES if path.name != "__init__.py"]
 
 # What each folder of the library may use beside itself. All may use GROUND.
@@ -37,16 +37,16 @@ TOP = {"stages", "cli"}
 # Loads a trained network on behalf of MLflow, as a stage would.
 USES_THE_LIBRARY = TOP | {"tracking_model"}
 HEAVY = {"torch", "torchvision", "open_clip", "transformers", "mlflow", "segmentation_models_pytorch", "timm"}
-PLUGIN_FOLDERS = {closure.PACKAGE.joinpath(*folder.split(".")) for _, _, folder, _ in METHODS}
+PLUGIN_FOLDERS = {source.PACKAGE.joinpath(*folder.split(".")) for _, _, folder, _ in METHODS}
 
 
 def name(path: Path) -> str:
-    return str(path.relative_to(closure.PACKAGE))
+    return str(path.relative_to(source.PACKAGE))
 
 
 def part(path: Path) -> str:
     """The folder of a file, or its own name at the top: ``crf``, ``stages``, ``params``."""
-    return path.relative_to(closure.PACKAGE).with_suffix("").parts[0]
+    return path.relative_to(source.PACKAGE).with_suffix("").parts[0]
 
 
 @cache
@@ -56,14 +56,14 @@ def tree(path: Path) -> ast.Module:
 
 def imported(path: Path) -> set[str]:
     """The parts that a file imports, also inside functions, except for type checkers."""
-    return {part(found) for found in closure.imports(tree(path))}
+    return {part(found) for found in source.imports(tree(path))}
 
 
 # Layers --------------------------------------------------------------------------------------------------------------
 
 
 def test_every_folder_is_known_here() -> None:
-    folders = {path.name for path in closure.PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    folders = {path.name for path in source.PACKAGE.iterdir() if (path / "__init__.py").exists()}
     assert folders == {*LIBRARY, "stages"}
 
 
@@ -86,16 +86,16 @@ def test_a_stage_imports_no_other_stage_and_not_the_command_line(path: Path) -> 
 
 def test_the_ground_stands_on_nothing_but_itself() -> None:
     for module in GROUND:
-        assert imported(closure.PACKAGE / f"{module}.py") <= GROUND
+        assert imported(source.PACKAGE / f"{module}.py") <= GROUND
 
 
 def test_no_file_imports_itself_by_way_of_others() -> None:
-    graph = {name(path): {name(found) for found in closure.imports(tree(path))} for path in MODULES}
+    graph = {name(path): {name(found) for found in source.imports(tree(path))} for path in MODULES}
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, with the cycle
 
 
 def test_a_method_is_loaded_by_its_name_and_never_imported() -> None:
-    imports = {name(path): closure.imports(tree(path)) for path in MODULES}
+    imports = {name(path): source.imports(tree(path)) for path in MODULES}
     assert [where for where, found in imports.items() if PLUGIN_FOLDERS & {path.parent for path in found}] == []
 
 
@@ -121,9 +121,9 @@ def test_every_file_opens_with_a_sentence_that_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("stage", ["extract", "crf"])
 def test_no_concept_of_extract_and_crf_names_torch_not_even_inside_a_function(stage: str) -> None:
-    found = closure.of(closure.PACKAGE / "stages" / f"{stage}.py")
+    found = source.closure(source.PACKAGE / "stages" / f"{stage}.py")
     plugins = [
-        path for folder in found.plugin_folders for path in closure.PACKAGE.joinpath(*folder.split(".")).glob("*.py")
+        path for folder in found.plugin_folders for path in source.PACKAGE.joinpath(*folder.split(".")).glob("*.py")
     ]
     for path in [*found.files, *plugins]:
         if part(path) in {*LIBRARY, "stages"}:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests import closure
+from wildseg import source
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_stage_names_exactly_the_source_files_it_imports(file: str, stage: str, module: str) -> None:
     declared = yaml.safe_load((ROOT / file).read_text())["stages"][stage]
     named = {dep for dep in declared["deps"] if dep.startswith("src/")}
-    assert named == {str(path.relative_to(ROOT)) for path in closure.of(closure.PACKAGE / module).files}
+    assert named == {str(path.relative_to(ROOT)) for path in source.closure(source.PACKAGE / module).files}
 
 
 def test_the_tiny_clip_is_only_taught_again_when_someone_asks() -> None:

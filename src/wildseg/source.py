@@ -1,30 +1,38 @@
-"""Which source files a stage imports, read from the code: what dvc.yaml must name, no more and no less."""
+"""Which source files a module imports, read from the code, and one fingerprint of what they say.
+
+DVC must name exactly these files as dependencies of a stage (a test compares), and what is kept of a frame is only good
+as long as the code that computed it is the same.
+"""
 
 from __future__ import annotations
 
 import ast
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[1] / "src"
-PACKAGE = SOURCE / "wildseg"
+PACKAGE = Path(__file__).parent
+SOURCE = PACKAGE.parent
+
+# Of the modules at the top, only these say what a frame's result is; the others say how it is come by.
+MATTERS = frozenset({"artifacts.py", "classes.py", "files.py"})
 
 
 @dataclass
 class Closure:
-    """The files that a stage always imports, and the plugin folders from which it loads one file."""
+    """The files that a module always imports, and the plugin folders from which it loads one file."""
 
     files: set[Path] = field(default_factory=set)
     plugin_folders: set[str] = field(default_factory=set)
 
 
-def of(start: Path) -> Closure:
+def closure(start: Path) -> Closure:
     """Follow imports of wildseg from `start`, also those inside functions, and those of every plugin it may load.
 
     A plugin's own file is left out (dvc.yaml names the chosen one), what it imports is not; `__init__` files hold only
     a docstring and are left out.
     """
-    closure = Closure()
+    found = Closure()
     todo = [start]
     seen: set[Path] = set()
     while todo:
@@ -32,15 +40,32 @@ def of(start: Path) -> Closure:
         if path in seen:
             continue
         seen.add(path)
-        if not _is_plugin(path, closure):
-            closure.files.add(path)
+        found.files.add(path)
         tree = ast.parse(path.read_text(encoding="utf-8"))
         todo += imports(tree)
         for folder in _loaded_folders(tree):
-            closure.plugin_folders.add(folder)
+            found.plugin_folders.add(folder)
             todo += [p for p in PACKAGE.joinpath(*folder.split(".")).glob("*.py") if p.stem != "__init__"]
-    closure.files = {p for p in closure.files if not _is_plugin(p, closure)}
-    return closure
+    plugins = {PACKAGE.joinpath(*folder.split(".")) for folder in found.plugin_folders}
+    found.files = {path for path in found.files if path.parent not in plugins}
+    return found
+
+
+def digest(module: str, *plugins: str) -> str:
+    """Return a fingerprint of the code behind a result: hex, the same as long as nothing that matters was edited.
+
+    Args:
+        module: the module that computes it, dotted below wildseg, such as ``"stages.cam"``.
+        plugins: the methods it was told to load, such as ``"cam.methods.gradcam"``.
+    """
+    start = _module(module)
+    files = {start, *map(_module, plugins)}
+    files |= {path for path in closure(start).files if path.parent != PACKAGE or path.name in MATTERS}
+    code = hashlib.sha256()
+    for path in sorted(files):
+        text = path.read_bytes()
+        code.update(f"{path.relative_to(PACKAGE)} {len(text)}\n".encode() + text)
+    return code.hexdigest()
 
 
 def imports(tree: ast.AST) -> list[Path]:
@@ -68,6 +93,10 @@ def _file(module: str) -> Path | None:
     return path if module.startswith("wildseg.") and path.is_file() else None
 
 
+def _module(name: str) -> Path:
+    return PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
+
+
 def _loaded_folders(tree: ast.AST) -> list[str]:
     # plugins.load("cam.methods", ...) with a literal folder
     return [
@@ -77,8 +106,5 @@ def _loaded_folders(tree: ast.AST) -> list[str]:
         and ast.unparse(node.func) == "plugins.load"
         and node.args
         and isinstance(node.args[0], ast.Constant)
+        and isinstance(node.args[0].value, str)
     ]
-
-
-def _is_plugin(path: Path, closure: Closure) -> bool:
-    return ".".join(path.parent.relative_to(PACKAGE).parts) in closure.plugin_folders

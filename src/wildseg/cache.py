@@ -1,0 +1,307 @@
+"""What was computed for a frame is kept under a key made of everything it depends on, and not computed again.
+
+A stage's outputs are DVC's; this is beside them, in ``.wildseg/cache`` (or where `WILDSEG_CACHE` says; ``off`` keeps
+nothing). An output that is restored from here is the very bytes that were written when it was computed. So a run that
+was killed goes on where it was, and new frames cost what they cost, while DVC sees the bytes of a clean run.
+
+The key covers the frame's input bytes, the parameters, the model's weights, the source code (`wildseg.source`), and the
+versions of the libraries. An entry is one file, written whole or not at all, with a checksum: one that is damaged is
+computed again. Nothing in it can run code: bytes of files, and a record as JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from wildseg.files import atomic
+from wildseg.parallel import Workers
+
+Item = TypeVar("Item")
+
+MAGIC = b"wildseg cache 1\n"
+CHECKSUM = 32  # bytes of SHA-256
+VARIABLE = "WILDSEG_CACHE"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is kept of one frame: a record that JSON can hold, and the contents of its output files by role."""
+
+    record: Any
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Store:
+    """Entries of one stage in a folder; several processes may read and write at the same time."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Remember where; None keeps and finds nothing."""
+        self.folder = folder
+        self.damaged = 0
+        self._complained = False
+
+    def get(self, key: str) -> Entry | None:
+        """Return the entry of a key, or None: there is none, or it is damaged, and then it is removed."""
+        if self.folder is None:
+            return None
+        path = self._path(key)
+        try:
+            entry = _unpack(path.read_bytes())
+        except OSError:
+            return None
+        except ValueError:
+            self.damaged += 1
+            with suppress(OSError):
+                path.unlink()
+            return None
+        with suppress(OSError):  # a cache that others own may be read
+            os.utime(path)  # the last use, by which `prune` decides
+        return entry
+
+    def has(self, key: str) -> bool:
+        """Say whether there is an entry, whole or damaged."""
+        return self.folder is not None and self._path(key).is_file()
+
+    def put(self, key: str, entry: Entry) -> None:
+        """Keep an entry; a full disk or a folder that cannot be written to is said once, and is no error."""
+        if self.folder is None:
+            return
+        path = self._path(key)
+        try:
+            with atomic(path) as temporary:
+                temporary.write_bytes(_pack(entry))
+        except OSError as error:
+            if not self._complained:
+                reason = error.strerror or error
+                print(f"cache: {self.folder} cannot be written to ({reason}); nothing more is kept", file=sys.stderr)
+            self._complained = True
+            self.folder = None
+
+    def _path(self, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / key[:2] / key[2:]
+
+
+@dataclass(frozen=True)
+class Recipe(Generic[Item]):
+    """How the results of a stage are told apart, computed, and where they lie.
+
+    ingredients: what all items depend on, such as parameters and `source.digest`; plain values and dataclasses.
+    inputs: the bytes, or plain values, that one item depends on. files: its output files by role. compute: writes
+    these files with the tools of a worker and returns a record that JSON can hold. All three must be importable.
+    """
+
+    ingredients: Mapping[str, Any]
+    inputs: Callable[[Item], Iterable[Any]]
+    files: Callable[[Item], Mapping[str, Path]]
+    compute: Callable[[Item, Any], Any]
+
+
+class Cache(Generic[Item]):
+    """Serves the items of one stage: those that are kept from the store, the others by computing them."""
+
+    def __init__(self, root: Path, stage: str, recipe: Recipe[Item]) -> None:
+        """Open the store of a stage; `root` is the project folder that stays, not a copy that DVC works in."""
+        self.folder = location(root)
+        self.store = Store(self.folder / stage if self.folder else None)
+        self.stage = stage
+        self.recipe = recipe
+        self.hits = 0
+        self.misses = 0
+        self._base = _digest([stage, recipe.ingredients])
+
+    def key(self, item: Item) -> str:
+        """Return the key of an item, hex."""
+        return _digest([self._base, *self.recipe.inputs(item)])
+
+    def serve(
+        self, items: Sequence[Item], crew: Callable[[int], Workers[Any]], begin: Callable[[], object] = lambda: None
+    ) -> Iterator[tuple[Item, Any]]:
+        """Yield (item, record) for all of `items`: first those that are kept, then the others in order.
+
+        Args:
+            items: to be served; the files of one are in place when it is yielded.
+            crew: gives the workers for a number of items; not called if all are kept.
+            begin: called once, when workers are ready and before the first file is written.
+
+        Raises:
+            Exception: what `crew` and `recipe.compute` raise.
+        """
+        keyed = [(item, self.key(item)) for item in items]
+        absent = sum(not self.store.has(key) for _, key in keyed)
+        with crew(absent) if absent else nullcontext() as workers:
+            begin()
+            missing = []
+            for item, key in keyed:
+                entry = self.store.get(key)
+                if entry is None or not self._restore(item, entry):
+                    missing.append((item, key))
+                    continue
+                self.hits += 1
+                yield item, entry.record
+            if workers is not None:
+                yield from self._compute(missing, workers)
+        if missing and workers is None:  # all were there, and some of them damaged
+            with crew(len(missing)) as late:
+                yield from self._compute(missing, late)
+        self._note()
+
+    def _compute(self, missing: Sequence[tuple[Item, str]], workers: Workers[Any]) -> Iterator[tuple[Item, Any]]:
+        # Kept by the worker as soon as it is computed: a kill loses what is in flight, not what waits for its turn.
+        work = partial(_compute_and_keep, self.recipe, self.store)
+        for (item, _), record in zip(missing, workers.each(work, missing), strict=True):
+            self.misses += 1
+            yield item, record
+
+    def __str__(self) -> str:
+        """Say how many were served, in a few words for the line that a stage prints; empty if nothing is kept."""
+        if self.folder is None or not self.hits:
+            return ""
+        damaged = f" ({self.store.damaged} damaged ones computed anew)" if self.store.damaged else ""
+        return f", {self.hits} from the cache{damaged}"
+
+    def _restore(self, item: Item, entry: Entry) -> bool:
+        files = self.recipe.files(item)
+        if set(files) != set(entry.files):
+            return False
+        for role, path in files.items():
+            with atomic(path) as temporary:
+                temporary.write_bytes(entry.files[role])
+        return True
+
+    def _note(self) -> None:
+        if self.folder is None or self.store.folder is None:
+            return
+        with suppress(OSError), atomic(self.folder / f"{self.stage}.json") as temporary:
+            temporary.write_text(json.dumps({"hits": self.hits, "misses": self.misses}))
+
+
+def _compute_and_keep(recipe: Recipe[Item], store: Store, work: tuple[Item, str], tools: Any) -> Any:  # noqa: ANN401
+    item, key = work
+    record = recipe.compute(item, tools)
+    store.put(key, Entry(record, {role: path.read_bytes() for role, path in recipe.files(item).items()}))
+    return record
+
+
+def location(root: Path) -> Path | None:
+    """Return the folder of the cache for a project, or None if `WILDSEG_CACHE` is ``off``."""
+    wish = os.environ.get(VARIABLE, "")
+    if wish.lower() == "off":
+        return None
+    return Path(wish).expanduser() if wish else root / ".wildseg" / "cache"
+
+
+def versions(*distributions: str) -> dict[str, str]:
+    """Return the installed versions of libraries, for a recipe's ingredients."""
+    return {name: metadata.version(name) for name in distributions}
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, hex, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+# Upkeep ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one stage keeps: entries, their bytes, and how its last run was served (None: it never ran)."""
+
+    stage: str
+    entries: int
+    size: int
+    hits: int | None
+    misses: int | None
+
+
+def usage(folder: Path) -> list[Usage]:
+    """Return what each stage keeps, by name."""
+    result = []
+    for stage in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ():
+        sizes = [path.stat().st_size for path in _entries(stage)]
+        result.append(Usage(stage.name, len(sizes), sum(sizes), *_last_run(folder, stage.name)))
+    return result
+
+
+def prune(folder: Path, limit: int) -> tuple[int, int]:
+    """Remove what was not used for longest until at most `limit` bytes are kept; return (entries, bytes) removed."""
+    found = [(path.stat(), path) for path in _entries(folder)] if folder.is_dir() else []
+    found.sort(key=lambda pair: pair[0].st_mtime_ns)
+    excess = sum(stat.st_size for stat, _ in found) - limit
+    removed = freed = 0
+    for stat, path in found:
+        if freed >= excess:
+            break
+        path.unlink(missing_ok=True)
+        removed, freed = removed + 1, freed + stat.st_size
+    if limit == 0 and folder.is_dir():
+        shutil.rmtree(folder)
+    return removed, freed
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".json")
+
+
+def _last_run(folder: Path, stage: str) -> tuple[int | None, int | None]:
+    try:
+        noted = json.loads((folder / f"{stage}.json").read_text())
+        return int(noted["hits"]), int(noted["misses"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, None
+
+
+# Bytes -----------------------------------------------------------------------------------------------------------
+
+
+def _pack(entry: Entry) -> bytes:
+    header = {"record": entry.record, "files": {role: len(content) for role, content in entry.files.items()}}
+    text = json.dumps(header, allow_nan=False).encode()
+    body = len(text).to_bytes(8, "little") + text + b"".join(entry.files.values())
+    return MAGIC + hashlib.sha256(body).digest() + body
+
+
+def _unpack(content: bytes) -> Entry:
+    start = len(MAGIC) + CHECKSUM
+    body = memoryview(content)[start:]
+    if content[: len(MAGIC)] != MAGIC or hashlib.sha256(body).digest() != content[len(MAGIC) : start]:
+        raise ValueError("not an entry, or a damaged one")
+    length = int.from_bytes(body[:8], "little")
+    header = json.loads(bytes(body[8 : 8 + length]))
+    files, position = {}, 8 + length
+    for role, size in header["files"].items():
+        files[role] = bytes(body[position : position + size])
+        position += size
+    return Entry(header["record"], files)
+
+
+def _digest(parts: Sequence[Any]) -> str:
+    """Return the SHA-256 of plain values, dataclasses, paths' names and bytes, each told apart from its neighbours."""
+    whole = hashlib.sha256()
+    for part in parts:
+        content = part if isinstance(part, bytes) else json.dumps(_plain(part), sort_keys=True).encode()
+        whole.update(f"{type(part) is bytes} {len(content)}\n".encode() + content)
+    return whole.hexdigest()
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"": type(value).__name__, **{name: _plain(part) for name, part in asdict(value).items()}}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value
