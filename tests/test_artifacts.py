@@ -249,10 +249,10 @@ def test_a_file_that_is_broken_is_one_line_that_names_it(artifacts: Artifacts, w
 def test_maps_that_hold_objects_are_refused_before_anything_runs(artifacts: Artifacts, tmp_path: Path) -> None:
     artifacts.cams_folder.mkdir(parents=True)
     npz_of_objects(artifacts.cams_folder / "a.npz", tmp_path / "touched")
-    with pytest.raises(DataError, match="expected maps"):
+    with pytest.raises(DataError, match="expected the arrays classes, maps"):
         artifacts.load_maps("a")
     (artifacts.cams_folder / "b.npz").write_bytes(npy_of_objects(tmp_path / "touched"))
-    with pytest.raises(DataError, match="expected maps"):
+    with pytest.raises(DataError, match="expected the arrays classes, maps"):
         artifacts.load_maps("b")
     assert not (tmp_path / "touched").exists()
 

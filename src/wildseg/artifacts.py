@@ -20,6 +20,7 @@ from wildseg.errors import DataError, did_you_mean
 from wildseg.files import (
     atomic,
     fresh,
+    load_arrays,
     load_bytes,
     load_image,
     load_json,
@@ -112,11 +113,12 @@ class Artifacts:
         """Read the key frames, all or those of the named `splits`, in the order of frames.csv.
 
         Raises:
-            DataError: the table is missing, malformed or empty.
+            DataError: the table is missing, malformed or empty, or a name in it is not that of a file.
         """
         path = self.frames_folder / "frames.csv"
         with _made_by("extract"):
             rows = load_table(path, ("frame", "source", "index", "time_s", "split"))
+            _check_names(path, rows, "frame", "source")
         if not rows:
             raise DataError(f"{path}: expected key frames, found none; see data/frames/quarantine.csv")
         try:
@@ -155,7 +157,9 @@ class Artifacts:
             with _made_by("label"):
                 return self.load_labels(class_names, self.labels_csv)
         labels: dict[str, np.ndarray] = {}
-        for row in load_table(path, ("Frame", "Labels")):
+        rows = load_table(path, ("Frame", "Labels"))
+        _check_names(path, rows, "Frame")
+        for row in rows:
             frame = row["Frame"]
             wanted = [name.strip() for name in row["Labels"].split(",") if name.strip()]
             if unknown := [name for name in wanted if name not in class_names]:
@@ -179,6 +183,7 @@ class Artifacts:
         """
         with _made_by("label"):
             rows = load_table(self.scores_csv, ("frame", *class_names))
+            _check_names(self.scores_csv, rows, "frame")
             try:
                 return {row["frame"]: np.array([float(row[name]) for name in class_names]) for row in rows}
             except ValueError as error:
@@ -203,11 +208,11 @@ class Artifacts:
         """
         path = self.maps_path(frame)
         with _made_by("cam"):
+            classes, maps = load_arrays(path, "classes", "maps")
             try:
-                with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                    return archive["classes"], archive["maps"].astype(np.float32)
-            except Exception as error:  # zipfile, zlib and numpy each raise their own kinds for a broken archive
-                raise DataError(f"{path}: expected maps ({error})") from error
+                return classes, maps.astype(np.float32)
+            except ValueError as error:
+                raise DataError(f"{path}: expected maps of numbers ({error})") from error
 
     # Pseudo masks ----------------------------------------------------------------------------------------------
 
@@ -338,6 +343,16 @@ def _made_by(stage: str) -> Iterator[None]:
         yield
     except DataError as error:
         raise DataError(f"{error}; run 'dvc repro {stage}'") from error
+
+
+def _check_names(path: Path, rows: Iterable[Mapping[str, str]], *columns: str) -> None:
+    # Names become paths: one with a slash in it could lead out of the data folder, to be read or to be overwritten.
+    for column in columns:
+        for row in rows:
+            name = row[column]
+            if name in ("", ".", "..") or not name.isprintable() or "/" in name or "\\" in name:
+                raise DataError(f"{path}: expected plain file names in the column {column!r}, without any folder; "
+                                f"found {name!r}")  # fmt: skip
 
 
 def _number_or_none(text: str) -> float | None:

@@ -1,16 +1,19 @@
 """Reading and writing single files: whole or not at all, and never able to run code when they are read.
 
 Every file is written under a temporary name and renamed, so that a file that exists is whole. Whatever a person can
-break in CSV, JSON and images comes back as a `DataError` of one line.
+break in CSV, JSON, arrays and images comes back as a `DataError` of one line, and what a file claims to hold is checked
+before memory is taken for it.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
 import shutil
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +27,10 @@ from wildseg.errors import DataError
 
 # What Pillow raises for a file that is missing, truncated, garbled, or claims to have billions of pixels.
 BROKEN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+# Above these a file is refused by its header alone: decoded, it would take gigabytes (a "decompression bomb").
+MAX_PIXELS = 150_000_000  # the same as for photos, so that every frame that was taken can be read again
+MAX_ARRAY = 2**29  # bytes; maps of 254 classes on a grid of 1000x1000 cells
 
 
 @contextmanager
@@ -77,7 +84,7 @@ def load_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a JSON file ({_reason(error)})") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}")
@@ -127,10 +134,11 @@ def load_label_image(path: Path) -> np.ndarray:
     """Read (H, W) uint8 ids from a palette or 8-bit grey PNG.
 
     Raises:
-        DataError: missing, broken, or an image in colour.
+        DataError: missing, broken, too large, or an image in colour.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG",)) as image:
+            _check_size(image)
             if image.mode not in ("P", "L"):
                 raise DataError(f"{path}: expected a palette or 8-bit grey image of class ids, found mode {image.mode}")
             return np.asarray(image).copy()
@@ -151,16 +159,51 @@ def load_bytes(path: Path) -> bytes:
 
 
 def load_image(path: Path) -> np.ndarray:
-    """Read a photo: (H, W, 3) uint8 RGB.
+    """Read a JPEG: (H, W, 3) uint8 RGB.
 
     Raises:
-        DataError: missing or broken.
+        DataError: missing, broken or too large.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("JPEG",)) as image:
+            _check_size(image)
             return np.asarray(image.convert("RGB"))
     except BROKEN_IMAGE as error:
         raise DataError(f"{path}: expected an image ({_reason(error)})") from error
+
+
+def load_arrays(path: Path, *names: str) -> list[np.ndarray]:
+    """Read the arrays `names` of an .npz file, numbers only.
+
+    Raises:
+        DataError: missing, broken, without one of them, or one that claims more than `MAX_ARRAY` bytes.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [_array(archive, f"{name}.npy") for name in names]
+    except Exception as error:  # zipfile, zlib and numpy each raise their own kinds for a broken archive
+        raise DataError(f"{path}: expected the arrays {', '.join(names)} ({_reason(error)})") from error
+
+
+def _array(archive: zipfile.ZipFile, member: str) -> np.ndarray:
+    # The archive says how long a member is, and the member how large its array is: believed only if they agree.
+    claimed = archive.getinfo(member).file_size
+    if claimed > MAX_ARRAY:
+        raise ValueError(f"{member} claims {claimed:,} bytes, more than {MAX_ARRAY:,}")
+    stream = io.BytesIO(archive.read(member))
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError(f"{member} is of a version that is not written here")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(stream.getbuffer()) - stream.tell():
+        raise ValueError(f"{member} claims {shape} of {dtype}, which is not what it holds")
+    stream.seek(0)
+    return np.load(stream, allow_pickle=False)
+
+
+def _check_size(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"it claims {width}x{height} pixels, more than {MAX_PIXELS // 1_000_000} million")
 
 
 def _reason(error: Exception) -> str:
