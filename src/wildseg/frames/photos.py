@@ -13,6 +13,10 @@ from wildseg.frames.tally import MAX_PIXELS, Unusable
 
 ORIENTATION_TAG = 0x0112
 
+# What photos are. Pillow knows dozens more, told apart by their content and not by their suffix; for one of them it starts
+# another program (PostScript).
+FORMATS = ("BMP", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+
 
 def read_photo(path: Path) -> np.ndarray:
     """Decode a photo: (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
@@ -28,7 +32,7 @@ def read_photo(path: Path) -> np.ndarray:
             raise Unusable("the file is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata nobody reads, and about sizes that are checked here
-            with Image.open(path) as picture:
+            with Image.open(path, formats=FORMATS) as picture:
                 _check_size(*picture.size)
                 picture.load()
                 return _turn(picture).apply(_to_rgb(picture))

@@ -21,6 +21,8 @@ SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_C
 # Values of AVColorSpace whose luma has the weights of Rec.601: unspecified (which FFmpeg reads so), BT.470, SMPTE 170M.
 REC601_SPACES = frozenset({2, 5, 6})
 
+PLAYLISTS = frozenset({"concat", "hls", "dash", "imf"})  # what is read is the file that was named, and no other
+
 FALLBACK_RATE = 25.0  # frames a second where neither the container nor its frames say any time; FFmpeg's own choice
 
 
@@ -153,6 +155,8 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
         stream = container.streams.best("video")
         if stream is None:
             raise Unusable("it holds no video")
+        if container.format.name in PLAYLISTS:
+            raise Unusable("it is a list of other files under a video's name")
         if stream.codec_context is None:
             raise Unusable("its codec is not known here")
         if container.format.name.endswith("_pipe") or container.format.name == "image2":
