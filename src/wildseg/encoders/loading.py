@@ -9,19 +9,26 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import open_clip
+import torch
 from open_clip import factory
 from torch import nn
 
 from wildseg.encoders.tokenizer import FULL_VOCABULARY, cut_tokenizer
+from wildseg.encoders.weights import config_beside
 from wildseg.errors import ModelError, did_you_mean
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+# What a config may say about its tokenizer. open_clip hands all of it to transformers, which takes far more; one of its
+# options runs code that lies beside the tokenizer.
+TOKENIZER_OPTIONS = {"clean", "strip_sep_token", "reduction_mask"}
 
 
 def build(model: str, pretrained: str, root: Path) -> tuple[nn.Module, Any, dict[str, Any]]:
@@ -39,7 +46,7 @@ def build(model: str, pretrained: str, root: Path) -> tuple[nn.Module, Any, dict
     if file is not None and not file.is_file():
         raise ModelError(f"clip.pretrained: expected a file of weights, found none at {pretrained!r}")
     if file is not None:
-        _register(file.with_name(f"{model}.json"))
+        _register(config_beside(file, model))
     if model not in open_clip.list_models():
         beside = f", or with a {model}.json beside {pretrained}" if file is not None else ""
         nearest = did_you_mean(model, open_clip.list_models())
@@ -56,15 +63,25 @@ def as_file(pretrained: str, root: Path) -> Path | None:
 
 
 def _register(config: Path) -> None:
-    if not config.is_file() or config in factory._MODEL_CONFIG_PATHS:
+    if not config.is_file():
         return
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{config}: expected an open_clip config as JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{config}: expected an open_clip config, found {type(content).__name__}")
     if missing := [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in content]:
         raise ModelError(f"{config}: expected an open_clip config; {missing[0]!r} is missing")
-    open_clip.add_model_config(config)
+    parts = [content["vision_cfg"], content["text_cfg"]]
+    if not all(isinstance(part, dict) for part in parts):
+        raise ModelError(f"{config}: expected an open_clip config; 'vision_cfg' and 'text_cfg' are objects")
+    if strange := sorted(set(content["text_cfg"].get("tokenizer_kwargs") or ()) - TOKENIZER_OPTIONS):
+        raise ModelError(
+            f"{config}: expected of tokenizer_kwargs {', '.join(sorted(TOKENIZER_OPTIONS))}; found {strange[0]!r}"
+        )
+    if config not in factory._MODEL_CONFIG_PATHS:
+        open_clip.add_model_config(config)
 
 
 def _from_file(model: str, file: Path) -> nn.Module:
@@ -82,15 +99,32 @@ def _from_file(model: str, file: Path) -> nn.Module:
         except Exception as error:  # open_clip builds from the config's keys as they come
             raise ModelError(f"clip.model: {model!r} cannot be built from its config ({_line(error)})") from error
         try:
+            _check_torch_file(file)
             open_clip.load_checkpoint(network, str(file), weights_only=True)
         except Exception as error:  # every format has errors of its own
             raise ModelError(f"clip.pretrained: {_misfit(model, network, file, error)}") from error
     return network
 
 
+def _check_torch_file(file: Path) -> None:
+    """Raise whatever torch raises unless a file of weights holds plain tensors and is as large as they are.
+
+    Asked before open_clip reads it: where that fails in one way, open_clip tries again with what torch and the
+    environment take for granted, which may be to trust the file.
+    """
+    if file.suffix == ".safetensors":
+        return
+    if mapped := zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            if any(part.file_size > max(part.compress_size, 2**16) for part in archive.infolist()):
+                raise ValueError("an archive whose parts are larger than the file; torch compresses nothing")
+    torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+
+
 def _misfit(model: str, network: nn.Module, file: Path, error: Exception) -> str:
     """Name what is wrong with a file of weights: unreadable, or the first tensors that are missing or differ."""
     try:
+        _check_torch_file(file)
         found = {name: tuple(value.shape) for name, value in factory.load_state_dict(str(file)).items()}
     except Exception as unreadable:
         return f"expected weights as safetensors or plain torch tensors in {file.name}, found {_line(unreadable)}"

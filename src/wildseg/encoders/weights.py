@@ -6,6 +6,11 @@ import hashlib
 from pathlib import Path
 
 
+def config_beside(weights: Path, model: str) -> Path:
+    """Return where the config of a model lies whose weights are a file; of another folder's it never is."""
+    return weights.parent / f"{Path(model).name}.json"
+
+
 def identity(model: str, pretrained: str, root: Path) -> dict[str, str]:
     """Return what a result of this model depends on; a tag of open_clip stands for itself.
 
@@ -16,7 +21,7 @@ def identity(model: str, pretrained: str, root: Path) -> dict[str, str]:
     """
     known = {"model": model, "pretrained": pretrained}
     weights = root / pretrained
-    for file in (weights, weights.with_name(f"{model}.json")):
+    for file in (weights, config_beside(weights, model)):
         if weights.is_file() and file.is_file():
             with file.open("rb") as stream:
                 known[file.suffix] = hashlib.file_digest(stream, "sha256").hexdigest()
