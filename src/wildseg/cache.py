@@ -55,12 +55,18 @@ class Store:
         """Return the entry of a key, or None: there is none, or it is damaged, and then it is removed."""
         if self.folder is None:
             return None
-        path = self._path(key)
+        path = _path(self.folder, key)
         try:
             entry = _unpack(path.read_bytes())
         except OSError:
             return None
-        except ValueError:
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ):  # also: whole, but not written here
             self.damaged += 1
             with suppress(OSError):
                 path.unlink()
@@ -71,13 +77,13 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Say whether there is an entry, whole or damaged."""
-        return self.folder is not None and self._path(key).is_file()
+        return self.folder is not None and _path(self.folder, key).is_file()
 
     def put(self, key: str, entry: Entry) -> None:
         """Keep an entry; a full disk or a folder that cannot be written to is said once, and is no error."""
         if self.folder is None:
             return
-        path = self._path(key)
+        path = _path(self.folder, key)
         try:
             with atomic(path) as temporary:
                 temporary.write_bytes(_pack(entry))
@@ -88,9 +94,9 @@ class Store:
             self._complained = True
             self.folder = None
 
-    def _path(self, key: str) -> Path:
-        assert self.folder is not None
-        return self.folder / key[:2] / key[2:]
+
+def _path(folder: Path, key: str) -> Path:
+    return folder / key[:2] / key[2:]
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from wildseg.cache import VARIABLE, location
 from wildseg.errors import WildsegError
 
+ENTRY = re.compile(r"[0-9a-f]{2}/(?:[0-9a-f]{62}|\.[0-9a-f]{62}\.\d+)")  # whole, or left by a run that was killed
 UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 
@@ -74,15 +75,15 @@ class Usage:
 def usage(folder: Path) -> list[Usage]:
     """Return what each stage keeps, by name."""
     result = []
-    for stage in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ():
+    for stage in _stages(folder):
         sizes = [path.stat().st_size for path in _entries(stage)]
         result.append(Usage(stage.name, len(sizes), sum(sizes), *_last_run(folder, stage.name)))
-    return result
+    return [row for row in result if row.entries or row.hits is not None]
 
 
 def prune(folder: Path, limit: int) -> tuple[int, int]:
     """Remove what was not used for longest until at most `limit` bytes are kept; return (entries, bytes) removed."""
-    found = [(path.stat(), path) for path in _entries(folder)] if folder.is_dir() else []
+    found = [(path.stat(), path) for stage in _stages(folder) for path in _entries(stage)]
     found.sort(key=lambda pair: pair[0].st_mtime_ns)
     excess = sum(stat.st_size for stat, _ in found) - limit
     removed = freed = 0
@@ -91,18 +92,25 @@ def prune(folder: Path, limit: int) -> tuple[int, int]:
             break
         path.unlink(missing_ok=True)
         removed, freed = removed + 1, freed + stat.st_size
-    if limit == 0 and folder.is_dir():
-        shutil.rmtree(folder)
+    if limit == 0:
+        for empty in (*{path.parent for _, path in found}, *{path.parents[1] for _, path in found}):
+            with suppress(OSError):  # it holds what is not ours
+                empty.rmdir()
     return removed, freed
 
 
-def _entries(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".json")
+def _stages(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _entries(stage: Path) -> Iterator[Path]:
+    # Known by their names, since WILDSEG_CACHE may point by mistake at a folder that holds other things.
+    return (path for path in stage.glob("??/*") if ENTRY.fullmatch(f"{path.parent.name}/{path.name}"))
 
 
 def _last_run(folder: Path, stage: str) -> tuple[int | None, int | None]:
     try:
         noted = json.loads((folder / f"{stage}.json").read_text())
         return int(noted["hits"]), int(noted["misses"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None, None
