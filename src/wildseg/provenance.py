@@ -86,7 +86,7 @@ def lock_digests(root: Path) -> dict[str, dict[str, str]]:
             stage: {out["path"]: str(out[out.get("hash", "md5")]) for out in entry.get("outs", [])}
             for stage, entry in content["stages"].items()
         }
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return {}
 
 

@@ -34,6 +34,8 @@ def load(path: Path) -> object:
         return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: expected text in UTF-8 ({error})") from error
+    except RecursionError as error:
+        raise ParamsError(f"{path}: expected YAML; its sections are nested too deeply") from error
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ParamsError(f"{path}{line}: expected YAML; {error.problem or error.context}") from error

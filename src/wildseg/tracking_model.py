@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from wildseg import plugins
+from wildseg.errors import DataError
 from wildseg.files import load_json
 from wildseg.segment import predict
 
@@ -33,5 +35,10 @@ class Segmenter:
 def _load_pyfunc(data_path: str) -> Segmenter:
     folder = Path(data_path)
     config = load_json(folder / "config.json")
-    build = plugins.load("segment.architectures", config["architecture"]).build
-    return Segmenter(predict.load(build, load_file(folder / "model.safetensors"), config))
+    build = plugins.load("segment.architectures", str(config.get("architecture")), "config.json").build
+    weights = folder / "model.safetensors"
+    try:
+        state = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{weights}: expected the weights of a model ({error})") from error
+    return Segmenter(predict.load(build, state, config))

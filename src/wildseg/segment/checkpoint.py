@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from wildseg.errors import DataError
 from wildseg.segment.loop import Trainer
 
 KEPT = 3  # runs that were stopped and may still be continued; older ones are removed
@@ -46,12 +47,23 @@ class Checkpoints:
             temporary.unlink(missing_ok=True)
 
     def restore(self, trainer: Trainer) -> bool:
-        """Bring the trainer to the saved state; False where there is none that can be read."""
+        """Bring the trainer to the saved state; False where there is none that can be read.
+
+        Raises:
+            DataError: it can be read, but is none of this training.
+        """
         try:
             tensors, values = _read(self.path)
-        except (OSError, SafetensorError, ValueError, KeyError):
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError):
             return False
-        trainer.restore(tensors, values)
+        try:
+            trainer.restore(tensors, values)
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            # By now some of it may have been taken over, so that beginning anew is for another run.
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(
+                f"{self.path}: expected a checkpoint of this training ({reason}); remove it to begin anew"
+            ) from error
         return True
 
     def remove(self) -> None:

@@ -147,7 +147,7 @@ def load(
         network = build(len(config["classes"]), config["encoder"], None, **config["options"])
         network.load_state_dict(dict(state))
         return Predictor(network, config["ids"], config["mean"], config["std"], device, precision)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise DataError(
             f"models/segmenter: expected weights and a config that fit each other ({reason}); run 'dvc repro train'"

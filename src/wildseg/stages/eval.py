@@ -126,7 +126,7 @@ def _read(params: Params, artifacts: Artifacts) -> _Inputs:
 
 def _check_classes(config: Mapping[str, Any], inputs: _Inputs) -> None:
     names = inputs.params.classes.names
-    if list(config.get("classes", ())) != list(names):
+    if config.get("classes") != list(names):
         raise DataError(
             f"{inputs.artifacts.segmenter_folder}: expected a model of the classes {', '.join(names)}; "
             f"found one of {config.get('classes')}; run 'dvc repro train'"
