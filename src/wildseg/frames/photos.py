@@ -13,8 +13,8 @@ from wildseg.frames.tally import MAX_PIXELS, Unusable
 
 ORIENTATION_TAG = 0x0112
 
-# What photos are. Pillow knows dozens more, told apart by their content and not by their suffix; for one of them it starts
-# another program (PostScript).
+# What photos are. Pillow knows dozens more, told apart by their content and not by their suffix; for PostScript it
+# starts another program.
 FORMATS = ("BMP", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 

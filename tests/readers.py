@@ -1,0 +1,195 @@
+"""Every place of the package where a file is read: how to make it read one, and what comes of a file it cannot use.
+
+A test compares the list with the code, so that whoever reads a file in a new place adds a line here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save as tensors_as_bytes
+
+from tests.encoders.models import CONFIGS
+from wildseg import cache_usage, params, provenance, tracking, tracking_model, tracking_store
+from wildseg.artifacts import Artifacts, Frame
+from wildseg.cache import Store
+from wildseg.encoders import captions, clip
+from wildseg.errors import WildsegError
+from wildseg.files import load_json
+from wildseg.frames import reader
+from wildseg.frames.sources import Source
+from wildseg.frames.tally import Tally
+from wildseg.sample.tiny_clip import checkpoint as tiny_checkpoint
+from wildseg.sample.tiny_clip import dataset as tiny_dataset
+from wildseg.sample.tiny_clip import model as tiny_model
+from wildseg.segment.architectures import unet
+from wildseg.segment.checkpoint import Checkpoints
+from wildseg.segment.loop import Recipe, Trainer
+
+FRAME = Frame("drive_000007", "drive", 7, 0.7, "test")
+CLASSES = ["lawn", "road"]
+KEY = "0f" * 32
+REFUSED = object()  # an error of one line
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What reads a file of a project, and what it answers to one that it cannot use: REFUSED, or as if there were none.
+
+    code: the functions that open or parse it, as `tests.test_hostile_files.reads` names them.
+    """
+
+    code: tuple[str, ...]
+    file: str
+    read: Callable[[Artifacts, Path], object]
+    answer: object = REFUSED
+    errors: tuple[type[Exception], ...] = (WildsegError,)
+
+
+def _quarantined(path: Path, kind: Literal["photos", "video"]) -> tuple[int, list[str]]:
+    tally = Tally()
+    frames = list(reader.read(Source("drive", kind, (path,)), None, tally))
+    return len(frames), [item for item, _ in tally.quarantine]
+
+
+def _clip(weights: Path, config: Path | None = None) -> object:
+    # Under a name of its own, since open_clip keeps what it has read.
+    name = f"hostile-{hashlib.sha256(str(weights).encode()).hexdigest()[:12]}"
+    content = config.read_bytes() if config else json.dumps(CONFIGS["tiny"]).encode()
+    (weights.parent / f"{name}.json").write_bytes(content)
+    return clip.load(name, str(weights))
+
+
+def _clip_config(config: Path) -> object:
+    weights = config.with_name("weights.safetensors")
+    weights.write_bytes(tensors_as_bytes({"a": torch.zeros(1)}))
+    return _clip(weights, config)
+
+
+def _mlflow_weights(weights: Path) -> object:
+    config = {"architecture": "unet", "encoder": "resnet18", "options": {}, "classes": CLASSES, "ids": [0, 1, 2]}
+    (weights.parent / "config.json").write_text(json.dumps(config))
+    return tracking_model._load_pyfunc(str(weights.parent))
+
+
+def _segmenter(artifacts: Artifacts) -> object:
+    (artifacts.segmenter_folder / "config.json").write_text("{}")
+    return artifacts.load_segmenter()
+
+
+def _encoder(path: Path) -> object:
+    return unet.build(2, "resnet18", str(path), encoder_depth=3, decoder_channels=[8, 8, 8])
+
+
+def _checkpoint(folder: Path) -> bool:
+    recipe = Recipe(steps=2, lr=0.1, weight_decay=0.0, precision="fp32", validate_every=1, ids=(0, 1), seed=0)
+    return Checkpoints(folder, "key").restore(Trainer(torch.nn.Conv2d(3, 2, 1), recipe, None, "cpu"))
+
+
+def _tiny_frames(path: Path) -> object:
+    path.with_name("masks-0-1x1.npy").write_bytes(path.read_bytes())
+    return tiny_dataset.load_or_render(path.parent, range(1), 1, 1).images[0]
+
+
+def _tiny_checkpoint(path: Path) -> int:
+    network = torch.nn.Conv2d(3, 2, 1)
+    return tiny_checkpoint.restore(path, network, torch.optim.SGD(network.parameters()), {})
+
+
+def _tiny_model(path: Path) -> object:
+    config = path.with_name(f"tiny-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}.json")
+    config.write_text(json.dumps(CONFIGS["tiny"]))
+    return tiny_model.load_model(config, path)
+
+
+def _curve(path: Path) -> Any:  # noqa: ANN401
+    return tracking.Recorder().attempt(lambda: tracking._curve_of_file(path)) or None
+
+
+TABLE = ("files.load_table",)
+IDS = ("files.load_label_image",)
+TORCH = ("encoders.loading._from_file", "encoders.loading._check_torch_file", "encoders.loading._misfit")
+OTHERS = (
+    SafetensorError,
+    ValueError,
+    LookupError,
+)  # a recipe that only whoever teaches the tiny CLIP runs: the library's own error
+
+READERS = {
+    "params": Reader(("strict_yaml.load",), "params.yaml", lambda a, path: params.load(path)),
+    "dvc.lock": Reader(("provenance.lock_digests",), "dvc.lock", lambda a, _: provenance.lock_digests(a.root), {}),
+    "JSON": Reader(("files.load_json",), "metrics/eval.json", lambda _, path: load_json(path)),
+    "frames": Reader(TABLE, "data/frames/frames.csv", lambda a, _: a.load_frames()),
+    "labels": Reader(TABLE, "data/labels/labels.csv", lambda a, _: a.load_labels(CLASSES)),
+    "overrides": Reader(TABLE, "data/labels/overrides.csv", lambda a, _: a.load_labels(CLASSES, a.overrides_csv)),
+    "given": Reader(TABLE, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
+    "scores": Reader(TABLE, "data/labels/scores.csv", lambda a, _: a.load_scores(CLASSES)),
+    "curve": Reader(("tracking._curve_of_file",), "metrics/train/curve.csv", lambda _, path: _curve(path), None),
+    "key frame": Reader(("files.load_image",), "data/frames/drive_000007.jpg", lambda a, _: a.load_image(FRAME.name)),
+    "maps": Reader(("files.load_arrays", "files._array"), "data/cams/drive_000007.npz",
+                   lambda a, _: a.load_maps(FRAME.name)),
+    "mask": Reader(IDS, "data/masks/drive_000007.png", lambda a, _: a.load_mask(FRAME.name)),
+    "confidence": Reader(IDS, "data/masks/confidence/drive_000007.png", lambda a, _: a.load_confidence(FRAME.name)),
+    "truth": Reader(IDS, "data/truth/drive_000007.png", lambda a, _: a.load_truth(FRAME, 2, (4, 6))),
+    "photo": Reader(("frames.photos.read_photo",), "data/raw/a.jpg", lambda _, path: _quarantined(path, "photos"),
+                    (0, ["a.jpg"])),
+    "video": Reader(("frames.video._opened",), "data/raw/a.mp4", lambda _, path: _quarantined(path, "video"),
+                    (0, ["a.mp4"])),
+    "CLIP .safetensors": Reader(TORCH, "models/w.safetensors", lambda _, path: _clip(path)),
+    "CLIP .pt": Reader(TORCH, "models/w.pt", lambda _, path: _clip(path)),
+    "CLIP .pth": Reader(TORCH, "models/w.pth", lambda _, path: _clip(path)),
+    "CLIP .bin": Reader(TORCH, "models/w.bin", lambda _, path: _clip(path)),
+    "CLIP config": Reader(("encoders.loading._register",), "models/c.json", lambda _, path: _clip_config(path)),
+    "captions": Reader(("encoders.captions.of_regions",), "models/w.safetensors",
+                       lambda _, path: captions.of_regions(path), False),
+    "encoder weights": Reader(("segment.encoder._load",), "models/e.safetensors", lambda _, path: _encoder(path)),
+    "encoder weights .pth": Reader(("segment.encoder.create",), "models/e.pth", lambda _, path: _encoder(path)),
+    "model": Reader(("artifacts.Artifacts.load_segmenter",), "models/segmenter/model.safetensors",
+                    lambda a, _: _segmenter(a)),
+    "model's config": Reader(("files.load_json",), "models/segmenter/config.json",
+                             lambda a, _: a.load_segmenter_config()),
+    "MLflow model": Reader(("tracking_model._load_pyfunc",), "mlartifacts/m/model.safetensors",
+                           lambda _, path: _mlflow_weights(path)),
+    "MLflow model's config": Reader(("files.load_json",), "mlartifacts/m/config.json",
+                                    lambda _, path: tracking_model._load_pyfunc(str(path.parent))),
+    "MLflow database": Reader(("tracking_store._check_sqlite",), "mlflow.db",
+                              lambda _, path: tracking_store._check_sqlite(path)),
+    "run of MLflow": Reader(("files.load_json",), ".wildseg/tracking.json",
+                            lambda a, _: tracking._pending(None, a, {}, None), None),  # type: ignore[arg-type]
+    "checkpoint": Reader(("segment.checkpoint._read",), ".wildseg/train/key/state.safetensors",
+                         lambda a, path: _checkpoint(path.parents[1]), False),
+    "cache": Reader(("cache.Store.get", "cache._unpack"), f".wildseg/cache/cam/{KEY[:2]}/{KEY[2:]}",
+                    lambda _, path: Store(path.parents[1]).get(KEY), None),
+    "notes of the cache": Reader(("cache_usage._last_run",), ".wildseg/cache/cam.json",
+                                 lambda _, path: cache_usage._last_run(path.parent, "cam"), (None, None)),
+    "tiny CLIP's frames": Reader(("sample.tiny_clip.dataset.load_or_render",), "t/images-0-1x1.npy",
+                                 lambda _, path: _tiny_frames(path), errors=OTHERS),
+    "tiny CLIP's checkpoint": Reader(("sample.tiny_clip.checkpoint.restore",), "t/state.safetensors",
+                                     lambda _, path: _tiny_checkpoint(path), errors=OTHERS),
+    "tiny CLIP": Reader(("sample.tiny_clip.model.load_model",), "t/model.safetensors",
+                        lambda _, path: _tiny_model(path), errors=OTHERS),
+}  # fmt: skip
+
+# Opens files that are not anybody else's, or does not look into them.
+HARMLESS = {
+    "files.load_bytes": "bytes that are hashed",
+    "cache._compute_and_keep": "bytes that were just written",
+    "encoders.weights.identity": "hashed",
+    "segment.checkpoint.key_of": "hashed",
+    "tracking._model_digest": "hashed",
+    "plugins.option_names": "our own source, parsed and not run",
+    "plugins.needs": "our own source, parsed and not run",
+    "plugins.describe": "our own source, parsed and not run",
+    "source.closure": "our own source, parsed and not run",
+    "source.digest": "our own source, hashed",
+    "files.save_table": "written",
+    "sample.video.open_video": "written",
+    "tracking_store._one_at_a_time": "written: a lock",
+}

@@ -1,0 +1,237 @@
+"""Files that are well formed and ask for too much: names that lead out of the data folder, pictures of gigabytes."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save as tensors_as_bytes
+
+from tests.broken_files import jpeg_header, npy_that_claims, png_header
+from tests.encoders.models import save as save_clip
+from tests.stages import tiny_run
+from wildseg import files, plugins, tracking_model
+from wildseg.artifacts import Artifacts
+from wildseg.encoders import clip
+from wildseg.encoders.weights import identity
+from wildseg.errors import DataError, ModelError, ParamsError, WildsegError
+from wildseg.files import save_table
+from wildseg.frames import tally
+from wildseg.frames.photos import read_photo
+from wildseg.frames.tally import Unusable
+from wildseg.frames.video import read_video
+from wildseg.runtime import Runtime
+from wildseg.sample.video import open_video
+from wildseg.segment.predict import describe
+from wildseg.stages import cam, crf, label
+from wildseg.stages import eval as eval_stage
+
+NAMES = ["../../outside", "/etc/passwd", "a/b", "a\\b", "..", ".", "", "a\0b", "a\nb", "a\rb", "a\x7fb"]
+CLASSES = ["lawn"]
+
+
+@contextmanager
+def little_memory(limit: int = 50_000_000) -> Iterator[None]:
+    """Fail if Python and numpy take more than `limit` bytes."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < limit
+    finally:
+        tracemalloc.stop()
+
+
+# Names ---------------------------------------------------------------------------------------------------------------
+
+TABLES: dict[str, tuple[str, Callable[[Artifacts], object], Callable[[str], tuple[list[str], list[str]]]]] = {
+    "frames": ("data/frames/frames.csv", lambda a: a.load_frames(),
+               lambda n: (["frame", "source", "index", "time_s", "split"], [n, "a", "0", "", "train"])),
+    "sources": ("data/frames/frames.csv", lambda a: a.load_frames(),
+                lambda n: (["frame", "source", "index", "time_s", "split"], ["a_000000", n, "0", "", "train"])),
+    "labels": ("data/labels/labels.csv", lambda a: a.load_labels(CLASSES), lambda n: (["Frame", "Labels"], [n, ""])),
+    "overrides": ("data/labels/overrides.csv", lambda a: a.load_labels(CLASSES, a.overrides_csv),
+                  lambda n: (["Frame", "Labels"], [n, "lawn"])),
+    "given": ("given.csv", lambda a: a.load_labels(CLASSES, a.root / "given.csv"),
+              lambda n: (["Frame", "Labels"], [n, "lawn"])),
+    "scores": ("data/labels/scores.csv", lambda a: a.load_scores(CLASSES), lambda n: (["frame", "lawn"], [n, "0.5"])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("what", TABLES)
+def test_a_name_that_is_a_path_is_refused_by_every_table(what: str, name: str, tmp_path: Path) -> None:
+    file, load, row_of = TABLES[what]
+    header, row = row_of(name)
+    save_table(tmp_path / file, header, [row], quote_all=True)
+    with pytest.raises(DataError, match=rf"{Path(file).name}: expected plain file names in the column") as caught:
+        load(Artifacts(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["drive_000007", "Fahrt 3 süd_000001", "草地_000001", "-a", "a.b", "..."])
+def test_plain_names_of_any_language_are_read(name: str, tmp_path: Path) -> None:
+    for file, load, row_of in (TABLES[what] for what in TABLES):
+        save_table(tmp_path / file, *(lambda header, row: (header, [row]))(*row_of(name)))
+        assert load(Artifacts(tmp_path))
+
+
+@pytest.mark.parametrize("stage", [label, cam, crf, eval_stage])
+def test_no_stage_touches_a_file_outside_its_folders(stage: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    artifacts = tiny_run.make(tmp_path / "project")
+    table = artifacts.frames_folder / "frames.csv"
+    table.write_text(table.read_text().replace("drive_000010", "../../../outside"))
+    for folder, suffix in (("", "jpg"), ("", "png"), ("", "npz")):
+        (tmp_path / folder / f"outside.{suffix}").write_bytes(b"precious")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(DataError, match=r"frames\.csv: expected plain file names .*'\.\./\.\./\.\./outside'"):
+        stage.run(tiny_run.params(), artifacts, Runtime(1, "cpu"))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", "unet.py", "os.path", "methods.unet", "__init__", "", "\0"])
+def test_a_method_is_a_name_and_not_a_path(name: str, tmp_path: Path) -> None:
+    for folder in ("segment.architectures", "cam.methods", "labels.methods", "frames.keyframes"):
+        with pytest.raises(ParamsError, match="expected one of"):
+            plugins.load(folder, name)
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": name}))
+    with pytest.raises(ParamsError, match="expected one of"):
+        tracking_model._load_pyfunc(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["../x", "hf-hub:a/b", "local-dir:/x", "a\0b", ""])
+def test_a_clip_model_is_a_name_and_not_a_path(name: str, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "x.json").write_text("{}")
+    (tmp_path / "models" / "w.safetensors").write_bytes(tensors_as_bytes({"a": torch.zeros(1)}))
+    assert ".json" not in identity(name, "models/w.safetensors", tmp_path)
+    with pytest.raises(ModelError, match="clip.model: expected a model of open_clip"):
+        clip.load(name, "models/w.safetensors", root=tmp_path)
+
+
+CONFIG: dict[str, Any] = describe("unet", "resnet18", tiny_run.OPTIONS, CLASSES, [0, 1])
+STRANGE = [
+    ("architecture", "../x"), ("architecture", None), ("architecture", ["unet"]), ("encoder", "../x"), ("encoder", 3),
+    ("encoder", "tu-hf-hub:a/b"), ("options", None), ("options", {"encoder_weights": "x"}), ("options", {"x": 1}),
+    ("options", {"encoder_depth": -1}), ("classes", 7), ("classes", None), ("ids", "ab"), ("ids", None),
+    ("mean", ["a"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), STRANGE)
+def test_a_config_of_a_model_that_means_nothing_is_one_line(key: str, value: object, tmp_path: Path) -> None:
+    weights = tensors_as_bytes({name: t.contiguous() for name, t in tiny_run.network().state_dict().items()})
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "classes": ["a", "b", "c"], key: value}))
+    with pytest.raises(WildsegError) as caught:
+        tracking_model._load_pyfunc(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+# Sizes ---------------------------------------------------------------------------------------------------------------
+
+SIZES = [(60_000, 60_000), (13_000, 12_000)]  # the second passes Pillow's own limit
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("mode", [0, 3])
+def test_ids_that_claim_gigabytes_are_refused_by_their_header(mode: int, size: tuple[int, int], tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png_header(*size, mode))
+    with little_memory(), pytest.raises(DataError, match=r"a\.png: expected an image of class ids .*pixels"):
+        files.load_label_image(path)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("size", SIZES)
+def test_a_key_frame_that_claims_gigabytes_is_refused_by_its_header(size: tuple[int, int], tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg_header(*size))
+    with little_memory(), pytest.raises(DataError, match=r"a\.jpg: expected an image .*pixels"):
+        files.load_image(path)
+
+
+@pytest.mark.parametrize(
+    "content", [png_header(60_000, 60_000, 2), png_header(13_000, 12_000), jpeg_header(60_000, 60_000)]
+)
+def test_a_photo_that_claims_gigabytes_is_refused_by_its_header(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with little_memory(), pytest.raises(Unusable, match="pixels"):
+        read_photo(tmp_path / "a.png")
+
+
+def test_the_headers_of_these_tests_are_those_of_pictures(tmp_path: Path) -> None:
+    for name, content in (("a.png", png_header(20, 30, 3)), ("a.jpg", jpeg_header(20, 30))):
+        (tmp_path / name).write_bytes(content)
+        with Image.open(tmp_path / name) as image:
+            assert image.size == (20, 30)
+
+
+def test_what_extract_takes_every_stage_can_read() -> None:
+    assert files.MAX_PIXELS == tally.MAX_PIXELS
+
+
+def test_a_list_of_videos_under_a_videos_name_is_no_video(tmp_path: Path) -> None:
+    with open_video(tmp_path / "other.mp4", (64, 64), 10) as write:
+        write(np.zeros((64, 64, 3), np.uint8))
+    (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
+    with pytest.raises(Unusable, match="a list of other files"):
+        next(read_video(tmp_path / "a.mp4", "a", tally.Tally()))
+
+
+def archive(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as stream:
+        for name, content in members.items():
+            stream.writestr(f"{name}.npy", content)
+    return path
+
+
+def test_maps_whose_archive_claims_gigabytes_are_refused_by_their_header(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.npz", classes=npy_that_claims((1,)), maps=npy_that_claims((1,)))
+    content = bytearray(path.read_bytes())
+    size = 3_000_000_000
+    for entry in (content.rindex(b"PK\x01\x02") + 24, content.rindex(b"PK\x03\x04") + 22):
+        content[entry : entry + 4] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+    with little_memory(), pytest.raises(DataError, match=r"a\.npz: .*maps\.npy claims 3,000,000,000 bytes"):
+        files.load_arrays(path, "maps")
+
+
+@pytest.mark.parametrize("shape", [(1, 100_000, 100_000), (2**40,), (-1,), (51,), (49,)])
+def test_maps_whose_array_claims_another_size_are_refused_by_its_header(shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.npz", maps=npy_that_claims(shape))  # holds 50 numbers
+    with little_memory(), pytest.raises(DataError, match=r"a\.npz: expected the arrays maps .*not what it holds"):
+        files.load_arrays(path, "maps")
+
+
+def test_an_archive_of_zeros_that_grows_is_stopped_at_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_ARRAY", 100_000)
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, maps=np.zeros((10, 1000, 1000), np.float16))
+    assert path.stat().st_size < 100_000
+    with little_memory(1_000_000), pytest.raises(DataError, match="claims 20,000,128 bytes, more than 100,000"):
+        files.load_arrays(path, "maps")
+
+
+def test_a_torch_file_that_is_larger_inside_is_refused(tmp_path: Path) -> None:
+    name, _ = save_clip(tmp_path, "tiny")
+    torch.save({"a": torch.zeros(5_000_000)}, tmp_path / "plain.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pt") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for part in plain.namelist():
+            bomb.writestr(part, plain.read(part))
+    with pytest.raises(ModelError, match="larger than the file"):
+        clip.load(name, str(tmp_path / "bomb.pt"))
