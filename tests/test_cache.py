@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wildseg import cache
+from wildseg import cache, cache_usage
 from wildseg.cache import Cache, Entry, Recipe, Store
 from wildseg.errors import DataError
 from wildseg.parallel import Workers
@@ -230,10 +230,10 @@ def test_a_cache_that_cannot_be_written_to_is_said_once_and_stops_nothing(
 
 
 def test_usage_counts_entries_bytes_and_the_last_run(root: Path) -> None:
-    assert cache.usage(root / ".wildseg" / "cache") == []
+    assert cache_usage.usage(root / ".wildseg" / "cache") == []
     serve(opened(root))
     serve(opened(root), ["a"])
-    (usage,) = cache.usage(root / ".wildseg" / "cache")
+    (usage,) = cache_usage.usage(root / ".wildseg" / "cache")
     kept = [path for path in (root / ".wildseg/cache/shout").rglob("*") if path.is_file()]
     assert (usage.stage, usage.entries, usage.hits, usage.misses) == ("shout", 3, 1, 0)
     assert usage.size == sum(path.stat().st_size for path in kept)
@@ -248,15 +248,15 @@ def test_pruning_drops_what_was_not_used_for_longest(root: Path) -> None:
     serve(opened(root), ["a"])  # used again
     computed(root)
     folder = root / ".wildseg" / "cache"
-    (usage,) = cache.usage(folder)
-    assert cache.prune(folder, usage.size) == (0, 0)
-    removed, freed = cache.prune(folder, usage.size - 1)
+    (usage,) = cache_usage.usage(folder)
+    assert cache_usage.prune(folder, usage.size) == (0, 0)
+    removed, freed = cache_usage.prune(folder, usage.size - 1)
     assert removed == 1
     assert freed > 0
     serve(opened(root))
     assert computed(root) == "b"
-    cache.prune(folder, 0)
-    assert cache.usage(folder) == []
+    cache_usage.prune(folder, 0)
+    assert cache_usage.usage(folder) == []
 
 
 def test_keys_tell_neighbouring_parts_apart() -> None:

@@ -20,6 +20,7 @@ from wildseg.errors import DataError, did_you_mean
 from wildseg.files import (
     atomic,
     fresh,
+    load_bytes,
     load_image,
     load_json,
     load_label_image,
@@ -71,6 +72,7 @@ class Artifacts:
         self.scores_csv = self.data / "labels" / "scores.csv"
         self.overrides_csv = self.data / "labels" / "overrides.csv"
         self.segmenter_folder = self.root / "models" / "segmenter"
+        self.scratch_folder = self.root / ".wildseg"
 
     # Key frames ------------------------------------------------------------------------------------------------
 
@@ -91,6 +93,15 @@ class Artifacts:
         """
         with _made_by("extract"):
             return load_image(self.frame_path(frame))
+
+    def frame_bytes(self, frame: str) -> bytes:
+        """Return the file of a key frame as it lies on the disk.
+
+        Raises:
+            DataError: the file is missing.
+        """
+        with _made_by("extract"):
+            return load_bytes(self.frame_path(frame))
 
     def save_frames(self, frames: Sequence[Frame]) -> None:
         """Write data/frames/frames.csv."""
@@ -175,9 +186,13 @@ class Artifacts:
 
     # Activation maps -------------------------------------------------------------------------------------------
 
+    def maps_path(self, frame: str) -> Path:
+        """Return where the maps of a frame lie."""
+        return self.cams_folder / f"{frame}.npz"
+
     def save_maps(self, frame: str, classes: np.ndarray, maps: np.ndarray) -> None:
         """Write data/cams/<frame>.npz; classes: (K,) indices from 0, maps: (K, h, w) in [0, 1] at grid resolution."""
-        with atomic(self.cams_folder / f"{frame}.npz") as path:
+        with atomic(self.maps_path(frame)) as path:
             np.savez_compressed(path, classes=classes.astype(np.int16), maps=maps.astype(np.float16))
 
     def load_maps(self, frame: str) -> tuple[np.ndarray, np.ndarray]:
@@ -186,7 +201,7 @@ class Artifacts:
         Raises:
             DataError: the file is missing or broken.
         """
-        path = self.cams_folder / f"{frame}.npz"
+        path = self.maps_path(frame)
         with _made_by("cam"):
             try:
                 with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
@@ -196,24 +211,41 @@ class Artifacts:
 
     # Pseudo masks ----------------------------------------------------------------------------------------------
 
+    def mask_path(self, frame: str) -> Path:
+        """Return where the pseudo mask of a frame lies."""
+        return self.masks_folder / f"{frame}.png"
+
+    def confidence_path(self, frame: str) -> Path:
+        """Return where the confidence of a frame's pseudo mask lies."""
+        return self.confidence_folder / f"{frame}.png"
+
+    def maps_bytes(self, frame: str) -> bytes:
+        """Return the file of a frame's maps as it lies on the disk.
+
+        Raises:
+            DataError: the file is missing.
+        """
+        with _made_by("cam"):
+            return load_bytes(self.maps_path(frame))
+
     def save_mask(self, frame: str, mask: np.ndarray) -> None:
         """Write data/masks/<frame>.png; mask: (H, W) uint8 ids, 0 background, 255 ignore."""
-        save_label_image(self.masks_folder / f"{frame}.png", mask)
+        save_label_image(self.mask_path(frame), mask)
 
     def load_mask(self, frame: str) -> np.ndarray:
         """Read a pseudo mask: (H, W) uint8 ids, 0 background, 255 ignore."""
         with _made_by("crf"):
-            return load_label_image(self.masks_folder / f"{frame}.png")
+            return load_label_image(self.mask_path(frame))
 
     def save_confidence(self, frame: str, confidence: np.ndarray) -> None:
         """Write data/masks/confidence/<frame>.png; confidence: (H, W) in [0, 1], the chosen class's probability."""
-        with atomic(self.confidence_folder / f"{frame}.png") as path:
+        with atomic(self.confidence_path(frame)) as path:
             Image.fromarray(np.round(np.clip(confidence, 0, 1) * 255).astype(np.uint8)).save(path)
 
     def load_confidence(self, frame: str) -> np.ndarray:
         """Read the confidence of a pseudo mask: (H, W) float32 in [0, 1], in steps of 1/255."""
         with _made_by("crf"):
-            return load_label_image(self.confidence_folder / f"{frame}.png").astype(np.float32) / 255
+            return load_label_image(self.confidence_path(frame)).astype(np.float32) / 255
 
     # Truth -----------------------------------------------------------------------------------------------------
 
@@ -273,6 +305,24 @@ class Artifacts:
                 return load_file(path), load_json(self.segmenter_folder / "config.json")
             except (OSError, SafetensorError) as error:
                 raise DataError(f"{path}: expected a trained model ({error})") from error
+
+    def load_segmenter_config(self) -> dict[str, Any]:
+        """Read the config of the trained model alone.
+
+        Raises:
+            DataError: nothing was trained yet, or the file is broken.
+        """
+        with _made_by("train"):
+            return load_json(self.segmenter_folder / "config.json")
+
+    def segmenter_bytes(self) -> bytes:
+        """Return the weights of the trained model as they lie on the disk.
+
+        Raises:
+            DataError: nothing was trained yet.
+        """
+        with _made_by("train"):
+            return load_bytes(self.segmenter_folder / "model.safetensors")
 
     # Metrics ---------------------------------------------------------------------------------------------------
 

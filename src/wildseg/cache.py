@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -26,6 +25,7 @@ from typing import Any, Generic, TypeVar
 
 from wildseg.files import atomic
 from wildseg.parallel import Workers
+from wildseg.provenance import home
 
 Item = TypeVar("Item")
 
@@ -112,7 +112,7 @@ class Cache(Generic[Item]):
     """Serves the items of one stage: those that are kept from the store, the others by computing them."""
 
     def __init__(self, root: Path, stage: str, recipe: Recipe[Item]) -> None:
-        """Open the store of a stage; `root` is the project folder that stays, not a copy that DVC works in."""
+        """Open the store of a stage in the project folder `root`."""
         self.folder = location(root)
         self.store = Store(self.folder / stage if self.folder else None)
         self.stage = stage
@@ -195,73 +195,25 @@ def _compute_and_keep(recipe: Recipe[Item], store: Store, work: tuple[Item, str]
 
 
 def location(root: Path) -> Path | None:
-    """Return the folder of the cache for a project, or None if `WILDSEG_CACHE` is ``off``."""
+    """Return the folder of the cache for the project folder `root`, or None if `WILDSEG_CACHE` is ``off``.
+
+    A copy in which DVC runs an experiment shares the cache of the folder that stays.
+    """
     wish = os.environ.get(VARIABLE, "")
     if wish.lower() == "off":
         return None
-    return Path(wish).expanduser() if wish else root / ".wildseg" / "cache"
+    return Path(wish).expanduser() if wish else home(root) / ".wildseg" / "cache"
 
 
 def versions(*distributions: str) -> dict[str, str]:
-    """Return the installed versions of libraries, for a recipe's ingredients."""
-    return {name: metadata.version(name) for name in distributions}
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, hex, read in pieces."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-# Upkeep ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What one stage keeps: entries, their bytes, and how its last run was served (None: it never ran)."""
-
-    stage: str
-    entries: int
-    size: int
-    hits: int | None
-    misses: int | None
-
-
-def usage(folder: Path) -> list[Usage]:
-    """Return what each stage keeps, by name."""
-    result = []
-    for stage in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ():
-        sizes = [path.stat().st_size for path in _entries(stage)]
-        result.append(Usage(stage.name, len(sizes), sum(sizes), *_last_run(folder, stage.name)))
-    return result
-
-
-def prune(folder: Path, limit: int) -> tuple[int, int]:
-    """Remove what was not used for longest until at most `limit` bytes are kept; return (entries, bytes) removed."""
-    found = [(path.stat(), path) for path in _entries(folder)] if folder.is_dir() else []
-    found.sort(key=lambda pair: pair[0].st_mtime_ns)
-    excess = sum(stat.st_size for stat, _ in found) - limit
-    removed = freed = 0
-    for stat, path in found:
-        if freed >= excess:
-            break
-        path.unlink(missing_ok=True)
-        removed, freed = removed + 1, freed + stat.st_size
-    if limit == 0 and folder.is_dir():
-        shutil.rmtree(folder)
-    return removed, freed
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".json")
-
-
-def _last_run(folder: Path, stage: str) -> tuple[int | None, int | None]:
-    try:
-        noted = json.loads((folder / f"{stage}.json").read_text())
-        return int(noted["hits"]), int(noted["misses"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None, None
+    """Return the installed versions of libraries, for a recipe's ingredients; empty for one that is not installed."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # a fork may go by another name
+            found[name] = ""
+    return found
 
 
 # Bytes -----------------------------------------------------------------------------------------------------------

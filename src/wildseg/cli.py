@@ -87,6 +87,19 @@ def summary() -> None:
 
 
 @main.command()
+@click.option(
+    "--prune", "limit", metavar="SIZE", help="Drop what was not used for longest: down to 500MB, 20GB, 0, ..."
+)
+def cache(limit: str | None) -> None:
+    """Show what is kept of frames that were computed, and how much of it the last run could use."""
+    from pathlib import Path
+
+    from wildseg import cache_usage
+
+    cache_usage.show(Path(), limit)
+
+
+@main.command()
 def methods() -> None:
     """List every method that exists, by the parameter that chooses it."""
     from wildseg import plugins

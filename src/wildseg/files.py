@@ -138,6 +138,18 @@ def load_label_image(path: Path) -> np.ndarray:
         raise DataError(f"{path}: expected an image of class ids ({_reason(error)})") from error
 
 
+def load_bytes(path: Path) -> bytes:
+    """Read a file as it is.
+
+    Raises:
+        DataError: missing, or it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: expected a file ({_reason(error)})") from error
+
+
 def load_image(path: Path) -> np.ndarray:
     """Read a photo: (H, W, 3) uint8 RGB.
 

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing.queues import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -54,8 +55,11 @@ class Workers(Generic[Tools]):
             return self
         # Fresh interpreters rather than forks: a fork of a process whose libraries hold threads may deadlock.
         context = multiprocessing.get_context("spawn")
+        ranks = context.SimpleQueue()
+        for rank in range(self._number):
+            ranks.put(rank)
         self._pool = ProcessPoolExecutor(
-            self._number, mp_context=context, initializer=_arm, initargs=(self._prepare, context.Value("i", 0))
+            self._number, mp_context=context, initializer=_arm, initargs=(self._prepare, ranks)
         )
         try:
             with _told(self._number):
@@ -103,7 +107,7 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], workers: int
 
     As `Workers.each`, for functions that need no tools.
     """
-    with Workers(min(workers, len(items)), _no_tools) as crew:
+    with Workers(min(workers, len(items)), no_tools) as crew:
         yield from crew.each(_Plain(function), items)
 
 
@@ -115,8 +119,8 @@ class _Plain(Generic[Item, Result]):
         return self.function(item)
 
 
-def _no_tools(_: int) -> None:
-    return None
+def no_tools(_: int) -> None:
+    """Prepare nothing: for functions that need no tools."""
 
 
 @contextmanager
@@ -135,11 +139,9 @@ def _told(workers: int) -> Iterator[None]:
 _armed: dict[str, Any] = {}
 
 
-def _arm(prepare: Callable[[int], Any], count: Any) -> None:  # noqa: ANN401
+def _arm(prepare: Callable[[int], Any], ranks: SimpleQueue[int]) -> None:
     # Only remembers: an exception here would break the pool, and its message would be lost.
-    with count.get_lock():
-        _armed.update(prepare=prepare, rank=count.value)
-        count.value += 1
+    _armed.update(prepare=prepare, rank=ranks.get())
 
 
 def _tools_ready() -> None:

@@ -7,6 +7,7 @@ Read from the environment: `WILDSEG_WORKERS` (default: the usable cores) and `WI
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,15 +39,25 @@ class Runtime:
 _DRIVERS = ("/proc/driver/nvidia", "/dev/dxg", "/dev/kfd")
 
 
+def gpus(runtime: Runtime) -> list[str]:
+    """Return the names of the GPUs that a run will use; none where it computes on the CPU.
+
+    torch is imported only where there is a driver, or a device that was asked for by name.
+    """
+    if runtime.device == "cpu" or (runtime.device == "auto" and not any(Path(path).exists() for path in _DRIVERS)):
+        return []
+    import torch
+
+    if runtime.device == "auto":
+        return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    with suppress(RuntimeError, AssertionError):  # no such device: told by whoever uses it
+        return [torch.cuda.get_device_name(runtime.device)]
+    return [runtime.device]
+
+
 def model_workers(runtime: Runtime, items: int) -> int:
     """Return how many processes shall each hold a model and work on `items`: one per GPU, or one per core."""
-    if runtime.device == "auto" and any(Path(driver).exists() for driver in _DRIVERS):
-        import torch
-
-        gpus = torch.cuda.device_count()
-    else:
-        gpus = 1 if runtime.device not in ("auto", "cpu") else 0  # a device that was named is taken at its word
-    return max(1, min(gpus or runtime.workers, items))
+    return max(1, min(len(gpus(runtime)) or runtime.workers, items))
 
 
 def worker_device(name: str, rank: int) -> str:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wildseg import plugins
+from wildseg import cache, plugins, source
 from wildseg.artifacts import Artifacts
+from wildseg.cache import Cache
 from wildseg.encoders.prompts import competitors
+from wildseg.encoders.weights import identity
 from wildseg.errors import DataError
 from wildseg.files import fresh
 from wildseg.parallel import Workers
 from wildseg.params import Params
 from wildseg.progress import track
-from wildseg.runtime import Runtime, model_workers, worker_device
+from wildseg.runtime import Runtime, gpus, model_workers, worker_device
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
     import torch
@@ -26,7 +29,7 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; this process ha
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
-    """Read key frames and their labels, trace each frame once, write one file of maps per frame.
+    """Read key frames and their labels, trace each new frame once, write one file of maps per frame.
 
     Raises:
         DataError: no key frames, or frames without a line in labels.csv.
@@ -40,13 +43,13 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
             f"first is {missing[0]!r}; run 'dvc repro label'"
         )
     work = [(frame, np.flatnonzero(labels[frame]).tolist()) for frame in frames]
+    kept = Cache(artifacts.root, "cam", _recipe(params, artifacts, runtime))
     written = empty = 0
-    with Workers(model_workers(runtime, len(work)), partial(_prepare, params, artifacts, runtime.device)) as workers:
-        fresh(artifacts.cams_folder)  # only now, when a model is there
-        for maps in track(workers.each(_write_maps, work), len(work), "cam"):
-            written += maps
-            empty += maps == 0
-    print(f"cam: {len(frames)} frames, {written} maps by {params.cam.method}, {empty} frames without any")
+    served = kept.serve(work, partial(_crew, params, artifacts, runtime), begin=partial(fresh, artifacts.cams_folder))
+    for _, maps in track(served, len(work), "cam"):
+        written += maps
+        empty += maps == 0
+    print(f"cam: {len(frames)} frames, {written} maps by {params.cam.method}, {empty} frames without any{kept}")
 
 
 def make_recipe(params: Params) -> Recipe:
@@ -60,6 +63,36 @@ def make_recipe(params: Params) -> Recipe:
     return Recipe(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side)
 
 
+# What a frame's maps depend on -----------------------------------------------------------------------------------
+
+_Work = tuple[str, list[int]]  # a frame and the indices of the classes in it
+
+
+def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Recipe[_Work]:
+    method = params.cam.method
+    ingredients = {
+        "cam": replace(params.cam, options={method: params.cam.options.get(method, {})}),
+        "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
+        "words": [params.classes.phrases, params.background, params.clip.templates],
+        "code": source.digest("stages.cam", f"cam.methods.{method}"),
+        "libraries": cache.versions("torch", "open_clip_torch", "numpy", "pillow"),
+        "devices": gpus(runtime)[:1],
+    }
+    return cache.Recipe(ingredients, partial(_inputs, artifacts), partial(_files, artifacts), _write_maps)
+
+
+def _inputs(artifacts: Artifacts, work: _Work) -> tuple[bytes, list[int]]:
+    frame, present = work
+    return artifacts.frame_bytes(frame), present
+
+
+def _files(artifacts: Artifacts, work: _Work) -> dict[str, Path]:
+    return {"maps": artifacts.maps_path(work[0])}
+
+
+# In a worker -----------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class _Tools:
     artifacts: Artifacts
@@ -67,6 +100,10 @@ class _Tools:
     texts: torch.Tensor  # (M, d), classes first, then background phrases
     num_classes: int
     recipe: Recipe
+
+
+def _crew(params: Params, artifacts: Artifacts, runtime: Runtime, frames: int) -> Workers[_Tools]:
+    return Workers(model_workers(runtime, frames), partial(_prepare, params, artifacts, runtime.device))
 
 
 def _prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _Tools:
@@ -81,8 +118,8 @@ def _prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _T
     return _Tools(artifacts, model, texts, len(params.classes), recipe)
 
 
-def _write_maps(work: tuple[str, list[int]], tools: _Tools) -> int:
-    # In a worker: maps go to the disk from here, and only their number goes back.
+def _write_maps(work: _Work, tools: _Tools) -> int:
+    # Maps go to the disk from here, and only their number goes back.
     from wildseg.cam.engine import activation_maps
 
     frame, present = work

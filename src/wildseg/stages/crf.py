@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from wildseg import cache, source
 from wildseg.artifacts import Artifacts, fresh, save_json
+from wildseg.cache import Cache
 from wildseg.classes import IGNORE
 from wildseg.crf.dense import DenseCrf
 from wildseg.crf.masks import pseudo_mask
 from wildseg.errors import DataError
-from wildseg.parallel import each
+from wildseg.parallel import Workers, no_tools
 from wildseg.params import Crf, Params
 from wildseg.progress import track
 from wildseg.runtime import Runtime
@@ -24,25 +27,19 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         DataError: no key frames, or maps that are missing, broken or do not fit their frame.
     """
     frames = [frame.name for frame in artifacts.load_frames()]
-    fresh(artifacts.masks_folder)
-    fresh(artifacts.confidence_folder)
-
-    work = partial(
-        _mask_frame,
-        artifacts=artifacts,
-        settings=params.crf,
-        num_classes=len(params.classes),
-        background=bool(params.background),
-    )
+    kept = Cache(artifacts.root, "crf", _recipe(params, artifacts))
+    crew = lambda number: Workers(min(runtime.workers, number), no_tools)  # noqa: E731
     pixels = np.zeros(256, np.int64)  # by id
     empty = 0
-    for histogram, num_present in track(each(work, frames, runtime.workers), len(frames), "crf"):
-        pixels += histogram
+    for _, (counts, num_present) in track(kept.serve(frames, crew, partial(_begin, artifacts)), len(frames), "crf"):
+        pixels += np.bincount([i for i, _ in counts], [n for _, n in counts], minlength=256).astype(np.int64)
         empty += num_present == 0
 
     report = summary(pixels, params.classes.with_background, len(frames), empty)
     save_json(artifacts.metrics_path("crf.json"), report)
-    print(f"crf: {len(frames)} frames, {report['coverage']:.1%} of pixels decided, {empty} frames without any class")
+    print(
+        f"crf: {len(frames)} frames, {report['coverage']:.1%} of pixels decided, {empty} frames without any class{kept}"
+    )
 
 
 def summary(pixels: np.ndarray, names: tuple[str, ...], num_frames: int, num_empty: int) -> dict[str, object]:
@@ -63,9 +60,36 @@ def summary(pixels: np.ndarray, names: tuple[str, ...], num_frames: int, num_emp
     }
 
 
+def _begin(artifacts: Artifacts) -> None:
+    fresh(artifacts.masks_folder)
+    fresh(artifacts.confidence_folder)
+
+
+def _recipe(params: Params, artifacts: Artifacts) -> cache.Recipe[str]:
+    num_classes, background = len(params.classes), bool(params.background)
+    ingredients = {
+        "crf": params.crf,
+        "classes": [num_classes, background],
+        "code": source.digest("stages.crf"),
+        "libraries": cache.versions("pydensecrf2", "pydensecrf", "numpy", "opencv-python-headless", "pillow"),
+    }
+    work = partial(
+        _mask_frame, artifacts=artifacts, settings=params.crf, num_classes=num_classes, background=background
+    )
+    return cache.Recipe(ingredients, partial(_inputs, artifacts), partial(_files, artifacts), work)
+
+
+def _inputs(artifacts: Artifacts, frame: str) -> tuple[bytes, bytes]:
+    return artifacts.frame_bytes(frame), artifacts.maps_bytes(frame)
+
+
+def _files(artifacts: Artifacts, frame: str) -> dict[str, Path]:
+    return {"mask": artifacts.mask_path(frame), "confidence": artifacts.confidence_path(frame)}
+
+
 def _mask_frame(
-    frame: str, *, artifacts: Artifacts, settings: Crf, num_classes: int, background: bool
-) -> tuple[np.ndarray, int]:
+    frame: str, _: None, *, artifacts: Artifacts, settings: Crf, num_classes: int, background: bool
+) -> tuple[list[tuple[int, int]], int]:
     # Runs in a worker: only the frame's name comes in and only counts go out, so that no image is ever pickled.
     image = artifacts.load_image(frame)
     classes, maps = artifacts.load_maps(frame)
@@ -83,7 +107,8 @@ def _mask_frame(
     )
     artifacts.save_mask(frame, mask)
     artifacts.save_confidence(frame, confidence)
-    return np.bincount(mask.ravel(), minlength=256), len(classes)
+    ids, counts = np.unique(mask, return_counts=True)
+    return list(zip(ids.tolist(), counts.tolist(), strict=True)), len(classes)
 
 
 def _dense_crf(settings: Crf) -> DenseCrf:

@@ -6,31 +6,37 @@ frames kept out as `test`, everything before the model on all frames. Unseen: so
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import hashlib
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from wildseg import plugins, tracking
+from wildseg import cache, plugins, source, tracking
 from wildseg.artifacts import Artifacts, Frame
+from wildseg.cache import Cache
 from wildseg.classes import BACKGROUND, IGNORE
 from wildseg.crf.unary import upsample, with_background
 from wildseg.errors import DataError
-from wildseg.files import atomic, fresh, save_json, save_table
+from wildseg.files import atomic, fresh, load_label_image, save_json, save_label_image, save_table
 from wildseg.metrics.confusion import miou
 from wildseg.metrics.levels import Levels, classes_in
+from wildseg.parallel import Workers
 from wildseg.params import Params
 from wildseg.progress import track
 from wildseg.report.choose import evenly
 from wildseg.report.pictures import Label, Page, draw
 from wildseg.report.tables import CONFUSION_COLUMNS, IOU_COLUMNS, confusion_rows, iou_rows
-from wildseg.runtime import Runtime, torch_device
-from wildseg.segment import predict
+from wildseg.runtime import Runtime, gpus, model_workers, worker_device
 
-PIXELS_AT_ONCE = 2**21  # small frames share a forward pass, a large one has its own: memory stays flat
+if TYPE_CHECKING:  # workers import torch, all at the same time
+    from wildseg.segment.predict import Predictor
+
 SPLITS = {"train": "trained on", "val": "used to choose the best checkpoint"}  # in the title of a picture
 
 
@@ -69,24 +75,25 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
             has ids that are no class.
     """
     inputs = _read(params, artifacts)
-    predictor = _load_model(params, artifacts, runtime)
     groups = _groups(params, artifacts.load_frames())
     shown = evenly([_worth_showing(inputs, group) for group in groups], params.eval.pictures)
 
-    answers: dict[str, np.ndarray] = {}  # (H, W) uint8 by frame
+    answers = fresh(artifacts.scratch_folder / "eval")
+    kept = _predict(inputs, runtime, [frame for group in groups for frame in _asked(inputs, group, shown)], answers)
     for group in groups:
         _measure_masks(inputs, group)
-        answers |= _measure_model(inputs, group, predictor, shown)
+        _measure_model(inputs, group, answers)
 
     drive, unseen = groups
     metrics = _metrics(drive, unseen)
     folder = fresh(artifacts.metrics_path("eval"))
     (folder / "pictures").mkdir()  # also when none is wanted: plots look for it
-    pictures = [_save_page(folder, frame, inputs, groups, answers[frame.name]) for frame in shown]
+    pictures = [_save_page(folder, frame, inputs, groups, _answer(answers, frame)) for frame in shown]
+    shutil.rmtree(answers)
     _save_tables(folder, drive, unseen)
     save_json(artifacts.metrics_path("eval.json"), metrics)
     tracking.finish(artifacts, params, metrics, pictures)
-    print("\n".join(_summary(drive, unseen, len(pictures))))
+    print("\n".join(_summary(drive, unseen, len(pictures), kept)))
 
 
 def masks_by_group(params: Params, artifacts: Artifacts) -> tuple[_Group, _Group]:
@@ -117,15 +124,13 @@ def _read(params: Params, artifacts: Artifacts) -> _Inputs:
     return _Inputs(params, artifacts, labels, scores)
 
 
-def _load_model(params: Params, artifacts: Artifacts, runtime: Runtime) -> predict.Predictor:
-    state, config = artifacts.load_segmenter()
-    if list(config.get("classes", ())) != list(params.classes.names):
+def _check_classes(config: Mapping[str, Any], inputs: _Inputs) -> None:
+    names = inputs.params.classes.names
+    if list(config.get("classes", ())) != list(names):
         raise DataError(
-            f"{artifacts.segmenter_folder}: expected a model of the classes {', '.join(params.classes.names)}; "
+            f"{inputs.artifacts.segmenter_folder}: expected a model of the classes {', '.join(names)}; "
             f"found one of {config.get('classes')}; run 'dvc repro train'"
         )
-    architecture = plugins.load("segment.architectures", str(config.get("architecture")), "models/segmenter")
-    return predict.load(architecture.build, state, config, torch_device(runtime.device))
 
 
 def _groups(params: Params, frames: list[Frame]) -> tuple[_Group, _Group]:
@@ -177,30 +182,25 @@ def _ids_of_maps(classes: np.ndarray, maps: np.ndarray, shape: tuple[int, ...], 
     return ids[scores.argmax(axis=0)] if len(ids) else np.full(shape, IGNORE, np.uint8)
 
 
-def _measure_model(
-    inputs: _Inputs, group: _Group, predictor: predict.Predictor, shown: Collection[Frame]
-) -> dict[str, np.ndarray]:
-    """Count the model's answers on tested frames that have a truth; return those of the frames that are shown."""
+def _asked(inputs: _Inputs, group: _Group, shown: Collection[Frame]) -> list[Frame]:
+    """Return the frames of a group that the model shall answer: those that are measured or shown."""
     measured = {frame for frame in group.tested if inputs.has_truth(frame)}
-    frames = [frame for frame in group.frames if frame in measured or frame in shown]
-    kept = {}
-    for frame, ids in _answers(inputs, frames, predictor):
+    return [frame for frame in group.frames if frame in measured or frame in shown]
+
+
+def _measure_model(inputs: _Inputs, group: _Group, answers: Path) -> None:
+    """Count the model's answers on tested frames that have a truth."""
+    for frame in group.tested:
+        if not inputs.has_truth(frame):
+            continue
+        ids = _answer(answers, frame)
         truth = inputs.truth(frame, ids.shape)
-        if truth is not None and frame in measured:
+        if truth is not None:
             group.levels.segmenter.add(truth, ids)
-        if frame in shown:
-            kept[frame.name] = ids
-    return kept
 
 
-def _answers(inputs: _Inputs, frames: list[Frame], predictor: predict.Predictor) -> Iterator[tuple[Frame, np.ndarray]]:
-    if not frames:
-        return
-    settings, load = inputs.params.eval, inputs.artifacts.load_image
-    height, width, _ = load(frames[0].name).shape
-    at_once = max(1, min(predict.BATCH, PIXELS_AT_ONCE // (height * width)))
-    answers = predictor.predict((load(frame.name) for frame in frames), settings.scales, settings.flip, at_once)
-    yield from track(zip(frames, answers, strict=True), len(frames), "eval: model")
+def _answer(answers: Path, frame: Frame) -> np.ndarray:
+    return load_label_image(answers / f"{frame.name}.png")
 
 
 def _metrics(drive: _Group, unseen: _Group) -> dict[str, Any]:
@@ -212,6 +212,78 @@ def _metrics(drive: _Group, unseen: _Group) -> dict[str, Any]:
         **report,
         "unseen": unseen.levels.report() if unseen.frames else None,
     }
+
+
+# Ask the model -----------------------------------------------------------------------------------------------------
+
+
+def _predict(inputs: _Inputs, runtime: Runtime, frames: list[Frame], answers: Path) -> Cache[str]:
+    """Write the model's ids of each of `frames` into the folder `answers`; return the cache that served some."""
+    kept = Cache(inputs.artifacts.root, "eval", _recipe(inputs, runtime, answers))
+    names = [frame.name for frame in frames]
+    crew = partial(_crew, inputs.params, inputs.artifacts, runtime)
+    for _ in track(kept.serve(names, crew), len(names), "eval: model") if names else ():
+        pass
+    return kept
+
+
+def _recipe(inputs: _Inputs, runtime: Runtime, answers: Path) -> cache.Recipe[str]:
+    config = inputs.artifacts.load_segmenter_config()
+    _check_classes(config, inputs)
+    ingredients = {
+        "scales": [inputs.params.eval.scales, inputs.params.eval.flip],
+        "config": config,
+        "classes": inputs.params.classes.names,
+        "weights": hashlib.sha256(inputs.artifacts.segmenter_bytes()).hexdigest(),
+        "code": source.digest("stages.eval", f"segment.architectures.{_architecture(config)}"),
+        "libraries": cache.versions("torch", "segmentation-models-pytorch", "timm", "numpy", "pillow"),
+        "devices": gpus(runtime)[:1],
+    }
+    return cache.Recipe(ingredients, partial(_inputs_of, inputs.artifacts), partial(_files_of, answers),
+                        partial(_write_answer, answers))  # fmt: skip
+
+
+def _inputs_of(artifacts: Artifacts, frame: str) -> tuple[bytes]:
+    return (artifacts.frame_bytes(frame),)
+
+
+def _files_of(answers: Path, frame: str) -> dict[str, Path]:
+    return {"ids": answers / f"{frame}.png"}
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    name = str(config.get("architecture"))
+    plugins.check("segment.architectures", name, "models/segmenter")
+    return name
+
+
+# In a worker -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Tools:
+    artifacts: Artifacts
+    predictor: Predictor
+    scales: Sequence[float]
+    flip: bool
+
+
+def _crew(params: Params, artifacts: Artifacts, runtime: Runtime, frames: int) -> Workers[_Tools]:
+    return Workers(model_workers(runtime, frames), partial(_prepare, params, artifacts, runtime.device))
+
+
+def _prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _Tools:
+    from wildseg.segment import predict
+
+    state, config = artifacts.load_segmenter()
+    architecture = plugins.load("segment.architectures", _architecture(config), "models/segmenter")
+    predictor = predict.load(architecture.build, state, config, worker_device(device, rank))
+    return _Tools(artifacts, predictor, params.eval.scales, params.eval.flip)
+
+
+def _write_answer(answers: Path, frame: str, tools: _Tools) -> None:
+    (ids,) = tools.predictor.predict([tools.artifacts.load_image(frame)], tools.scales, tools.flip)
+    save_label_image(answers / f"{frame}.png", ids)
 
 
 # Write -----------------------------------------------------------------------------------------------------------
@@ -260,7 +332,7 @@ def _labels(inputs: _Inputs, frame: Frame, truth: np.ndarray | None) -> list[Lab
     ]
 
 
-def _summary(drive: _Group, unseen: _Group, pictures: int) -> Iterator[str]:
+def _summary(drive: _Group, unseen: _Group, pictures: int, kept: Cache[str]) -> Iterator[str]:
     frames = drive.levels.frames + unseen.levels.frames
     tested, new = drive.levels.segmenter.matrix, unseen.levels.segmenter.matrix
     if not frames:
@@ -274,4 +346,4 @@ def _summary(drive: _Group, unseen: _Group, pictures: int) -> Iterator[str]:
         )
     measured = [("model mIoU", tested), ("on unseen sources", new)]
     values = "".join(f", {name} {miou(matrix):.3f}" for name, matrix in measured if matrix.any())
-    yield f"eval: {frames} frames with truth, {pictures} pictures{values}"
+    yield f"eval: {frames} frames with truth, {pictures} pictures{values}{kept}"

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wildseg import plugins
+from wildseg import cache, plugins, source
 from wildseg.artifacts import Artifacts
+from wildseg.cache import Cache
 from wildseg.encoders.prompts import competitors
+from wildseg.encoders.weights import identity
 from wildseg.errors import DataError
 from wildseg.labels.decide import correct, decide
 from wildseg.labels.interface import Answer, NamedImage, Question
 from wildseg.parallel import Workers
 from wildseg.params import Params
 from wildseg.progress import track
-from wildseg.runtime import Runtime, model_workers, worker_device
+from wildseg.runtime import Runtime, gpus, model_workers, worker_device
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
     from wildseg.encoders.clip import Clip
@@ -31,7 +34,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         leftover.unlink(missing_ok=True)
     _note_left_out(params)
 
-    answers = list(track(_ask(params, artifacts, runtime, frames), len(frames), "label"))
+    kept = Cache(artifacts.root, "label", _recipe(params, artifacts, runtime))
+    answers = _ask(params, artifacts, runtime, frames, kept)
     scores = np.stack([answer.scores for answer in answers])
     present = decide(scores, names, answers[0].threshold, params.label.threshold, params.label.fallback)
     overrides = artifacts.load_labels(names, artifacts.overrides_csv) if artifacts.overrides_csv.is_file() else {}
@@ -46,7 +50,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     artifacts.save_scores(frames, names, scores)
     empty = int((~present.any(1)).sum())
     corrected = f", {len(overrides)} by hand" if overrides else ""
-    print(f"label: {len(frames)} frames, {present.sum(1).mean():.1f} classes a frame, {empty} without any{corrected}")
+    mean = present.sum(1).mean()
+    print(f"label: {len(frames)} frames, {mean:.1f} classes a frame, {empty} without any{corrected}{kept}")
 
 
 @dataclass(frozen=True)
@@ -56,19 +61,40 @@ class _Tools:
     question: Question
 
 
-def _ask(params: Params, artifacts: Artifacts, runtime: Runtime, frames: list[str]) -> Iterator[Answer]:
+def _ask(params: Params, artifacts: Artifacts, runtime: Runtime, frames: list[str], kept: Cache[str]) -> list[Answer]:
     prepare = partial(_prepare, params, artifacts, runtime.device)
     if "encoder" not in plugins.needs("labels.methods", params.label.method):
-        yield from _answers(frames, prepare(0))
-        return
-    with Workers(model_workers(runtime, len(frames)), prepare) as workers:
-        yield from workers.each(_answer, frames)
+        return list(track(_answers(frames, prepare(0)), len(frames), "label"))
+    served = kept.serve(frames, lambda number: Workers(model_workers(runtime, number), prepare))
+    records = dict(track(served, len(frames), "label"))
+    return [Answer(np.array(scores), threshold, said) for scores, threshold, said in (records[f] for f in frames)]
+
+
+def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Recipe[str]:
+    method = params.label.method
+    ingredients = {
+        "method": [method, params.label.options.get(method, {})],
+        "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
+        "words": [params.classes, params.background, params.clip.templates],
+        "code": source.digest("stages.label", f"labels.methods.{method}"),
+        "libraries": cache.versions("torch", "open_clip_torch", "numpy", "pillow"),
+        "devices": gpus(runtime)[:1],
+    }
+    return cache.Recipe(ingredients, partial(_inputs, artifacts), _no_files, _answer)
+
+
+def _inputs(artifacts: Artifacts, frame: str) -> tuple[bytes]:
+    return (artifacts.frame_bytes(frame),)
+
+
+def _no_files(_: str) -> dict[str, Path]:
+    return {}  # labels of all frames stand in one table
 
 
 def _prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _Tools:
     """Gather what a label method may need; the encoder is loaded only if it is asked for."""
 
-    @cache
+    @lru_cache(maxsize=1)
     def encoder() -> Clip:
         from wildseg.encoders import clip
 
@@ -92,9 +118,9 @@ def _answers(frames: list[str], tools: _Tools) -> Iterator[Answer]:
     return method.label(images, tools.question, **tools.params.label.options.get(tools.params.label.method, {}))
 
 
-def _answer(frame: str, tools: _Tools) -> Answer:
+def _answer(frame: str, tools: _Tools) -> tuple[list[float], float, dict[str, Any]]:
     (answer,) = _answers([frame], tools)
-    return answer
+    return answer.scores.tolist(), answer.threshold, dict(answer.record)
 
 
 def _note_left_out(params: Params) -> None:
