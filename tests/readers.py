@@ -182,6 +182,7 @@ HARMLESS = {
     "files.load_bytes": "bytes that are hashed",
     "cache._compute_and_keep": "bytes that were just written",
     "encoders.weights.identity": "hashed",
+    "selection._digest": "hashed",
     "segment.checkpoint.key_of": "hashed",
     "tracking._model_digest": "hashed",
     "plugins.option_names": "our own source, parsed and not run",

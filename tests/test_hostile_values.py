@@ -20,7 +20,7 @@ from tests.broken_files import jpeg_header, npy_that_claims, png_header
 from tests.encoders.models import save as save_clip
 from tests.stages import tiny_run
 from wildseg import files, plugins, tracking_model
-from wildseg.artifacts import Artifacts
+from wildseg.artifacts import Artifacts, Frame
 from wildseg.encoders import clip
 from wildseg.encoders.weights import identity
 from wildseg.errors import DataError, ModelError, ParamsError, WildsegError
@@ -82,6 +82,17 @@ def test_plain_names_of_any_language_are_read(name: str, tmp_path: Path) -> None
     for file, load, row_of in (TABLES[what] for what in TABLES):
         save_table(tmp_path / file, *(lambda header, row: (header, [row]))(*row_of(name)))
         assert load(Artifacts(tmp_path))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_path_is_made_of_such_a_name(name: str, tmp_path: Path) -> None:
+    a = Artifacts(tmp_path)
+    for path_of in (a.frame_path, a.maps_path, a.mask_path, a.confidence_path):
+        with pytest.raises(DataError, match="expected the name of a frame"):
+            path_of(name)
+    for frame in (Frame(name, "a", 0, None, "test"), Frame("a", name, 0, None, "test")):
+        with pytest.raises(DataError, match="expected the name of a frame"):
+            a.truth_path(frame)
 
 
 @pytest.mark.parametrize("stage", [label, cam, crf, eval_stage])

@@ -26,6 +26,7 @@ from wildseg.files import (
     load_json,
     load_label_image,
     load_table,
+    save_bytes,
     save_json,
     save_label_image,
     save_table,
@@ -79,12 +80,16 @@ class Artifacts:
 
     def frame_path(self, frame: str) -> Path:
         """Return where the key frame of this name lies."""
-        return self.frames_folder / f"{frame}.jpg"
+        return self.frames_folder / f"{_plain(frame)}.jpg"
 
     def save_image(self, frame: str, image: np.ndarray) -> None:
         """Write a key frame; image: (H, W, 3) uint8 RGB."""
         with atomic(self.frame_path(frame)) as path:
             Image.fromarray(image).save(path, quality=JPEG_QUALITY, subsampling=0)
+
+    def save_image_bytes(self, frame: str, content: bytes) -> None:
+        """Write a key frame whose file is known byte by byte."""
+        save_bytes(self.frame_path(frame), content)
 
     def load_image(self, frame: str) -> np.ndarray:
         """Read a key frame: (H, W, 3) uint8 RGB.
@@ -193,7 +198,7 @@ class Artifacts:
 
     def maps_path(self, frame: str) -> Path:
         """Return where the maps of a frame lie."""
-        return self.cams_folder / f"{frame}.npz"
+        return self.cams_folder / f"{_plain(frame)}.npz"
 
     def save_maps(self, frame: str, classes: np.ndarray, maps: np.ndarray) -> None:
         """Write data/cams/<frame>.npz; classes: (K,) indices from 0, maps: (K, h, w) in [0, 1] at grid resolution."""
@@ -218,11 +223,11 @@ class Artifacts:
 
     def mask_path(self, frame: str) -> Path:
         """Return where the pseudo mask of a frame lies."""
-        return self.masks_folder / f"{frame}.png"
+        return self.masks_folder / f"{_plain(frame)}.png"
 
     def confidence_path(self, frame: str) -> Path:
         """Return where the confidence of a frame's pseudo mask lies."""
-        return self.confidence_folder / f"{frame}.png"
+        return self.confidence_folder / f"{_plain(frame)}.png"
 
     def maps_bytes(self, frame: str) -> bytes:
         """Return the file of a frame's maps as it lies on the disk.
@@ -259,8 +264,9 @@ class Artifacts:
 
         The truth folders are data/truth and whatever a stage appended to `truth_folders`.
         """
+        name = f"{_plain(frame.name)}.png"
         for folder in self.truth_folders:
-            for path in (folder / f"{frame.name}.png", folder / frame.source / f"{frame.name}.png"):
+            for path in (folder / name, folder / _plain(frame.source) / name):
                 if path.is_file():
                     return path
         return None
@@ -345,14 +351,24 @@ def _made_by(stage: str) -> Iterator[None]:
         raise DataError(f"{error}; run 'dvc repro {stage}'") from error
 
 
-def _check_names(path: Path, rows: Iterable[Mapping[str, str]], *columns: str) -> None:
+def _is_plain(name: str) -> bool:
     # Names become paths: one with a slash in it could lead out of the data folder, to be read or to be overwritten.
+    return name not in ("", ".", "..") and name.isprintable() and not set(name) & set("/\\")
+
+
+def _plain(name: str) -> str:
+    # Tables are checked when they are read; this is for names that come another way.
+    if not _is_plain(name):
+        raise DataError(f"expected the name of a frame, without any folder; found {name!r}")
+    return name
+
+
+def _check_names(path: Path, rows: Iterable[Mapping[str, str]], *columns: str) -> None:
     for column in columns:
         for row in rows:
-            name = row[column]
-            if name in ("", ".", "..") or not name.isprintable() or "/" in name or "\\" in name:
+            if not _is_plain(row[column]):
                 raise DataError(f"{path}: expected plain file names in the column {column!r}, without any folder; "
-                                f"found {name!r}")  # fmt: skip
+                                f"found {row[column]!r}")  # fmt: skip
 
 
 def _number_or_none(text: str) -> float | None:
