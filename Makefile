@@ -10,7 +10,7 @@ READY_DEV := $(VENV)/.ready-dev
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help demo test torture lint bench setup clean tiny-clip
+.PHONY: help demo test torture lint audit bench setup clean tiny-clip
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,12 @@ torture: $(READY_DEV)
 
 lint: $(READY_DEV)
 	ruff format --check . && ruff check . && mypy
+
+# Compare the versions of constraints.txt with known vulnerabilities; needs the network. Strict: what cannot be looked up
+# is a failure, since pip-audit by itself would say that nothing was found.
+audit: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip-audit
+	$(BIN)/python -m pip_audit --strict --no-deps --disable-pip -r constraints.txt
 
 bench: $(READY_DEV)
 	$(BIN)/python -m benchmarks
