@@ -108,6 +108,15 @@ def test_no_stage_touches_a_file_outside_its_folders(stage: Any, tmp_path: Path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_overrides_are_read_before_anything_is_computed_or_removed(tmp_path: Path) -> None:
+    artifacts = tiny_run.make(tmp_path)
+    artifacts.overrides_csv.write_text("Frame,Labels\n../drive_000000,lawn\n")
+    before = artifacts.labels_csv.read_bytes()
+    with pytest.raises(DataError, match=r"overrides\.csv: expected plain file names"):
+        label.run(tiny_run.params(), artifacts, Runtime(1, "cpu"))
+    assert artifacts.labels_csv.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", "unet.py", "os.path", "methods.unet", "__init__", "", "\0"])
 def test_a_method_is_a_name_and_not_a_path(name: str, tmp_path: Path) -> None:
     for folder in ("segment.architectures", "cam.methods", "labels.methods", "frames.keyframes"):

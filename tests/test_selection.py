@@ -115,4 +115,4 @@ def test_a_record_that_names_other_files_is_not_followed(
     monkeypatch.setattr(cache.Store, "get", planted)
     run(project)
     assert files(project) == before
-    assert [path.name for path in project.root.parent.rglob("outside*")] == []
+    assert [path.name for path in project.root.rglob("outside*")] == []

@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; this process ha
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """Read key frames, ask the label method, decide, apply a person's corrections, write labels.csv and scores.csv."""
     names, frames = params.classes.names, [frame.name for frame in artifacts.load_frames()]
+    # Read first: a slip in it is told before anything is computed or removed.
+    overrides = artifacts.load_labels(names, artifacts.overrides_csv) if artifacts.overrides_csv.is_file() else {}
     for leftover in (artifacts.labels_csv, artifacts.scores_csv):
         leftover.unlink(missing_ok=True)
     _note_left_out(params)
@@ -38,7 +40,6 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     answers = _ask(params, artifacts, runtime, frames, kept)
     scores = np.stack([answer.scores for answer in answers])
     present = decide(scores, names, answers[0].threshold, params.label.threshold, params.label.fallback)
-    overrides = artifacts.load_labels(names, artifacts.overrides_csv) if artifacts.overrides_csv.is_file() else {}
     present = correct(frames, present, overrides, artifacts.overrides_csv)
     if not present.any():
         raise DataError(
