@@ -124,7 +124,7 @@ def _samples(
     # only by the garbage collector, now and then.
     turns: dict[int, Turn] = {}
     frame = None
-    good = lost_before = 0
+    good, known_before = 0, tally.decoded + tally.lost
     for index, frame in enumerate(_decode(container, stream, item, tally)):
         tally.decoded += 1
         if frame.rotation not in turns:
@@ -134,14 +134,14 @@ def _samples(
         if frame.is_corrupt:
             tally.damaged_frame(sample.name, "the decoder found the frame damaged")
             continue
-        good, lost_before = good + 1, tally.lost
+        good += 1
         yield sample
     if frame is None or not good:
         raise Unusable("it holds no frame that can be decoded")
     last_frame_s = float(frame.duration * stream.time_base) if frame.duration else 1 / _rate(stream)
-    # Packets behind the last frame that could not be decoded are noted already.
-    read_s = clock.elapsed_s + last_frame_s + (tally.lost - lost_before) / _rate(stream)
-    _note_early_end(item, _duration_s(container, stream), read_s, _rate(stream), cut, tally)
+    known = tally.decoded + tally.lost - known_before
+    read_s = clock.elapsed_s + last_frame_s
+    _note_early_end(item, _duration_s(container, stream), read_s, _rate(stream), known, cut, tally)
 
 
 def _but_the_last(samples: Iterator[Sample], tally: Tally) -> Iterator[Sample]:
@@ -221,16 +221,16 @@ def _decode(
 
 
 def _note_early_end(
-    item: str, promised_s: float | None, read_s: float, rate: float, cut: str | None, tally: Tally
+    item: str, promised_s: float | None, read_s: float, rate: float, known: int, cut: str | None, tally: Tally
 ) -> None:
+    """Note what the header promised beyond the `known` frames, which were decoded or are noted as lost."""
     missing_s = 0.0 if promised_s is None else max(0.0, promised_s - read_s)
+    missing = 1 if promised_s is None else max(0, min(round(missing_s * rate), round(promised_s * rate) - known))
     # Where frames come at any time, the header's end may lie a little behind the last of them.
     if promised_s is not None and missing_s > max(0.02 * promised_s, min(1.0, 3 / rate)):
-        tally.lost_frames(
-            item, f"it ends early: {read_s:.1f} of {promised_s:.1f} s could be read", round(missing_s * rate)
-        )
+        tally.lost_frames(item, f"it ends early: {read_s:.1f} of {promised_s:.1f} s could be read", missing)
     elif cut:
-        tally.lost_frames(item, cut, 1 if promised_s is None else round(missing_s * rate))
+        tally.lost_frames(item, cut, missing)
 
 
 def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
