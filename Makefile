@@ -10,7 +10,7 @@ READY_DEV := $(VENV)/.ready-dev
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help demo test lint bench setup clean tiny-clip
+.PHONY: help demo test torture lint bench setup clean tiny-clip
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,11 @@ demo: $(READY)
 
 test: $(READY_DEV)
 	$(BIN)/python -m pytest
+
+# Kill `dvc repro` at random moments, KILLS times; an hour or more.
+KILLS ?= 200
+torture: $(READY_DEV)
+	WILDSEG_KILLS=$(KILLS) $(BIN)/python -m pytest tests/pipeline/test_kill.py
 
 lint: $(READY_DEV)
 	ruff format --check . && ruff check . && mypy

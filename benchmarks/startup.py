@@ -16,8 +16,8 @@ from pathlib import Path
 from benchmarks.project import ROOT, environment
 from benchmarks.timing import Result, compare
 
-LIGHT = ("extract", "crf")
-HEAVY = ("label", "cam", "train", "eval")
+LIGHT = ("extract", "label", "cam", "crf", "eval")  # models are loaded by workers
+HEAVY = ("train",)
 
 
 def measure() -> Iterator[Result]:

@@ -261,7 +261,7 @@ def test_pruning_drops_what_was_not_used_for_longest(root: Path) -> None:
 
 def test_keys_tell_neighbouring_parts_apart() -> None:
     lists = (["ab", "c"], ["a", "bc"], [b"ab", "c"], ["abc"], [b"abc"], [["ab", "c"]])
-    assert len({cache._digest(parts) for parts in lists}) == len(lists)
+    assert len({cache.key_of(parts) for parts in lists}) == len(lists)
 
 
 def test_an_entry_holds_json_and_bytes_only() -> None:

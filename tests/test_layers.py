@@ -34,8 +34,8 @@ LIBRARY: dict[str, set[str]] = {
     "sample": {"encoders", "progress", "parallel", "files"},
 }
 TOP = {"stages", "cli"}
-# Loads a trained network on behalf of MLflow, as a stage would.
-USES_THE_LIBRARY = TOP | {"tracking_model"}
+# Work on behalf of stages or of MLflow: on many frames with a trained network, on many sources with a key-frame method.
+USES_THE_LIBRARY = TOP | {"tracking_model", "inference", "selection"}
 HEAVY = {"torch", "torchvision", "open_clip", "transformers", "mlflow", "segmentation_models_pytorch", "timm"}
 PLUGIN_FOLDERS = {source.PACKAGE.joinpath(*folder.split(".")) for _, _, folder, _ in METHODS}
 

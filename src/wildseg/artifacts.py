@@ -25,6 +25,7 @@ from wildseg.files import (
     load_json,
     load_label_image,
     load_table,
+    save_bytes,
     save_json,
     save_label_image,
     save_table,
@@ -84,6 +85,10 @@ class Artifacts:
         """Write a key frame; image: (H, W, 3) uint8 RGB."""
         with atomic(self.frame_path(frame)) as path:
             Image.fromarray(image).save(path, quality=JPEG_QUALITY, subsampling=0)
+
+    def save_image_bytes(self, frame: str, content: bytes) -> None:
+        """Write a key frame whose file is known byte by byte."""
+        save_bytes(self.frame_path(frame), content)
 
     def load_image(self, frame: str) -> np.ndarray:
         """Read a key frame: (H, W, 3) uint8 RGB.

@@ -23,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from wildseg.files import atomic
+from wildseg.files import atomic, save_bytes
 from wildseg.parallel import Workers
 from wildseg.provenance import home
 
@@ -50,6 +50,12 @@ class Store:
         self.folder = folder
         self.damaged = 0
         self._complained = False
+
+    @classmethod
+    def of(cls, root: Path, stage: str) -> Store:
+        """Open the store of a stage of the project folder `root`."""
+        folder = location(root)
+        return cls(folder / stage if folder else None)
 
     def get(self, key: str) -> Entry | None:
         """Return the entry of a key, or None: there is none, or it is damaged, and then it is removed."""
@@ -113,17 +119,16 @@ class Cache(Generic[Item]):
 
     def __init__(self, root: Path, stage: str, recipe: Recipe[Item]) -> None:
         """Open the store of a stage in the project folder `root`."""
-        self.folder = location(root)
-        self.store = Store(self.folder / stage if self.folder else None)
+        self.store = Store.of(root, stage)
         self.stage = stage
         self.recipe = recipe
         self.hits = 0
         self.misses = 0
-        self._base = _digest([stage, recipe.ingredients])
+        self._base = key_of([stage, recipe.ingredients])
 
     def key(self, item: Item) -> str:
         """Return the key of an item, hex."""
-        return _digest([self._base, *self.recipe.inputs(item)])
+        return key_of([self._base, *self.recipe.inputs(item)])
 
     def serve(
         self, items: Sequence[Item], crew: Callable[[int], Workers[Any]], begin: Callable[[], object] = lambda: None
@@ -155,7 +160,7 @@ class Cache(Generic[Item]):
         if missing and workers is None:  # all were there, and some of them damaged
             with crew(len(missing)) as late:
                 yield from self._compute(missing, late)
-        self._note()
+        note(self.store, self.stage, self.hits, self.misses)
 
     def _compute(self, missing: Sequence[tuple[Item, str]], workers: Workers[Any]) -> Iterator[tuple[Item, Any]]:
         # Kept by the worker as soon as it is computed: a kill loses what is in flight, not what waits for its turn.
@@ -166,7 +171,7 @@ class Cache(Generic[Item]):
 
     def __str__(self) -> str:
         """Say how many were served, in a few words for the line that a stage prints; empty if nothing is kept."""
-        if self.folder is None or not self.hits:
+        if not self.hits:
             return ""
         damaged = f" ({self.store.damaged} damaged ones computed anew)" if self.store.damaged else ""
         return f", {self.hits} from the cache{damaged}"
@@ -176,15 +181,8 @@ class Cache(Generic[Item]):
         if set(files) != set(entry.files):
             return False
         for role, path in files.items():
-            with atomic(path) as temporary:
-                temporary.write_bytes(entry.files[role])
+            save_bytes(path, entry.files[role])
         return True
-
-    def _note(self) -> None:
-        if self.folder is None or self.store.folder is None:
-            return
-        with suppress(OSError), atomic(self.folder / f"{self.stage}.json") as temporary:
-            temporary.write_text(json.dumps({"hits": self.hits, "misses": self.misses}))
 
 
 def _compute_and_keep(recipe: Recipe[Item], store: Store, work: tuple[Item, str], tools: Any) -> Any:  # noqa: ANN401
@@ -192,6 +190,13 @@ def _compute_and_keep(recipe: Recipe[Item], store: Store, work: tuple[Item, str]
     record = recipe.compute(item, tools)
     store.put(key, Entry(record, {role: path.read_bytes() for role, path in recipe.files(item).items()}))
     return record
+
+
+def note(store: Store, stage: str, hits: int, misses: int) -> None:
+    """Leave for `wildseg cache` how many items of a run were kept, and how many were computed."""
+    if store.folder is not None:
+        with suppress(OSError), atomic(store.folder.parent / f"{stage}.json") as temporary:
+            temporary.write_text(json.dumps({"hits": hits, "misses": misses}))
 
 
 def location(root: Path) -> Path | None:
@@ -240,7 +245,7 @@ def _unpack(content: bytes) -> Entry:
     return Entry(header["record"], files)
 
 
-def _digest(parts: Sequence[Any]) -> str:
+def key_of(parts: Sequence[Any]) -> str:
     """Return the SHA-256 of plain values, dataclasses, paths' names and bytes, each told apart from its neighbours."""
     whole = hashlib.sha256()
     for part in parts:

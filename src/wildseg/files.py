@@ -138,6 +138,12 @@ def load_label_image(path: Path) -> np.ndarray:
         raise DataError(f"{path}: expected an image of class ids ({_reason(error)})") from error
 
 
+def save_bytes(path: Path, content: bytes) -> None:
+    """Write a file as it is."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def load_bytes(path: Path) -> bytes:
     """Read a file as it is.
 

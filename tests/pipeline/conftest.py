@@ -36,8 +36,8 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def run(self, *command: str, expect: int = 0) -> str:
-        """Run a program of this interpreter's environment; show its output if it exits otherwise than expected."""
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a person who set nothing and has no GPU."""
         programs = Path(sys.executable).parent
         environment = {
             **os.environ,
@@ -46,8 +46,13 @@ class Project:
             "DVC_TEST": "1",
             "WILDSEG_DEVICE": "cpu",
         }
-        for leftover in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "PYTHONPATH"):
+        for leftover in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "PYTHONPATH", "WILDSEG_CACHE"):
             environment.pop(leftover, None)
+        return environment
+
+    def run(self, *command: str, expect: int = 0, **environment: str) -> str:
+        """Run a program of this interpreter's environment; show its output if it exits otherwise than expected."""
+        environment = {**self.environment(), **environment}
         done = subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
@@ -55,9 +60,20 @@ class Project:
         assert done.returncode == expect, f"{' '.join(command)} exited with {done.returncode}:\n{text}"
         return text
 
-    def dvc(self, *arguments: str) -> str:
+    def dvc(self, *arguments: str, **environment: str) -> str:
         """Run dvc."""
-        return self.run("dvc", *arguments)
+        return self.run("dvc", *arguments, **environment)
+
+    def change(self, section: str, **values: object) -> None:
+        """Change values in a section of params.yaml."""
+        params = self.params()
+        params[section] |= values
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def digests(self) -> dict[str, str]:
+        """Return the digest of everything that the stages left, as dvc.lock has it."""
+        stages = yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"]
+        return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
 
     def params(self) -> dict:
         """Read params.yaml."""

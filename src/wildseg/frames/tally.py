@@ -64,6 +64,17 @@ class Tally:
         first, _ = self.spans.get(source, (clock_s, clock_s))
         self.spans[source] = (first, clock_s)
 
+    def add(self, other: Tally) -> None:
+        """Count what another tally counted, of other sources."""
+        self.files += other.files
+        self.decoded += other.decoded
+        self.sampled += other.sampled
+        self.lost += other.lost
+        self.damaged += other.damaged
+        self.bad_files += other.bad_files
+        self.bad_frames += other.bad_frames
+        self.spans |= other.spans
+
     @property
     def quarantine(self) -> list[tuple[str, str]]:
         """Return (item, reason) of all that was broken, files first."""

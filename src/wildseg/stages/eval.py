@@ -6,36 +6,29 @@ frames kept out as `test`, everything before the model on all frames. Unseen: so
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from wildseg import cache, plugins, source, tracking
+from wildseg import inference, tracking
 from wildseg.artifacts import Artifacts, Frame
-from wildseg.cache import Cache
 from wildseg.classes import BACKGROUND, IGNORE
 from wildseg.crf.unary import upsample, with_background
 from wildseg.errors import DataError
-from wildseg.files import atomic, fresh, load_label_image, save_json, save_label_image, save_table
+from wildseg.files import atomic, fresh, load_label_image, save_json, save_table
 from wildseg.metrics.confusion import miou
 from wildseg.metrics.levels import Levels, classes_in
-from wildseg.parallel import Workers
 from wildseg.params import Params
 from wildseg.progress import track
 from wildseg.report.choose import evenly
 from wildseg.report.pictures import Label, Page, draw
 from wildseg.report.tables import CONFUSION_COLUMNS, IOU_COLUMNS, confusion_rows, iou_rows
-from wildseg.runtime import Runtime, gpus, model_workers, worker_device
-
-if TYPE_CHECKING:  # workers import torch, all at the same time
-    from wildseg.segment.predict import Predictor
+from wildseg.runtime import Runtime
 
 SPLITS = {"train": "trained on", "val": "used to choose the best checkpoint"}  # in the title of a picture
 
@@ -79,7 +72,9 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     shown = evenly([_worth_showing(inputs, group) for group in groups], params.eval.pictures)
 
     answers = fresh(artifacts.scratch_folder / "eval")
-    kept = _predict(inputs, runtime, [frame for group in groups for frame in _asked(inputs, group, shown)], answers)
+    asked = [frame.name for group in groups for frame in _asked(inputs, group, shown)]
+    how = inference.Settings(params.classes.names, params.eval.scales, params.eval.flip)
+    from_cache = inference.predict(artifacts, runtime, asked, how, answers)
     for group in groups:
         _measure_masks(inputs, group)
         _measure_model(inputs, group, answers)
@@ -93,7 +88,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     _save_tables(folder, drive, unseen)
     save_json(artifacts.metrics_path("eval.json"), metrics)
     tracking.finish(artifacts, params, metrics, pictures)
-    print("\n".join(_summary(drive, unseen, len(pictures), kept)))
+    print("\n".join(_summary(drive, unseen, len(pictures), from_cache)))
 
 
 def masks_by_group(params: Params, artifacts: Artifacts) -> tuple[_Group, _Group]:
@@ -122,15 +117,6 @@ def _read(params: Params, artifacts: Artifacts) -> _Inputs:
             )
     scores = artifacts.load_scores(names) if artifacts.scores_csv.is_file() else None
     return _Inputs(params, artifacts, labels, scores)
-
-
-def _check_classes(config: Mapping[str, Any], inputs: _Inputs) -> None:
-    names = inputs.params.classes.names
-    if list(config.get("classes", ())) != list(names):
-        raise DataError(
-            f"{inputs.artifacts.segmenter_folder}: expected a model of the classes {', '.join(names)}; "
-            f"found one of {config.get('classes')}; run 'dvc repro train'"
-        )
 
 
 def _groups(params: Params, frames: list[Frame]) -> tuple[_Group, _Group]:
@@ -200,7 +186,7 @@ def _measure_model(inputs: _Inputs, group: _Group, answers: Path) -> None:
 
 
 def _answer(answers: Path, frame: Frame) -> np.ndarray:
-    return load_label_image(answers / f"{frame.name}.png")
+    return load_label_image(inference.answer_path(answers, frame.name))
 
 
 def _metrics(drive: _Group, unseen: _Group) -> dict[str, Any]:
@@ -212,78 +198,6 @@ def _metrics(drive: _Group, unseen: _Group) -> dict[str, Any]:
         **report,
         "unseen": unseen.levels.report() if unseen.frames else None,
     }
-
-
-# Ask the model -----------------------------------------------------------------------------------------------------
-
-
-def _predict(inputs: _Inputs, runtime: Runtime, frames: list[Frame], answers: Path) -> Cache[str]:
-    """Write the model's ids of each of `frames` into the folder `answers`; return the cache that served some."""
-    kept = Cache(inputs.artifacts.root, "eval", _recipe(inputs, runtime, answers))
-    names = [frame.name for frame in frames]
-    crew = partial(_crew, inputs.params, inputs.artifacts, runtime)
-    for _ in track(kept.serve(names, crew), len(names), "eval: model") if names else ():
-        pass
-    return kept
-
-
-def _recipe(inputs: _Inputs, runtime: Runtime, answers: Path) -> cache.Recipe[str]:
-    config = inputs.artifacts.load_segmenter_config()
-    _check_classes(config, inputs)
-    ingredients = {
-        "scales": [inputs.params.eval.scales, inputs.params.eval.flip],
-        "config": config,
-        "classes": inputs.params.classes.names,
-        "weights": hashlib.sha256(inputs.artifacts.segmenter_bytes()).hexdigest(),
-        "code": source.digest("stages.eval", f"segment.architectures.{_architecture(config)}"),
-        "libraries": cache.versions("torch", "segmentation-models-pytorch", "timm", "numpy", "pillow"),
-        "devices": gpus(runtime)[:1],
-    }
-    return cache.Recipe(ingredients, partial(_inputs_of, inputs.artifacts), partial(_files_of, answers),
-                        partial(_write_answer, answers))  # fmt: skip
-
-
-def _inputs_of(artifacts: Artifacts, frame: str) -> tuple[bytes]:
-    return (artifacts.frame_bytes(frame),)
-
-
-def _files_of(answers: Path, frame: str) -> dict[str, Path]:
-    return {"ids": answers / f"{frame}.png"}
-
-
-def _architecture(config: Mapping[str, Any]) -> str:
-    name = str(config.get("architecture"))
-    plugins.check("segment.architectures", name, "models/segmenter")
-    return name
-
-
-# In a worker -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Tools:
-    artifacts: Artifacts
-    predictor: Predictor
-    scales: Sequence[float]
-    flip: bool
-
-
-def _crew(params: Params, artifacts: Artifacts, runtime: Runtime, frames: int) -> Workers[_Tools]:
-    return Workers(model_workers(runtime, frames), partial(_prepare, params, artifacts, runtime.device))
-
-
-def _prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _Tools:
-    from wildseg.segment import predict
-
-    state, config = artifacts.load_segmenter()
-    architecture = plugins.load("segment.architectures", _architecture(config), "models/segmenter")
-    predictor = predict.load(architecture.build, state, config, worker_device(device, rank))
-    return _Tools(artifacts, predictor, params.eval.scales, params.eval.flip)
-
-
-def _write_answer(answers: Path, frame: str, tools: _Tools) -> None:
-    (ids,) = tools.predictor.predict([tools.artifacts.load_image(frame)], tools.scales, tools.flip)
-    save_label_image(answers / f"{frame}.png", ids)
 
 
 # Write -----------------------------------------------------------------------------------------------------------
@@ -332,7 +246,7 @@ def _labels(inputs: _Inputs, frame: Frame, truth: np.ndarray | None) -> list[Lab
     ]
 
 
-def _summary(drive: _Group, unseen: _Group, pictures: int, kept: Cache[str]) -> Iterator[str]:
+def _summary(drive: _Group, unseen: _Group, pictures: int, from_cache: str) -> Iterator[str]:
     frames = drive.levels.frames + unseen.levels.frames
     tested, new = drive.levels.segmenter.matrix, unseen.levels.segmenter.matrix
     if not frames:
@@ -346,4 +260,4 @@ def _summary(drive: _Group, unseen: _Group, pictures: int, kept: Cache[str]) -> 
         )
     measured = [("model mIoU", tested), ("on unseen sources", new)]
     values = "".join(f", {name} {miou(matrix):.3f}" for name, matrix in measured if matrix.any())
-    yield f"eval: {frames} frames with truth, {pictures} pictures{values}{kept}"
+    yield f"eval: {frames} frames with truth, {pictures} pictures{values}{from_cache}"

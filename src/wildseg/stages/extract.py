@@ -5,26 +5,18 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain, groupby
 
-import numpy as np
-
-from wildseg import plugins
 from wildseg.artifacts import SPLITS, Artifacts, Frame, fresh, save_json
 from wildseg.errors import DataError
-from wildseg.frames.duplicates import KeptHashes, phash
-from wildseg.frames.image import shrink
-from wildseg.frames.reader import expected, read
-from wildseg.frames.sample import Sample
-from wildseg.frames.sharpness import sharpness
+from wildseg.frames.duplicates import KeptHashes
 from wildseg.frames.sources import Source, find_sources, passed_over, safe_name
 from wildseg.frames.split import split_by_time
 from wildseg.frames.tally import Tally
 from wildseg.params import Extract, Params
-from wildseg.progress import track
 from wildseg.runtime import Runtime
+from wildseg.selection import Selector
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
@@ -40,11 +32,18 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     tally, dropped = Tally(), Counter[str]()
     kept: list[Frame] = []
     scores: list[float] = []
-    for sample, image, score in choose(sources, settings, tally, dropped):
-        artifacts.save_image(sample.name, shrink(image, settings.max_side))
-        # Without its pixels, or every frame kept would stay in memory.
-        kept.append(Frame(sample.name, sample.source, sample.index, sample.time_s, split=""))
-        scores.append(score)
+    selector, hashes = Selector(artifacts, settings), KeptHashes()
+    for source in sources:
+        selection = selector.select(source)
+        tally.add(selection.tally)
+        dropped["blurred"] += selection.blurred
+        for frame in selection.chosen:
+            if settings.duplicate_bits is not None and not hashes.add_if_new(frame.hash, settings.duplicate_bits):
+                dropped["duplicates"] += 1
+                artifacts.frame_path(frame.name).unlink()
+                continue
+            kept.append(Frame(frame.name, source.name, frame.index, frame.time_s, split=""))
+            scores.append(frame.score)
 
     frames = assign(kept, sources, tally, settings)
     try:
@@ -62,38 +61,12 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     _note_passed_over(passed_over(artifacts.root / settings.source))
     print(
         "extract: {kept} key frames ({train} train, {val} val, {test} test) of {sampled} looked at, {decoded} decoded; "
-        "{quarantined} quarantined".format_map(report)
+        "{quarantined} quarantined{from_cache}".format_map({**report, "from_cache": _from_cache(selector)})
     )
 
 
-def choose(
-    sources: Sequence[Source], settings: Extract, tally: Tally, dropped: Counter[str]
-) -> Iterator[tuple[Sample, np.ndarray, float]]:
-    """Yield the key frames of all sources in order, each with its image and its method's score.
-
-    `dropped` counts the blurred frames, which the method never saw, and the duplicates of an earlier key frame.
-    """
-    select = plugins.load("frames.keyframes", settings.method, "extract.method").select
-    options = settings.options.get(settings.method, {})
-    hashes = KeptHashes()
-    samples = chain.from_iterable(read(source, settings.fps, tally) for source in sources)
-    tracked = track(samples, expected(sources, settings.fps), "extract")
-    for _, of_source in groupby(tracked, key=lambda sample: sample.source):
-        sharp = _drop_blurred(of_source, settings.min_sharpness, dropped)
-        for sample, score in select(sharp, **options):
-            image = sample.pixels.rgb()
-            if settings.duplicate_bits is not None and not hashes.add_if_new(phash(image), settings.duplicate_bits):
-                dropped["duplicates"] += 1
-                continue
-            yield sample, image, score
-
-
-def _drop_blurred(samples: Iterable[Sample], limit: float, dropped: Counter[str]) -> Iterator[Sample]:
-    for sample in samples:
-        if limit > 0 and sharpness(sample.pixels.grey()) < limit:
-            dropped["blurred"] += 1
-            continue
-        yield sample
+def _from_cache(selector: Selector) -> str:
+    return f", {selector.hits} of {selector.hits + selector.misses} sources from the cache" if selector.hits else ""
 
 
 def assign(frames: Sequence[Frame], sources: Sequence[Source], tally: Tally, settings: Extract) -> list[Frame]:

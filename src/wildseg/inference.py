@@ -1,0 +1,113 @@
+"""The trained model's answers to many frames: by workers that each hold the model, and only for frames that are new."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wildseg import cache, plugins, source
+from wildseg.artifacts import Artifacts
+from wildseg.errors import DataError
+from wildseg.files import save_label_image
+from wildseg.parallel import Workers
+from wildseg.progress import track
+from wildseg.runtime import Runtime, gpus, model_workers, worker_device
+
+if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
+    from wildseg.segment.predict import Predictor
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to ask: the classes that the model must know, and the scales and flip of `Predictor.probabilities`."""
+
+    class_names: tuple[str, ...]
+    scales: Sequence[float] = (1.0,)
+    flip: bool = False
+
+
+def predict(artifacts: Artifacts, runtime: Runtime, frames: Sequence[str], settings: Settings, folder: Path) -> str:
+    """Write the model's ids of each of `frames` into `folder`, see `answer_path`; return how many the cache knew.
+
+    Raises:
+        DataError: there is no model, it is of other classes, or a frame cannot be read.
+    """
+    kept = cache.Cache(artifacts.root, "eval", _recipe(artifacts, runtime, settings, folder))
+    crew = partial(_crew, artifacts, runtime, settings)
+    for _ in track(kept.serve(frames, crew), len(frames), "eval: model") if frames else ():
+        pass
+    return str(kept)
+
+
+def answer_path(folder: Path, frame: str) -> Path:
+    """Return where `predict` leaves the answer to a frame: a palette PNG of ids (H, W)."""
+    return folder / f"{frame}.png"
+
+
+def _recipe(artifacts: Artifacts, runtime: Runtime, settings: Settings, folder: Path) -> cache.Recipe[str]:
+    config = artifacts.load_segmenter_config()
+    _check_classes(config, settings, artifacts)
+    ingredients = {
+        "settings": settings,
+        "config": config,
+        "weights": hashlib.sha256(artifacts.segmenter_bytes()).hexdigest(),
+        "code": source.digest("inference", f"segment.architectures.{_architecture(config)}"),
+        "libraries": cache.versions("torch", "segmentation-models-pytorch", "timm", "numpy", "pillow"),
+        "devices": gpus(runtime)[:1],
+    }
+    answer = partial(_write_answer, folder)
+    return cache.Recipe(ingredients, partial(_inputs, artifacts), partial(_files, folder), answer)
+
+
+def _check_classes(config: Mapping[str, Any], settings: Settings, artifacts: Artifacts) -> None:
+    if list(config.get("classes", ())) != list(settings.class_names):
+        raise DataError(
+            f"{artifacts.segmenter_folder}: expected a model of the classes {', '.join(settings.class_names)}; "
+            f"found one of {config.get('classes')}; run 'dvc repro train'"
+        )
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    name = str(config.get("architecture"))
+    plugins.check("segment.architectures", name, "models/segmenter")
+    return name
+
+
+def _inputs(artifacts: Artifacts, frame: str) -> tuple[bytes]:
+    return (artifacts.frame_bytes(frame),)
+
+
+def _files(folder: Path, frame: str) -> dict[str, Path]:
+    return {"ids": answer_path(folder, frame)}
+
+
+# In a worker -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Tools:
+    artifacts: Artifacts
+    predictor: Predictor
+    settings: Settings
+
+
+def _crew(artifacts: Artifacts, runtime: Runtime, settings: Settings, frames: int) -> Workers[_Tools]:
+    return Workers(model_workers(runtime, frames), partial(_prepare, artifacts, settings, runtime.device))
+
+
+def _prepare(artifacts: Artifacts, settings: Settings, device: str, rank: int) -> _Tools:
+    from wildseg.segment import predict
+
+    state, config = artifacts.load_segmenter()
+    architecture = plugins.load("segment.architectures", _architecture(config), "models/segmenter")
+    return _Tools(artifacts, predict.load(architecture.build, state, config, worker_device(device, rank)), settings)
+
+
+def _write_answer(folder: Path, frame: str, tools: _Tools) -> None:
+    image = tools.artifacts.load_image(frame)
+    (ids,) = tools.predictor.predict([image], tools.settings.scales, tools.settings.flip)
+    save_label_image(answer_path(folder, frame), ids)

@@ -1,0 +1,154 @@
+"""The key frames of each source, chosen once: a video or photo folder whose bytes are known is not decoded again."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from wildseg import cache, plugins, source
+from wildseg.artifacts import Artifacts
+from wildseg.frames.duplicates import phash
+from wildseg.frames.image import shrink
+from wildseg.frames.reader import expected, read
+from wildseg.frames.sample import Sample
+from wildseg.frames.sharpness import sharpness
+from wildseg.frames.sources import Source
+from wildseg.frames.tally import Tally
+from wildseg.params import Extract
+from wildseg.progress import track
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A frame that the method chose; `score` is the method's, `hash` the perceptual one of the whole picture."""
+
+    name: str
+    index: int
+    time_s: float | None
+    score: float
+    hash: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What one source gave: its key frames, what was read and what could not be, and how many frames were blurred."""
+
+    chosen: list[Chosen]
+    tally: Tally
+    blurred: int
+
+
+class Selector:
+    """Chooses the key frames of sources and writes them; `hits` and `misses` count sources."""
+
+    def __init__(self, artifacts: Artifacts, settings: Extract) -> None:
+        """Remember how; nothing is read yet."""
+        self._artifacts = artifacts
+        self._settings = settings
+        self._store = cache.Store.of(artifacts.root, "extract")
+        options = settings.options.get(settings.method, {})
+        self._base = cache.key_of(
+            [
+                [settings.fps, settings.method, options, settings.min_sharpness, settings.max_side],
+                source.digest("selection", f"frames.keyframes.{settings.method}"),
+                cache.versions("av", "numpy", "opencv-python-headless", "pillow", "scenedetect-headless"),
+            ]
+        )
+        self.hits = 0
+        self.misses = 0
+
+    def select(self, of: Source) -> Selection:
+        """Return the key frames of a source; when it returns, their files lie in data/frames.
+
+        Raises:
+            ParamsError: an option of the method means nothing.
+        """
+        key = self._key(of)
+        selection = self._restore(key)
+        if selection is None:
+            self.misses += 1
+            selection = self._compute(of, key)
+        else:
+            self.hits += 1
+        cache.note(self._store, "extract", self.hits, self.misses)
+        return selection
+
+    def _key(self, of: Source) -> str:
+        if self._store.folder is None:
+            return ""
+        return cache.key_of([self._base, of.name, of.kind, [[path.name, _digest(path)] for path in of.paths]])
+
+    def _restore(self, key: str) -> Selection | None:
+        entry = self._store.get(key)
+        if entry is None:
+            return None
+        selection = _from_record(entry.record)
+        for frame in selection.chosen:
+            # One by one: all frames of a long video do not fit into memory.
+            picture = self._store.get(cache.key_of([key, frame.index]))
+            if picture is None:
+                return None
+            self._artifacts.save_image_bytes(frame.name, picture.files["frame"])
+        return selection
+
+    def _compute(self, of: Source, key: str) -> Selection:
+        selection = Selection([], Tally(), 0)
+        method = plugins.load("frames.keyframes", self._settings.method, "extract.method")
+        samples = track(read(of, self._settings.fps, selection.tally), expected([of], self._settings.fps),
+                        f"extract: {of.name}")  # fmt: skip
+        sharp = _Sharp(samples, self._settings.min_sharpness)
+        for sample, score in method.select(sharp, **self._settings.options.get(self._settings.method, {})):
+            image = sample.pixels.rgb()
+            self._artifacts.save_image(sample.name, shrink(image, self._settings.max_side))
+            selection.chosen.append(Chosen(sample.name, sample.index, sample.time_s, score, phash(image)))
+            content = {"frame": self._artifacts.frame_bytes(sample.name)}
+            self._store.put(cache.key_of([key, sample.index]), cache.Entry(None, content))
+        selection = Selection(selection.chosen, selection.tally, sharp.blurred)
+        self._store.put(key, cache.Entry(_to_record(selection)))
+        return selection
+
+
+class _Sharp(Iterable[Sample]):
+    """Samples without the blurred ones, which are counted."""
+
+    def __init__(self, samples: Iterable[Sample], limit: float) -> None:
+        self._samples = samples
+        self._limit = limit
+        self.blurred = 0
+
+    def __iter__(self) -> Iterator[Sample]:
+        for sample in self._samples:
+            if self._limit > 0 and sharpness(sample.pixels.grey()) < self._limit:
+                self.blurred += 1
+                continue
+            yield sample
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        return "no file"  # a pipe or a device may never end; the reader will say what is wrong with it
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        return str(error)  # the reader will say what is wrong with it
+
+
+def _to_record(selection: Selection) -> dict[str, Any]:
+    chosen = [asdict(frame) | {"score": frame.score if math.isfinite(frame.score) else None}
+              for frame in selection.chosen]  # fmt: skip
+    return {"chosen": chosen, "tally": asdict(selection.tally), "blurred": selection.blurred}
+
+
+def _from_record(record: dict[str, Any]) -> Selection:
+    chosen = [Chosen(**(frame | {"score": math.inf if frame["score"] is None else frame["score"]}))
+              for frame in record["chosen"]]  # fmt: skip
+    tally = dict(record["tally"])
+    for rows in ("bad_files", "bad_frames"):
+        tally[rows] = [(item, reason) for item, reason in tally[rows]]
+    tally["spans"] = {name: (first, last) for name, (first, last) in tally["spans"].items()}
+    return Selection(chosen, Tally(**tally), record["blurred"])
