@@ -132,6 +132,8 @@ class _Sharp(Iterable[Sample]):
 
 
 def _digest(path: Path) -> str:
+    if not path.is_file():
+        return "no file"  # a pipe or a device may never end; the reader will say what is wrong with it
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

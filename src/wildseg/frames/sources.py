@@ -20,6 +20,7 @@ PHOTO_SUFFIXES = frozenset((
     ".bmp", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
 ))
 # fmt: on
+MAX_NAME_BYTES = 180  # of the 255 that a file system allows
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,23 @@ def find_sources(path: Path) -> list[Source]:
     return sources + [Source(next(names), "video", (video,)) for video in videos]
 
 
+def passed_over(path: Path) -> list[str]:
+    """Return the names in the folder `path` that look like a mistake: a file that is no source, a folder like a photo.
+
+    What is hidden and what DVC keeps beside its data is none.
+    """
+    known = PHOTO_SUFFIXES | VIDEO_SUFFIXES
+    visible = [p for p in path.iterdir() if not p.name.startswith(".") and p.suffix != ".dvc"] if path.is_dir() else []
+    return sorted(p.name for p in visible if p.is_dir() == (p.suffix.lower() in known))
+
+
 def safe_name(text: str) -> str:
-    """Return `text` with runs of anything but letters, digits, ``-`` and ``_`` replaced by one ``_``."""
-    return re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", text)).strip("_") or "source"
+    """Return `text` with runs of anything but letters, digits, ``-`` and ``_`` replaced by one ``_``.
+
+    It is cut so that a frame's number and a suffix still fit into the name of a file.
+    """
+    safe = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", text))
+    return safe.encode()[:MAX_NAME_BYTES].decode(errors="ignore").strip("_") or "source"
 
 
 def unique(names: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field
 
 from wildseg.errors import DataError
@@ -10,8 +11,21 @@ from wildseg.errors import DataError
 MAX_PIXELS = 150_000_000
 
 
+# Unicode's categories of control characters, of halves of characters, which stand for bytes that are no text in the
+# name of a file, and of the ends of lines and paragraphs.
+UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
+
+
 class Unusable(Exception):
     """Why a picture or video cannot be used, as a short sentence for quarantine.csv."""
+
+
+def one_line(text: str) -> str:
+    r"""Return `text` as one line that every program can read: a line end in a file's name becomes ``\n``."""
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in UNPRINTABLE else character
+        for character in text
+    )
 
 
 @dataclass
@@ -32,17 +46,17 @@ class Tally:
 
     def bad_file(self, item: str, reason: str) -> None:
         """Note a file of which nothing can be used."""
-        self.bad_files.append((item, reason))
+        self.bad_files.append((one_line(item), one_line(reason)))
 
     def damaged_frame(self, item: str, reason: str) -> None:
         """Note a frame that was decoded, but not as it was recorded."""
         self.damaged += 1
-        self.bad_frames.append((item, reason))
+        self.bad_frames.append((one_line(item), one_line(reason)))
 
     def lost_frames(self, item: str, reason: str, count: int) -> None:
         """Note `count` frames of the file `item` that are there no more."""
         self.lost += count
-        self.bad_frames.append((item, reason))
+        self.bad_frames.append((one_line(item), one_line(reason)))
 
     def saw(self, source: str, clock_s: float) -> None:
         """Count a frame looked at, and remember from when to when its source goes."""
@@ -73,12 +87,12 @@ class Tally:
 
     @staticmethod
     def _check(rows: list[tuple[str, str]], bad: int, total: int, kind: str, max_failures: float) -> None:
-        if not bad or bad <= max_failures * total:
+        if not bad or bad <= max_failures * total + 1e-9:  # 0.29 of 100 is a little less than 29
             return
         item, reason = rows[0]
         if kind == "files" and total == 1:
             raise DataError(f"{item}: expected a video or photos that can be read, but {reason}")
         raise DataError(
-            f"extract.max_failures: expected at most {max_failures:.0%} broken {kind}, found {bad} of {total}, "
+            f"extract.max_failures: expected at most {100 * max_failures:g}% broken {kind}, found {bad} of {total}, "
             f"first {item} ({reason}); mend or remove what data/frames/quarantine.csv lists, or raise the limit"
         )

@@ -11,6 +11,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
+from wildseg.frames.cutoff import cut_off
 from wildseg.frames.image import UPRIGHT, Turn, grey, size_for_width
 from wildseg.frames.sample import Sample
 from wildseg.frames.tally import MAX_PIXELS, Tally, Unusable
@@ -21,7 +22,8 @@ SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_C
 # Values of AVColorSpace whose luma has the weights of Rec.601: unspecified (which FFmpeg reads so), BT.470, SMPTE 170M.
 REC601_SPACES = frozenset({2, 5, 6})
 
-PLAYLISTS = frozenset({"concat", "hls", "dash", "imf"})  # what is read is the file that was named, and no other
+# Lists of other files, of which each is a source of its own if it lies in the folder.
+PLAYLISTS = frozenset({"concat", "dash", "hls", "imf"})
 
 FALLBACK_RATE = 25.0  # frames a second where neither the container nor its frames say any time; FFmpeg's own choice
 
@@ -104,27 +106,53 @@ def read_video(path: Path, source: str, tally: Tally) -> Iterator[Sample]:
         Unusable: the file is not a video, or not one frame of it can be decoded.
     """
     with _opened(path) as (container, stream):
-        clock = Clock(float(stream.guessed_rate or _rate(stream)))
-        # By angle, because asking PyAV for a frame's side data ties the frame to itself, and its memory is then freed
-        # only by the garbage collector, now and then.
-        turns: dict[int, Turn] = {}
-        frame = None
-        good = 0
-        for index, frame in enumerate(_decode(container, stream, path.name, tally)):
-            tally.decoded += 1
-            if frame.rotation not in turns:
-                turns[frame.rotation] = display_turn(frame)
-            pixels = VideoPixels(frame, turns[frame.rotation])
-            sample = Sample(source, index, clock.advance(frame.time), pixels)
-            if frame.is_corrupt:
-                tally.damaged_frame(sample.name, "the decoder found the frame damaged")
-                continue
-            good += 1
-            yield sample
-        if frame is None or not good:
-            raise Unusable("it holds no frame that can be decoded")
-        last_frame_s = float(frame.duration * stream.time_base) if frame.duration else 1 / _rate(stream)
-        _note_early_end(path, _duration_s(container, stream), clock.elapsed_s + last_frame_s, _rate(stream), tally)
+        cut = cut_off(path)
+        samples = _samples(container, stream, path.name, source, cut, tally)
+        yield from _but_the_last(samples, tally) if cut else samples
+
+
+def _samples(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    item: str,
+    source: str,
+    cut: str | None,
+    tally: Tally,
+) -> Iterator[Sample]:
+    clock = Clock(float(stream.guessed_rate or _rate(stream)))
+    # By angle, because asking PyAV for a frame's side data ties the frame to itself, and its memory is then freed
+    # only by the garbage collector, now and then.
+    turns: dict[int, Turn] = {}
+    frame = None
+    good, known_before = 0, tally.decoded + tally.lost
+    for index, frame in enumerate(_decode(container, stream, item, tally)):
+        tally.decoded += 1
+        if frame.rotation not in turns:
+            turns[frame.rotation] = display_turn(frame)
+        pixels = VideoPixels(frame, turns[frame.rotation])
+        sample = Sample(source, index, clock.advance(frame.time), pixels)
+        if frame.is_corrupt:
+            tally.damaged_frame(sample.name, "the decoder found the frame damaged")
+            continue
+        good += 1
+        yield sample
+    if frame is None or not good:
+        raise Unusable("it holds no frame that can be decoded")
+    last_frame_s = float(frame.duration * stream.time_base) if frame.duration else 1 / _rate(stream)
+    known = tally.decoded + tally.lost - known_before
+    read_s = clock.elapsed_s + last_frame_s
+    _note_early_end(item, _duration_s(container, stream), read_s, _rate(stream), known, cut, tally)
+
+
+def _but_the_last(samples: Iterator[Sample], tally: Tally) -> Iterator[Sample]:
+    """Yield the samples of a file that is cut off; some decoders give out what is there of the last, unmarked."""
+    held = None
+    for sample in samples:
+        if held is not None:
+            yield held
+        held = sample
+    if held is not None:
+        tally.damaged_frame(held.name, "the file is cut off, and this is the last frame before the end")
 
 
 def expected_frames(path: Path) -> tuple[int, float | None]:
@@ -163,7 +191,9 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
             raise Unusable("it is a picture under a video's name; give it a picture's suffix")
         if stream.width * stream.height > MAX_PIXELS:
             raise Unusable(f"it claims {stream.width}x{stream.height} pixels a frame")
-        stream.thread_type = "AUTO"
+        # With a thread for each frame, whether a damaged one is marked as such depends on who is faster.
+        stream.thread_type = "SLICE"
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for frames larger than the header says
         yield container, stream
 
 
@@ -190,11 +220,17 @@ def _decode(
         yield from frames
 
 
-def _note_early_end(path: Path, promised_s: float | None, read_s: float, rate: float, tally: Tally) -> None:
-    if promised_s is None or promised_s - read_s <= max(1.0, 0.05 * promised_s):
-        return
-    reason = f"it ends early: {read_s:.1f} of {promised_s:.1f} s could be read"
-    tally.lost_frames(path.name, reason, round((promised_s - read_s) * rate))
+def _note_early_end(
+    item: str, promised_s: float | None, read_s: float, rate: float, known: int, cut: str | None, tally: Tally
+) -> None:
+    """Note what the header promised beyond the `known` frames, which were decoded or are noted as lost."""
+    missing_s = 0.0 if promised_s is None else max(0.0, promised_s - read_s)
+    missing = 1 if promised_s is None else max(0, min(round(missing_s * rate), round(promised_s * rate) - known))
+    # Where frames come at any time, the header's end may lie a little behind the last of them.
+    if promised_s is not None and missing_s > max(0.02 * promised_s, min(1.0, 3 / rate)):
+        tally.lost_frames(item, f"it ends early: {read_s:.1f} of {promised_s:.1f} s could be read", missing)
+    elif cut:
+        tally.lost_frames(item, cut, missing)
 
 
 def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from wildseg.artifacts import SPLITS, Artifacts, Frame, fresh, save_json
 from wildseg.errors import DataError
 from wildseg.frames.duplicates import KeptHashes
-from wildseg.frames.sources import Source, find_sources, safe_name
+from wildseg.frames.sources import Source, find_sources, passed_over, safe_name
 from wildseg.frames.split import split_by_time
 from wildseg.frames.tally import Tally
 from wildseg.params import Extract, Params
@@ -58,6 +58,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     report = summary(frames, scores, sources, tally, dropped)
     save_json(artifacts.metrics_path("extract.json"), report)
     _note_absent(settings.held_out, [source.name for source in sources])
+    _note_passed_over(passed_over(artifacts.root / settings.source))
     print(
         "extract: {kept} key frames ({train} train, {val} val, {test} test) of {sampled} looked at, {decoded} decoded; "
         "{quarantined} quarantined{from_cache}".format_map({**report, "from_cache": _from_cache(selector)})
@@ -131,3 +132,8 @@ def _note_absent(held_out: Sequence[str], names: Sequence[str]) -> None:
     absent = [name for name in held_out if safe_name(name) not in names]
     if 0 < len(absent) < len(held_out):
         print(f"extract: extract.held_out names {', '.join(absent)}, which is none of the sources {', '.join(names)}")
+
+
+def _note_passed_over(names: Sequence[str]) -> None:
+    if names:
+        print(f"extract: passed over {len(names)} that are no video and no photo by their name, such as {names[0]!r}")
