@@ -37,7 +37,7 @@ class Project:
         self.folder = folder
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of a person who set nothing and has no GPU."""
+        """Return the environment of a person who has no GPU, and uses one core."""
         programs = Path(sys.executable).parent
         environment = {
             **os.environ,
@@ -45,6 +45,7 @@ class Project:
             "DVC_NO_ANALYTICS": "1",
             "DVC_TEST": "1",
             "WILDSEG_DEVICE": "cpu",
+            "WILDSEG_WORKERS": "1",  # for a few frames, a second process costs more than it gives
         }
         for leftover in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "PYTHONPATH", "WILDSEG_CACHE"):
             environment.pop(leftover, None)

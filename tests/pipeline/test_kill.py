@@ -28,7 +28,7 @@ def repro_killed_after(project: Project, seconds: float) -> bool:
     process = subprocess.Popen(
         ["dvc", "repro"],
         cwd=project.folder,
-        env=project.environment(),
+        env={**project.environment(), "WILDSEG_WORKERS": "2"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
