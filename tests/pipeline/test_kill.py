@@ -50,7 +50,7 @@ def leftovers(project: Project) -> list[Path]:
 
 
 def test_a_run_killed_at_random_moments_ends_like_one_that_was_not(project: Project, tmp_path: Path) -> None:
-    project.change("extract", fps=4.0)  # everything has to be computed anew
+    project.change("extract", fps=4.0)  # every stage runs; label, cam and crf find most frames in the cache
     untouched = Project(tmp_path / "untouched")
     shutil.copytree(project.folder, untouched.folder, symlinks=True)
     start = time.monotonic()
