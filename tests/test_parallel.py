@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.crew import each
 from wildseg.errors import DataError, WildsegError
-from wildseg.parallel import AHEAD, Workers, each
+from wildseg.parallel import AHEAD, Workers
 
 
 def square(number: int) -> int:

@@ -102,23 +102,6 @@ class Workers(Generic[Tools]):
                 future.cancel()
 
 
-def each(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    """Yield ``function(item)`` for each of `items`, in their order, computed by `workers` processes.
-
-    As `Workers.each`, for functions that need no tools.
-    """
-    with Workers(min(workers, len(items)), no_tools) as crew:
-        yield from crew.each(_Plain(function), items)
-
-
-class _Plain(Generic[Item, Result]):
-    def __init__(self, function: Callable[[Item], Result]) -> None:
-        self.function = function
-
-    def __call__(self, item: Item, _: object) -> Result:
-        return self.function(item)
-
-
 def no_tools(_: int) -> None:
     """Prepare nothing: for functions that need no tools."""
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.crew import each
 from wildseg.artifacts import Artifacts, Frame, load_json
 from wildseg.classes import Classes
 from wildseg.errors import DataError, WildsegError
-from wildseg.parallel import each
 from wildseg.params import Bilateral, Crf, Gaussian
 from wildseg.runtime import Runtime
 from wildseg.stages.crf import run
