@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,7 @@ class Project:
             "DVC_TEST": "1",
             "WILDSEG_DEVICE": "cpu",
             "WILDSEG_WORKERS": "1",  # for a few frames, a second process costs more than it gives
+            "OMP_NUM_THREADS": "1",  # training sums in another order on another number of threads
         }
         for leftover in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "PYTHONPATH", "WILDSEG_CACHE"):
             environment.pop(leftover, None)
@@ -89,6 +91,15 @@ class Project:
 def stages_run(output: str) -> list[str]:
     """Return the stages that DVC says it ran, in order."""
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+
+
+def served(output: str) -> dict[str, tuple[int, int]]:
+    """Read from what the stages printed how many frames each served, and how many of them from the cache."""
+    found = {}
+    for line in output.splitlines():
+        if match := re.match(r"(label|cam|crf): (\d+) frames, .*?(?:, (\d+) from the cache)?$", line):
+            found[match[1]] = int(match[2]), int(match[3] or 0)
+    return found
 
 
 def merge(base: dict, change: dict) -> dict:

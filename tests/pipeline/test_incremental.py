@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 
 import pytest
 from PIL import Image
 
-from tests.pipeline.conftest import Project, stages_run
+from tests.pipeline.conftest import Project, served, stages_run
 
 pytestmark = pytest.mark.slow
-
-
-def served(output: str) -> dict[str, tuple[int, int]]:
-    """Read from what the stages printed how many frames each served, and how many of them from the cache."""
-    found = {}
-    for line in output.splitlines():
-        if match := re.match(r"(label|cam|crf): (\d+) frames, .*?(?:, (\d+) from the cache)?$", line):
-            found[match[1]] = int(match[2]), int(match[3] or 0)
-    return found
 
 
 def add_photos(project: Project, count: int) -> None:
