@@ -37,7 +37,7 @@ demo: $(READY)
 test: $(READY_DEV)
 	$(BIN)/python -m pytest
 
-# Kill `dvc repro` at random moments, KILLS times; an hour or more.
+# Kill `dvc repro` at random moments of every stage in turn, KILLS times; an hour or more.
 KILLS ?= 200
 torture: $(READY_DEV)
 	WILDSEG_KILLS=$(KILLS) $(BIN)/python -m pytest tests/pipeline/test_kill.py

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save as tensors_as_bytes
 
 from tests.encoders.models import CONFIGS
-from wildseg import cache_usage, params, provenance, tracking, tracking_model, tracking_store
+from wildseg import cache_usage, params, provenance, repair, tracking, tracking_model, tracking_store
 from wildseg.artifacts import Artifacts, Frame
 from wildseg.cache import Store
 from wildseg.encoders import captions, clip
@@ -113,6 +113,12 @@ def _curve(path: Path) -> Any:  # noqa: ANN401
     return tracking.Recorder().attempt(lambda: tracking._curve_of_file(path)) or None
 
 
+def _left_by_repair(root: Path, path: Path) -> bool:
+    (root / ".dvc" / "tmp").mkdir(parents=True, exist_ok=True)
+    repair.repair(root)
+    return path.exists()
+
+
 TABLE = ("files.load_table",)
 IDS = ("files.load_label_image",)
 TORCH = ("encoders.loading._from_file", "encoders.loading._check_torch_file", "encoders.loading._misfit")
@@ -125,6 +131,10 @@ OTHERS = (
 READERS = {
     "params": Reader(("strict_yaml.load",), "params.yaml", lambda a, path: params.load(path)),
     "dvc.lock": Reader(("provenance.lock_digests",), "dvc.lock", lambda a, _: provenance.lock_digests(a.root), {}),
+    "torn dvc.lock": Reader(("repair._mend_lockfile", "repair._readable"), "dvc.lock",
+                            lambda a, path: _left_by_repair(a.root, path), False),
+    "torn rwlock": Reader(("repair._mend_rwlock",), ".dvc/tmp/rwlock",
+                          lambda a, path: _left_by_repair(a.root, path), False),
     "JSON": Reader(("files.load_json",), "metrics/eval.json", lambda _, path: load_json(path)),
     "frames": Reader(TABLE, "data/frames/frames.csv", lambda a, _: a.load_frames()),
     "labels": Reader(TABLE, "data/labels/labels.csv", lambda a, _: a.load_labels(CLASSES)),
@@ -195,4 +205,5 @@ HARMLESS = {
     "files.save_table": "written",
     "sample.video.open_video": "written",
     "tracking_store._one_at_a_time": "written: a lock",
+    "repair._held": "a lock, nothing is read",
 }

@@ -100,6 +100,16 @@ def cache(limit: str | None) -> None:
 
 
 @main.command()
+def repair() -> None:
+    """Mend what a kill or a power cut left torn in DVC's own files."""
+    from pathlib import Path
+
+    from wildseg import repair as mend
+
+    click.echo("\n".join(mend.repair(Path()) or ["repair: nothing is torn"]))
+
+
+@main.command()
 def methods() -> None:
     """List every method that exists, by the parameter that chooses it."""
     from wildseg import plugins

@@ -64,7 +64,11 @@ def fresh(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                error.filename = str(path)  # it names a file in it, and not where
+                raise
         else:
             path.unlink()
     return folder

@@ -1,0 +1,92 @@
+"""What a kill or a power cut can leave torn in DVC's own bookkeeping, and how it is mended.
+
+wildseg renames its files into place. DVC writes two of its own where they lie: ``dvc.lock`` after each stage, and
+``.dvc/tmp/rwlock`` before and after each. A kill in these moments leaves half a file, and every later `dvc repro` stops
+at it. Nothing that was computed is in either: a stage that is missing in dvc.lock is found in DVC's run cache.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from wildseg.errors import WildsegError
+from wildseg.files import atomic
+
+PIPELINES = ("dvc.lock", "*/dvc.lock", "*/*/dvc.lock")  # the project's own, and those of the sample
+
+
+def repair(root: Path) -> list[str]:
+    """Mend the project folder `root`; return one line for each file that was torn.
+
+    Raises:
+        WildsegError: a DVC command is at work here, which would be disturbed.
+    """
+    temporary = root / ".dvc" / "tmp"
+    if not temporary.is_dir():
+        raise WildsegError(f"{root.resolve()}: expected a project of DVC, found no .dvc/tmp; nothing ever ran here")
+    with _held(temporary / "lock"), _held(temporary / "rwlock.lock"):
+        said = _mend_rwlock(temporary / "rwlock")
+        for pattern in PIPELINES:
+            for path in sorted(root.glob(pattern)):
+                said += _mend_lockfile(path)
+    return said
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    # The same lock that DVC takes before it writes: whoever was killed holds it no more.
+    with path.open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise WildsegError(f"{path}: a DVC command is at work here; wait until it ends, then try again") from error
+        yield
+
+
+def _mend_rwlock(path: Path) -> list[str]:
+    # It names the processes at work. A process that is gone is not waited for, so no file is as good as a stale one.
+    from dvc.rwlock import SCHEMA
+    from voluptuous import Invalid
+
+    if not path.is_file():
+        return []
+    try:
+        SCHEMA(json.loads(path.read_bytes()))
+    except (ValueError, RecursionError, Invalid):
+        path.unlink()
+        return [f"{path}: torn, removed"]
+    return []
+
+
+def _mend_lockfile(path: Path) -> list[str]:
+    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines(keepends=True)
+    if _readable("".join(lines)):
+        return []
+    # What stands before the cut is right. Back to where a stage begins, until DVC can read what is left.
+    begins = [number for number, line in enumerate(lines) if 0 < len(line) - len(line.lstrip(" ")) < 4]
+    for begin in reversed(begins):
+        text = "".join(lines[:begin])
+        if _readable(text):
+            with atomic(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            return [f"{path}: torn, {len(yaml.safe_load(text)['stages'])} whole stages kept"]
+    path.unlink()
+    return [f"{path}: torn before its first whole stage, removed"]
+
+
+def _readable(text: str) -> bool:
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # what DVC itself asks for
+    from voluptuous import Invalid
+
+    try:
+        content = COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(text))
+    except (yaml.YAMLError, RecursionError, Invalid):
+        return False
+    # The last value may be cut short and still be a text: whole files end with the end of a line.
+    return bool(content.get("stages")) and text.endswith("\n")
