@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from tests.frames.clips import numbered, write_clip
+from tests.frames.clips import flat, numbered, write_clip
 from tests.stages.test_extract import run
-from wildseg import cache, selection
+from wildseg import cache, known_photos, selection
 from wildseg.artifacts import Artifacts
+from wildseg.errors import DataError
+from wildseg.frames.photos import read_photo
+from wildseg.frames.tally import Unusable
 
 
 @pytest.fixture
@@ -105,7 +110,7 @@ def test_a_record_that_names_other_files_is_not_followed(
 
     def planted(store: cache.Store, key: str) -> cache.Entry | None:
         entry = get(store, key)
-        if entry is None or entry.record is None:  # a picture
+        if entry is None or not isinstance(entry.record, dict):  # a picture, or what was found in a photo
             return entry
         if not isinstance(record, str):
             return cache.Entry(record)
@@ -116,3 +121,124 @@ def test_a_record_that_names_other_files_is_not_followed(
     run(project)
     assert files(project) == before
     assert [path.name for path in project.root.rglob("outside*")] == []
+
+
+# Photos one by one ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
+    """A folder of ten photos, one of them broken, of which every second is a key frame."""
+    monkeypatch.delenv(cache.VARIABLE)
+    raw = tmp_path / "data" / "raw"
+    raw.mkdir(parents=True)
+    for number in range(10):
+        picture = flat(20 + 60 * (number // 2 % 3))
+        picture[0, 0] = number  # no two files are the same
+        Image.fromarray(picture).save(raw / f"img_{number:02d}.png")
+    (raw / "img_05.png").write_bytes(b"no picture")
+    return Artifacts(tmp_path)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of photos that were decoded, as it happens."""
+    names: list[str] = []
+    read = known_photos.read_photo
+
+    def watched(path: Path) -> np.ndarray:
+        names.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(known_photos, "read_photo", watched)
+    return names
+
+
+def run_clean(artifacts: Artifacts, **settings: Any) -> dict[str, bytes]:  # noqa: ANN401
+    """What a run without any cache leaves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(cache.VARIABLE, "off")
+        run(artifacts, **settings)
+    return files(artifacts)
+
+
+SOME = {"options": {"absdiff": {"threshold": 30.0}}, "max_failures": 0.5}
+
+
+def test_of_a_folder_that_grew_only_new_photos_and_their_neighbours_are_decoded(
+    photos: Artifacts, opened: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(photos, **SOME)
+    assert sorted(opened) == [f"img_{n:02d}.png" for n in range(10)]
+    opened.clear()
+    capsys.readouterr()
+    Image.fromarray(flat(250)).save(photos.data / "raw" / "img_03b.png")  # img_04 is compared with it
+    run(photos, **SOME)
+    assert sorted(opened) == ["img_02.png", "img_03b.png", "img_04.png"]
+    assert capsys.readouterr().out.endswith("1 quarantined, 8 photos from the cache\n")
+    grown = files(photos)
+    assert run_clean(photos, **SOME) == grown
+
+
+def test_a_removed_photo_costs_one_comparison(photos: Artifacts, opened: list[str]) -> None:
+    run(photos, **SOME)
+    opened.clear()
+    (photos.data / "raw" / "img_02.png").unlink()  # the next that differs takes its place
+    run(photos, **SOME)
+    assert set(opened) <= {"img_00.png", "img_03.png", "img_04.png"}
+    assert run_clean(photos, **SOME) == files(photos)
+
+
+def test_another_size_of_key_frames_decodes_those_alone(photos: Artifacts, opened: list[str]) -> None:
+    run(photos, **SOME)
+    opened.clear()
+    run(photos, **SOME, max_side=8)
+    kept = [frame.index for frame in photos.load_frames()]
+    assert opened == [f"img_{index:02d}.png" for index in kept]
+    assert len(kept) < 9
+    assert run_clean(photos, **SOME, max_side=8) == files(photos)
+
+
+def test_a_photo_that_the_system_could_not_read_is_tried_again(
+    photos: Artifacts, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path) -> np.ndarray:
+        if path.name == "img_04.png":
+            raise Unusable("it cannot be decoded (Input/output error)") from OSError(errno.EIO, "Input/output error")
+        return read_photo(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(known_photos, "read_photo", failing)
+        run(photos, **SOME)
+    assert "img_04.png" in (photos.frames_folder / "quarantine.csv").read_text()
+    run(photos, **SOME)
+    assert "img_04.png" not in (photos.frames_folder / "quarantine.csv").read_text()
+
+
+def test_a_photo_that_changes_while_it_is_read_is_told(photos: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(photos, **SOME)
+    monkeypatch.setattr(known_photos, "read_photo", lambda _: (_ for _ in ()).throw(Unusable("the file is empty")))
+    with pytest.raises(DataError, match=r"img_00\.png: changed while it was read \(the file is empty\); run the same"):
+        run(photos, **SOME, max_side=8)
+
+
+def test_an_entry_that_names_another_file_is_computed_anew(project: Artifacts, decoded: list[str]) -> None:
+    run(project)
+    before = files(project)
+    precious = project.root / "precious"
+    precious.write_text("not of the cache")
+    folder = cache.location(project.root)
+    assert folder is not None
+    store = cache.Store(folder / "extract")
+    for path in (folder / "extract").glob("??/*"):
+        key = path.parent.name + path.name
+        entry = store.get(key)
+        if entry is not None and isinstance(entry.record, dict) and "chosen" in entry.record:
+            for frame in entry.record["chosen"]:
+                frame["picture"] = f"../../../../{precious.name}"
+            store.put(key, entry)
+    decoded.clear()
+    run(project)
+    assert decoded == ["raw", "north", "south"]
+    assert precious.read_text() == "not of the cache"
+    assert files(project) == before

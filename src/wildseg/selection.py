@@ -1,10 +1,10 @@
-"""The key frames of each source, chosen once: a video or photo folder whose bytes are known is not decoded again."""
+"""The key frames of each source, chosen once: a video or photo whose bytes are known is not decoded again."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,24 @@ from wildseg.frames.sample import Sample
 from wildseg.frames.sharpness import sharpness
 from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally
+from wildseg.known_photos import DIGEST, KnownPhotos
 from wildseg.params import Extract
 from wildseg.progress import track
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A frame that the method chose; `score` is the method's, `hash` the perceptual one of the whole picture."""
+    """A frame that the method chose; `score` is the method's, `hash` the perceptual one of the whole picture.
+
+    `picture` is the key under which its file is kept.
+    """
 
     name: str
     index: int
     time_s: float | None
     score: float
     hash: int
+    picture: str
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,10 @@ class Selection:
 
 
 class Selector:
-    """Chooses the key frames of sources and writes them; `hits` and `misses` count sources."""
+    """Chooses the key frames of sources and writes them.
+
+    `hits` and `misses` count sources; `known_photos` counts, in those that were read, the photos not decoded again.
+    """
 
     def __init__(self, artifacts: Artifacts, settings: Extract) -> None:
         """Remember how; nothing is read yet."""
@@ -51,15 +59,18 @@ class Selector:
         self._settings = settings
         self._store = cache.Store.of(artifacts.root, "extract")
         options = settings.options.get(settings.method, {})
+        libraries = cache.versions("av", "numpy", "opencv-python-headless", "pillow", "scenedetect-headless")
         self._base = cache.key_of(
             [
                 [settings.fps, settings.method, options, settings.min_sharpness, settings.max_side],
                 source.digest("selection", f"frames.keyframes.{settings.method}"),
-                cache.versions("av", "numpy", "opencv-python-headless", "pillow", "scenedetect-headless"),
+                libraries,
             ]
         )
+        self._photo_base = cache.key_of([source.digest("known_photos"), source.digest("selection"), libraries])
         self.hits = 0
         self.misses = 0
+        self.known_photos = 0
 
     def select(self, of: Source) -> Selection:
         """Return the key frames of a source; when it returns, their files lie in data/frames.
@@ -67,20 +78,16 @@ class Selector:
         Raises:
             ParamsError: an option of the method means nothing.
         """
-        key = self._key(of)
+        digests = {path: _digest(path) for path in of.paths} if self._store.folder else {}
+        key = cache.key_of([self._base, of.name, of.kind, [[path.name, digests.get(path)] for path in of.paths]])
         selection = self._restore(of, key)
         if selection is None:
             self.misses += 1
-            selection = self._compute(of, key)
+            selection = self._compute(of, key, digests)
         else:
             self.hits += 1
         cache.note(self._store, "extract", self.hits, self.misses)
         return selection
-
-    def _key(self, of: Source) -> str:
-        if self._store.folder is None:
-            return ""
-        return cache.key_of([self._base, of.name, of.kind, [[path.name, _digest(path)] for path in of.paths]])
 
     def _restore(self, of: Source, key: str) -> Selection | None:
         entry = self._store.get(key)
@@ -92,27 +99,44 @@ class Selector:
             return None
         for frame in selection.chosen:
             # One by one: all frames of a long video do not fit into memory.
-            picture = self._store.get(cache.key_of([key, frame.index]))
+            picture = self._store.get(frame.picture)
             if picture is None or "frame" not in picture.files:
                 return None
             self._artifacts.save_image_bytes(frame.name, picture.files["frame"])
         return selection
 
-    def _compute(self, of: Source, key: str) -> Selection:
+    def _compute(self, of: Source, key: str, digests: Mapping[Path, str]) -> Selection:
         selection = Selection([], Tally(), 0)
+        photos = KnownPhotos(self._store, self._photo_base, digests)
         method = plugins.load("frames.keyframes", self._settings.method, "extract.method")
-        samples = track(read(of, self._settings.fps, selection.tally), expected([of], self._settings.fps),
-                        f"extract: {of.name}")  # fmt: skip
+        samples = track(
+            read(of, self._settings.fps, selection.tally, photos.open),
+            expected([of], self._settings.fps),
+            f"extract: {of.name}",
+        )
         sharp = _Sharp(samples, self._settings.min_sharpness)
         for sample, score in method.select(sharp, **self._settings.options.get(self._settings.method, {})):
-            image = sample.pixels.rgb()
-            self._artifacts.save_image(sample.name, shrink(image, self._settings.max_side))
-            selection.chosen.append(Chosen(sample.name, sample.index, sample.time_s, score, phash(image)))
-            content = {"frame": self._artifacts.frame_bytes(sample.name)}
-            self._store.put(cache.key_of([key, sample.index]), cache.Entry(None, content))
+            picture = photos.picture_key(sample.pixels, self._settings.max_side) or cache.key_of([key, sample.index])
+            looks = self._write(sample, picture)
+            selection.chosen.append(Chosen(sample.name, sample.index, sample.time_s, score, looks, picture))
+        if of.kind == "photos":
+            self.known_photos += len(of.paths) - photos.decoded
         selection = Selection(selection.chosen, selection.tally, sharp.blurred)
-        self._store.put(key, cache.Entry(_to_record(selection)))
+        if not selection.tally.passing:
+            self._store.put(key, cache.Entry(_to_record(selection)))
         return selection
+
+    def _write(self, sample: Sample, picture: str) -> int:
+        """Write a key frame, from the cache if it is known; return its perceptual hash."""
+        entry = self._store.get(picture)
+        if entry is not None and "frame" in entry.files and isinstance(entry.record, int):
+            self._artifacts.save_image_bytes(sample.name, entry.files["frame"])
+            return entry.record
+        image = sample.pixels.rgb()
+        looks = phash(image)
+        self._artifacts.save_image(sample.name, shrink(image, self._settings.max_side))
+        self._store.put(picture, cache.Entry(looks, {"frame": self._artifacts.frame_bytes(sample.name)}))
+        return looks
 
 
 class _Sharp(Iterable[Sample]):
@@ -150,8 +174,8 @@ def _to_record(selection: Selection) -> dict[str, Any]:
 def _from_record(of: Source, record: dict[str, Any]) -> Selection:
     chosen = [Chosen(**(frame | {"score": math.inf if frame["score"] is None else frame["score"]}))
               for frame in record["chosen"]]  # fmt: skip
-    if any(frame.name != f"{of.name}_{frame.index:06d}" for frame in chosen):
-        raise ValueError("frames of another source")  # a name becomes a path, and is not taken from just any file
+    if any(frame.name != f"{of.name}_{frame.index:06d}" or not DIGEST.fullmatch(frame.picture) for frame in chosen):
+        raise ValueError("frames of another source")  # names become paths, and are not taken from just any file
     tally = dict(record["tally"])
     for rows in ("bad_files", "bad_frames"):
         tally[rows] = [(item, reason) for item, reason in tally[rows]]

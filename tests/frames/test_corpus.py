@@ -28,7 +28,7 @@ from wildseg.errors import DataError
 from wildseg.frames.reader import read
 from wildseg.frames.sample import Sample
 from wildseg.frames.sources import Source, find_sources
-from wildseg.frames.tally import Tally
+from wildseg.frames.tally import Tally, Unusable
 
 FRAMES = 8
 FUZZ: Any = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
@@ -406,7 +406,7 @@ def test_a_file_that_may_not_be_read_is_quarantined() -> None:
 def test_the_run_fails_above_the_share_of_failures_and_never_at_it(bad: int, good: int, percent: int) -> None:
     tally = Tally(files=bad + good)
     for n in range(bad):
-        tally.bad_file(f"{n}.png", "it is broken")
+        tally.bad_file(f"{n}.png", Unusable("it is broken"))
     if bad and Fraction(bad, bad + good) > Fraction(percent, 100):
         with pytest.raises(DataError) as caught:
             tally.check(percent / 100)

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from tests.frames.clips import flat
-from wildseg.frames.image import grey, resize, shrink
+from wildseg.frames.image import grey, mean_difference, resize, shrink
 from wildseg.frames.sample import ArrayPixels
 from wildseg.frames.sharpness import sharpness
 
@@ -61,3 +61,14 @@ def test_sharpness_is_the_variance_of_the_laplacian() -> None:
     assert sharpness(flat(90)[..., 0]) == 0
     blurred = np.asarray(Image.fromarray(image).resize((8, 6)).resize((30, 20), Image.Resampling.BICUBIC))
     assert sharpness(blurred) < sharpness(image) / 10
+
+
+def test_differences_do_not_wrap_around() -> None:
+    assert mean_difference(flat(10)[..., 0], flat(250)[..., 0]) == 240
+    assert mean_difference(flat(250)[..., 0], flat(10)[..., 0]) == 240
+
+
+def test_the_difference_is_the_mean_over_pixels() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 256, (2, 33, 57)).astype(np.uint8)
+    assert mean_difference(first, second) == pytest.approx(np.abs(first.astype(int) - second.astype(int)).mean())

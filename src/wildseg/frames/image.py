@@ -53,6 +53,15 @@ def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
+def mean_difference(earlier: np.ndarray, later: np.ndarray) -> float:
+    """Return the mean of |earlier - later| over pixels, 0 to 255; both (H, W) uint8.
+
+    A later picture of another size is brought to the size of the earlier one.
+    """
+    height, width = earlier.shape
+    return cv2.norm(earlier, resize(later, width, height), cv2.NORM_L1) / earlier.size
+
+
 def size_for_width(width: int, height: int, limit: int | None) -> tuple[int, int]:
     """Return the (width, height) of the same shape whose width is at most `limit`; None sets no limit."""
     if limit is None or width <= limit:

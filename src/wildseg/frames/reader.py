@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from wildseg.frames.pace import Pace
 from wildseg.frames.photos import read_photo
-from wildseg.frames.sample import ArrayPixels, Sample
+from wildseg.frames.sample import ArrayPixels, Pixels, Sample
 from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally, Unusable
 from wildseg.frames.video import expected_frames, read_video
 
 
-def read(source: Source, fps: float | None, tally: Tally) -> Iterator[Sample]:
+def decoded(path: Path) -> Pixels:
+    """Decode a photo at once; raises Unusable."""
+    return ArrayPixels(read_photo(path))
+
+
+def read(
+    source: Source, fps: float | None, tally: Tally, open_photo: Callable[[Path], Pixels] = decoded
+) -> Iterator[Sample]:
     """Yield the frames of `source`, at most `fps` a second of presentation time; None yields all.
 
     Photos have no clock: all of them are yielded, and the index of a broken one stays unused. What cannot be read is
     noted in `tally` and left out. A frame that is not yielded was decoded, but never converted.
     """
     pace = Pace(1 / fps) if fps is not None and source.kind == "video" else None
-    for sample in _all(source, tally):
+    for sample in _all(source, tally, open_photo):
         if pace is None or pace.due(sample.clock_s):
             tally.saw(source.name, sample.clock_s)
             yield sample
@@ -39,15 +47,15 @@ def expected(sources: Sequence[Source], fps: float | None) -> int | None:
     return total
 
 
-def _all(source: Source, tally: Tally) -> Iterator[Sample]:
+def _all(source: Source, tally: Tally, open_photo: Callable[[Path], Pixels]) -> Iterator[Sample]:
     for position, path in enumerate(source.paths):
         tally.files += 1
         try:
             if source.kind == "video":
                 yield from read_video(path, source.name, tally)
             else:
-                pixels = ArrayPixels(read_photo(path))
+                pixels = open_photo(path)
                 tally.decoded += 1
                 yield Sample(source.name, position, None, pixels)
         except Unusable as error:
-            tally.bad_file(path.name, str(error))
+            tally.bad_file(path.name, error)

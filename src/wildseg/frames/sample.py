@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from wildseg.frames.image import grey, resize, size_for_width
+from wildseg.frames.image import grey, mean_difference, resize, size_for_width
 
 
 class Pixels(Protocol):
@@ -21,12 +21,18 @@ class Pixels(Protocol):
         """Return (H, W) uint8 grey of Rec.601, upright, shrunk to at most `width` pixels across."""
         ...
 
+    def difference(self, earlier: Pixels, width: int | None = None) -> float:
+        """Return the mean of |earlier - this| over grey pixels, 0 to 255, both shrunk as `grey` does."""
+        ...
 
-@dataclass(frozen=True)
+
 class ArrayPixels:
-    """Pixels that already lie in memory; image: (H, W, 3) uint8 RGB, upright."""
+    """Pixels that already lie in memory."""
 
-    image: np.ndarray
+    def __init__(self, image: np.ndarray) -> None:
+        """Keep an image: (H, W, 3) uint8 RGB, upright."""
+        self.image = image
+        self._greys: dict[int | None, np.ndarray] = {}
 
     def rgb(self, width: int | None = None) -> np.ndarray:
         """See Pixels."""
@@ -35,7 +41,13 @@ class ArrayPixels:
 
     def grey(self, width: int | None = None) -> np.ndarray:
         """See Pixels."""
-        return grey(self.rgb(width))
+        if width not in self._greys:
+            self._greys[width] = grey(self.rgb(width))
+        return self._greys[width]
+
+    def difference(self, earlier: Pixels, width: int | None = None) -> float:
+        """See Pixels."""
+        return mean_difference(earlier.grey(width), self.grey(width))
 
 
 @dataclass(frozen=True)

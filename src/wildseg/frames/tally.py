@@ -19,6 +19,11 @@ UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 class Unusable(Exception):
     """Why a picture or video cannot be used, as a short sentence for quarantine.csv."""
 
+    @property
+    def passing(self) -> bool:
+        """Whether it was the system that failed, which says nothing about the file's bytes."""
+        return isinstance(self.__cause__, OSError) and self.__cause__.errno is not None
+
 
 def one_line(text: str) -> str:
     r"""Return `text` as one line that every program can read: a line end in a file's name becomes ``\n``."""
@@ -32,7 +37,8 @@ def one_line(text: str) -> str:
 class Tally:
     """Counts files and frames, and the broken ones among them with the reason.
 
-    `decoded` counts all frames that the decoder gave out, also damaged ones; `lost` those it could not give out.
+    `decoded` counts all frames that the decoder gave out, also damaged ones; `lost` those it could not give out;
+    `passing` the broken files that may be read another time.
     """
 
     files: int = 0
@@ -42,11 +48,13 @@ class Tally:
     bad_files: list[tuple[str, str]] = field(default_factory=list)
     bad_frames: list[tuple[str, str]] = field(default_factory=list)
     damaged: int = 0
+    passing: int = 0
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def bad_file(self, item: str, reason: str) -> None:
+    def bad_file(self, item: str, reason: Unusable) -> None:
         """Note a file of which nothing can be used."""
-        self.bad_files.append((one_line(item), one_line(reason)))
+        self.passing += reason.passing
+        self.bad_files.append((one_line(item), one_line(str(reason))))
 
     def damaged_frame(self, item: str, reason: str) -> None:
         """Note a frame that was decoded, but not as it was recorded."""
@@ -71,6 +79,7 @@ class Tally:
         self.sampled += other.sampled
         self.lost += other.lost
         self.damaged += other.damaged
+        self.passing += other.passing
         self.bad_files += other.bad_files
         self.bad_frames += other.bad_frames
         self.spans |= other.spans

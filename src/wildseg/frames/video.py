@@ -12,8 +12,8 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from wildseg.frames.cutoff import cut_off
-from wildseg.frames.image import UPRIGHT, Turn, grey, size_for_width
-from wildseg.frames.sample import Sample
+from wildseg.frames.image import UPRIGHT, Turn, grey, mean_difference, size_for_width
+from wildseg.frames.sample import Pixels, Sample
 from wildseg.frames.tally import MAX_PIXELS, Tally, Unusable
 
 # Exact rounding costs a few milliseconds for the few frames that are kept, and gives the same bytes on every processor.
@@ -35,6 +35,7 @@ class VideoPixels:
         """Keep the frame as the decoder left it, and how it is turned upright."""
         self._frame = frame
         self._turn = turn
+        self._greys: dict[int | None, np.ndarray] = {}  # a key frame is compared with many
 
     def rgb(self, width: int | None = None) -> np.ndarray:
         """Return (H, W, 3) uint8 RGB, upright, shrunk to at most `width` pixels across."""
@@ -42,6 +43,15 @@ class VideoPixels:
 
     def grey(self, width: int | None = None) -> np.ndarray:
         """Return (H, W) uint8 grey of Rec.601, upright, shrunk to at most `width` pixels across."""
+        if width not in self._greys:
+            self._greys[width] = self._grey(width)
+        return self._greys[width]
+
+    def difference(self, earlier: Pixels, width: int | None = None) -> float:
+        """Return the mean of |earlier - this| over grey pixels, 0 to 255, both shrunk to at most `width` across."""
+        return mean_difference(earlier.grey(width), self.grey(width))
+
+    def _grey(self, width: int | None) -> np.ndarray:
         stored = self._frame.format
         if self._frame.colorspace in REC601_SPACES and not stored.is_rgb and not stored.has_palette:
             return self._convert("gray", width)  # the luma plane is that grey, and converting no colour is much faster

@@ -66,7 +66,12 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 
 
 def _from_cache(selector: Selector) -> str:
-    return f", {selector.hits} of {selector.hits + selector.misses} sources from the cache" if selector.hits else ""
+    known = []
+    if selector.hits:
+        known.append(f"{selector.hits} of {selector.hits + selector.misses} sources")
+    if selector.known_photos:
+        known.append(f"{selector.known_photos} photos")
+    return f", {' and '.join(known)} from the cache" if known else ""
 
 
 def assign(frames: Sequence[Frame], sources: Sequence[Source], tally: Tally, settings: Extract) -> list[Frame]:

@@ -5,7 +5,7 @@ import pytest
 
 from tests.frames.clips import flat, samples
 from wildseg.errors import ParamsError
-from wildseg.frames.keyframes.absdiff import difference, select
+from wildseg.frames.keyframes.absdiff import select
 
 
 def kept(images: list[np.ndarray], **options: object) -> list[int]:
@@ -38,17 +38,6 @@ def test_a_slow_drift_is_seen_from_the_last_kept_frame_only() -> None:
     assert kept(RAMP, threshold=30, reference="last_kept") == [0, 2, 4, 6, 8]
     assert kept(RAMP, threshold=20, reference="previous") == [0]  # it must exceed the threshold, not reach it
     assert kept(RAMP, threshold=19.99, reference="previous") == list(range(10))
-
-
-def test_differences_do_not_wrap_around() -> None:
-    assert difference(flat(10)[..., 0], flat(250)[..., 0]) == 240
-    assert difference(flat(250)[..., 0], flat(10)[..., 0]) == 240
-
-
-def test_the_difference_is_the_mean_over_pixels() -> None:
-    rng = np.random.default_rng(0)
-    first, second = rng.integers(0, 256, (2, 33, 57)).astype(np.uint8)
-    assert difference(first, second) == pytest.approx(np.abs(first.astype(int) - second.astype(int)).mean())
 
 
 def test_colour_counts_as_its_grey_of_rec601() -> None:

@@ -10,13 +10,9 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-import cv2
-import numpy as np
-
 from wildseg.errors import ParamsError, did_you_mean
-from wildseg.frames.image import resize
 from wildseg.frames.options import check_number
-from wildseg.frames.sample import Sample
+from wildseg.frames.sample import Pixels, Sample
 
 
 def select(
@@ -50,21 +46,11 @@ def select(
 def _select(
     frames: Iterable[Sample], threshold: float, reference: str, width: int | None
 ) -> Iterator[tuple[Sample, float]]:
-    before: np.ndarray | None = None
+    before: Pixels | None = None
     for frame in frames:
-        grey = frame.pixels.grey(width)
-        score = math.inf if before is None else difference(before, grey)
+        score = math.inf if before is None else frame.pixels.difference(before, width)
         keep = score > threshold
         if keep or reference == "previous":
-            before = grey
+            before = frame.pixels
         if keep:
             yield frame, score
-
-
-def difference(earlier: np.ndarray, later: np.ndarray) -> float:
-    """Return the mean of |earlier - later| over pixels, 0 to 255; both (H, W) uint8.
-
-    A later frame of another size is brought to the size of the earlier one.
-    """
-    height, width = earlier.shape
-    return cv2.norm(earlier, resize(later, width, height), cv2.NORM_L1) / earlier.size
