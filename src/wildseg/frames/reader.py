@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
+from wildseg.frames.ahead import ahead
 from wildseg.frames.pace import Pace
 from wildseg.frames.photos import read_photo
 from wildseg.frames.sample import ArrayPixels, Sample
@@ -11,13 +12,21 @@ from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally, Unusable
 from wildseg.frames.video import expected_frames, read_video
 
+AHEAD = 3  # frames decoded before they are asked for: enough to keep a decoder busy, few enough for large frames
+
 
 def read(source: Source, fps: float | None, tally: Tally) -> Iterator[Sample]:
     """Yield the frames of `source`, at most `fps` a second of presentation time; None yields all.
 
+    Decoding goes on in a thread while a frame is looked at, so that `tally` may be ahead until the last one came.
+
     Photos have no clock: all of them are yielded, and the index of a broken one stays unused. What cannot be read is
     noted in `tally` and left out. A frame that is not yielded was decoded, but never converted.
     """
+    return ahead(_due(source, fps, tally), AHEAD)
+
+
+def _due(source: Source, fps: float | None, tally: Tally) -> Generator[Sample, None, None]:
     pace = Pace(1 / fps) if fps is not None and source.kind == "video" else None
     for sample in _all(source, tally):
         if pace is None or pace.due(sample.clock_s):
