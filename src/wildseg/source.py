@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,9 +42,10 @@ def closure(start: Path) -> Closure:
             continue
         seen.add(path)
         found.files.add(path)
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
         todo += imports(tree)
-        for folder in _loaded_folders(tree):
+        for folder in _loaded_folders(tree) if "plugins.load(" in text else ():
             found.plugin_folders.add(folder)
             todo += [p for p in PACKAGE.joinpath(*folder.split(".")).glob("*.py") if p.stem != "__init__"]
     plugins = {PACKAGE.joinpath(*folder.split(".")) for folder in found.plugin_folders}
@@ -70,22 +72,26 @@ def digest(module: str, *plugins: str) -> str:
 
 def imports(tree: ast.AST) -> list[Path]:
     """Return the wildseg files that a module's syntax tree imports, except under TYPE_CHECKING."""
-    skipped = {
-        node
-        for branch in ast.walk(tree)
-        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.unparse(branch.test)
-        for statement in branch.body
-        for node in ast.walk(statement)
-    }
     names: list[str] = []
-    for node in ast.walk(tree):
-        if node in skipped:
-            continue
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
+    for statement in _statements(tree):
+        if isinstance(statement, ast.Import):
+            names += [alias.name for alias in statement.names]
+        elif isinstance(statement, ast.ImportFrom) and statement.module:
+            names += [f"{statement.module}.{alias.name}" for alias in statement.names] + [statement.module]
     return [path for name in names if (path := _file(name))]
+
+
+def _statements(block: ast.AST) -> Iterator[ast.stmt]:
+    """Yield all statements inside `block`, at any depth, but those under TYPE_CHECKING; expressions hold none."""
+    for_checkers = isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+    for part in ("body", "handlers", "cases", "orelse", "finalbody"):
+        inner = getattr(block, part, ())
+        if (part == "body" and for_checkers) or not isinstance(inner, list):  # the body of a lambda is an expression
+            continue
+        for statement in inner:
+            if isinstance(statement, ast.stmt):
+                yield statement
+            yield from _statements(statement)
 
 
 def _file(module: str) -> Path | None:
@@ -103,7 +109,10 @@ def _loaded_folders(tree: ast.AST) -> list[str]:
         node.args[0].value
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
-        and ast.unparse(node.func) == "plugins.load"
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "load"
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "plugins"
         and node.args
         and isinstance(node.args[0], ast.Constant)
         and isinstance(node.args[0].value, str)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
+from wildseg.frames.ahead import ahead
 from wildseg.frames.pace import Pace
 from wildseg.frames.photos import read_photo
 from wildseg.frames.sample import ArrayPixels, Pixels, Sample
 from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally, Unusable
 from wildseg.frames.video import expected_frames, read_video
+
+AHEAD = 3  # frames decoded before they are asked for: enough to keep a decoder busy, few enough for large frames
 
 
 def decoded(path: Path) -> Pixels:
@@ -23,9 +26,17 @@ def read(
 ) -> Iterator[Sample]:
     """Yield the frames of `source`, at most `fps` a second of presentation time; None yields all.
 
+    Decoding goes on in a thread while a frame is looked at, so that `tally` may be ahead until the last one came.
+
     Photos have no clock: all of them are yielded, and the index of a broken one stays unused. What cannot be read is
     noted in `tally` and left out. A frame that is not yielded was decoded, but never converted.
     """
+    return ahead(_due(source, fps, tally, open_photo), AHEAD)
+
+
+def _due(
+    source: Source, fps: float | None, tally: Tally, open_photo: Callable[[Path], Pixels]
+) -> Generator[Sample, None, None]:
     pace = Pace(1 / fps) if fps is not None and source.kind == "video" else None
     for sample in _all(source, tally, open_photo):
         if pace is None or pace.due(sample.clock_s):
