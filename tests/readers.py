@@ -153,7 +153,7 @@ READERS = {
                        lambda _, path: captions.of_regions(path), False),
     "encoder weights": Reader(("segment.encoder._load",), "models/e.safetensors", lambda _, path: _encoder(path)),
     "encoder weights .pth": Reader(("segment.encoder.create",), "models/e.pth", lambda _, path: _encoder(path)),
-    "model": Reader(("artifacts.Artifacts.load_segmenter",), "models/segmenter/model.safetensors",
+    "model": Reader(("formats.segmenter.SegmenterFiles.load_segmenter",), "models/segmenter/model.safetensors",
                     lambda a, _: _segmenter(a)),
     "model's config": Reader(("files.load_json",), "models/segmenter/config.json",
                              lambda a, _: a.load_segmenter_config()),

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from tests.frames.clips import flat, number_of, numbered, write_clip
-from wildseg.artifacts import Artifacts, load_json, load_table
+from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError, ParamsError
+from wildseg.files import load_json, load_table
 from wildseg.params import Extract
 from wildseg.runtime import Runtime
 from wildseg.stages import extract

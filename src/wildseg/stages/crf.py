@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from wildseg import cache, source
-from wildseg.artifacts import Artifacts, fresh, save_json
+from wildseg.artifacts import Artifacts
 from wildseg.cache import Cache
 from wildseg.classes import IGNORE
 from wildseg.crf.dense import DenseCrf
 from wildseg.crf.masks import pseudo_mask
 from wildseg.errors import DataError
+from wildseg.files import fresh, save_json
 from wildseg.parallel import Workers, no_tools
 from wildseg.params import Crf, Params
 from wildseg.progress import track

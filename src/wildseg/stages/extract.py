@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from wildseg.artifacts import SPLITS, Artifacts, Frame, fresh, save_json
+from wildseg.artifacts import SPLITS, Artifacts, Frame
 from wildseg.errors import DataError
+from wildseg.files import fresh, save_json
 from wildseg.frames.duplicates import KeptHashes
 from wildseg.frames.sources import Source, find_sources, passed_over, safe_name
 from wildseg.frames.split import split_by_time

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from wildseg import plugins, tracking
-from wildseg.artifacts import Artifacts, fresh, save_json, save_table
+from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError
+from wildseg.files import fresh, save_json, save_table
 from wildseg.params import Params
 from wildseg.progress import track
 from wildseg.runtime import Runtime, torch_device
