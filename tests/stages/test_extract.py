@@ -34,6 +34,7 @@ def run(artifacts: Artifacts, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
         "stretch_s": None,
         "held_out": (),
         "max_failures": 0.1,
+        "shard_above": None,
     }
     params: Any = SimpleNamespace(extract=Extract(**{**values, **changes}))
     extract.run(params, artifacts, Runtime(1, "cpu"))

@@ -1,4 +1,4 @@
-"""Key frames: one JPEG each, and the table that says where each comes from."""
+"""Key frames: one JPEG each, loose or in shards, and the table that says where each comes from."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from wildseg.errors import DataError, did_you_mean
 from wildseg.files import atomic, load_bytes, load_image, load_table, save_bytes, save_table
 from wildseg.formats.names import check_names, made_by, plain
 from wildseg.formats.project import Project
+from wildseg.formats.shards import is_packed, open_file, pack
 
 SPLITS = ("train", "val", "test")
 JPEG_QUALITY = 95  # with full-resolution colour: artefacts stay below the noise of a camera
@@ -41,7 +42,7 @@ class KeyFrames(Project):
         return self.data / "frames"
 
     def frame_path(self, frame: str) -> Path:
-        """Return where the key frame of this name lies."""
+        """Return where the key frame of this name lies as long as it is loose."""
         return self.frames_folder / f"{plain(frame)}.jpg"
 
     def save_image(self, frame: str, image: np.ndarray) -> None:
@@ -60,16 +61,24 @@ class KeyFrames(Project):
             DataError: the file is missing or broken.
         """
         with made_by("extract"):
-            return load_image(self.frame_path(frame))
+            return load_image(self.frame_path(frame), open_file)
 
     def frame_bytes(self, frame: str) -> bytes:
-        """Return the file of a key frame as it lies on the disk.
+        """Return the file of a key frame as it was written.
 
         Raises:
-            DataError: the file is missing.
+            DataError: the file is missing, or its shard is broken.
         """
         with made_by("extract"):
-            return load_bytes(self.frame_path(frame))
+            return load_bytes(self.frame_path(frame), open_file)
+
+    def pack_frames(self, frames: Sequence[str]) -> None:
+        """Put loose key frames into shards."""
+        pack(self.frames_folder, frames, ".jpg")
+
+    def frames_are_packed(self) -> bool:
+        """Say whether key frames are in shards; what later stages leave of each frame then is, too."""
+        return is_packed(self.frames_folder)
 
     def save_frames(self, frames: Sequence[Frame]) -> None:
         """Write data/frames/frames.csv."""

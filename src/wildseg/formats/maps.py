@@ -1,7 +1,8 @@
-"""Activation maps: one compressed archive of arrays per frame."""
+"""Activation maps: one compressed archive of arrays per frame, loose or in shards."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from wildseg.errors import DataError
 from wildseg.files import atomic, load_arrays, load_bytes
 from wildseg.formats.names import made_by, plain
 from wildseg.formats.project import Project
+from wildseg.formats.shards import open_file, pack
 
 
 class Maps(Project):
@@ -21,7 +23,7 @@ class Maps(Project):
         return self.data / "cams"
 
     def maps_path(self, frame: str) -> Path:
-        """Return where the maps of a frame lie."""
+        """Return where the maps of a frame lie as long as they are loose."""
         return self.cams_folder / f"{plain(frame)}.npz"
 
     def save_maps(self, frame: str, classes: np.ndarray, maps: np.ndarray) -> None:
@@ -37,17 +39,21 @@ class Maps(Project):
         """
         path = self.maps_path(frame)
         with made_by("cam"):
-            classes, maps = load_arrays(path, "classes", "maps")
+            classes, maps = load_arrays(path, "classes", "maps", opener=open_file)
             try:
                 return classes, maps.astype(np.float32)
             except ValueError as error:
                 raise DataError(f"{path}: expected maps of numbers ({error})") from error
 
     def maps_bytes(self, frame: str) -> bytes:
-        """Return the file of a frame's maps as it lies on the disk.
+        """Return the file of a frame's maps as it was written.
 
         Raises:
-            DataError: the file is missing.
+            DataError: the file is missing, or its shard is broken.
         """
         with made_by("cam"):
-            return load_bytes(self.maps_path(frame))
+            return load_bytes(self.maps_path(frame), open_file)
+
+    def pack_maps(self, frames: Sequence[str]) -> None:
+        """Put loose maps into shards."""
+        pack(self.cams_folder, frames, ".npz")

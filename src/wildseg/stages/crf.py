@@ -35,6 +35,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     for _, (counts, num_present) in track(kept.serve(frames, crew, partial(_begin, artifacts)), len(frames), "crf"):
         pixels += np.bincount([i for i, _ in counts], [n for _, n in counts], minlength=256).astype(np.int64)
         empty += num_present == 0
+    if artifacts.frames_are_packed():
+        artifacts.pack_masks(frames)
 
     report = summary(pixels, params.classes.with_background, len(frames), empty)
     save_json(artifacts.metrics_path("crf.json"), report)
