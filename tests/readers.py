@@ -143,6 +143,8 @@ READERS = {
     "scores": Reader(TABLE, "data/labels/scores.csv", lambda a, _: a.load_scores(CLASSES)),
     "curve": Reader(("tracking._curve_of_file",), "metrics/train/curve.csv", lambda _, path: _curve(path), None),
     "key frame": Reader(("files.load_image",), "data/frames/drive_000007.jpg", lambda a, _: a.load_image(FRAME.name)),
+    "shard": Reader(("formats.shards.open_file", "formats.shards._read", "formats.shards._directory"),
+                    "data/cams/drive_000000.zip", lambda a, _: a.load_maps(FRAME.name)),
     "maps": Reader(("files.load_arrays", "files._array"), "data/cams/drive_000007.npz",
                    lambda a, _: a.load_maps(FRAME.name)),
     "mask": Reader(IDS, "data/masks/drive_000007.png", lambda a, _: a.load_mask(FRAME.name)),
@@ -163,7 +165,7 @@ READERS = {
                        lambda _, path: captions.of_regions(path), False),
     "encoder weights": Reader(("segment.encoder._load",), "models/e.safetensors", lambda _, path: _encoder(path)),
     "encoder weights .pth": Reader(("segment.encoder.create",), "models/e.pth", lambda _, path: _encoder(path)),
-    "model": Reader(("artifacts.Artifacts.load_segmenter",), "models/segmenter/model.safetensors",
+    "model": Reader(("formats.segmenter.SegmenterFiles.load_segmenter",), "models/segmenter/model.safetensors",
                     lambda a, _: _segmenter(a)),
     "model's config": Reader(("files.load_json",), "models/segmenter/config.json",
                              lambda a, _: a.load_segmenter_config()),
@@ -191,11 +193,13 @@ READERS = {
 
 # Opens files that are not anybody else's, or does not look into them.
 HARMLESS = {
-    "files.load_bytes": "bytes that are hashed",
+    "files.open_loose": "opened for the readers of files.py",
+    "formats.shards.pack": "bytes that were just written",
     "cache._compute_and_keep": "bytes that were just written",
     "encoders.weights.identity": "hashed",
     "selection._digest": "hashed",
     "segment.checkpoint.key_of": "hashed",
+    "stages.train._files": "hashed",
     "tracking._model_digest": "hashed",
     "plugins.option_names": "our own source, parsed and not run",
     "plugins.needs": "our own source, parsed and not run",

@@ -165,6 +165,7 @@ def test_a_missing_key_is_refused_at_every_depth(key: str) -> None:
         ("extract.duplicate_bits", 65, "extract.duplicate_bits: expected a whole number from 0 to 64, found 65"),
         ("extract.held_out", "drive", "extract.held_out: expected a list, found 'drive'"),
         ("extract.max_failures", 10, "extract.max_failures: expected a number from 0 to 1, found 10.0"),
+        ("extract.shard_above", -1, "extract.shard_above: expected a whole number of at least 0, found -1"),
         ("label.fallback", "argmx", "label.fallback: expected one of none, argmax; found 'argmx'; "
                                     "did you mean 'argmax'?"),
         ("label.threshold", 2, "label.threshold: expected a number from 0 to 1, found 2.0"),

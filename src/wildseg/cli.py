@@ -110,6 +110,25 @@ def repair() -> None:
 
 
 @main.command()
+@click.argument("frames", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All key frames instead of those named.")
+@click.option("--into", required=True, metavar="FOLDER", help="Where to put the files.")
+def unpack(frames: tuple[str, ...], everything: bool, into: str) -> None:
+    """Copy what the stages left of FRAMES to plain files: key frame, maps, pseudo mask and its confidence.
+
+    For large sets, whose files lie in shards; see docs/storage.md.
+    """
+    from pathlib import Path
+
+    from wildseg import unpack as files
+    from wildseg.artifacts import Artifacts
+
+    if everything == bool(frames):
+        raise click.UsageError("name some frames, or give --all")
+    files.unpack(Artifacts(), frames, Path(into))
+
+
+@main.command()
 def methods() -> None:
     """List every method that exists, by the parameter that chooses it."""
     from wildseg import plugins

@@ -14,10 +14,10 @@ import math
 import os
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -31,6 +31,13 @@ BROKEN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 # Above these a file is refused by its header alone: decoded, it would take gigabytes (a "decompression bomb").
 MAX_PIXELS = 150_000_000  # the same as for photos, so that every frame that was taken can be read again
 MAX_ARRAY = 2**29  # bytes; maps of 254 classes on a grid of 1000x1000 cells
+
+Opener = Callable[[Path], BinaryIO]  # what finds the content of a path; raises OSError, or ValueError if it is broken
+
+
+def open_loose(path: Path) -> BinaryIO:
+    """Open the file that lies at `path`."""
+    return path.open("rb")
 
 
 @contextmanager
@@ -134,14 +141,14 @@ def save_label_image(path: Path, ids: np.ndarray) -> None:
         image.save(temporary)
 
 
-def load_label_image(path: Path) -> np.ndarray:
+def load_label_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
     """Read (H, W) uint8 ids from a palette or 8-bit grey PNG.
 
     Raises:
         DataError: missing, broken, too large, or an image in colour.
     """
     try:
-        with Image.open(path, formats=("PNG",)) as image:
+        with opener(path) as stream, Image.open(stream, formats=("PNG",)) as image:
             _check_size(image)
             if image.mode not in ("P", "L"):
                 raise DataError(f"{path}: expected a palette or 8-bit grey image of class ids, found mode {image.mode}")
@@ -156,40 +163,41 @@ def save_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def load_bytes(path: Path) -> bytes:
+def load_bytes(path: Path, opener: Opener = open_loose) -> bytes:
     """Read a file as it is.
 
     Raises:
         DataError: missing, or it cannot be read.
     """
     try:
-        return path.read_bytes()
-    except OSError as error:
+        with opener(path) as stream:
+            return stream.read()
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected a file ({_reason(error)})") from error
 
 
-def load_image(path: Path) -> np.ndarray:
+def load_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
     """Read a JPEG: (H, W, 3) uint8 RGB.
 
     Raises:
         DataError: missing, broken or too large.
     """
     try:
-        with Image.open(path, formats=("JPEG",)) as image:
+        with opener(path) as stream, Image.open(stream, formats=("JPEG",)) as image:
             _check_size(image)
             return np.asarray(image.convert("RGB"))
     except BROKEN_IMAGE as error:
         raise DataError(f"{path}: expected an image ({_reason(error)})") from error
 
 
-def load_arrays(path: Path, *names: str) -> list[np.ndarray]:
+def load_arrays(path: Path, *names: str, opener: Opener = open_loose) -> list[np.ndarray]:
     """Read the arrays `names` of an .npz file, numbers only.
 
     Raises:
         DataError: missing, broken, without one of them, or one that claims more than `MAX_ARRAY` bytes.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opener(path) as stream, zipfile.ZipFile(stream) as archive:
             return [_array(archive, f"{name}.npy") for name in names]
     except Exception as error:  # zipfile, zlib and numpy each raise their own kinds for a broken archive
         raise DataError(f"{path}: expected the arrays {', '.join(names)} ({_reason(error)})") from error

@@ -48,6 +48,7 @@ class Extract:
     stretch_s: Annotated[float, Positive] | None
     held_out: tuple[str, ...]
     max_failures: Share
+    shard_above: Natural | None
 
 
 @dataclass(frozen=True)

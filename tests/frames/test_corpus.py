@@ -23,8 +23,9 @@ from tests.frames import corpus
 from tests.frames.clips import number_of, write_clip
 from tests.stages.test_extract import run
 from wildseg import cache
-from wildseg.artifacts import Artifacts, load_table
+from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError
+from wildseg.files import load_table
 from wildseg.frames.reader import read
 from wildseg.frames.sample import Sample
 from wildseg.frames.sources import Source, find_sources

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from tests.crew import each
-from wildseg.artifacts import Artifacts, Frame, load_json
+from wildseg.artifacts import Artifacts, Frame
 from wildseg.classes import Classes
 from wildseg.errors import DataError, WildsegError
+from wildseg.files import load_json
 from wildseg.params import Bilateral, Crf, Gaussian
 from wildseg.runtime import Runtime
 from wildseg.stages.crf import run

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from tests.frames.clips import flat, number_of, numbered, write_clip
-from wildseg.artifacts import Artifacts, load_json, load_table
+from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError, ParamsError
+from wildseg.files import load_json, load_table
 from wildseg.params import Extract
 from wildseg.runtime import Runtime
 from wildseg.stages import extract
@@ -33,6 +34,7 @@ def run(artifacts: Artifacts, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
         "stretch_s": None,
         "held_out": (),
         "max_failures": 0.1,
+        "shard_above": None,
     }
     params: Any = SimpleNamespace(extract=Extract(**{**values, **changes}))
     extract.run(params, artifacts, Runtime(1, "cpu"))

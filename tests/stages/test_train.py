@@ -22,8 +22,9 @@ from safetensors.torch import load_file, save_file
 from tests.segment.networks import stripes
 from wildseg import params as parameters
 from wildseg import tracking
-from wildseg.artifacts import Artifacts, Frame, load_json, load_table
+from wildseg.artifacts import Artifacts, Frame
 from wildseg.errors import DataError, ModelError, ParamsError, WildsegError
+from wildseg.files import load_json, load_table
 from wildseg.params import Params
 from wildseg.runtime import Runtime
 from wildseg.segment import predict

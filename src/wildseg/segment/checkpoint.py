@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,13 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()[VALUES])  # noqa: SIM118
 
 
-def key_of(files: Iterable[Path], values: object) -> str:
-    """Return a key of 16 hexadecimal digits of these files' bytes, of `values`, and of the code that trains.
+def key_of(files: Iterable[tuple[str, bytes]], values: object) -> str:
+    """Return a key of 16 hexadecimal digits of files by name and content, of `values`, and of the code that trains.
 
     `values` is anything whose `repr` tells it apart: frozen dataclasses, numbers, texts, tuples of them.
     """
     digest = hashlib.sha256(f"{torch.__version__} {values!r}".encode())
-    for path in (*sorted(Path(__file__).parent.rglob("*.py")), *files):
-        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    code = ((path.name, path.read_bytes()) for path in sorted(Path(__file__).parent.rglob("*.py")))
+    for name, content in chain(code, files):  # one after the other: they may be a hundred thousand pictures
+        digest.update(name.encode() + hashlib.sha256(content).digest())
     return digest.hexdigest()[:16]

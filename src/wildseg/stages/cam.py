@@ -49,6 +49,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     for _, maps in track(served, len(work), "cam"):
         written += maps
         empty += maps == 0
+    if artifacts.frames_are_packed():
+        artifacts.pack_maps(frames)
     print(f"cam: {len(frames)} frames, {written} maps by {params.cam.method}, {empty} frames without any{kept}")
 
 

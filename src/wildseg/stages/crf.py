@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from wildseg import cache, source
-from wildseg.artifacts import Artifacts, fresh, save_json
+from wildseg.artifacts import Artifacts
 from wildseg.cache import Cache
 from wildseg.classes import IGNORE
 from wildseg.crf.dense import DenseCrf
 from wildseg.crf.masks import pseudo_mask
 from wildseg.errors import DataError
+from wildseg.files import fresh, save_json
 from wildseg.parallel import Workers, no_tools
 from wildseg.params import Crf, Params
 from wildseg.progress import track
@@ -34,6 +35,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     for _, (counts, num_present) in track(kept.serve(frames, crew, partial(_begin, artifacts)), len(frames), "crf"):
         pixels += np.bincount([i for i, _ in counts], [n for _, n in counts], minlength=256).astype(np.int64)
         empty += num_present == 0
+    if artifacts.frames_are_packed():
+        artifacts.pack_masks(frames)
 
     report = summary(pixels, params.classes.with_background, len(frames), empty)
     save_json(artifacts.metrics_path("crf.json"), report)

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from wildseg.artifacts import SPLITS, Artifacts, Frame, fresh, save_json
+from wildseg.artifacts import SPLITS, Artifacts, Frame
 from wildseg.errors import DataError
+from wildseg.files import fresh, save_json
 from wildseg.frames.duplicates import KeptHashes
 from wildseg.frames.sources import Source, find_sources, passed_over, safe_name
 from wildseg.frames.split import split_by_time
@@ -53,8 +54,10 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         fresh(artifacts.frames_folder)  # nothing half-done stays behind, but the list of what was broken does
         artifacts.save_quarantine(tally.quarantine)
         raise
+    if settings.shard_above is not None and len(frames) > settings.shard_above:
+        artifacts.pack_frames([frame.name for frame in frames])
     artifacts.save_quarantine(tally.quarantine)
-    artifacts.save_frames(frames)
+    artifacts.save_frames(frames)  # last: whoever finds the table finds all frames, in one form
     report = summary(frames, scores, sources, tally, dropped)
     save_json(artifacts.metrics_path("extract.json"), report)
     _note_absent(settings.held_out, [source.name for source in sources])

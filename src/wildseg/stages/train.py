@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from wildseg import plugins, tracking
-from wildseg.artifacts import Artifacts, fresh, save_json, save_table
+from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError
+from wildseg.files import fresh, save_json, save_table
 from wildseg.params import Params
 from wildseg.progress import track
 from wildseg.runtime import Runtime, torch_device
@@ -126,16 +127,22 @@ def _checkpoints(
     params: Params, artifacts: Artifacts, data: _Data, encoder_weights: str | None, device: str, precision: str
 ) -> Checkpoints:
     settings = params.train
-    files = [artifacts.frame_path(frame) for frame in (*data.train.frames, *data.val.frames)]
-    files += [artifacts.masks_folder / f"{path.stem}.png" for path in files]
-    if settings.loss == "confidence_guided":
-        files += [artifacts.confidence_folder / f"{frame}.png" for frame in (*data.train.frames, *data.val.frames)]
-    if encoder_weights and encoder_weights.endswith(".safetensors"):
-        files.append(Path(encoder_weights))
     chosen = {settings.architecture: settings.options.get(settings.architecture, {})}
     matters = replace(settings, options=chosen, checkpoint_every=1)
     values = (matters, params.seed, len(params.classes), bool(params.background), device.split(":")[0], precision)
-    return Checkpoints(artifacts.root / ".wildseg" / "train", key_of(files, values))
+    return Checkpoints(
+        artifacts.root / ".wildseg" / "train", key_of(_files(artifacts, data, settings.loss, encoder_weights), values)
+    )
+
+
+def _files(artifacts: Artifacts, data: _Data, loss: str, encoder_weights: str | None) -> Iterator[tuple[str, bytes]]:
+    for frame in (*data.train.frames, *data.val.frames):
+        yield f"{frame}.jpg", artifacts.frame_bytes(frame)
+        yield f"{frame}.png", artifacts.mask_bytes(frame)
+        if loss == "confidence_guided":
+            yield f"{frame}.png", artifacts.confidence_bytes(frame)
+    if encoder_weights and encoder_weights.endswith(".safetensors"):
+        yield Path(encoder_weights).name, Path(encoder_weights).read_bytes()
 
 
 def _events(params: Params, data: _Data, trainer: Trainer, ids: tuple[int, ...], runtime: Runtime) -> Iterator[Event]:

@@ -1,0 +1,118 @@
+"""Key frames: one JPEG each, loose or in shards, and the table that says where each comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from wildseg.errors import DataError, did_you_mean
+from wildseg.files import atomic, load_bytes, load_image, load_table, save_bytes, save_table
+from wildseg.formats.names import check_names, made_by, plain
+from wildseg.formats.project import Project
+from wildseg.formats.shards import is_packed, open_file, pack
+
+SPLITS = ("train", "val", "test")
+JPEG_QUALITY = 95  # with full-resolution colour: artefacts stay below the noise of a camera
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A key frame: `name` is ``<source>_<index:06d>``, `index` counts the decoded frames of its source from 0.
+
+    `time_s` is the presentation time in seconds; `None` where a photo has none. `split` is train, val or test.
+    """
+
+    name: str
+    source: str
+    index: int
+    time_s: float | None
+    split: str
+
+
+class KeyFrames(Project):
+    """data/frames."""
+
+    @property
+    def frames_folder(self) -> Path:
+        """Where key frames lie."""
+        return self.data / "frames"
+
+    def frame_path(self, frame: str) -> Path:
+        """Return where the key frame of this name lies as long as it is loose."""
+        return self.frames_folder / f"{plain(frame)}.jpg"
+
+    def save_image(self, frame: str, image: np.ndarray) -> None:
+        """Write a key frame; image: (H, W, 3) uint8 RGB."""
+        with atomic(self.frame_path(frame)) as path:
+            Image.fromarray(image).save(path, quality=JPEG_QUALITY, subsampling=0)
+
+    def save_image_bytes(self, frame: str, content: bytes) -> None:
+        """Write a key frame whose file is known byte by byte."""
+        save_bytes(self.frame_path(frame), content)
+
+    def load_image(self, frame: str) -> np.ndarray:
+        """Read a key frame: (H, W, 3) uint8 RGB.
+
+        Raises:
+            DataError: the file is missing or broken.
+        """
+        with made_by("extract"):
+            return load_image(self.frame_path(frame), open_file)
+
+    def frame_bytes(self, frame: str) -> bytes:
+        """Return the file of a key frame as it was written.
+
+        Raises:
+            DataError: the file is missing, or its shard is broken.
+        """
+        with made_by("extract"):
+            return load_bytes(self.frame_path(frame), open_file)
+
+    def pack_frames(self, frames: Sequence[str]) -> None:
+        """Put loose key frames into shards."""
+        pack(self.frames_folder, frames, ".jpg")
+
+    def frames_are_packed(self) -> bool:
+        """Say whether key frames are in shards; what later stages leave of each frame then is, too."""
+        return is_packed(self.frames_folder)
+
+    def save_frames(self, frames: Sequence[Frame]) -> None:
+        """Write data/frames/frames.csv."""
+        rows = [(f.name, f.source, f.index, "" if f.time_s is None else f"{f.time_s:.6f}", f.split) for f in frames]
+        save_table(self.frames_folder / "frames.csv", ("frame", "source", "index", "time_s", "split"), rows)
+
+    def load_frames(self, *splits: str) -> list[Frame]:
+        """Read the key frames, all or those of the named `splits`, in the order of frames.csv.
+
+        Raises:
+            DataError: the table is missing, malformed or empty, or a name in it is not that of a file.
+        """
+        path = self.frames_folder / "frames.csv"
+        with made_by("extract"):
+            rows = load_table(path, ("frame", "source", "index", "time_s", "split"))
+            check_names(path, rows, "frame", "source")
+        if not rows:
+            raise DataError(f"{path}: expected key frames, found none; see data/frames/quarantine.csv")
+        try:
+            frames = [
+                Frame(row["frame"], row["source"], int(row["index"]), _number_or_none(row["time_s"]), row["split"])
+                for row in rows
+            ]
+        except ValueError as error:
+            raise DataError(f"{path}: expected whole numbers and seconds ({error})") from error
+        if strange := [frame for frame in frames if frame.split not in SPLITS]:
+            raise DataError(f"{path}: expected the splits {', '.join(SPLITS)}; found {strange[0].split!r} at "
+                            f"{strange[0].name!r}{did_you_mean(strange[0].split, SPLITS)}")  # fmt: skip
+        return [frame for frame in frames if not splits or frame.split in splits]
+
+    def save_quarantine(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Write data/frames/quarantine.csv: what could not be used, and why."""
+        save_table(self.frames_folder / "quarantine.csv", ("item", "reason"), rows)
+
+
+def _number_or_none(text: str) -> float | None:
+    return float(text) if text else None

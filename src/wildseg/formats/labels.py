@@ -1,0 +1,82 @@
+"""Image labels: which classes are in each frame, and how sure the method was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wildseg.errors import DataError, did_you_mean
+from wildseg.files import load_table, save_table
+from wildseg.formats.names import check_names, made_by
+from wildseg.formats.project import Project
+
+
+class Labels(Project):
+    """data/labels."""
+
+    @property
+    def labels_csv(self) -> Path:
+        """What the label stage decided."""
+        return self.data / "labels" / "labels.csv"
+
+    @property
+    def scores_csv(self) -> Path:
+        """What it decided on."""
+        return self.data / "labels" / "scores.csv"
+
+    @property
+    def overrides_csv(self) -> Path:
+        """A person's corrections, which no stage ever writes."""
+        return self.data / "labels" / "overrides.csv"
+
+    def save_labels(self, frames: Sequence[str], class_names: Sequence[str], present: np.ndarray) -> None:
+        """Write data/labels/labels.csv; present: (n, K) bool. An empty cell says that no class is in the frame."""
+        rows = [
+            (frame, ",".join(name for name, is_in in zip(class_names, row, strict=True) if is_in))
+            for frame, row in zip(frames, present, strict=True)
+        ]
+        save_table(self.labels_csv, ("Frame", "Labels"), rows, quote_all=True)
+
+    def load_labels(self, class_names: Sequence[str], path: Path | None = None) -> dict[str, np.ndarray]:
+        """Read labels by frame, (K,) bool each, from labels.csv or another file of the same form.
+
+        Raises:
+            DataError: the file is missing or malformed, names a frame twice, or a class that is not in `class_names`.
+        """
+        if path is None:
+            with made_by("label"):
+                return self.load_labels(class_names, self.labels_csv)
+        labels: dict[str, np.ndarray] = {}
+        rows = load_table(path, ("Frame", "Labels"))
+        check_names(path, rows, "Frame")
+        for row in rows:
+            frame = row["Frame"]
+            wanted = [name.strip() for name in row["Labels"].split(",") if name.strip()]
+            if unknown := [name for name in wanted if name not in class_names]:
+                raise DataError(f"{path}, frame {frame!r}: expected classes of params.yaml, "
+                                f"found {unknown[0]!r}{did_you_mean(unknown[0], class_names)}")  # fmt: skip
+            if frame in labels:
+                raise DataError(f"{path}: the frame {frame!r} stands there twice")
+            labels[frame] = np.array([name in wanted for name in class_names], bool)
+        return labels
+
+    def save_scores(self, frames: Sequence[str], class_names: Sequence[str], scores: np.ndarray) -> None:
+        """Write data/labels/scores.csv; scores: (n, K) float in [0, 1]."""
+        rows = [(frame, *(f"{s:.6f}" for s in row)) for frame, row in zip(frames, scores, strict=True)]
+        save_table(self.scores_csv, ("frame", *class_names), rows)
+
+    def load_scores(self, class_names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Read scores by frame: (K,) float64 in [0, 1] each.
+
+        Raises:
+            DataError: the file is missing or malformed, or a cell is no number.
+        """
+        with made_by("label"):
+            rows = load_table(self.scores_csv, ("frame", *class_names))
+            check_names(self.scores_csv, rows, "frame")
+            try:
+                return {row["frame"]: np.array([float(row[name]) for name in class_names]) for row in rows}
+            except ValueError as error:
+                raise DataError(f"{self.scores_csv}: expected numbers ({error})") from error

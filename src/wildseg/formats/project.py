@@ -1,0 +1,20 @@
+"""The project folder, which every kind of artifact has in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class Project:
+    """The folder of one project; `root` is where dvc.yaml lies."""
+
+    def __init__(self, root: Path | str = ".") -> None:
+        """Remember `root`; nothing is read or created yet."""
+        self.root = Path(root)
+        self.data = self.root / "data"
+        self.metrics = self.root / "metrics"
+        self.scratch_folder = self.root / ".wildseg"
+
+    def metrics_path(self, name: str) -> Path:
+        """Return ``metrics/<name>``."""
+        return self.metrics / name
