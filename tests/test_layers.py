@@ -31,7 +31,8 @@ LIBRARY: dict[str, set[str]] = {
     "segment": {"metrics"},
     "metrics": set(),
     "report": set(),
-    "sample": {"encoders", "progress", "parallel", "files"},
+    "engines": {"runtime", "source"},
+    "sample": {"encoders", "progress", "files"},
 }
 TOP = {"stages", "cli"}
 # Work on behalf of stages or of MLflow: on many frames with a trained network, on many sources with a key-frame method.
