@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from wildseg.parallel import Workers, no_tools
+from wildseg.engines.local import Workers
+from wildseg.parallel import no_tools
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from wildseg import cache, cache_usage
 from wildseg.cache import Cache, Entry, Recipe, Store
+from wildseg.engines.local import Workers
 from wildseg.errors import DataError
-from wildseg.parallel import Workers
 
 ITEMS = ("a", "b", "c")
 

@@ -31,7 +31,8 @@ LIBRARY: dict[str, set[str]] = {
     "segment": {"metrics"},
     "metrics": set(),
     "report": set(),
-    "sample": {"encoders", "progress", "parallel", "files"},
+    "engines": {"runtime", "source"},
+    "sample": {"encoders", "progress", "files"},
 }
 TOP = {"stages", "cli"}
 SHARED = {"formats"}  # a folder of what all stages share

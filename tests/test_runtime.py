@@ -14,19 +14,30 @@ from wildseg.runtime import Runtime, torch_device
 def test_without_the_environment_all_usable_cores_and_any_device_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WILDSEG_WORKERS", raising=False)
     monkeypatch.delenv("WILDSEG_DEVICE", raising=False)
+    monkeypatch.delenv("WILDSEG_ENGINE", raising=False)
     assert Runtime.from_environment() == Runtime(len(os.sched_getaffinity(0)), "auto")
 
 
 def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WILDSEG_WORKERS", "")
     monkeypatch.setenv("WILDSEG_DEVICE", "")
+    monkeypatch.setenv("WILDSEG_ENGINE", "")
     assert Runtime.from_environment() == Runtime(len(os.sched_getaffinity(0)), "auto")
 
 
 def test_the_environment_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WILDSEG_WORKERS", "7")
     monkeypatch.setenv("WILDSEG_DEVICE", "cuda:1")
-    assert Runtime.from_environment() == Runtime(7, "cuda:1")
+    monkeypatch.setenv("WILDSEG_ENGINE", "ray")
+    assert Runtime.from_environment() == Runtime(7, "cuda:1", "ray", chosen=True)
+
+
+def test_an_engine_that_does_not_exist_is_refused_with_the_nearest_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WILDSEG_ENGINE", "rays")
+    with pytest.raises(
+        WildsegError, match="WILDSEG_ENGINE: expected one of local, ray; found 'rays'; did you mean 'ray'"
+    ):
+        Runtime.from_environment()
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "two", "1.5", " "])

@@ -13,9 +13,9 @@ from wildseg import cache, plugins, source
 from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError
 from wildseg.files import save_label_image
-from wildseg.parallel import Workers
+from wildseg.parallel import Workers, crew, gpus
 from wildseg.progress import track
-from wildseg.runtime import Runtime, gpus, model_workers, worker_device
+from wildseg.runtime import Runtime, worker_device
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
     from wildseg.segment.predict import Predictor
@@ -37,8 +37,8 @@ def predict(artifacts: Artifacts, runtime: Runtime, frames: Sequence[str], setti
         DataError: there is no model, it is of other classes, or a frame cannot be read.
     """
     kept = cache.Cache(artifacts.root, "eval", _recipe(artifacts, runtime, settings, folder))
-    crew = partial(_crew, artifacts, runtime, settings)
-    for _ in track(kept.serve(frames, crew), len(frames), "eval: model") if frames else ():
+    served = kept.serve(frames, partial(_crew, artifacts, runtime, settings))
+    for _ in track(served, len(frames), "eval: model") if frames else ():
         pass
     return str(kept)
 
@@ -96,7 +96,7 @@ class _Tools:
 
 
 def _crew(artifacts: Artifacts, runtime: Runtime, settings: Settings, frames: int) -> Workers[_Tools]:
-    return Workers(model_workers(runtime, frames), partial(_prepare, artifacts, settings, runtime.device))
+    return crew(runtime, frames, partial(_prepare, artifacts, settings, runtime.device), model=True)
 
 
 def _prepare(artifacts: Artifacts, settings: Settings, device: str, rank: int) -> _Tools:

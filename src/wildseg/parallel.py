@@ -1,137 +1,76 @@
-"""One function over many frames, on all cores of this machine, results in order.
+"""One function over many frames, by workers that each hold their tools, results in order.
 
-Results are the same for any number of workers: each item is computed by itself, by one worker.
+Who they are is the engine's matter: processes on this machine, or on those of a cluster (`WILDSEG_ENGINE`). Results are
+the same for any engine and number of workers: each item is computed by itself, by one worker, on one core or GPU.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from itertools import islice
-from multiprocessing.queues import SimpleQueue
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from wildseg.errors import WildsegError
+from wildseg import plugins
+from wildseg.runtime import ENGINE, ENGINES, Runtime
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Tools = TypeVar("Tools")
+Tools_co = TypeVar("Tools_co", covariant=True)
 
-AHEAD = 4  # items in flight per worker: enough to keep all busy, few enough to keep memory flat
 
-
-class Workers(Generic[Tools]):
+class Workers(Protocol[Tools_co]):
     """Processes that each prepare their tools once, such as a model, and then work on one item after the other.
 
-    One worker means this process. What is handed to workers must be importable (a module's function, or
-    `functools.partial` of one); what comes back must be small, since it is copied between processes.
+    What is handed to workers must be importable (a module's function, or `functools.partial` of one); what comes back
+    must be small, since it is copied between processes, and between machines.
     """
 
-    def __init__(self, number: int, prepare: Callable[[int], Tools]) -> None:
-        """Remember how many; nothing is started yet.
-
-        Args:
-            number: of processes, at least 1.
-            prepare: called once in each worker with its rank, from 0; what it returns is handed to every call.
-        """
-        self._number = number
-        self._prepare = prepare
-        self._pool: ProcessPoolExecutor | None = None
-        self._tools: Tools
-
-    def __enter__(self) -> Workers[Tools]:
+    def __enter__(self) -> Workers[Tools_co]:
         """Start, and return as soon as one worker is ready.
 
         Raises:
             Exception: whatever `prepare` raised.
-            WildsegError: a worker was killed.
+            WildsegError: workers cannot be had, or one was killed.
         """
-        if self._number <= 1:
-            self._tools = self._prepare(0)
-            return self
-        # Fresh interpreters rather than forks: a fork of a process whose libraries hold threads may deadlock.
-        context = multiprocessing.get_context("spawn")
-        ranks = context.SimpleQueue()
-        for rank in range(self._number):
-            ranks.put(rank)
-        self._pool = ProcessPoolExecutor(
-            self._number, mp_context=context, initializer=_arm, initargs=(self._prepare, ranks)
-        )
-        try:
-            with _told(self._number):
-                ready = [self._pool.submit(_tools_ready) for _ in range(self._number)]
-                ready[0].result()
-        except BaseException:
-            self._pool.shutdown(cancel_futures=True)
-            raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop all workers; what they have not begun is dropped."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
 
-    def each(self, function: Callable[[Item, Tools], Result], items: Sequence[Item]) -> Iterator[Result]:
+    def each(self, function: Callable[[Item, Tools_co], Result], items: Sequence[Item]) -> Iterator[Result]:
         """Yield ``function(item, tools)`` for each of `items`, in their order.
 
         An exception in a worker is raised here, at its item's turn; what was yielded before stays valid.
 
         Raises:
-            WildsegError: a worker was killed, as the system does when memory runs out.
+            WildsegError: workers were lost, as the system does it when memory runs out.
         """
-        if self._pool is None:
-            yield from (function(item, self._tools) for item in items)
-            return
-        remaining = iter(items)
-        waiting: list[Future[Result]] = []
-        try:
-            with _told(self._number):
-                first = islice(remaining, self._number * AHEAD)
-                waiting += [self._pool.submit(_work, function, item) for item in first]
-                while waiting:
-                    yield waiting.pop(0).result()
-                    waiting += [self._pool.submit(_work, function, item) for item in islice(remaining, 1)]
-        finally:
-            for future in waiting:
-                future.cancel()
+
+
+def crew(runtime: Runtime, items: int, prepare: Callable[[int], Tools], *, model: bool) -> Workers[Tools]:
+    """Return the workers of the engine that `runtime` names; nothing is started yet.
+
+    Args:
+        runtime: how many at most, and on which device.
+        items: how many there will be to work on; more workers than that are not started.
+        prepare: called in each worker with a number from 0 that differs between those that see the same GPUs; what it
+            returns is handed to every call.
+        model: whether the tools are a model, which wants a GPU to itself where there is one.
+    """
+    return _engine(runtime).crew(runtime, items, prepare, model=model)
+
+
+def gpus(runtime: Runtime) -> list[str]:
+    """Return the names of the GPUs that the workers of a `crew` with a model compute on; none for the CPU."""
+    return _engine(runtime).gpus(runtime)
 
 
 def no_tools(_: int) -> None:
     """Prepare nothing: for functions that need no tools."""
 
 
-@contextmanager
-def _told(workers: int) -> Iterator[None]:
-    try:
-        yield
-    except BrokenProcessPool as error:
-        raise WildsegError(
-            f"one of {workers} worker processes was killed from outside, most likely because memory ran out; "
-            "set WILDSEG_WORKERS to fewer, or extract.max_side to smaller frames"
-        ) from error
-
-
-# In a worker -----------------------------------------------------------------------------------------------------
-
-_armed: dict[str, Any] = {}
-
-
-def _arm(prepare: Callable[[int], Any], ranks: SimpleQueue[int]) -> None:
-    # Only remembers: an exception here would break the pool, and its message would be lost.
-    _armed.update(prepare=prepare, rank=ranks.get())
-
-
-def _tools_ready() -> None:
-    if "tools" not in _armed:
-        _armed["tools"] = _armed["prepare"](_armed["rank"])
-
-
-def _work(function: Callable[[Item, Any], Result], item: Item) -> Result:
-    _tools_ready()
-    return function(item, _armed["tools"])
+def _engine(runtime: Runtime) -> Any:  # noqa: ANN401
+    # By a name that `wildseg.source` does not follow: which engine computes a result is no part of what it depends on.
+    return plugins.load(ENGINES, runtime.engine, ENGINE)

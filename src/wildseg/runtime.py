@@ -1,7 +1,7 @@
 """What a run may use: processes and device. It never changes results, so it is not in params.yaml.
 
-Read from the environment: `WILDSEG_WORKERS` (default: the usable cores) and `WILDSEG_DEVICE` (default: `auto`; or
-`cpu`, `cuda`, `cuda:1`, ...).
+Read from the environment: `WILDSEG_WORKERS` (default: the usable cores), `WILDSEG_DEVICE` (default: `auto`; or `cpu`,
+`cuda`, `cuda:1`, ...) and `WILDSEG_ENGINE` (default: `local`; or `ray`, see `wildseg.parallel`).
 """
 
 from __future__ import annotations
@@ -11,27 +11,39 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from wildseg import plugins
 from wildseg.errors import WildsegError
+
+ENGINE = "WILDSEG_ENGINE"
+ENGINES = "engines"  # the folder of those that exist
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Worker processes and the torch device's name; ``"auto"`` is resolved by whoever imports torch."""
+    """Worker processes and the torch device's name; ``"auto"`` is resolved by whoever imports torch.
+
+    `chosen` says that a person asked for this number of workers, and it is not just the number of this machine's cores.
+    """
 
     workers: int
     device: str
+    engine: str = "local"
+    chosen: bool = False
 
     @classmethod
     def from_environment(cls) -> Runtime:
-        """Read `WILDSEG_WORKERS` and `WILDSEG_DEVICE`.
+        """Read `WILDSEG_WORKERS`, `WILDSEG_DEVICE` and `WILDSEG_ENGINE`.
 
         Raises:
-            WildsegError: the number of workers is not a positive integer.
+            WildsegError: the number of workers is not a positive integer, or there is no such engine.
         """
         text = os.environ.get("WILDSEG_WORKERS", "")
         if text and not (text.isdecimal() and int(text) > 0):
             raise WildsegError(f"WILDSEG_WORKERS: expected a positive whole number, found {text!r}")
-        return cls(int(text) if text else len(os.sched_getaffinity(0)), os.environ.get("WILDSEG_DEVICE") or "auto")
+        engine = os.environ.get(ENGINE) or "local"
+        plugins.check(ENGINES, engine, ENGINE)
+        workers = int(text) if text else len(os.sched_getaffinity(0))
+        return cls(workers, os.environ.get("WILDSEG_DEVICE") or "auto", engine, bool(text))
 
 
 # Where a system has a driver that torch could use: NVIDIA on Linux, in WSL, and AMD. Asked before torch is imported,
@@ -40,7 +52,7 @@ _DRIVERS = ("/proc/driver/nvidia", "/dev/dxg", "/dev/kfd")
 
 
 def gpus(runtime: Runtime) -> list[str]:
-    """Return the names of the GPUs that a run will use; none where it computes on the CPU.
+    """Return the names of this machine's GPUs that a run may use; none where it computes on the CPU.
 
     torch is imported only where there is a driver, or a device that was asked for by name.
     """
@@ -53,11 +65,6 @@ def gpus(runtime: Runtime) -> list[str]:
     with suppress(RuntimeError, AssertionError):  # no such device: told by whoever uses it
         return [torch.cuda.get_device_name(runtime.device)]
     return [runtime.device]
-
-
-def model_workers(runtime: Runtime, items: int) -> int:
-    """Return how many processes shall each hold a model and work on `items`: one per GPU, or one per core."""
-    return max(1, min(len(gpus(runtime)) or runtime.workers, items))
 
 
 def worker_device(name: str, rank: int) -> str:

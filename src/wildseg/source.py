@@ -70,6 +70,15 @@ def digest(module: str, *plugins: str) -> str:
     return code.hexdigest()
 
 
+def fingerprint() -> str:
+    """Return a hash of all code of the package: hex, the same on machines that run the same."""
+    code = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        text = path.read_bytes()
+        code.update(f"{path.relative_to(PACKAGE)} {len(text)}\n".encode() + text)
+    return code.hexdigest()
+
+
 def imports(tree: ast.AST) -> list[Path]:
     """Return the wildseg files that a module's syntax tree imports, except under TYPE_CHECKING."""
     names: list[str] = []

@@ -16,10 +16,10 @@ from wildseg.encoders.prompts import competitors
 from wildseg.encoders.weights import identity
 from wildseg.errors import DataError
 from wildseg.files import fresh
-from wildseg.parallel import Workers
+from wildseg.parallel import Workers, crew, gpus
 from wildseg.params import Params
 from wildseg.progress import track
-from wildseg.runtime import Runtime, gpus, model_workers, worker_device
+from wildseg.runtime import Runtime, worker_device
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
     import torch
@@ -105,7 +105,7 @@ class _Tools:
 
 
 def _crew(params: Params, artifacts: Artifacts, runtime: Runtime, frames: int) -> Workers[_Tools]:
-    return Workers(model_workers(runtime, frames), partial(_prepare, params, artifacts, runtime.device))
+    return crew(runtime, frames, partial(_prepare, params, artifacts, runtime.device), model=True)
 
 
 def _prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _Tools:

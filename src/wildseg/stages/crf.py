@@ -15,7 +15,7 @@ from wildseg.crf.dense import DenseCrf
 from wildseg.crf.masks import pseudo_mask
 from wildseg.errors import DataError
 from wildseg.files import fresh, save_json
-from wildseg.parallel import Workers, no_tools
+from wildseg.parallel import Workers, crew, no_tools
 from wildseg.params import Crf, Params
 from wildseg.progress import track
 from wildseg.runtime import Runtime
@@ -29,10 +29,10 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """
     frames = [frame.name for frame in artifacts.load_frames()]
     kept = Cache(artifacts.root, "crf", _recipe(params, artifacts))
-    crew = lambda number: Workers(min(runtime.workers, number), no_tools)  # noqa: E731
     pixels = np.zeros(256, np.int64)  # by id
     empty = 0
-    for _, (counts, num_present) in track(kept.serve(frames, crew, partial(_begin, artifacts)), len(frames), "crf"):
+    served = kept.serve(frames, partial(_crew, runtime), partial(_begin, artifacts))
+    for _, (counts, num_present) in track(served, len(frames), "crf"):
         pixels += np.bincount([i for i, _ in counts], [n for _, n in counts], minlength=256).astype(np.int64)
         empty += num_present == 0
     if artifacts.frames_are_packed():
@@ -61,6 +61,10 @@ def summary(pixels: np.ndarray, names: tuple[str, ...], num_frames: int, num_emp
         "coverage": 1 - shares[IGNORE],
         "share": dict(zip(names, shares, strict=False)),
     }
+
+
+def _crew(runtime: Runtime, frames: int) -> Workers[None]:
+    return crew(runtime, frames, no_tools, model=False)
 
 
 def _begin(artifacts: Artifacts) -> None:

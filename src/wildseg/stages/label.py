@@ -18,10 +18,10 @@ from wildseg.encoders.weights import identity
 from wildseg.errors import DataError
 from wildseg.labels.decide import correct, decide
 from wildseg.labels.interface import Answer, NamedImage, Question
-from wildseg.parallel import Workers
+from wildseg.parallel import crew, gpus
 from wildseg.params import Params
 from wildseg.progress import track
-from wildseg.runtime import Runtime, gpus, model_workers, worker_device
+from wildseg.runtime import Runtime, worker_device
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
     from wildseg.encoders.clip import Clip
@@ -66,7 +66,7 @@ def _ask(params: Params, artifacts: Artifacts, runtime: Runtime, frames: list[st
     prepare = partial(_prepare, params, artifacts, runtime.device)
     if "encoder" not in plugins.needs("labels.methods", params.label.method):
         return list(track(_answers(frames, prepare(0)), len(frames), "label"))
-    served = kept.serve(frames, lambda number: Workers(model_workers(runtime, number), prepare))
+    served = kept.serve(frames, lambda number: crew(runtime, number, prepare, model=True))
     records = dict(track(served, len(frames), "label"))
     return [Answer(np.array(scores), threshold, said) for scores, threshold, said in (records[f] for f in frames)]
 

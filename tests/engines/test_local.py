@@ -1,4 +1,4 @@
-"""One function over many items: in order, the same for any number of workers, and honest about what goes wrong."""
+"""One function over many items on this machine: in order, the same for any number of workers, honest about failures."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.crew import each
+from wildseg.engines.local import AHEAD, Workers
 from wildseg.errors import DataError, WildsegError
-from wildseg.parallel import AHEAD, Workers
 
 
 def square(number: int) -> int:
