@@ -76,7 +76,7 @@ def test_frames_come_back_in_order_and_by_split(artifacts: Artifacts) -> None:
 
 
 def test_quarantined_files_are_listed_with_the_reason(artifacts: Artifacts) -> None:
-    artifacts.save_quarantine([("a, b.jpg", 'truncated: "half"'), ("c.mp4, frame 7", "broken")])
+    artifacts.save_quarantine("extract", [("a, b.jpg", 'truncated: "half"'), ("c.mp4, frame 7", "broken")])
     with (artifacts.frames_folder / "quarantine.csv").open(newline="") as stream:
         assert list(csv.reader(stream)) == [
             ["item", "reason"], ["a, b.jpg", 'truncated: "half"'], ["c.mp4, frame 7", "broken"],
@@ -176,7 +176,7 @@ def write_everything(artifacts: Artifacts) -> None:
         artifacts.save_mask(name, noise.integers(0, 4, (12, 16), dtype=np.uint8))
         artifacts.save_confidence(name, noise.random((12, 16)))
     artifacts.save_frames([Frame(name, "drive", 1, 0.5, "train") for name in NAMES])
-    artifacts.save_quarantine([("a", "b")])
+    artifacts.save_quarantine("extract", [("a", "b")])
     artifacts.save_labels(NAMES[:2], CLASS_NAMES, noise.random((2, 4)) < 0.5)
     artifacts.save_scores(NAMES[:2], CLASS_NAMES, noise.random((2, 4)))
     artifacts.save_segmenter({"b": torch.arange(5.0), "a": torch.arange(3)}, {"z": 1, "a": 0.1})

@@ -23,6 +23,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from wildseg.errors import DataError
+from wildseg.failures import Failures
 from wildseg.files import atomic, save_bytes
 from wildseg.parallel import Workers
 from wildseg.provenance import home
@@ -137,7 +139,11 @@ class Cache(Generic[Item]):
         return key_of([self._base, *self.recipe.inputs(item)])
 
     def serve(
-        self, items: Sequence[Item], crew: Callable[[int], Workers[Any]], begin: Callable[[], object] = lambda: None
+        self,
+        items: Sequence[Item],
+        crew: Callable[[int], Workers[Any]],
+        begin: Callable[[], object] = lambda: None,
+        failures: Failures | None = None,
     ) -> Iterator[tuple[Item, Any]]:
         """Yield (item, record) for all of `items`: first those that are kept, then the others in order.
 
@@ -145,11 +151,14 @@ class Cache(Generic[Item]):
             items: to be served; the files of one are in place when it is yielded.
             crew: gives the workers for a number of items; not called if all are kept.
             begin: called once, when workers are ready and before the first file is written.
+            failures: notes items of which `recipe` raises a DataError, and says when there are too many; such an item
+                is not yielded, and what it left is removed. None raises the first.
 
         Raises:
-            Exception: what `crew` and `recipe.compute` raise.
+            Exception: what `crew`, `recipe.compute` and `failures` raise.
         """
-        keyed = [(item, self.key(item)) for item in items]
+        failures = failures or Failures(self.stage, 0.0, len(items))
+        keyed = list(self._keyed(items, failures))
         absent = sum(not self.store.has(key) for _, key in keyed)
         with crew(absent) if absent else nullcontext() as workers:
             begin()
@@ -162,16 +171,28 @@ class Cache(Generic[Item]):
                 self.hits += 1
                 yield item, entry.record
             if workers is not None:
-                yield from self._compute(missing, workers)
+                yield from self._compute(missing, workers, failures)
         if missing and workers is None:  # all were there, and some of them damaged
             with crew(len(missing)) as late:
-                yield from self._compute(missing, late)
+                yield from self._compute(missing, late, failures)
         note(self.store, self.stage, self.hits, self.misses)
 
-    def _compute(self, missing: Sequence[tuple[Item, str]], workers: Workers[Any]) -> Iterator[tuple[Item, Any]]:
+    def _keyed(self, items: Sequence[Item], failures: Failures) -> Iterator[tuple[Item, str]]:
+        for item in items:
+            try:
+                yield item, self.key(item)
+            except DataError as error:
+                failures.add(item, str(error))
+
+    def _compute(
+        self, missing: Sequence[tuple[Item, str]], workers: Workers[Any], failures: Failures
+    ) -> Iterator[tuple[Item, Any]]:
         # Kept by the worker as soon as it is computed: a kill loses what is in flight, not what waits for its turn.
         work = partial(_compute_and_keep, self.recipe, self.store)
         for (item, _), record in zip(missing, workers.each(work, missing), strict=True):
+            if isinstance(record, _Failed):
+                failures.add(item, record.reason)
+                continue
             self.misses += 1
             yield item, record
 
@@ -191,9 +212,21 @@ class Cache(Generic[Item]):
         return True
 
 
+@dataclass(frozen=True)
+class _Failed:
+    """In place of a record: why an item could not be computed."""
+
+    reason: str
+
+
 def _compute_and_keep(recipe: Recipe[Item], store: Store, work: tuple[Item, str], tools: Any) -> Any:  # noqa: ANN401
     item, key = work
-    record = recipe.compute(item, tools)
+    try:
+        record = recipe.compute(item, tools)
+    except DataError as error:
+        for path in recipe.files(item).values():
+            path.unlink(missing_ok=True)
+        return _Failed(str(error))
     store.put(key, Entry(record, {role: path.read_bytes() for role, path in recipe.files(item).items()}))
     return record
 

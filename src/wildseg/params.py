@@ -58,6 +58,7 @@ class Label:
     method: str
     threshold: Share | dict[str, Share] | Literal["auto"]
     fallback: Literal["none", "argmax"]
+    max_failures: Share
     options: Options
 
 
@@ -81,6 +82,7 @@ class Cam:
     scales: tuple[Annotated[float, Positive], ...]
     flip: bool
     max_side: Count | None
+    max_failures: Share
     options: Options
     caa: Caa
 
@@ -114,6 +116,7 @@ class Crf:
     image_mode: Literal["rgb", "wrap_bgr_mean"]
     confidence: Share
     confidence_from: Literal["posterior", "maps"]
+    max_failures: Share
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ def params(background: tuple[str, ...] = (), **changes: Any) -> Any:  # noqa: AN
         "image_mode": "rgb",
         "confidence": 0.6,
         "confidence_from": "posterior",
+        "max_failures": 0.0,
     }
     return SimpleNamespace(classes=CLASSES, background=background, crf=Crf(**{**values, **changes}))
 

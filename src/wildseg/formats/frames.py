@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from PIL import Image
 from wildseg.errors import DataError, did_you_mean
 from wildseg.files import atomic, load_bytes, load_image, load_table, save_bytes, save_table
 from wildseg.formats.names import check_names, made_by, plain
-from wildseg.formats.project import Project
+from wildseg.formats.quarantine import Quarantine
 from wildseg.formats.shards import is_packed, open_file, pack
 
 SPLITS = ("train", "val", "test")
@@ -33,7 +33,7 @@ class Frame:
     split: str
 
 
-class KeyFrames(Project):
+class KeyFrames(Quarantine):
     """data/frames."""
 
     @property
@@ -85,8 +85,12 @@ class KeyFrames(Project):
         rows = [(f.name, f.source, f.index, "" if f.time_s is None else f"{f.time_s:.6f}", f.split) for f in frames]
         save_table(self.frames_folder / "frames.csv", ("frame", "source", "index", "time_s", "split"), rows)
 
-    def load_frames(self, *splits: str) -> list[Frame]:
+    def load_frames(self, *splits: str, after: str | None = None) -> list[Frame]:
         """Read the key frames, all or those of the named `splits`, in the order of frames.csv.
+
+        Args:
+            splits: of train, val, test; none means all.
+            after: a stage; the frames that it, or one before it, has set aside are left out.
 
         Raises:
             DataError: the table is missing, malformed or empty, or a name in it is not that of a file.
@@ -107,11 +111,8 @@ class KeyFrames(Project):
         if strange := [frame for frame in frames if frame.split not in SPLITS]:
             raise DataError(f"{path}: expected the splits {', '.join(SPLITS)}; found {strange[0].split!r} at "
                             f"{strange[0].name!r}{did_you_mean(strange[0].split, SPLITS)}")  # fmt: skip
-        return [frame for frame in frames if not splits or frame.split in splits]
-
-    def save_quarantine(self, rows: Iterable[tuple[str, str]]) -> None:
-        """Write data/frames/quarantine.csv: what could not be used, and why."""
-        save_table(self.frames_folder / "quarantine.csv", ("item", "reason"), rows)
+        aside = {frame for frame, _ in self.load_quarantine(after)} if after else set()
+        return [frame for frame in frames if (not splits or frame.split in splits) and frame.name not in aside]
 
 
 def _number_or_none(text: str) -> float | None:

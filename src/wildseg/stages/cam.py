@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from wildseg.cache import Cache
 from wildseg.encoders.prompts import competitors
 from wildseg.encoders.weights import identity
 from wildseg.errors import DataError
+from wildseg.failures import Failures
 from wildseg.files import fresh
 from wildseg.parallel import Workers, crew, gpus
 from wildseg.params import Params
@@ -31,11 +33,14 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; this process ha
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """Read key frames and their labels, trace each new frame once, write one file of maps per frame.
 
+    Frames that cannot be read are listed in data/cams/quarantine.csv, after those of the stage before.
+
     Raises:
         DataError: no key frames, or frames without a line in labels.csv.
         ModelError: the model cannot be had, or cannot be traced.
     """
-    frames = [frame.name for frame in artifacts.load_frames()]
+    aside = artifacts.load_quarantine("label")
+    frames = [frame.name for frame in artifacts.load_frames(after="label")]
     labels = artifacts.load_labels(params.classes.names)
     if missing := [frame for frame in frames if frame not in labels]:
         raise DataError(
@@ -45,13 +50,17 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     work = [(frame, np.flatnonzero(labels[frame]).tolist()) for frame in frames]
     kept = Cache(artifacts.root, "cam", _recipe(params, artifacts, runtime))
     written = empty = 0
-    served = kept.serve(work, partial(_crew, params, artifacts, runtime), begin=partial(fresh, artifacts.cams_folder))
+    failures = Failures("cam", params.cam.max_failures, len(work), name=itemgetter(0))
+    begin = partial(fresh, artifacts.cams_folder)
+    served = kept.serve(work, partial(_crew, params, artifacts, runtime), begin, failures)
     for _, maps in track(served, len(work), "cam"):
         written += maps
         empty += maps == 0
+    done = failures.without(frames)
     if artifacts.frames_are_packed():
-        artifacts.pack_maps(frames)
-    print(f"cam: {len(frames)} frames, {written} maps by {params.cam.method}, {empty} frames without any{kept}")
+        artifacts.pack_maps(done)
+    artifacts.save_quarantine("cam", aside + failures.rows)
+    print(f"cam: {len(done)} frames, {written} maps by {params.cam.method}, {empty} frames without any{failures}{kept}")
 
 
 def make_recipe(params: Params) -> Recipe:
@@ -73,7 +82,7 @@ _Work = tuple[str, list[int]]  # a frame and the indices of the classes in it
 def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Recipe[_Work]:
     method = params.cam.method
     ingredients = {
-        "cam": replace(params.cam, options={method: params.cam.options.get(method, {})}),
+        "cam": replace(params.cam, options={method: params.cam.options.get(method, {})}, max_failures=0.0),
         "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
         "words": [params.classes.phrases, params.background, params.clip.templates],
         "code": source.digest("stages.cam", f"cam.methods.{method}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from wildseg.classes import IGNORE
 from wildseg.crf.dense import DenseCrf
 from wildseg.crf.masks import pseudo_mask
 from wildseg.errors import DataError
+from wildseg.failures import Failures
 from wildseg.files import fresh, save_json
 from wildseg.parallel import Workers, crew, no_tools
 from wildseg.params import Crf, Params
@@ -24,24 +26,31 @@ from wildseg.runtime import Runtime
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """Write data/masks, data/masks/confidence and metrics/crf.json for all key frames.
 
+    Those whose image or maps cannot be read are listed in data/masks/quarantine.csv, after those of the stages before.
+
     Raises:
         DataError: no key frames, or maps that are missing, broken or do not fit their frame.
     """
-    frames = [frame.name for frame in artifacts.load_frames()]
+    aside = artifacts.load_quarantine("cam")
+    frames = [frame.name for frame in artifacts.load_frames(after="cam")]
     kept = Cache(artifacts.root, "crf", _recipe(params, artifacts))
     pixels = np.zeros(256, np.int64)  # by id
     empty = 0
-    served = kept.serve(frames, partial(_crew, runtime), partial(_begin, artifacts))
+    failures = Failures("crf", params.crf.max_failures, len(frames))
+    served = kept.serve(frames, partial(_crew, runtime), partial(_begin, artifacts), failures)
     for _, (counts, num_present) in track(served, len(frames), "crf"):
         pixels += np.bincount([i for i, _ in counts], [n for _, n in counts], minlength=256).astype(np.int64)
         empty += num_present == 0
+    done = failures.without(frames)
     if artifacts.frames_are_packed():
-        artifacts.pack_masks(frames)
+        artifacts.pack_masks(done)
+    artifacts.save_quarantine("crf", aside + failures.rows)
 
-    report = summary(pixels, params.classes.with_background, len(frames), empty)
+    report = summary(pixels, params.classes.with_background, len(done), empty)
     save_json(artifacts.metrics_path("crf.json"), report)
     print(
-        f"crf: {len(frames)} frames, {report['coverage']:.1%} of pixels decided, {empty} frames without any class{kept}"
+        f"crf: {len(done)} frames, {report['coverage']:.1%} of pixels decided, {empty} frames without any "
+        f"class{failures}{kept}"
     )
 
 
@@ -75,7 +84,7 @@ def _begin(artifacts: Artifacts) -> None:
 def _recipe(params: Params, artifacts: Artifacts) -> cache.Recipe[str]:
     num_classes, background = len(params.classes), bool(params.background)
     ingredients = {
-        "crf": params.crf,
+        "crf": replace(params.crf, max_failures=0.0),
         "classes": [num_classes, background],
         "code": source.digest("stages.crf"),
         "libraries": cache.versions("pydensecrf2", "pydensecrf", "numpy", "opencv-python-headless", "pillow"),

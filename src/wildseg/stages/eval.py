@@ -68,7 +68,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
             has ids that are no class.
     """
     inputs = _read(params, artifacts)
-    groups = _groups(params, artifacts.load_frames())
+    groups = _groups(params, artifacts.load_frames(after="crf"))
     shown = evenly([_worth_showing(inputs, group) for group in groups], params.eval.pictures)
 
     answers = fresh(artifacts.scratch_folder / "eval")
@@ -94,7 +94,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 def masks_by_group(params: Params, artifacts: Artifacts) -> tuple[_Group, _Group]:
     """Return the drive and the unseen sources with labels, maps and pseudo masks measured; no model is needed."""
     inputs = _read(params, artifacts)
-    groups = _groups(params, artifacts.load_frames())
+    groups = _groups(params, artifacts.load_frames(after="crf"))
     for group in groups:
         _measure_masks(inputs, group)
     return groups
@@ -109,7 +109,7 @@ def _read(params: Params, artifacts: Artifacts) -> _Inputs:
     if source.is_dir():  # truth may travel with the videos
         artifacts.truth_folders.append(source / "truth")
     labels = artifacts.load_labels(names)
-    for frame in artifacts.load_frames():
+    for frame in artifacts.load_frames(after="crf"):
         if frame.name not in labels:
             raise DataError(
                 f"{artifacts.labels_csv}: expected a line for the frame {frame.name!r}, found none; "

@@ -52,11 +52,11 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         _check_usable(frames, tally, dropped)
     except DataError:
         fresh(artifacts.frames_folder)  # nothing half-done stays behind, but the list of what was broken does
-        artifacts.save_quarantine(tally.quarantine)
+        artifacts.save_quarantine("extract", tally.quarantine)
         raise
     if settings.shard_above is not None and len(frames) > settings.shard_above:
         artifacts.pack_frames([frame.name for frame in frames])
-    artifacts.save_quarantine(tally.quarantine)
+    artifacts.save_quarantine("extract", tally.quarantine)
     artifacts.save_frames(frames)  # last: whoever finds the table finds all frames, in one form
     report = summary(frames, scores, sources, tally, dropped)
     save_json(artifacts.metrics_path("extract.json"), report)

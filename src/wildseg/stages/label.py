@@ -16,6 +16,7 @@ from wildseg.cache import Cache
 from wildseg.encoders.prompts import competitors
 from wildseg.encoders.weights import identity
 from wildseg.errors import DataError
+from wildseg.failures import Failures
 from wildseg.labels.decide import correct, decide
 from wildseg.labels.interface import Answer, NamedImage, Question
 from wildseg.parallel import crew, gpus
@@ -28,19 +29,29 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; this process ha
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
-    """Read key frames, ask the label method, decide, apply a person's corrections, write labels.csv and scores.csv."""
+    """Read key frames, ask the label method, decide, apply a person's corrections, write labels.csv and scores.csv.
+
+    Frames that cannot be read are in neither, and listed in data/labels/quarantine.csv.
+
+    Raises:
+        DataError: no key frames, too many that cannot be read, no class in any, or a mistake in a person's table.
+        ModelError: the model cannot be had.
+    """
     names, frames = params.classes.names, [frame.name for frame in artifacts.load_frames()]
     # Read first: a slip in it is told before anything is computed or removed.
     overrides = artifacts.load_labels(names, artifacts.overrides_csv) if artifacts.overrides_csv.is_file() else {}
-    for leftover in (artifacts.labels_csv, artifacts.scores_csv):
+    for leftover in (artifacts.labels_csv, artifacts.scores_csv, artifacts.quarantine_csv("label")):
         leftover.unlink(missing_ok=True)
     _note_left_out(params)
 
     kept = Cache(artifacts.root, "label", _recipe(params, artifacts, runtime))
-    answers = _ask(params, artifacts, runtime, frames, kept)
+    failures = Failures("label", params.label.max_failures, len(frames))
+    answers = _ask(params, artifacts, runtime, frames, kept, failures)
+    corrections = {frame: present for frame, present in overrides.items() if frame not in dict(failures.rows)}
+    frames = failures.without(frames)
     scores = np.stack([answer.scores for answer in answers])
     present = decide(scores, names, answers[0].threshold, params.label.threshold, params.label.fallback)
-    present = correct(frames, present, overrides, artifacts.overrides_csv)
+    present = correct(frames, present, corrections, artifacts.overrides_csv)
     if not present.any():
         raise DataError(
             f"label: expected some class in some of {len(frames)} frames, found none (the highest score is "
@@ -49,10 +60,11 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 
     artifacts.save_labels(frames, names, present)
     artifacts.save_scores(frames, names, scores)
+    artifacts.save_quarantine("label", failures.rows)
     empty = int((~present.any(1)).sum())
-    corrected = f", {len(overrides)} by hand" if overrides else ""
+    corrected = f", {len(corrections)} by hand" if corrections else ""
     mean = present.sum(1).mean()
-    print(f"label: {len(frames)} frames, {mean:.1f} classes a frame, {empty} without any{corrected}{kept}")
+    print(f"label: {len(frames)} frames, {mean:.1f} classes a frame, {empty} without any{corrected}{failures}{kept}")
 
 
 @dataclass(frozen=True)
@@ -62,13 +74,16 @@ class _Tools:
     question: Question
 
 
-def _ask(params: Params, artifacts: Artifacts, runtime: Runtime, frames: list[str], kept: Cache[str]) -> list[Answer]:
+def _ask(
+    params: Params, artifacts: Artifacts, runtime: Runtime, frames: list[str], kept: Cache[str], failures: Failures
+) -> list[Answer]:
     prepare = partial(_prepare, params, artifacts, runtime.device)
     if "encoder" not in plugins.needs("labels.methods", params.label.method):
         return list(track(_answers(frames, prepare(0)), len(frames), "label"))
-    served = kept.serve(frames, lambda number: crew(runtime, number, prepare, model=True))
-    records = dict(track(served, len(frames), "label"))
-    return [Answer(np.array(scores), threshold, said) for scores, threshold, said in (records[f] for f in frames)]
+    workers = lambda number: crew(runtime, number, prepare, model=True)  # noqa: E731
+    records = dict(track(kept.serve(frames, workers, failures=failures), len(frames), "label"))
+    in_order = (records[frame] for frame in failures.without(frames))
+    return [Answer(np.array(scores), threshold, said) for scores, threshold, said in in_order]
 
 
 def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Recipe[str]:

@@ -72,7 +72,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 def _read(params: Params, artifacts: Artifacts, ids: Sequence[int]) -> _Data:
     mu = params.train.mu if params.train.loss == "confidence_guided" else None
     load_mask = partial(_load_mask, artifacts=artifacts, mu=mu)
-    frames = {split: [frame.name for frame in artifacts.load_frames(split)] for split in ("train", "val")}
+    frames = {split: [frame.name for frame in artifacts.load_frames(split, after="crf")] for split in ("train", "val")}
     everything = frames["train"] + frames["val"]
     masks = ((frame, load_mask(frame)) for frame in track(everything, len(everything), "train: masks"))
     counts = count_pixels(masks, ids)

@@ -1,0 +1,39 @@
+"""What each stage could not use, and why: one table a stage, which names its frames and those of the stages before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from wildseg.files import load_table, save_table
+from wildseg.formats.names import check_names, made_by
+from wildseg.formats.project import Project
+
+FOLDERS = {"extract": "frames", "label": "labels", "cam": "cams", "crf": "masks"}
+COLUMNS = ("item", "reason")
+
+
+class Quarantine(Project):
+    """data/<folder of a stage>/quarantine.csv."""
+
+    def quarantine_csv(self, stage: str) -> Path:
+        """Return where a stage lists what it could not use."""
+        return self.data / FOLDERS[stage] / "quarantine.csv"
+
+    def save_quarantine(self, stage: str, rows: Iterable[tuple[str, str]]) -> None:
+        """Write the table of a stage: files and frames in extract, names of key frames after it, and the reasons."""
+        save_table(self.quarantine_csv(stage), COLUMNS, rows)
+
+    def load_quarantine(self, stage: str) -> list[tuple[str, str]]:
+        """Read (key frame, reason) of the key frames that a stage after extract, or one before it, set aside.
+
+        Raises:
+            DataError: the table is malformed, or a name in it is not that of a file.
+        """
+        path = self.quarantine_csv(stage)
+        if not path.is_file():
+            return []
+        with made_by(stage):
+            rows = load_table(path, COLUMNS)
+            check_names(path, rows, "item")
+        return [(row["item"], row["reason"]) for row in rows]

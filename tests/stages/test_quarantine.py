@@ -1,0 +1,102 @@
+"""A frame that one stage cannot use is set aside there, listed with the reason, and missing from all that follows."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.encoders.models import noise, save
+from tests.stages import tiny_run
+from wildseg import params
+from wildseg.artifacts import Artifacts, Frame
+from wildseg.errors import DataError
+from wildseg.files import load_json
+from wildseg.params import Params
+from wildseg.runtime import Runtime
+from wildseg.stages import cam, crf, eval, label
+
+CPU = Runtime(1, "cpu")
+FRAMES = [Frame(f"drive_{i:06d}", "drive", i, i / 5, "train" if i < 5 else "test") for i in range(8)]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Artifacts:
+    artifacts = Artifacts(tmp_path)
+    for frame in FRAMES:
+        artifacts.save_image(frame.name, noise((32, 48), frame.index))
+    artifacts.save_frames(FRAMES)
+    return artifacts
+
+
+@pytest.fixture
+def values(project: Artifacts) -> Params:
+    whole = params.load(tiny_run.ROOT / "params.yaml")
+    name, weights = save(project.root, "tiny")
+    return replace(
+        whole,
+        classes=params.Classes.from_mapping({"sky": ["sky"], "tree": "tree"}),
+        background=(),
+        clip=replace(whole.clip, model=name, pretrained=Path(weights).name),
+        label=replace(whole.label, fallback="argmax", max_failures=0.25),
+        cam=replace(whole.cam, max_failures=0.25),
+        crf=replace(whole.crf, iterations=1, max_failures=0.25),
+    )
+
+
+def listed(artifacts: Artifacts, stage: str) -> list[str]:
+    with artifacts.quarantine_csv(stage).open(newline="") as stream:
+        return [row["item"] for row in csv.DictReader(stream)]
+
+
+def names(*numbers: int) -> list[str]:
+    return [FRAMES[number].name for number in numbers]
+
+
+def test_a_frame_that_fails_in_one_stage_is_missing_from_all_that_follow(
+    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.overrides_csv.parent.mkdir(parents=True)
+    project.overrides_csv.write_text(f"Frame,Labels\n{FRAMES[1].name},sky\n")  # of a frame that cannot be read
+    project.frame_path(FRAMES[1].name).write_bytes(b"no picture")
+    label.run(values, project, CPU)
+    assert ", 1 quarantined" in capsys.readouterr().out
+    assert listed(project, "label") == names(1)
+    assert list(project.load_labels(values.classes.names)) == names(0, 2, 3, 4, 5, 6, 7)
+    assert list(project.load_scores(values.classes.names)) == names(0, 2, 3, 4, 5, 6, 7)
+
+    project.frame_path(FRAMES[2].name).unlink()
+    cam.run(values, project, CPU)
+    assert listed(project, "cam") == names(1, 2)
+    assert sorted(path.stem for path in project.cams_folder.glob("*.npz")) == names(0, 3, 4, 5, 6, 7)
+
+    project.maps_path(FRAMES[6].name).write_bytes(b"no maps")
+    crf.run(values, project, CPU)
+    assert listed(project, "crf") == names(1, 2, 6)
+    assert sorted(path.stem for path in project.masks_folder.glob("*.png")) == names(0, 3, 4, 5, 7)
+    assert sorted(path.stem for path in project.confidence_folder.glob("*.png")) == names(0, 3, 4, 5, 7)
+    assert load_json(project.metrics_path("crf.json"))["frames"] == 5
+
+    assert [frame.name for frame in project.load_frames("train", after="crf")] == names(0, 3, 4)
+    left = [frame.name for group in eval.masks_by_group(values, project) for frame in group.frames]
+    assert sorted(left) == names(0, 3, 4, 5, 7)
+
+
+def test_above_its_share_of_failures_a_stage_stops(project: Artifacts, values: Params) -> None:
+    for frame in FRAMES[:3]:
+        project.frame_path(frame.name).write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"label\.max_failures: expected at most 25% of 8 frames .* found 3"):
+        label.run(values, project, CPU)
+    assert not project.labels_csv.exists()
+
+
+def test_a_frame_that_can_be_read_again_comes_back(project: Artifacts, values: Params) -> None:
+    good = project.frame_bytes(FRAMES[1].name)
+    project.frame_path(FRAMES[1].name).write_bytes(b"no picture")
+    label.run(values, project, CPU)
+    project.frame_path(FRAMES[1].name).write_bytes(good)
+    label.run(values, project, CPU)
+    assert listed(project, "label") == []
+    assert list(project.load_labels(values.classes.names)) == names(*range(8))
