@@ -14,7 +14,7 @@ from tests.frames.clips import flat, numbered, write_clip
 from tests.stages.test_extract import run
 from wildseg import cache, known_photos, selection
 from wildseg.artifacts import Artifacts
-from wildseg.errors import DataError
+from wildseg.errors import DataError, ParamsError
 from wildseg.frames.photos import read_photo
 from wildseg.frames.tally import Unusable
 
@@ -72,6 +72,28 @@ def test_only_a_new_source_is_decoded(project: Artifacts, decoded: list[str]) ->
     run(project)
     assert decoded == ["west"]
     assert sum(name.startswith("west_") for name in files(project)) == 6
+
+
+def test_several_sources_read_at_once_leave_the_same_bytes(
+    project: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(project, workers=3, duplicate_bits=2)
+    at_once = files(project)
+    capsys.readouterr()
+    run(project, workers=3, duplicate_bits=2)
+    assert capsys.readouterr().out.endswith("1 quarantined, 3 of 3 sources from the cache\n")
+    assert files(project) == at_once
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(cache.VARIABLE, "off")
+        run(project, workers=1, duplicate_bits=2)
+        assert files(project) == at_once
+        run(project, workers=3, duplicate_bits=2)
+        assert files(project) == at_once
+
+
+def test_a_mistake_in_an_option_is_told_from_a_worker_too(project: Artifacts) -> None:
+    with pytest.raises(ParamsError, match=r"absdiff\.width: expected a whole number from 1"):
+        run(project, workers=2, options={"absdiff": {"width": 0}})
 
 
 def test_what_comes_after_the_choice_costs_no_decoding(project: Artifacts, decoded: list[str]) -> None:

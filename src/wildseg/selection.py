@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +40,26 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Selection:
-    """What one source gave: its key frames, what was read and what could not be, and how many frames were blurred."""
+    """What one source gave: its key frames, what was read and what could not be, and how many frames were blurred.
+
+    `known` says that it was not read, and `known_photos` of how many photos that holds, where it was.
+    """
 
     chosen: list[Chosen]
     tally: Tally
     blurred: int
+    known: bool = False
+    known_photos: int = 0
 
 
 class Selector:
-    """Chooses the key frames of sources and writes them.
+    """Chooses the key frames of sources and writes them; each source by itself, so that several may work at once."""
 
-    `hits` and `misses` count sources; `known_photos` counts, in those that were read, the photos not decoded again.
-    """
-
-    def __init__(self, artifacts: Artifacts, settings: Extract) -> None:
-        """Remember how; nothing is read yet."""
+    def __init__(self, artifacts: Artifacts, settings: Extract, *, bar: bool = True) -> None:
+        """Remember how; nothing is read yet. `bar` shows progress within a source."""
         self._artifacts = artifacts
         self._settings = settings
+        self._bar = bar
         self._store = cache.Store.of(artifacts.root, "extract")
         options = settings.options.get(settings.method, {})
         libraries = cache.versions("av", "numpy", "opencv-python-headless", "pillow", "scenedetect-headless")
@@ -68,9 +71,6 @@ class Selector:
             ]
         )
         self._photo_base = cache.key_of([source.digest("known_photos"), source.digest("selection"), libraries])
-        self.hits = 0
-        self.misses = 0
-        self.known_photos = 0
 
     def select(self, of: Source) -> Selection:
         """Return the key frames of a source; when it returns, their files lie in data/frames.
@@ -80,14 +80,7 @@ class Selector:
         """
         digests = {path: _digest(path) for path in of.paths} if self._store.folder else {}
         key = cache.key_of([self._base, of.name, of.kind, [[path.name, digests.get(path)] for path in of.paths]])
-        selection = self._restore(of, key)
-        if selection is None:
-            self.misses += 1
-            selection = self._compute(of, key, digests)
-        else:
-            self.hits += 1
-        cache.note(self._store, "extract", self.hits, self.misses)
-        return selection
+        return self._restore(of, key) or self._compute(of, key, digests)
 
     def _restore(self, of: Source, key: str) -> Selection | None:
         entry = self._store.get(key)
@@ -103,25 +96,22 @@ class Selector:
             if picture is None or "frame" not in picture.files:
                 return None
             self._artifacts.save_image_bytes(frame.name, picture.files["frame"])
-        return selection
+        return replace(selection, known=True)
 
     def _compute(self, of: Source, key: str, digests: Mapping[Path, str]) -> Selection:
         selection = Selection([], Tally(), 0)
         photos = KnownPhotos(self._store, self._photo_base, digests)
         method = plugins.load("frames.keyframes", self._settings.method, "extract.method")
-        samples = track(
-            read(of, self._settings.fps, selection.tally, photos.open),
-            expected([of], self._settings.fps),
-            f"extract: {of.name}",
-        )
+        samples = read(of, self._settings.fps, selection.tally, photos.open)
+        if self._bar:
+            samples = track(samples, expected([of], self._settings.fps), f"extract: {of.name}")
         sharp = _Sharp(samples, self._settings.min_sharpness)
         for sample, score in method.select(sharp, **self._settings.options.get(self._settings.method, {})):
             picture = photos.picture_key(sample.pixels, self._settings.max_side) or cache.key_of([key, sample.index])
             looks = self._write(sample, picture)
             selection.chosen.append(Chosen(sample.name, sample.index, sample.time_s, score, looks, picture))
-        if of.kind == "photos":
-            self.known_photos += len(of.paths) - photos.decoded
-        selection = Selection(selection.chosen, selection.tally, sharp.blurred)
+        known_photos = len(of.paths) - photos.decoded if of.kind == "photos" else 0
+        selection = replace(selection, blurred=sharp.blurred, known_photos=known_photos)
         if not selection.tally.passing:
             self._store.put(key, cache.Entry(_to_record(selection)))
         return selection

@@ -20,7 +20,7 @@ from wildseg.stages import extract
 LOOSE = {"absdiff": {"threshold": -1.0, "reference": "previous", "width": None}}
 
 
-def run(artifacts: Artifacts, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+def run(artifacts: Artifacts, *, workers: int = 1, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     values = {
         "source": "data/raw",
         "fps": None,
@@ -37,7 +37,7 @@ def run(artifacts: Artifacts, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
         "shard_above": None,
     }
     params: Any = SimpleNamespace(extract=Extract(**{**values, **changes}))
-    extract.run(params, artifacts, Runtime(1, "cpu"))
+    extract.run(params, artifacts, Runtime(workers, "cpu"))
     return load_json(artifacts.metrics_path("extract.json"))
 
 

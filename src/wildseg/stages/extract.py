@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from wildseg.artifacts import SPLITS, Artifacts, Frame
+from wildseg.cache import Store, note
 from wildseg.errors import DataError
 from wildseg.files import fresh, save_json
 from wildseg.frames.duplicates import KeptHashes
 from wildseg.frames.sources import Source, find_sources, passed_over, safe_name
 from wildseg.frames.split import split_by_time
 from wildseg.frames.tally import Tally
+from wildseg.parallel import crew
 from wildseg.params import Extract, Params
+from wildseg.progress import track
 from wildseg.runtime import Runtime
-from wildseg.selection import Selector
+from wildseg.selection import Selection, Selector
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
@@ -33,9 +37,10 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     tally, dropped = Tally(), Counter[str]()
     kept: list[Frame] = []
     scores: list[float] = []
-    selector, hashes = Selector(artifacts, settings), KeptHashes()
-    for source in sources:
-        selection = selector.select(source)
+    selections: list[Selection] = []
+    hashes = KeptHashes()
+    for source, selection in zip(sources, _selected(sources, settings, artifacts, runtime), strict=True):
+        selections.append(selection)
         tally.add(selection.tally)
         dropped["blurred"] += selection.blurred
         for frame in selection.chosen:
@@ -46,6 +51,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
             kept.append(Frame(frame.name, source.name, frame.index, frame.time_s, split=""))
             scores.append(frame.score)
 
+    known = sum(selection.known for selection in selections)
+    note(Store.of(artifacts.root, "extract"), "extract", known, len(selections) - known)
     frames = assign(kept, sources, tally, settings)
     try:
         tally.check(settings.max_failures)
@@ -64,16 +71,33 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     _note_passed_over(passed_over(artifacts.root / settings.source))
     print(
         "extract: {kept} key frames ({train} train, {val} val, {test} test) of {sampled} looked at, {decoded} decoded; "
-        "{quarantined} quarantined{from_cache}".format_map({**report, "from_cache": _from_cache(selector)})
+        "{quarantined} quarantined{from_cache}".format_map({**report, "from_cache": _from_cache(selections)})
     )
 
 
-def _from_cache(selector: Selector) -> str:
-    known = []
-    if selector.hits:
-        known.append(f"{selector.hits} of {selector.hits + selector.misses} sources")
-    if selector.known_photos:
-        known.append(f"{selector.known_photos} photos")
+def _selected(
+    sources: Sequence[Source], settings: Extract, artifacts: Artifacts, runtime: Runtime
+) -> Iterator[Selection]:
+    """Yield what each source gives, several of them at work at once; progress is shown in frames, or in sources."""
+    several = len(sources) > 1 and runtime.workers > 1
+    prepare = partial(_prepare, artifacts, settings, not several)
+    with crew(runtime, len(sources), prepare, model=False) as workers:
+        selections = workers.each(_select, sources)
+        yield from track(selections, len(sources), "extract: sources") if several else selections
+
+
+def _prepare(artifacts: Artifacts, settings: Extract, bar: bool, _: int) -> Selector:
+    return Selector(artifacts, settings, bar=bar)
+
+
+def _select(source: Source, selector: Selector) -> Selection:
+    return selector.select(source)
+
+
+def _from_cache(selections: Sequence[Selection]) -> str:
+    sources, photos = sum(one.known for one in selections), sum(one.known_photos for one in selections)
+    known = [f"{sources} of {len(selections)} sources"] if sources else []
+    known += [f"{photos} photos"] if photos else []
     return f", {' and '.join(known)} from the cache" if known else ""
 
 
