@@ -29,6 +29,7 @@ from wildseg.files import (
     save_bytes,
     save_json,
     save_label_image,
+    save_png,
     save_table,
 )
 
@@ -249,8 +250,8 @@ class Artifacts:
 
     def save_confidence(self, frame: str, confidence: np.ndarray) -> None:
         """Write data/masks/confidence/<frame>.png; confidence: (H, W) in [0, 1], the chosen class's probability."""
-        with atomic(self.confidence_path(frame)) as path:
-            Image.fromarray(np.round(np.clip(confidence, 0, 1) * 255).astype(np.uint8)).save(path)
+        levels = np.round(np.clip(confidence, 0, 1) * 255).astype(np.uint8)
+        save_png(self.confidence_path(frame), Image.fromarray(levels))
 
     def load_confidence(self, frame: str) -> np.ndarray:
         """Read the confidence of a pseudo mask: (H, W) float32 in [0, 1], in steps of 1/255."""
