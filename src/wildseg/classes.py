@@ -9,6 +9,7 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -97,10 +98,12 @@ def _check_name(name: object, earlier: Sequence[str]) -> None:
         raise ParamsError(f"classes.{name}: this class stands there twice (letter case does not count)")
 
 
+@cache
 def palette() -> np.ndarray:
     """Return colours by id: (256, 3) uint8 RGB, distinct for the first few dozen ids, the same on every run.
 
-    Hues advance by the golden angle, so that neighbouring ids are far apart; lightness alternates.
+    Hues advance by the golden angle, so that neighbouring ids are far apart; lightness alternates. It is worked out
+    once and cannot be written to.
     """
     colours = np.zeros((256, 3), np.uint8)
     for index in range(1, 255):
@@ -109,6 +112,7 @@ def palette() -> np.ndarray:
         saturation = (0.85, 0.60)[index % 2]
         colours[index] = _hsv_to_rgb(hue, saturation, value)
     colours[IGNORE] = (245, 245, 240)
+    colours.flags.writeable = False
     return colours
 
 

@@ -135,10 +135,17 @@ def load_table(path: Path, header: Sequence[str]) -> list[dict[str, str]]:
 
 def save_label_image(path: Path, ids: np.ndarray) -> None:
     """Write (H, W) uint8 ids as a palette PNG, so that a viewer shows the classes in colour."""
-    image = Image.fromarray(ids).convert("P")
-    image.putpalette(palette().reshape(-1).tolist())
-    with atomic(path) as temporary:
-        image.save(temporary)
+    image = Image.fromarray(ids)
+    image.putpalette(palette().tobytes())
+    save_png(path, image)
+
+
+def save_png(path: Path, image: Image.Image) -> None:
+    """Write a picture as PNG."""
+    # Put together in memory: given a file, Pillow writes it in many small pieces, which takes half as long again.
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    save_bytes(path, content.getvalue())
 
 
 def load_label_image(path: Path, opener: Opener = open_loose) -> np.ndarray:

@@ -97,3 +97,10 @@ def test_confidence_from_maps_ignores_where_maps_are_undecided_even_if_the_crf_i
 def test_an_unknown_source_of_confidence_is_refused() -> None:
     with pytest.raises(ValueError, match="guess"):
         pseudo_mask(IMAGE, *NONE, NO_CRF, **{**SETTINGS, "confidence_from": "guess"})
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 255])
+def test_the_first_of_the_largest_wins_as_in_numpy(count: int) -> None:
+    marginals = np.random.default_rng(count).integers(0, 4, (count, 40, 50)).astype(np.float32)  # nearly all are ties
+    ids = np.arange(count, dtype=np.uint8)
+    np.testing.assert_array_equal(decide(marginals, ids, np.ones((40, 50)), 0.5), marginals.argmax(axis=0))

@@ -71,9 +71,19 @@ def decide(marginals: np.ndarray, ids: np.ndarray, confidence: np.ndarray, thres
     Returns:
         (H, W) uint8.
     """
-    mask = ids[marginals.argmax(axis=0)]
+    mask = ids[_first_largest(marginals)]
     mask[confidence < threshold] = IGNORE
     return mask
+
+
+def _first_largest(values: np.ndarray) -> np.ndarray:
+    """Return ``values.argmax(axis=0)``, (H, W) uint8, of (K, H, W) numbers, K at most 255; many times faster."""
+    count, largest = len(values), values.max(axis=0)
+    # Of the classes that reach a pixel's maximum the first has the highest place from behind: 1 to K.
+    places = np.zeros(largest.shape, np.uint8)
+    for index, of_class in enumerate(values):
+        np.maximum(places, (of_class == largest) * np.uint8(count - index), out=places)
+    return np.uint8(count) - places
 
 
 def confidence_of_maps(maps: np.ndarray, background: bool) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wildseg.files import atomic, load_bytes, load_label_image, save_label_image
+from wildseg.files import load_bytes, load_label_image, save_label_image, save_png
 from wildseg.formats.names import made_by, plain
 from wildseg.formats.project import Project
 from wildseg.formats.shards import open_file, pack
@@ -46,8 +46,8 @@ class PseudoMasks(Project):
 
     def save_confidence(self, frame: str, confidence: np.ndarray) -> None:
         """Write data/masks/confidence/<frame>.png; confidence: (H, W) in [0, 1], the chosen class's probability."""
-        with atomic(self.confidence_path(frame)) as path:
-            Image.fromarray(np.round(np.clip(confidence, 0, 1) * 255).astype(np.uint8)).save(path)
+        levels = np.round(np.clip(confidence, 0, 1) * 255).astype(np.uint8)
+        save_png(self.confidence_path(frame), Image.fromarray(levels))
 
     def load_confidence(self, frame: str) -> np.ndarray:
         """Read the confidence of a pseudo mask: (H, W) float32 in [0, 1], in steps of 1/255."""

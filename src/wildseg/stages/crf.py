@@ -123,8 +123,9 @@ def _mask_frame(
     )
     artifacts.save_mask(frame, mask)
     artifacts.save_confidence(frame, confidence)
-    ids, counts = np.unique(mask, return_counts=True)
-    return list(zip(ids.tolist(), counts.tolist(), strict=True)), len(classes)
+    counts = np.bincount(mask.ravel())
+    ids = np.flatnonzero(counts)
+    return list(zip(ids.tolist(), counts[ids].tolist(), strict=True)), len(classes)
 
 
 def _dense_crf(settings: Crf) -> DenseCrf:
