@@ -1,10 +1,13 @@
 """DVC on many key frames, loose and in shards: nothing to do, 1 % new frames, push and pull with an S3 server.
 
-    python -m benchmarks.large --frames 100000
+    python -m benchmarks.large --frames 10000
+    python -m benchmarks.large --frames 100000 --dvc-only --without-remote loose
 
 The real stages on frames of 32x32 pixels, with a CLIP of one layer that is made on the spot and labels from a table, so
-that a hundred thousand frames can be computed at all: the number of files is that of a large set, their sizes are not.
-Each form begins with all frames in the cache of frames, and with an empty DVC cache and an empty remote.
+that many frames can be computed at all: the number of files is that of a large set, their sizes are not. Each form
+begins with all frames in the cache of frames, and with an empty DVC cache and an empty remote. ``--dvc-only`` runs no
+stage: files of the same kind and size are written by the benchmark, and `dvc commit` takes them over, which is what
+`dvc repro` does after a stage.
 """
 
 from __future__ import annotations
@@ -16,13 +19,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import yaml
 
 from benchmarks import table
 from benchmarks.large_inputs import add_video, save_clip
+from benchmarks.large_outputs import write_outputs
 from benchmarks.project import ROOT, environment
 from benchmarks.s3 import s3_server
 from benchmarks.timing import seconds
@@ -31,7 +37,7 @@ PER_VIDEO = 1000
 SMALL = {
     "clip": {"model": "micro", "pretrained": "models/micro/micro.safetensors"},
     "extract": {"source": "raw", "fps": None, "method": "uniform", "options": {"uniform": {"every_s": 0.01}},
-                "duplicate_bits": None, "held_out": []},
+                "duplicate_bits": None, "held_out": [], "val": 0.0},
     "label": {"method": "given", "options": {"given": {"path": "data/labels/given.csv"}}},
     "cam": {"scales": [1.0]},
     "train": {"encoder": "resnet18", "options": {"unet": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}},
@@ -64,9 +70,9 @@ class Form:
         """Run dvc."""
         return self.run(sys.executable, "-m", "dvc", *arguments, cwd=cwd)
 
-    def time(self, row: str, *arguments: str, cwd: Path | None = None) -> None:
-        """Run dvc, and note the seconds it took."""
-        self.note(row, f"{seconds(lambda: self.dvc(*arguments, cwd=cwd)):.1f} s")
+    def time(self, row: str, action: Callable[[], object]) -> None:
+        """Do something, and note the seconds it took."""
+        self.note(row, f"{seconds(action):.1f} s")
 
     def note(self, row: str, cell: str) -> None:
         """Fill a cell of the table, and say so, since the next may take minutes."""
@@ -79,6 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.large")
     parser.add_argument("--frames", type=int, default=100_000, help="a multiple of 1,000; default: 100,000")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
+    parser.add_argument("--dvc-only", action="store_true", help="write outputs without running the stages")
     parser.add_argument("--without-remote", nargs="*", choices=FORMS, default=[], help="forms not pushed and pulled")
     arguments = parser.parse_args()
     videos = max(1, arguments.frames // PER_VIDEO)
@@ -89,11 +96,12 @@ def main() -> None:
         forms = {form: Form(Path(name) / form, f"s3://{form}/store", own) for form in arguments.forms}
         for form, project in forms.items():
             _make_project(project, inputs, FORMS[form])
-        first = next(iter(forms.values()))
-        first.note("(all frames computed by extract, label, cam and crf)", f"{seconds(lambda: _compute(first)):.0f} s")
+        if not arguments.dvc_only:
+            first = next(iter(forms.values()))
+            first.note("(computing all frames, once)", f"{seconds(lambda: _compute(first)):.0f} s")
         for form, project in forms.items():
             remote = None if form in arguments.without_remote else endpoint
-            _measure(project, remote, max(1, videos * PER_VIDEO // 100))
+            _measure(project, _steps(project, videos, arguments.dvc_only), remote)
             shutil.rmtree(project.folder)
     facts = ", ".join(f"{key} {value}" for key, value in {**table.machine(), "file system": _file_system(name)}.items())
     print(f"{facts}\n\n| {videos * PER_VIDEO:,} frames | {' | '.join(forms)} |\n| --- |{' ---: |' * len(forms)}")
@@ -138,27 +146,59 @@ def _compute(form: Form) -> None:
         form.run(sys.executable, "-m", "wildseg.cli", stage)
 
 
-def _measure(form: Form, endpoint: str | None, new_frames: int) -> None:
+@dataclass
+class Steps:
+    """What is done to a form: row of the table and action, for all frames and then for 1 % new ones."""
+
+    all_frames: tuple[str, Callable[[], object]]
+    new_frames: tuple[str, Callable[[], object]]
+    prepare: Callable[[], object]
+    prepare_new: Callable[[], object]
+
+
+def _steps(form: Form, videos: int, dvc_only: bool) -> Steps:
+    new = max(1, videos * PER_VIDEO // 100)
+    if not dvc_only:
+        repro = partial(form.dvc, "repro")
+        return Steps(
+            ("`dvc repro`, all frames known to the cache of frames", repro),
+            ("`dvc repro`, 1 % new frames: one more video", repro),
+            lambda: None,
+            partial(add_video, form.folder, "drive_050_new", 10_000, new),
+        )
+    old = [(f"drive_{number:03d}", PER_VIDEO) for number in range(videos)]
+    packed = form.folder.name == "shards"
+    commit = partial(form.dvc, "commit", "--force", "--quiet")
+    return Steps(
+        ("`dvc commit` of all frames", commit),
+        ("`dvc commit` of 1 % new frames: one more video", commit),
+        partial(write_outputs, form.folder, old, packed),
+        partial(write_outputs, form.folder, [*old, ("drive_050_new", new)], packed),
+    )
+
+
+def _measure(form: Form, steps: Steps, endpoint: str | None) -> None:
     if endpoint:
         form.run(sys.executable, "-m", "benchmarks.s3", endpoint, form.bucket, cwd=ROOT)
         form.dvc("remote", "add", "--default", "store", form.bucket)
         form.dvc("remote", "modify", "store", "endpointurl", endpoint)
-    form.time("`dvc repro`, all frames known to the cache of frames", "repro")
+    steps.prepare()
+    form.time(*steps.all_frames)
     count, size = _files(form.folder)
     form.note("files in data/frames, data/cams and data/masks", f"{count:,} ({size / 1e6:,.0f} MB)")
-    form.time("`dvc repro`, nothing to do", "repro")
+    form.time("`dvc repro`, nothing to do", partial(form.dvc, "repro"))
     _commit(form)
     kept: set[Path] = set()
     if endpoint:
         kept = _push(form, "all", kept)
         copy = form.folder.with_name("copy")
         form.run("git", "clone", "--quiet", str(form.folder), str(copy))
-        form.time("`dvc pull` into an empty clone", "pull", cwd=copy)
+        form.time("`dvc pull` into an empty clone", partial(form.dvc, "pull", cwd=copy))
         if _files(copy) != (count, size):
             raise SystemExit("dvc pull left other files than were pushed")
         shutil.rmtree(copy)
-    add_video(form.folder, "drive_050_new", 10_000, new_frames)
-    form.time("`dvc repro`, 1 % new frames: one more video", "repro")
+    steps.prepare_new()
+    form.time(*steps.new_frames)
     if endpoint:
         _push(form, "1 % new frames", kept)
 
@@ -167,7 +207,7 @@ def _push(form: Form, what: str, kept: set[Path]) -> set[Path]:
     """Push, note what was sent, and return the files of DVC's cache, which the remote now has, too."""
     objects = {path for path in (form.folder / ".dvc" / "cache" / "files").rglob("*") if path.is_file()}
     sent = objects - kept
-    form.time(f"`dvc push`, {what}", "push")
+    form.time(f"`dvc push`, {what}", partial(form.dvc, "push"))
     form.note(
         f"sent by it: {what}", f"{len(sent):,} objects, {sum(path.stat().st_size for path in sent) / 1e6:,.1f} MB"
     )
