@@ -129,6 +129,8 @@ def test_no_text_is_run_as_a_program() -> None:
         where
         for where, what, words in calls()
         if what in unsafe or what.startswith(("os.exec", "os.spawn")) or words.get("shell", "False") != "False"
+        # The launcher that a person named, as a list of words: see tests/stages/test_train_together.py
+        if (what, where.split(":")[0]) != ("os.execvp", "src/wildseg/launch.py")
     ] == []
 
 

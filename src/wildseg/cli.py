@@ -61,13 +61,15 @@ def main() -> None:
 
 def _stage(name: str) -> Callable[[], None]:
     def command() -> None:
-        from wildseg import params
+        from wildseg import launch, params
         from wildseg.artifacts import Artifacts
         from wildseg.runtime import Runtime
 
-        values = params.load()
+        values, runtime = params.load(), Runtime.from_environment()
+        if name == "train":
+            launch.again(name)
         stage = importlib.import_module(f"wildseg.stages.{name}")
-        stage.run(values, Artifacts(), Runtime.from_environment())
+        stage.run(values, Artifacts(), runtime)
 
     return command
 

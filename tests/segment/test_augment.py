@@ -3,7 +3,7 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from wildseg.segment.augment import GREY, MEAN, STD, RandomWindow, augmentation
+from wildseg.segment.augment import GREY, MEAN, STD, RandomWindow, augmentation, skip
 
 
 def pair(height: int, width: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
@@ -83,3 +83,16 @@ def test_colours_change_and_labels_stay() -> None:
     jittered, labels = augmentation(16, (1.0, 1.0), 0.0, 0.5)(image, mask)
     assert not torch.allclose(plain, jittered, atol=0.05)
     assert torch.equal(labels, mask)
+
+
+@pytest.mark.parametrize("size", [(20, 60), (64, 64), (7, 9)])
+@pytest.mark.parametrize(("flip", "colour"), [(0.5, 0.3), (0.0, 0.0), (1.0, 0.2)])
+def test_skipping_a_frame_draws_what_changing_it_draws(size: tuple[int, int], flip: float, colour: float) -> None:
+    transform = augmentation(24, (0.4, 2.0), flip, colour)
+    for seed in range(10):
+        torch.manual_seed(seed)
+        transform(*pair(*size))
+        expected = torch.get_rng_state()
+        torch.manual_seed(seed)
+        skip(transform, *size)
+        assert torch.equal(torch.get_rng_state(), expected)

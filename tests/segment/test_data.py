@@ -58,6 +58,27 @@ def test_every_frame_is_drawn_once_before_any_is_drawn_again() -> None:
     assert drawn[:5] != drawn[5:10] or drawn[5:10] != drawn[10:15]
 
 
+@pytest.mark.parametrize("sizes", [None, {str(k): (12, 16) for k in range(5)}])
+def test_shares_of_a_batch_put_together_are_the_batch(sizes: dict[str, tuple[int, int]] | None) -> None:
+    read: Counter[str] = Counter()
+
+    def counting(frame: str) -> np.ndarray:
+        read[frame] += 1
+        return image(frame)
+
+    transform = augmentation(8, (0.4, 2.0), 0.5, 0.5)
+    whole = Batches(Pairs([str(k) for k in range(5)], image, mask), transform, 4, 0)
+    for step in range(4):
+        parts = []
+        for share in (range(0, 1), range(1, 4)):
+            pairs = Pairs([str(k) for k in range(5)], counting, mask, sizes=sizes)
+            parts.append(Batches(pairs, transform, 4, 0, share)[step])
+        assert torch.equal(torch.cat([images for images, _ in parts]), whole[step][0])
+        assert torch.equal(torch.cat([masks for _, masks in parts]), whole[step][1])
+    if sizes:
+        assert read.total() <= 4 * 4  # each image of a batch by one share; a size alone is no reason to read one
+
+
 def test_worker_processes_make_the_same_batches() -> None:
     here = list(stream(batches(colour=0.5), 2, 5, workers=0))
     there = list(stream(batches(colour=0.5), 2, 5, workers=1))

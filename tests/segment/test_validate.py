@@ -17,5 +17,5 @@ def test_it_is_the_miou_of_one_matrix_over_all_frames_without_ignored_pixels() -
     image = np.zeros((2, 2, 3), np.uint8)
     masks = [np.array([[1, 1], [1, 255]], np.uint8), np.array([[2, 2], [1, 255]], np.uint8)]
     # Id 1: 4 right of 6 predicted; id 2: 0 of 2. Per frame it would be (1 + (1/3 + 0) / 2) / 2.
-    found = miou(Predictor(First(), range(3)), ((image, mask) for mask in masks), 3)
+    found = miou(Predictor(First(), range(3)), [(image, mask) for mask in masks], 3)
     assert found == pytest.approx((4 / 6 + 0) / 2)

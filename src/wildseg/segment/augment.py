@@ -49,7 +49,7 @@ class RandomWindow(v2.Transform):
         return functional.resize(window, [self.size, self.size], interpolation=mode, antialias=True)
 
 
-def augmentation(size: int, zoom: tuple[float, float], flip: float, colour: float) -> v2.Transform:
+def augmentation(size: int, zoom: tuple[float, float], flip: float, colour: float) -> v2.Compose:
     """Return what turns (Image (3, H, W) uint8, Mask (H, W) uint8) into a training pair.
 
     Args:
@@ -72,6 +72,19 @@ def augmentation(size: int, zoom: tuple[float, float], flip: float, colour: floa
             v2.Normalize(list(MEAN), list(STD)),
         ]
     )
+
+
+def skip(transform: v2.Compose, height: int, width: int) -> None:
+    """Draw what an `augmentation` draws for a frame of this size, and compute nothing.
+
+    The next frame then looks as it does after one that was not skipped.
+    """
+    frame = torch.empty(3, height, width, device="meta")  # has a size, and no pixels
+    for part in transform.transforms:
+        if isinstance(part, v2.RandomHorizontalFlip):
+            torch.rand(1)
+        else:
+            part.make_params([frame])
 
 
 def _uniform(low: float, high: float) -> float:

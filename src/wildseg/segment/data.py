@@ -6,7 +6,7 @@ So a run that was killed goes on with exactly the batches it would have seen, an
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 
 from wildseg.classes import IGNORE
 from wildseg.errors import DataError, WildsegError
+from wildseg.segment.augment import skip
 
 Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 RGB, mask (H, W) uint8 ids
 Item = TypeVar("Item")
@@ -57,13 +58,18 @@ class Pairs:
         load_image: Callable[[str], np.ndarray],
         load_mask: Callable[[str], np.ndarray],
         cache_bytes: int = CACHE_BYTES,
+        sizes: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
-        """Remember where to read from; both functions take a frame's name, and nothing is read yet."""
+        """Remember where to read from; both functions take a frame's name, and nothing is read yet.
+
+        `sizes` are height and width of frames as far as they are known, so that `size` need not read them.
+        """
         self.frames = tuple(frames)
         self._load_image = load_image
         self._load_mask = load_mask
         self._cache: OrderedDict[int, Pair] = OrderedDict()
         self._free = cache_bytes
+        self._sizes = sizes or {}
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -89,6 +95,11 @@ class Pairs:
             self._free += _bytes(self._cache.popitem(last=False)[1])
         return pair
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Return (H, W) of a frame."""
+        known = self._sizes.get(self.frames[index])
+        return known if known else (self[index][1].shape[0], self[index][1].shape[1])
+
     def _read(self, frame: str) -> Pair:
         image, mask = self._load_image(frame), self._load_mask(frame)
         if image.shape[:2] != mask.shape:
@@ -110,24 +121,35 @@ class Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     All frames are shuffled, used once, shuffled anew: the k-th drawn is the same however the run came there.
     """
 
-    def __init__(self, pairs: Pairs, transform: v2.Transform, batch_size: int, seed: int) -> None:
-        """Remember the parts; `transform` takes and returns (Image, Mask) and draws from torch's default generator."""
+    def __init__(
+        self, pairs: Pairs, transform: v2.Compose, batch_size: int, seed: int, share: range | None = None
+    ) -> None:
+        """Remember the parts; `transform` is an `augmentation`.
+
+        `share` says which images of each batch to give, from 0; the others are drawn and not made. None gives all.
+        """
         self._pairs = pairs
         self._transform = transform
         self._batch_size = batch_size
         self._seed = seed
+        self._share = range(batch_size) if share is None else share
 
     def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images (B, 3, H, W) float32 normalised and masks (B, H, W) int64, 255 ignore, of a step from 0."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive(self._seed, "augment", step))
-            drawn = range(step * self._batch_size, (step + 1) * self._batch_size)
-            images, masks = zip(*map(self._draw, drawn), strict=True)
+            drawn = [self._draw(step * self._batch_size + place, place in self._share)
+                     for place in range(self._share.stop)]  # fmt: skip
+        images, masks = zip(*(pair for pair in drawn if pair), strict=True)
         return torch.stack(images), torch.stack(masks).long()
 
-    def _draw(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _draw(self, position: int, wanted: bool) -> tuple[torch.Tensor, torch.Tensor] | None:
         turn, place = divmod(position, len(self._pairs))
-        image, mask = self._pairs[int(_shuffled(len(self._pairs), self._seed, turn)[place])]
+        index = int(_shuffled(len(self._pairs), self._seed, turn)[place])
+        if not wanted:
+            skip(self._transform, *self._pairs.size(index))
+            return None
+        image, mask = self._pairs[index]
         pixels = tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1))  # (3, H, W)
         changed, labels = self._transform(pixels, tv_tensors.Mask(torch.from_numpy(mask)))
         return changed.as_subclass(torch.Tensor), labels.as_subclass(torch.Tensor)

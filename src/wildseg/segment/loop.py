@@ -20,6 +20,7 @@ from wildseg.errors import WildsegError
 from wildseg.segment.data import derive
 from wildseg.segment.losses import cross_entropy, forbid
 from wildseg.segment.predict import autocast
+from wildseg.segment.team import ALONE, Team
 
 POINTS = 200  # of the curve: enough to see everything, few enough to read and to send
 WARM_UP = 0.05  # share of the steps
@@ -65,7 +66,12 @@ class Trainer:
     """A network on its way: weights, optimiser, step, history and the best weights so far."""
 
     def __init__(
-        self, network: torch.nn.Module, recipe: Recipe, weights: torch.Tensor | None = None, device: str = "cpu"
+        self,
+        network: torch.nn.Module,
+        recipe: Recipe,
+        weights: torch.Tensor | None = None,
+        device: str = "cpu",
+        team: Team = ALONE,
     ) -> None:
         """Take a network to `device`.
 
@@ -74,10 +80,12 @@ class Trainer:
             recipe: how to train.
             weights: (C + 1,) factor of each id in the loss, or None.
             device: where to compute.
+            team: the processes that train this network, each with its share of the batches; all hold the same weights.
         """
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.recipe = recipe
         self.device = device
+        self.team = team
         self.step = 0
         self.history: list[Event] = []
         self.best: Best | None = None
@@ -113,21 +121,24 @@ class Trainer:
         return self.best.state if self.best else _copy(self.network)
 
     def _optimise(self, images: torch.Tensor, masks: torch.Tensor, lr: float) -> torch.Tensor:
-        _seed(derive(self.recipe.seed, "step", self.step), self.device)  # dropout
+        # Dropout: others draw otherwise, as they draw for other images.
+        _seed(derive(self.recipe.seed, f"step {self.team.rank}" if self.team.rank else "step", self.step), self.device)
         for group in self._optimiser.param_groups:
             group["lr"] = lr
         self.network.train()
         with _one_line():
             images = images.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
-            with autocast(self.device, self.recipe.precision):
+            with autocast(self.device, self.recipe.precision), self.team.one_batch():
                 logits = self.network(images)
             logits = forbid(logits.float(), self._ids)
-            loss = cross_entropy(logits, masks.to(self.device, non_blocking=True), self._weights)
+            masks = masks.to(self.device, non_blocking=True)
+            loss = cross_entropy(logits, masks, self._weights, self.team.sum)
             self._optimiser.zero_grad(set_to_none=True)
             self._scaler.scale(loss).backward()
+            self.team.sum_gradients(self._parameters())
             self._scaler.step(self._optimiser)
             self._scaler.update()
-        return loss.detach()
+        return self.team.sum(loss.detach())
 
     def _report(self, lr: float, validate: Callable[[], float] | None) -> Event:
         recipe, last = self.recipe, self.step == self.recipe.steps

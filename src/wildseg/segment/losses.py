@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -11,13 +13,20 @@ from wildseg.classes import IGNORE
 CAP = 8.0  # a class of a few pixels shall not outweigh all others
 
 
-def cross_entropy(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+def cross_entropy(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    over_all: Callable[[torch.Tensor], torch.Tensor] = lambda mass: mass,
+) -> torch.Tensor:
     """Return the (weighted) mean of -log softmax(logits)[target] over the pixels that are not ignored.
 
     Args:
         logits: (B, C, H, W).
         target: (B, H, W) int64 ids, 255 ignore.
         weights: (C,) factor of each id, or None for 1; the mean is then a weighted one, as in PyTorch.
+        over_all: from the number (or weight) of these pixels to that of all pixels which the mean is to be over, where
+            this is a part of a batch: the parts' results then add up to the mean.
 
     Returns:
         A scalar; 0, not NaN, where every pixel is ignored.
@@ -25,7 +34,7 @@ def cross_entropy(logits: torch.Tensor, target: torch.Tensor, weights: torch.Ten
     total = functional.cross_entropy(logits.float(), target, weights, ignore_index=IGNORE, reduction="sum")
     valid = target != IGNORE
     each = valid if weights is None else valid * weights[torch.where(valid, target, 0)]
-    mass = each.sum().to(total.dtype)
+    mass = over_all(each.sum().to(total.dtype))
     return total / torch.where(mass > 0, mass, 1)
 
 

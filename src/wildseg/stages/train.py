@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wildseg import plugins, tracking
+from wildseg import launch, plugins, tracking
 from wildseg.artifacts import Artifacts
-from wildseg.errors import DataError
+from wildseg.errors import DataError, WildsegError
 from wildseg.files import fresh, save_json, save_table
 from wildseg.params import Params
 from wildseg.progress import track
@@ -24,6 +25,7 @@ from wildseg.segment.data import Batches, Pairs, count_pixels, stream
 from wildseg.segment.loop import Event, Recipe, Trainer
 from wildseg.segment.losses import only_confident, sqrt_inverse_weights
 from wildseg.segment.predict import Predictor, describe, resolve_precision
+from wildseg.segment.team import Team, join
 
 LOADERS = 8  # processes that prepare batches for a GPU; on the CPU training itself takes all cores
 
@@ -44,20 +46,39 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         WildsegError: a network, its weights or the device cannot be had.
     """
     torch.set_num_threads(min(torch.get_num_threads(), runtime.workers))
-    device = torch_device(runtime.device)
-    precision = resolve_precision(params.train.precision, device)
+    team = _join(params, runtime)
+    precision = resolve_precision(params.train.precision, team.device)
     ids = tuple(range(0 if params.background else 1, len(params.classes) + 1))
 
-    data = _read(params, artifacts, ids)
+    data = _read(params, artifacts, ids, team)
     weights = _encoder_weights(params, artifacts)
-    trainer = _trainer(params, data, ids, weights, device, precision)
-    checkpoints = _checkpoints(params, artifacts, data, weights, device, precision)
-    fresh(artifacts.segmenter_folder)
-    if checkpoints.restore(trainer):
-        print(f"train: goes on from step {trainer.step} of {params.train.steps}", flush=True)
+    trainer = _trainer(params, data, ids, weights, team, precision)
+    checkpoints = _checkpoints(params, artifacts, data, weights, team.device, precision)
+    restored = checkpoints.restore(trainer)
+    team.check_same(trainer.step, "step of the checkpoint")
+    events = _while_launched(_events(params, data, trainer, ids, runtime), team)
+    if team.leads:
+        if restored:
+            print(f"train: goes on from step {trainer.step} of {params.train.steps}", flush=True)
+        _lead(params, artifacts, data, trainer, ids, checkpoints, events)
+    else:
+        deque(events, maxlen=0)  # computed, and written by the process that leads
+    team.leave()
 
+
+def _lead(
+    params: Params,
+    artifacts: Artifacts,
+    data: _Data,
+    trainer: Trainer,
+    ids: tuple[int, ...],
+    checkpoints: Checkpoints,
+    events: Iterator[Event],
+) -> None:
+    """Train to the end; write, track and print what comes of it."""
+    fresh(artifacts.segmenter_folder)
     with tracking.training(artifacts, params, trainer.step) as tracker:
-        for event in track(_events(params, data, trainer, ids, runtime), params.train.steps - trainer.step, "train"):
+        for event in track(events, params.train.steps - trainer.step, "train"):
             if event.loss is not None:
                 extra = {} if event.val_miou is None else {"val_miou": event.val_miou}
                 tracker.log(event.step, loss=event.loss, lr=event.lr, **extra)
@@ -69,13 +90,23 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     print(_summary(trainer, data))
 
 
-def _read(params: Params, artifacts: Artifacts, ids: Sequence[int]) -> _Data:
+def _join(params: Params, runtime: Runtime) -> Team:
+    device = torch_device(runtime.device)
+    team = join(device) if launch.one_of_several() else Team(device=device)
+    if params.train.batch_size < team.size:
+        raise WildsegError(
+            f"train.batch_size: expected at least one image for each of {team.size} processes, found "
+            f"{params.train.batch_size}; raise it, or launch fewer"
+        )
+    return team
+
+
+def _read(params: Params, artifacts: Artifacts, ids: Sequence[int], team: Team) -> _Data:
     mu = params.train.mu if params.train.loss == "confidence_guided" else None
     load_mask = partial(_load_mask, artifacts=artifacts, mu=mu)
     frames = {split: [frame.name for frame in artifacts.load_frames(split, after="crf")] for split in ("train", "val")}
     everything = frames["train"] + frames["val"]
-    masks = ((frame, load_mask(frame)) for frame in track(everything, len(everything), "train: masks"))
-    counts = count_pixels(masks, ids)
+    counts, sizes = _count(everything, load_mask, ids, team)
     usable = {split: [frame for frame in names if counts[frame].any()] for split, names in frames.items()}
     if not usable["train"]:
         certain = "" if mu is None else f" of at least train.mu = {mu:g} confidence"
@@ -84,11 +115,26 @@ def _read(params: Params, artifacts: Artifacts, ids: Sequence[int]) -> _Data:
             "frames of the split train; see metrics/crf.json, lower crf.confidence or train.mu, or check the labels"
         )
     return _Data(
-        Pairs(usable["train"], artifacts.load_image, load_mask),
+        Pairs(usable["train"], artifacts.load_image, load_mask, sizes=sizes),
         Pairs(usable["val"], artifacts.load_image, load_mask),
         sum((counts[frame] for frame in usable["train"]), np.zeros(ids[-1] + 1, np.int64)),
         len(everything) - len(usable["train"]) - len(usable["val"]),
     )
+
+
+def _count(
+    frames: Sequence[str], load_mask: Callable[[str], np.ndarray], ids: Sequence[int], team: Team
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, int]]]:
+    """Return labelled pixels of each id and size (H, W) of each frame; the processes of a team read a share each."""
+    pixels, sizes = np.zeros((len(frames), ids[-1] + 1), np.int64), np.zeros((len(frames), 2), np.int64)
+    mine = team.share(len(frames))
+    for index in track(mine, len(mine), "train: masks") if team.leads else mine:
+        mask = load_mask(frames[index])
+        sizes[index] = mask.shape
+        pixels[index] = count_pixels([(frames[index], mask)], ids)[frames[index]]
+    pixels, sizes = team.sum_array(pixels), team.sum_array(sizes)
+    known = {frame: (int(height), int(width)) for frame, (height, width) in zip(frames, sizes, strict=True)}
+    return dict(zip(frames, pixels, strict=True)), known
 
 
 def _load_mask(frame: str, *, artifacts: Artifacts, mu: float | None) -> np.ndarray:
@@ -103,7 +149,7 @@ def _encoder_weights(params: Params, artifacts: Artifacts) -> str | None:
 
 
 def _trainer(
-    params: Params, data: _Data, ids: tuple[int, ...], encoder_weights: str | None, device: str, precision: str
+    params: Params, data: _Data, ids: tuple[int, ...], encoder_weights: str | None, team: Team, precision: str
 ) -> Trainer:
     settings = params.train
     architecture = plugins.load("segment.architectures", settings.architecture, "train.architecture")
@@ -120,7 +166,7 @@ def _trainer(
         ids=ids,
         seed=params.seed,
     )
-    return Trainer(network, recipe, None if weights is None else torch.from_numpy(weights), device)
+    return Trainer(network, recipe, None if weights is None else torch.from_numpy(weights), team.device, team)
 
 
 def _checkpoints(
@@ -149,13 +195,20 @@ def _events(params: Params, data: _Data, trainer: Trainer, ids: tuple[int, ...],
     settings = params.train
     low, high = settings.scale
     transform = augmentation(settings.crop, (low, high), settings.flip, settings.colour)
-    batches = Batches(data.train, transform, settings.batch_size, params.seed)
-    workers = min(runtime.workers, LOADERS) if trainer.device.startswith("cuda") else 0
+    team = trainer.team
+    batches = Batches(data.train, transform, settings.batch_size, params.seed, team.share(settings.batch_size))
+    workers = max(1, min(runtime.workers // team.here, LOADERS)) if trainer.device.startswith("cuda") else 0
     predictor = Predictor(trainer.network, ids, device=trainer.device, precision=trainer.recipe.precision)
     return trainer.run(
         partial(stream, batches, workers=workers),
-        partial(validate.miou, predictor, data.val, ids[-1] + 1) if len(data.val) else None,
+        partial(validate.miou, predictor, data.val, ids[-1] + 1, team) if len(data.val) else None,
     )
+
+
+def _while_launched(events: Iterator[Event], team: Team) -> Iterator[Event]:
+    for event in events:
+        team.check_launcher()
+        yield event
 
 
 def _save_curve(artifacts: Artifacts, trainer: Trainer) -> None:

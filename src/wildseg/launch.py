@@ -1,0 +1,54 @@
+"""Starting a command again as several processes: `WILDSEG_LAUNCH="accelerate launch --num_processes 4"`.
+
+dvc.yaml names the command alone, so that where a stage runs is no part of what it depends on.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+
+from wildseg.errors import WildsegError
+
+VARIABLE = "WILDSEG_LAUNCH"
+DONE = "WILDSEG_LAUNCHED"  # a launcher of one process leaves no other trace
+SIZES = (
+    "WORLD_SIZE",
+    "OMPI_COMM_WORLD_SIZE",
+    "PMI_SIZE",
+    "MV2_COMM_WORLD_SIZE",
+)  # how launchers say how many there are
+
+
+def one_of_several() -> bool:
+    """Say whether a launcher, such as `accelerate launch`, torchrun or mpirun, started this process beside others."""
+    return any(size.isdecimal() and int(size) > 1 for size in map(os.environ.get, SIZES) if size)
+
+
+def again(command: str) -> None:
+    """Become the launcher that the environment names, which starts ``wildseg <command>`` as often as it is told to.
+
+    Returns where no launcher is named, or where this process was started by one.
+
+    Raises:
+        WildsegError: it is not the beginning of a command line, or there is no such program.
+    """
+    wish = os.environ.get(VARIABLE, "")
+    if not wish.strip() or DONE in os.environ or one_of_several():
+        return
+    try:
+        words = [*shlex.split(wish), "-m", "wildseg.cli", command]
+    except ValueError as error:
+        raise WildsegError(f"{VARIABLE}: expected a command line, found {wish!r} ({error})") from error
+    os.environ[DONE] = "1"
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        # In place of this process: a signal reaches the launcher, and nothing trains on when this is killed.
+        os.execvp(words[0], words)
+    except OSError as error:
+        raise WildsegError(
+            f"{VARIABLE}: expected a launcher such as 'accelerate launch --num_processes 2', found no program "
+            f"{words[0]!r} ({error.strerror}); pip install 'wildseg[accelerate]'"
+        ) from error
