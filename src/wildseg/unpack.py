@@ -8,6 +8,7 @@ from pathlib import Path
 from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError
 from wildseg.files import save_bytes
+from wildseg.formats.shards import is_there
 
 
 def unpack(artifacts: Artifacts, frames: Sequence[str], into: Path) -> None:
@@ -16,10 +17,10 @@ def unpack(artifacts: Artifacts, frames: Sequence[str], into: Path) -> None:
     Args:
         artifacts: of the project, packed or not.
         frames: by name; none means all.
-        into: a folder outside of ``data``; what a stage has not made yet is left out.
+        into: a folder outside of ``data``; what no stage made of a frame, or has not made yet, is left out.
 
     Raises:
-        DataError: there is no such frame, a file is missing or broken, or `into` is inside ``data``.
+        DataError: there is no such frame, a file or shard is broken, or `into` is inside ``data``.
     """
     data = artifacts.data.resolve()
     if data in (into.resolve(), *into.resolve().parents):
@@ -28,14 +29,17 @@ def unpack(artifacts: Artifacts, frames: Sequence[str], into: Path) -> None:
     if unknown := set(frames) - set(known):
         raise DataError(f"{min(unknown)!r}: there is no such key frame; see {artifacts.frames_folder / 'frames.csv'}")
     kinds = (
-        (artifacts.frames_folder, artifacts.frame_path, artifacts.frame_bytes),
-        (artifacts.cams_folder, artifacts.maps_path, artifacts.maps_bytes),
-        (artifacts.masks_folder, artifacts.mask_path, artifacts.mask_bytes),
-        (artifacts.confidence_folder, artifacts.confidence_path, artifacts.confidence_bytes),
+        (artifacts.frame_path, artifacts.frame_bytes),
+        (artifacts.maps_path, artifacts.maps_bytes),
+        (artifacts.mask_path, artifacts.mask_bytes),
+        (artifacts.confidence_path, artifacts.confidence_bytes),
     )
-    made = [(path, content) for folder, path, content in kinds if folder.is_dir()]
     wanted = frames or known
+    written = 0
     for frame in wanted:
-        for path, content in made:
-            save_bytes(into / path(frame).relative_to(artifacts.data), content(frame))
-    print(f"unpack: {len(made)} files of each of {len(wanted)} frames in {into}")
+        for path_of, content_of in kinds:
+            path = path_of(frame)
+            if is_there(path):
+                save_bytes(into / path.relative_to(artifacts.data), content_of(frame))
+                written += 1
+    print(f"unpack: {written} files of {len(wanted)} frames in {into}")

@@ -225,7 +225,7 @@ def test_unpacked_files_are_those_of_loose_frames(
     loose, packed = finished
     for number, artifacts in enumerate(finished):
         unpack.unpack(artifacts, [], tmp_path / str(number))
-        assert capsys.readouterr().out == f"unpack: 4 files of each of {FRAMES} frames in {tmp_path / str(number)}\n"
+        assert capsys.readouterr().out == f"unpack: {4 * FRAMES} files of {FRAMES} frames in {tmp_path / str(number)}\n"
         for path in (tmp_path / str(number)).rglob("*.*"):
             same = loose.data / path.relative_to(tmp_path / str(number))
             assert path.read_bytes() == same.read_bytes()
@@ -234,6 +234,23 @@ def test_unpacked_files_are_those_of_loose_frames(
     unpack.unpack(packed, [one], tmp_path / "one")
     files = {str(path.relative_to(tmp_path / "one")) for path in (tmp_path / "one").rglob("*.*")}
     assert files == {f"frames/{one}.jpg", f"cams/{one}.npz", f"masks/{one}.png", f"masks/confidence/{one}.png"}
+
+
+def test_what_a_stage_has_not_made_is_left_out_and_what_is_broken_is_told(
+    finished: tuple[Artifacts, Artifacts], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished[1].root, tmp_path / "project", symlinks=True)
+    artifacts = Artifacts(tmp_path / "project")
+    shutil.rmtree(artifacts.masks_folder)
+    first, second = sorted(artifacts.cams_folder.glob("*.zip"))
+    second.unlink()
+    unpack.unpack(artifacts, [], tmp_path / "out")
+    kept = len(list((tmp_path / "out" / "cams").iterdir()))
+    assert 0 < kept < FRAMES
+    assert capsys.readouterr().out.startswith(f"unpack: {FRAMES + kept} files of {FRAMES} frames in ")
+    first.write_bytes(first.read_bytes()[:-9])
+    with pytest.raises(DataError, match="it is no shard, or cut off.*; run 'dvc repro cam'"):
+        unpack.unpack(artifacts, [], tmp_path / "out")
 
 
 def test_a_frame_that_is_not_there_and_a_folder_of_dvc_are_refused(

@@ -103,6 +103,17 @@ def open_file(path: Path) -> BinaryIO:
         return io.BytesIO(content)
 
 
+def is_there(path: Path) -> bool:
+    """Say whether `open_file` would find something, whole or broken."""
+    try:
+        open_file(path).close()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
+
+
 def _find(path: Path) -> bytes | None:
     # What is remembered of the folder may be out of date: believed when it leads to the file, else read once more.
     for shards in (_listed(path.parent), None):
