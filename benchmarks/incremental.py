@@ -1,9 +1,11 @@
-"""New frames cost what they cost: a run in which 1 % of the frames are new, against one in which all are.
+"""New frames cost what they cost: a run after a drive was added that makes 1 % more frames, against the run before.
 
-    python -m benchmarks.incremental --frames 2000
+    python -m benchmarks incremental                  # 2,000 frames: some 20 minutes on two cores
+    python -m benchmarks.incremental --frames 200     # fewer, to try it: the start of each command then weighs more
 
-Runs label, cam and crf as commands on frames of the demo drives, made many by changing their brightness. The full run
-starts with an empty cache. Takes some twenty minutes for 2,000 frames on two cores.
+All six stages run as commands with the default settings, but that every frame is a key frame and `train` takes 100
+steps, over a video of the demo drive's size; first with an empty cache, then with a second, short video. `train`
+and `eval` stand apart: training takes the time of its steps, however many frames are new, and its model is another one.
 """
 
 from __future__ import annotations
@@ -12,66 +14,42 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 
-import av
-import numpy as np
-
+from benchmarks import film, table
 from benchmarks.project import Project, default_project, environment
-from benchmarks.timing import seconds
-from wildseg.artifacts import Frame
+from benchmarks.timing import Result, seconds
+from wildseg.cli import STAGES
 
-STAGES = ("label", "cam", "crf")
+FRAMES = 2000
 SHARE = 0.01
+SIZE = (224, 168)
+STEPS = 100
+BY_FRAME = ("extract", "label", "cam", "crf")
 
 
-def main() -> None:
-    """Print one line of a Markdown table per stage, and one for all three."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.incremental")
-    parser.add_argument("--frames", type=int, default=2000)
-    count = parser.parse_args().frames
+def measure(frames: int = FRAMES) -> Iterator[Result]:
+    """Yield the time of the stages that work frame by frame, one by one and together, and of the other two."""
+    new = max(1, round(SHARE * frames))
     with default_project() as project:
-        names = _make_frames(project, count)
-        full = {stage: seconds(lambda stage=stage: _run(project, stage)) for stage in STAGES}
-        _brighten(project, names[:: round(1 / SHARE)])
-        new = {stage: seconds(lambda stage=stage: _run(project, stage)) for stage in STAGES}
-    print(f"| {count} frames | all new, s | {SHARE:.0%} new, s | ratio |\n| --- | ---: | ---: | ---: |")
-    for name, stages in (*((stage, [stage]) for stage in STAGES), ("all three", STAGES)):
-        whole, part = (sum(times[stage] for stage in stages) for times in (full, new))
-        print(f"| {name} | {whole:.1f} | {part:.1f} | {part / whole:.3f} |")
+        images = film.drive(project, SIZE)
+        project.set(film.EVERY_FRAME | {"train.steps": STEPS})
+        folder = project.artifacts.root / "data" / "film"
+        film.write(folder / "first.mp4", images, range(frames))
+        full = _times(project)
+        film.write(folder / "second.mp4", images, range(frames, frames + new))
+        part = _times(project)
+    groups = {stage: [stage] for stage in BY_FRAME} | {"extract, label, cam and crf": BY_FRAME}
+    groups |= {f"train, {STEPS} steps": ["train"], "eval": ["eval"], "all six stages": STAGES}
+    for name, stages in groups.items():
+        ours, peer = (sum(times[stage] for stage in stages) for times in (part, full))
+        title = f"{name}, {new} of {frames + new:,} frames new"
+        ratio = ours / peer
+        yield Result(title, "s", ours, peer, f"{frames:,} frames, all new", ratio, ratio, ratio, runs=1)
 
 
-def _make_frames(project: Project, count: int) -> list[str]:
-    frames = [Frame(f"drive_{index:06d}", "drive", index, float(index), "train") for index in range(count)]
-    images = _images(project)
-    for number, frame in enumerate(frames):
-        if number % len(images) == 0:
-            factor = 1 - 0.02 * (number // len(images))
-        image = images[number % len(images)]
-        project.artifacts.save_image(frame.name, (image * factor).astype(np.uint8))
-    project.artifacts.save_frames(frames)
-    return [frame.name for frame in frames]
-
-
-def _images(project: Project) -> list[np.ndarray]:
-    return [image for video in _videos(project) for image in _decode(video)]
-
-
-def _videos(project: Project) -> list[Path]:
-    folder = project.artifacts.root / project.params.extract.source
-    return sorted(path for path in folder.iterdir() if path.suffix == ".mp4")
-
-
-def _decode(video: Path) -> Iterator[np.ndarray]:
-    with av.open(str(video)) as container:
-        for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="rgb24")
-
-
-def _brighten(project: Project, names: list[str]) -> None:
-    for name in names:
-        image = project.artifacts.load_image(name)
-        project.artifacts.save_image(name, np.minimum(image.astype(np.int16) + 9, 255).astype(np.uint8))
+def _times(project: Project) -> dict[str, float]:
+    return {stage: seconds(partial(_run, project, stage)) for stage in STAGES}
 
 
 def _run(project: Project, stage: str) -> None:
@@ -82,6 +60,13 @@ def _run(project: Project, stage: str) -> None:
     if done.returncode:
         raise SystemExit(f"wildseg {stage} exited with {done.returncode}:\n{done.stderr}")
     print(done.stdout.strip(), file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Print the table for any number of frames."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.incremental")
+    parser.add_argument("--frames", type=int, default=FRAMES)
+    print(table.markdown(list(measure(parser.parse_args().frames))))
 
 
 if __name__ == "__main__":

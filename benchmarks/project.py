@@ -6,10 +6,12 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+
+import yaml
 
 from wildseg import params
 from wildseg.artifacts import Artifacts
@@ -42,6 +44,19 @@ class Project:
         """Keep about `count` key frames, evenly spread over all sources and splits."""
         frames = self.artifacts.load_frames()
         self.artifacts.save_frames(frames[:: max(1, len(frames) // count)])
+
+    def set(self, values: Mapping[str, object]) -> None:
+        """Change values of params.yaml by their dotted keys, for stages that run as commands."""
+        path = self.artifacts.root / "params.yaml"
+        content = yaml.safe_load(path.read_text())
+        for key, value in values.items():
+            *sections, last = key.split(".")
+            section = content
+            for name in sections:
+                section = section[name]
+            section[last] = value
+        path.unlink()  # so far a link to the default's
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 @contextlib.contextmanager

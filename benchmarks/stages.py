@@ -7,19 +7,15 @@ import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-import av
 import numpy as np
 import torch
-from pydensecrf.densecrf import DenseCRF2D
 from torch import nn
 
 from benchmarks.project import Project, default_project
 from benchmarks.timing import Result, compare
 from wildseg import plugins
 from wildseg.cam.engine import input_size
-from wildseg.crf.unary import energies, upsample
 from wildseg.encoders import clip
 from wildseg.labels.views import boxes
 
@@ -31,33 +27,13 @@ RUNS = 3
 def measure() -> Iterator[Result]:
     """Yield the time of each stage in the order of the pipeline: each reads what the one before left."""
     with default_project() as project:
-        yield extract(project)
+        project.run("extract")
         project.thin(FRAMES)
         yield from label(project)
         yield from cam(project)
-        yield crf(project)
+        project.run("crf")
         yield train(project)
         yield evaluate(project)
-
-
-def extract(project: Project) -> Result:
-    """Against decoding every frame of the same videos and looking at none."""
-    folder = project.artifacts.root / project.params.extract.source
-    videos = sorted(path for path in folder.iterdir() if path.suffix == ".mp4")
-    return compare(
-        "extract, a decoded frame",
-        partial(project.run, "extract"),
-        lambda: [_decode(video) for video in videos],
-        "PyAV decoding the same videos",
-        per=sum(_decode(video) for video in videos),
-        runs=RUNS,
-    )
-
-
-def _decode(video: Path) -> int:
-    with av.open(str(video)) as container:
-        container.streams.video[0].thread_type = "AUTO"
-        return sum(1 for _ in container.decode(video=0))
 
 
 def label(project: Project) -> Iterator[Result]:
@@ -106,32 +82,6 @@ def cam(project: Project) -> Iterator[Result]:
     with _one_core():
         yield compare(name, run, forward, "open_clip's image tower alone", per=len(frames), runs=RUNS)
         yield compare(name, run, package, "the grad-cam package", per=len(frames), runs=RUNS)
-
-
-def crf(project: Project) -> Result:
-    """Against pydensecrf alone, with unaries that are ready, on one core as it is."""
-    settings = project.params.crf
-    frames = [frame.name for frame in project.artifacts.load_frames()]
-    ready = []
-    for frame in frames:
-        image = project.artifacts.load_image(frame).copy()  # it takes no read-only arrays
-        _, maps = project.artifacts.load_maps(frame)
-        if len(maps) > 1:
-            unary = energies(upsample(maps, image.shape[:2]), settings.sharpen)
-            ready.append((np.ascontiguousarray(unary.reshape(len(maps), -1)), image))
-
-    def bare() -> None:
-        for unary, image in ready:
-            dense = DenseCRF2D(image.shape[1], image.shape[0], len(unary))
-            dense.setUnaryEnergy(unary)
-            dense.addPairwiseGaussian(sxy=settings.gaussian.sxy, compat=settings.gaussian.weight)
-            dense.addPairwiseBilateral(
-                sxy=settings.bilateral.sxy, srgb=settings.bilateral.srgb, rgbim=image, compat=settings.bilateral.weight
-            )
-            np.array(dense.inference(settings.iterations)).argmax(0)
-
-    run = partial(project.run, "crf", workers=1)
-    return compare("crf on one core, a frame", run, bare, "pydensecrf on one core", per=len(frames), runs=RUNS)
 
 
 def train(project: Project) -> Result:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from benchmarks import __main__ as command
-from benchmarks import table, timing
+from benchmarks import memory, table, timing
 from benchmarks.timing import Result, compare
 
 RESULT = Result("label, a frame", "ms", 12.345, 10.0, "the bare library", 1.25, 1.0, 1.5, 3)
@@ -45,17 +46,44 @@ def test_a_result_is_a_line_of_the_table() -> None:
     assert line == "| label, a frame | 12.3 ms | 10 ms | 1.25 (1.00 to 1.50) | the bare library |"
 
 
-def test_saving_replaces_the_table_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_run_has_no_extremes_and_a_small_ratio_keeps_its_digits() -> None:
+    once = Result("maps of a frame", "KiB", 8.0, 2400.0, "whole arrays", 1 / 300, 1 / 300, 1 / 300, 1)
+    assert table.markdown([once]).splitlines()[-1] == "| maps of a frame | 8 KiB | 2,400 KiB | 0.0033 | whole arrays |"
+
+
+def test_saving_replaces_the_table_of_one_benchmark_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(table, "HERE", tmp_path)
     (tmp_path / "README.md").write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
-    for _ in range(2):
-        table.save([RESULT])
+    other = Result("start of a command", "ms", 2.0, 1.0, "python", 2.0, 2.0, 2.0, 3)
+    for benchmark, result in (("stages", other), ("startup", other), ("stages", RESULT)):
+        table.save(benchmark, [result])
     text = (tmp_path / "README.md").read_text()
     assert text.startswith(f"before\n{table.BEGIN}\n")
     assert text.endswith(f"\n{table.END}\nafter\n")
-    assert text.count("the bare library") == 1
+    assert text.count("the bare library") == text.count("start of a command") == 1
+    assert text.count("On: ") == 1  # the same machine is named once
     assert "old" not in text
-    assert json.loads((tmp_path / "results.json").read_text())["results"][0]["ratio"] == 1.25
+    kept = json.loads((tmp_path / "results.json").read_text())
+    assert [kept[name]["results"][0]["ratio"] for name in ("stages", "startup")] == [1.25, 2.0]
+
+
+def test_the_tables_in_the_readme_are_those_of_the_results() -> None:
+    kept = json.loads((table.HERE / "results.json").read_text())
+    assert set(kept) <= set(command.WHAT)
+    assert table._tables(kept) in (table.HERE / "README.md").read_text()
+
+
+def test_the_memory_of_a_command_is_that_of_all_its_processes_at_their_peak(tmp_path: Path) -> None:
+    take = "import time; held = bytearray(40_000_000); time.sleep(0.5)"
+    tree = f"import subprocess, sys, time; {take}; del held; subprocess.run([sys.executable, '-c', {take!r}])"
+    both = (
+        f"import subprocess, sys, time; held = bytearray(40_000_000); subprocess.run([sys.executable, '-c', {take!r}])"
+    )
+    one_after_the_other, at_once = (memory.peak([sys.executable, "-c", code], tmp_path) for code in (tree, both))
+    assert 40e6 < one_after_the_other < 75e6
+    assert 80e6 < at_once < 130e6
 
 
 def test_what_is_saved_names_no_folder_and_no_person() -> None:
@@ -77,4 +105,4 @@ def test_what_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr("sys.argv", ["benchmarks", "stage"])
     with pytest.raises(SystemExit):
         command.main()
-    assert "expected some of stages, startup, nothing_to_do; found stage" in capsys.readouterr().err
+    assert f"expected some of {', '.join(command.WHAT)}; found stage" in capsys.readouterr().err
