@@ -91,7 +91,7 @@ def main() -> None:
     videos = max(1, arguments.frames // PER_VIDEO)
     with tempfile.TemporaryDirectory() as name, s3_server() as (endpoint, keys):
         inputs = Path(name) / "inputs"
-        _make_inputs(inputs, videos)
+        _make_inputs(inputs, 1 if arguments.dvc_only else videos)
         own = {**environment(), **keys, "WILDSEG_CACHE": str(Path(name) / "cache")}
         forms = {form: Form(Path(name) / form, f"s3://{form}/store", own) for form in arguments.forms}
         for form, project in forms.items():
