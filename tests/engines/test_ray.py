@@ -52,7 +52,10 @@ def cluster(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("cluster")
-def test_results_come_in_order_from_all_machines_and_an_exception_as_it_is(tmp_path: Path) -> None:
+def test_results_come_in_order_from_all_machines_and_an_exception_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wildseg.engines.ray.DATASET", 20)  # for each of two workers: two datasets
     with crew(RAY, 60, work.take_rank, model=True) as workers:
         results = list(workers.each(work.slow_square, range(60)))
         assert [square for square, _, _ in results] == [number * number for number in range(60)]

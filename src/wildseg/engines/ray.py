@@ -24,8 +24,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Tools = TypeVar("Tools")
 
-AT_ONCE = 16  # items that a worker is sent at a time, and computes again if it is lost
-TURNS = 4  # fewer at a time where each worker would be sent to less often than this
+AT_ONCE = 64  # items that a worker is sent at a time, and computes again if it is lost
+TURNS = 8  # fewer at a time where each worker would be sent to less often than this
+# Ray Data keeps about a kilobyte for each item until a whole dataset is done. So there is one dataset after the other,
+# each with workers of its own, of so many items for each worker and never more than so many in all.
+DATASET, LARGEST = 10_000, 1_000_000
 LIVES = 4  # times that a worker may be lost at the same items before they are taken for the reason
 
 
@@ -96,8 +99,11 @@ class Workers(Generic[Tools]):
 
     def each(self, function: Callable[[Item, Tools], Result], items: Sequence[Item]) -> Iterator[Result]:
         """Yield ``function(item, tools)`` for each of `items`, in their order."""
-        if not len(items):
-            return
+        length = min(DATASET * self._number, LARGEST)
+        for start in range(0, len(items), length):
+            yield from self._in_order(self._answers(function, items[start : start + length]))
+
+    def _answers(self, function: Callable[[Item, Tools], Result], items: Sequence[Item]) -> Any:  # noqa: ANN401
         import pyarrow
         from ray.data import ActorPoolStrategy, DataContext, from_arrow
 
@@ -113,7 +119,7 @@ class Workers(Generic[Tools]):
             for start in range(0, len(items), size)
         ]  # fmt: skip
         with _told(), _quietly():
-            answers = from_arrow(tables).map_batches(
+            return from_arrow(tables).map_batches(
                 _Worker,
                 fn_constructor_args=(self._place, self._prepare, function),
                 compute=ActorPoolStrategy(size=self._number),
@@ -122,8 +128,6 @@ class Workers(Generic[Tools]):
                 max_task_retries=LIVES - 1,
                 **self._needs,
             )
-        del tables
-        yield from self._in_order(answers)
 
     def _in_order(self, answers: Any) -> Iterator[Any]:  # noqa: ANN401
         next_one = 0
