@@ -36,7 +36,8 @@ def address() -> Iterator[str]:
     _ray_cluster.load()
     from ray.cluster_utils import Cluster
 
-    machine = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+    # GPUs are only claimed: whoever asks for one is told its number.
+    machine = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=machine)
     cluster.add_node(**machine)
     yield cluster.address
@@ -72,6 +73,14 @@ def test_results_come_in_order_from_all_machines_and_an_exception_as_it_is(
             list(workers.each(work.has_a_bug_at_five, range(60)))
         assert "has_a_bug_at_five" in "".join(caught.value.__notes__)  # where it happened
     assert not list((tmp_path / ".wildseg" / "ray").iterdir())
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_worker_with_a_model_sees_its_own_gpu_and_any_other_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    for device, model, seen in (("auto", True, "0"), ("auto", False, ""), ("cpu", True, "")):
+        with crew(replace(RAY, device=device), 2, work.take_rank, model=model) as workers:
+            assert list(workers.each(work.visible_gpus, range(2))) == [seen] * 2
 
 
 @pytest.mark.usefixtures("cluster")
