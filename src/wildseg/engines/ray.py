@@ -7,6 +7,7 @@ the project's folder; what travels are the items, and what comes back is small.
 from __future__ import annotations
 
 import pickle
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ TURNS = 8  # fewer at a time where each worker would be sent to less often than 
 # Ray Data keeps about a kilobyte for each item until a whole dataset is done. So there is one dataset after the other,
 # each with workers of its own, of so many items for each worker and never more than so many in all.
 DATASET, LARGEST = 10_000, 1_000_000
+PATIENCE = 60.0  # seconds
 LIVES = 4  # times that a worker may be lost at the same items before they are taken for the reason
 
 
@@ -87,7 +89,13 @@ class Workers(Generic[Tools]):
             self._size_up()
             with _told():
                 asked = self._ray.remote(_try_tools).options(**self._needs, max_retries=LIVES - 1)
-                _open_answer(self._ray.get(asked.remote(self._place, self._prepare)))
+                answer = asked.remote(self._place, self._prepare)
+                if not self._ray.wait([answer], timeout=PATIENCE)[0]:
+                    print(
+                        f"ray: no worker is ready after {PATIENCE:.0f} s; it waits for a free core or GPU of the "
+                        "cluster ('ray status' tells), or still loads its model", file=sys.stderr, flush=True,
+                    )  # fmt: skip
+                _open_answer(self._ray.get(answer))
             self._open = opened.pop_all()
         return self
 
@@ -150,10 +158,13 @@ class Workers(Generic[Tools]):
 
 @contextmanager
 def _told() -> Iterator[None]:
-    from ray.exceptions import RayError
+    from ray.exceptions import RayError, RayTaskError
 
     try:
         yield
+    except RayTaskError as error:  # not by what we gave it to do, of which each exception is an answer
+        reason = str(error).strip().splitlines()[-1][:300]
+        raise WildsegError(f"a worker of the Ray cluster cannot work: {reason}") from error
     except RayError as error:
         reason = " ".join(str(error).split())[:300]
         raise WildsegError(
@@ -187,7 +198,7 @@ class _Worker:
 
         answers: list[bytes] = []
         for item in table["item"].to_pylist():
-            ok, answer = _answer(self._place, self._prepare, self._function, pickle.loads(item))
+            ok, answer = _answer(self._place, self._prepare, self._function, item)
             answers.append(answer)
             if not ok:
                 break
@@ -195,11 +206,11 @@ class _Worker:
 
 
 def _answer(
-    place: Place, prepare: Callable[[int], Any], function: Callable[[Any, Any], Any], item: object
+    place: Place, prepare: Callable[[int], Any], function: Callable[[Any, Any], Any], item: bytes
 ) -> tuple[bool, bytes]:
     # An exception is an answer too: Ray would wrap it into its own.
     try:
-        return True, pickle.dumps((True, function(item, _prepared(place, prepare))))
+        return True, pickle.dumps((True, function(pickle.loads(item), _prepared(place, prepare))))
     except Exception as error:
         return False, _failure(error)
 
