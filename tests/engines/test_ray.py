@@ -36,7 +36,8 @@ def address() -> Iterator[str]:
     _ray_cluster.load()
     from ray.cluster_utils import Cluster
 
-    machine = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+    # GPUs are only claimed: whoever asks for one is told its number.
+    machine = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=machine)
     cluster.add_node(**machine)
     yield cluster.address
@@ -52,7 +53,10 @@ def cluster(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("cluster")
-def test_results_come_in_order_from_all_machines_and_an_exception_as_it_is(tmp_path: Path) -> None:
+def test_results_come_in_order_from_all_machines_and_an_exception_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wildseg.engines.ray.DATASET", 20)  # for each of two workers: two datasets
     with crew(RAY, 60, work.take_rank, model=True) as workers:
         results = list(workers.each(work.slow_square, range(60)))
         assert [square for square, _, _ in results] == [number * number for number in range(60)]
@@ -69,6 +73,14 @@ def test_results_come_in_order_from_all_machines_and_an_exception_as_it_is(tmp_p
             list(workers.each(work.has_a_bug_at_five, range(60)))
         assert "has_a_bug_at_five" in "".join(caught.value.__notes__)  # where it happened
     assert not list((tmp_path / ".wildseg" / "ray").iterdir())
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_worker_with_a_model_sees_its_own_gpu_and_any_other_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    for device, model, seen in (("auto", True, "0"), ("auto", False, ""), ("cpu", True, "")):
+        with crew(replace(RAY, device=device), 2, work.take_rank, model=model) as workers:
+            assert list(workers.each(work.visible_gpus, range(2))) == [seen] * 2
 
 
 @pytest.mark.usefixtures("cluster")
@@ -98,9 +110,13 @@ def test_an_item_that_kills_every_worker_is_one_clear_error(capfd: pytest.Captur
 
 
 @pytest.mark.usefixtures("cluster")
-def test_tools_that_cannot_be_prepared_are_told_before_any_item_is_taken() -> None:
+def test_tools_that_cannot_be_prepared_are_told_before_any_item_is_taken(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("wildseg.engines.ray.PATIENCE", 0.01)
     with pytest.raises(DataError, match="^no model for worker 0$"), crew(RAY, 9, work.refuse, model=True):
         pytest.fail("the body ran")
+    assert capfd.readouterr().err.startswith("ray: no worker is ready after 0 s; it waits for a free core or GPU")
 
 
 # What the stages write -------------------------------------------------------------------------------------------

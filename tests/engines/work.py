@@ -23,6 +23,10 @@ def slow_square(number: int, rank: int) -> tuple[int, int, str]:
     return number * number, os.getpid(), str(Path.cwd())
 
 
+def visible_gpus(number: int, rank: int) -> str | None:
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def square_and_note_pid(number: int, rank: int) -> int:
     with Path("attempts").open("a", encoding="utf-8") as file:
         file.write(f"{number} {os.getpid()}\n")

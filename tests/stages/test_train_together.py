@@ -26,8 +26,9 @@ LAUNCH = (f"{sys.executable} -m accelerate.commands.launch --multi_gpu --num_pro
 SETTINGS = {"steps": 40, "batch_size": 3, "checkpoint_every": 2, "crop": 24}
 VARIABLES = {"WILDSEG_LAUNCH": LAUNCH, "WILDSEG_DEVICE": "cpu", "WILDSEG_TRACKING": "off"}
 # AdamW makes whole steps of gradients that are nothing but rounding. First weights that differ by one part in ten
-# million end as far apart, in one process: 0.006 in the loss, 0.022 in the mIoU of this one validation frame.
-LOSS, MIOU = 0.03, 0.06
+# million end as far apart, in one process: 0.006 in the loss, 0.02 to 0.05 in the mIoU of this one validation frame of
+# 540 pixels on the way, and less where it ends.
+LOSS, MIOU = 0.03, 0.15
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +84,7 @@ def test_two_processes_that_were_killed_go_on_and_end_where_one_does(tmp_path: P
     assert curve(pair, "loss")[:4] == pytest.approx(curve(alone, "loss")[:4], abs=1e-3)
     assert curve(pair, "loss") == pytest.approx(curve(alone, "loss"), abs=LOSS)
     assert curve(pair, "val_miou") == pytest.approx(curve(alone, "val_miou"), abs=MIOU)
+    assert two["val_miou"] == pytest.approx(one["val_miou"], abs=MIOU / 3)
     first, second = (load_file(artifacts.segmenter_folder / "model.safetensors") for artifacts in (alone, pair))
     assert first.keys() == second.keys()
 

@@ -32,8 +32,8 @@ SILENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+HIDDEN = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}  # a worker that was given no GPU sees none
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _visit(ray: ModuleType, place: Place) -> None:
 
 def _variables() -> dict[str, str]:
     # PYTHONPATH=src, as dvc.yaml has it, means the project's folder, and a worker starts in another.
-    passed_on = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+    passed_on = HIDDEN | {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     if path := os.environ.get("PYTHONPATH"):
         passed_on["PYTHONPATH"] = os.pathsep.join(str(Path(entry).resolve()) for entry in path.split(os.pathsep))
     return passed_on

@@ -7,6 +7,7 @@ the project's folder; what travels are the items, and what comes back is small.
 from __future__ import annotations
 
 import pickle
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +25,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Tools = TypeVar("Tools")
 
-AT_ONCE = 16  # items that a worker is sent at a time, and computes again if it is lost
-TURNS = 4  # fewer at a time where each worker would be sent to less often than this
+AT_ONCE = 64  # items that a worker is sent at a time, and computes again if it is lost
+TURNS = 8  # fewer at a time where each worker would be sent to less often than this
+# Ray Data keeps about a kilobyte for each item until a whole dataset is done. So there is one dataset after the other,
+# each with workers of its own, of so many items for each worker and never more than so many in all.
+DATASET, LARGEST = 10_000, 1_000_000
+PATIENCE = 60.0  # seconds
 LIVES = 4  # times that a worker may be lost at the same items before they are taken for the reason
 
 
@@ -84,7 +89,13 @@ class Workers(Generic[Tools]):
             self._size_up()
             with _told():
                 asked = self._ray.remote(_try_tools).options(**self._needs, max_retries=LIVES - 1)
-                _open_answer(self._ray.get(asked.remote(self._place, self._prepare)))
+                answer = asked.remote(self._place, self._prepare)
+                if not self._ray.wait([answer], timeout=PATIENCE)[0]:
+                    print(
+                        f"ray: no worker is ready after {PATIENCE:.0f} s; it waits for a free core or GPU of the "
+                        "cluster ('ray status' tells), or still loads its model", file=sys.stderr, flush=True,
+                    )  # fmt: skip
+                _open_answer(self._ray.get(answer))
             self._open = opened.pop_all()
         return self
 
@@ -96,8 +107,11 @@ class Workers(Generic[Tools]):
 
     def each(self, function: Callable[[Item, Tools], Result], items: Sequence[Item]) -> Iterator[Result]:
         """Yield ``function(item, tools)`` for each of `items`, in their order."""
-        if not len(items):
-            return
+        length = min(DATASET * self._number, LARGEST)
+        for start in range(0, len(items), length):
+            yield from self._in_order(self._answers(function, items[start : start + length]))
+
+    def _answers(self, function: Callable[[Item, Tools], Result], items: Sequence[Item]) -> Any:  # noqa: ANN401
         import pyarrow
         from ray.data import ActorPoolStrategy, DataContext, from_arrow
 
@@ -113,7 +127,7 @@ class Workers(Generic[Tools]):
             for start in range(0, len(items), size)
         ]  # fmt: skip
         with _told(), _quietly():
-            answers = from_arrow(tables).map_batches(
+            return from_arrow(tables).map_batches(
                 _Worker,
                 fn_constructor_args=(self._place, self._prepare, function),
                 compute=ActorPoolStrategy(size=self._number),
@@ -122,8 +136,6 @@ class Workers(Generic[Tools]):
                 max_task_retries=LIVES - 1,
                 **self._needs,
             )
-        del tables
-        yield from self._in_order(answers)
 
     def _in_order(self, answers: Any) -> Iterator[Any]:  # noqa: ANN401
         next_one = 0
@@ -146,10 +158,13 @@ class Workers(Generic[Tools]):
 
 @contextmanager
 def _told() -> Iterator[None]:
-    from ray.exceptions import RayError
+    from ray.exceptions import RayError, RayTaskError
 
     try:
         yield
+    except RayTaskError as error:  # not by what we gave it to do, of which each exception is an answer
+        reason = str(error).strip().splitlines()[-1][:300]
+        raise WildsegError(f"a worker of the Ray cluster cannot work: {reason}") from error
     except RayError as error:
         reason = " ".join(str(error).split())[:300]
         raise WildsegError(
@@ -183,7 +198,7 @@ class _Worker:
 
         answers: list[bytes] = []
         for item in table["item"].to_pylist():
-            ok, answer = _answer(self._place, self._prepare, self._function, pickle.loads(item))
+            ok, answer = _answer(self._place, self._prepare, self._function, item)
             answers.append(answer)
             if not ok:
                 break
@@ -191,11 +206,11 @@ class _Worker:
 
 
 def _answer(
-    place: Place, prepare: Callable[[int], Any], function: Callable[[Any, Any], Any], item: object
+    place: Place, prepare: Callable[[int], Any], function: Callable[[Any, Any], Any], item: bytes
 ) -> tuple[bool, bytes]:
     # An exception is an answer too: Ray would wrap it into its own.
     try:
-        return True, pickle.dumps((True, function(item, _prepared(place, prepare))))
+        return True, pickle.dumps((True, function(pickle.loads(item), _prepared(place, prepare))))
     except Exception as error:
         return False, _failure(error)
 

@@ -11,15 +11,14 @@ import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import distributed
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from wildseg.errors import WildsegError
+from wildseg.segment.messages import sum_of_all
+from wildseg.segment.whole_batch import WholeBatch
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Team:
         """Return the sum of this tensor over all processes, which are all waited for; gradients do not pass."""
         if self.size == 1:
             return tensor
-        return _sum(tensor.detach())
+        return sum_of_all(tensor.detach())
 
     def sum_array(self, array: np.ndarray) -> np.ndarray:
         """Return the sum of a NumPy array over all processes."""
@@ -63,7 +62,7 @@ class Team:
 
     def one_batch(self) -> AbstractContextManager[object]:
         """Give a context in which batch normalisation sees the whole batch and not only this process's share."""
-        return nullcontext() if self.size == 1 else _WholeBatch(self)
+        return nullcontext() if self.size == 1 else WholeBatch()
 
     def check_same(self, number: int, what: str) -> None:
         """Raise a WildsegError unless all processes have the same number."""
@@ -111,82 +110,3 @@ def join(device: str) -> Team:
         raise WildsegError(f"train: the processes of this training cannot reach each other ({reason})") from error
     here = int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))
     return Team(state.process_index, state.num_processes, here, str(state.device))
-
-
-# Batch normalisation over all processes --------------------------------------------------------------------------
-
-
-class _WholeBatch(TorchFunctionMode):
-    """Computes every `batch_norm` that trains over the shares of all processes, whichever module asks for it."""
-
-    def __init__(self, team: Team) -> None:
-        super().__init__()
-        self._team = team
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        if func is functional.batch_norm:
-            return _batch_norm(self._team, *args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
-def _batch_norm(
-    team: Team,
-    input: torch.Tensor,  # noqa: A002 - the name in torch
-    running_mean: torch.Tensor | None,
-    running_var: torch.Tensor | None,
-    weight: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> torch.Tensor:
-    """Compute `torch.nn.functional.batch_norm` with mean and variance over the inputs (B, C, ...) of all processes."""
-    if not training:
-        return functional.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
-    values = input.float()
-    axes = [0, *range(2, input.ndim)]
-    shape = [1, -1, *([1] * (input.ndim - 2))]
-    count = team.sum(torch.tensor(input.numel() / input.shape[1], dtype=torch.float64, device=input.device)).item()
-    if count == 1:
-        raise ValueError("Expected more than 1 value per channel when training")
-    mean = _Sum.apply(values.sum(axes)) / count  # (C,)
-    centred = values - mean.view(shape)
-    variance = _Sum.apply(centred.square().sum(axes)) / count  # (C,)
-    if running_mean is not None and running_var is not None:
-        with torch.no_grad():
-            running_mean.lerp_(mean, momentum)
-            running_var.lerp_(variance * (count / (count - 1)), momentum)
-    normal = centred * (variance + eps).rsqrt().view(shape)
-    if weight is not None:
-        normal = normal * weight.view(shape)
-    if bias is not None:
-        normal = normal + bias.view(shape)
-    return normal.to(input.dtype).contiguous(memory_format=_format(input))
-
-
-def _format(tensor: torch.Tensor) -> torch.memory_format:
-    last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over all processes, through which gradients pass: each result depends on every process's part."""
-
-    @staticmethod
-    def forward(context: Any, part: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-        return _sum(part)
-
-    @staticmethod
-    def backward(context: Any, *gradients: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-        return _sum(gradients[0])
-
-
-def _sum(tensor: torch.Tensor) -> torch.Tensor:
-    total = tensor.clone(memory_format=torch.contiguous_format)
-    try:
-        distributed.all_reduce(total)
-    except RuntimeError as error:
-        raise WildsegError(
-            f"train: another process of this training has gone ({' '.join(str(error).split())[:200]})"
-        ) from error
-    return total
