@@ -23,6 +23,7 @@ THEIRS = {
     "gradcam_plusplus": grad_cam.GradCAMPlusPlus,
     "hirescam": grad_cam.HiResCAM,
     "layercam": grad_cam.LayerCAM,
+    "xgradcam": grad_cam.XGradCAM,
 }
 
 

@@ -13,6 +13,7 @@ from wildseg import plugins
 from wildseg.cam.engine import Recipe, activation_maps, maps_of
 from wildseg.cam.trace import record_clip, record_module
 from wildseg.encoders.clip import Clip
+from wildseg.errors import ModelError
 
 METHODS = plugins.available("cam.methods")
 CLASSES = (0, 2, 3)
@@ -35,6 +36,12 @@ def method(request: pytest.FixtureRequest) -> ModuleType:
     return plugins.load("cam.methods", request.param)
 
 
+def skip_without_attention(method: ModuleType) -> None:
+    """A CNN has none; what such a method does on a transformer is tested on a transformer."""
+    if "attention" in method.NEEDS:
+        pytest.skip("needs attention")
+
+
 def test_it_says_what_it_needs_and_where_it_comes_from(method: ModuleType) -> None:
     assert set(method.NEEDS) <= KNOWN_NEEDS
     assert any(character.isdigit() for character in method.__doc__.splitlines()[0])
@@ -42,6 +49,10 @@ def test_it_says_what_it_needs_and_where_it_comes_from(method: ModuleType) -> No
 
 def test_maps_of_a_cnn_have_the_right_shape_and_no_odd_values(method: ModuleType, network: ConvNet) -> None:
     trace = record_module(network, network.features, torch.randn(1, 3, 10, 12), CLASSES)
+    if "attention" in method.NEEDS:
+        with pytest.raises(ModelError, match="this network has none"):
+            method.cam(trace)
+        return
     maps = method.cam(trace)
     assert maps.shape == (3, 10, 12)
     assert torch.isfinite(maps).all()
@@ -58,20 +69,27 @@ def test_maps_of_a_transformer_have_the_right_shape_and_no_odd_values(method: Mo
 
 
 def test_maps_follow_a_left_right_flip(method: ModuleType, network: ConvNet) -> None:
+    skip_without_attention(method)
     pixels = torch.randn(1, 3, 10, 12, generator=torch.Generator().manual_seed(0))
     plain = maps_of(record_module(network, network.features, pixels, CLASSES), Recipe(method))
     flipped = maps_of(record_module(network, network.features, pixels.flip(3), CLASSES), Recipe(method))
     torch.testing.assert_close(flipped.flip(2), plain, atol=1e-4, rtol=0)
 
 
-def test_maps_differ_between_classes(method: ModuleType, network: ConvNet) -> None:
+def test_maps_differ_between_classes_unless_the_method_says_otherwise(method: ModuleType, network: ConvNet) -> None:
+    skip_without_attention(method)
     maps = maps_of(record_module(network, network.features, torch.randn(1, 3, 10, 12), CLASSES), Recipe(method))
+    if getattr(method, "CLASS_AGNOSTIC", False):
+        assert torch.equal(maps[0], maps[1])
+        assert maps[0].std() > 0.05
+        return
     for one in range(3):
         for other in range(one):
             assert (maps[one] - maps[other]).abs().max() > 0.05
 
 
 def test_nothing_is_left_behind_on_the_network(method: ModuleType, network: ConvNet) -> None:
+    skip_without_attention(method)
     network.train()
     network.features.eval()
     modes = [module.training for module in network.modules()]
