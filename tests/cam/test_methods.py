@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
 from tests.cam.networks import ConvNet
 from tests.encoders.models import noise, random_clip
 from wildseg import plugins
+from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps, maps_of
 from wildseg.cam.trace import record_clip, record_module
 from wildseg.encoders.clip import Clip
@@ -17,7 +20,8 @@ from wildseg.errors import ModelError
 
 METHODS = plugins.available("cam.methods")
 CLASSES = (0, 2, 3)
-KNOWN_NEEDS = {"gradients", "attention"}
+TRANSFORMER = {"attention", "dense"}  # what a CNN cannot give
+KNOWN_NEEDS = {"gradients", "rescore"} | TRANSFORMER
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +42,12 @@ def method(request: pytest.FixtureRequest) -> ModuleType:
 
 def skip_without_attention(method: ModuleType) -> None:
     """A CNN has none; what such a method does on a transformer is tested on a transformer."""
-    if "attention" in method.NEEDS:
+    if TRANSFORMER & method.NEEDS:
         pytest.skip("needs attention")
+
+
+def is_class_agnostic(method: ModuleType) -> bool:
+    return getattr(method, "CLASS_AGNOSTIC", False)
 
 
 def test_it_says_what_it_needs_and_where_it_comes_from(method: ModuleType) -> None:
@@ -49,7 +57,7 @@ def test_it_says_what_it_needs_and_where_it_comes_from(method: ModuleType) -> No
 
 def test_maps_of_a_cnn_have_the_right_shape_and_no_odd_values(method: ModuleType, network: ConvNet) -> None:
     trace = record_module(network, network.features, torch.randn(1, 3, 10, 12), CLASSES)
-    if "attention" in method.NEEDS:
+    if TRANSFORMER & method.NEEDS:
         with pytest.raises(ModelError, match="this network has none"):
             method.cam(trace)
         return
@@ -78,8 +86,9 @@ def test_maps_follow_a_left_right_flip(method: ModuleType, network: ConvNet) -> 
 
 def test_maps_differ_between_classes_unless_the_method_says_otherwise(method: ModuleType, network: ConvNet) -> None:
     skip_without_attention(method)
+    network.head.weight.data *= 20  # as a trained one's, by whose scores channels are told apart
     maps = maps_of(record_module(network, network.features, torch.randn(1, 3, 10, 12), CLASSES), Recipe(method))
-    if getattr(method, "CLASS_AGNOSTIC", False):
+    if is_class_agnostic(method):
         assert torch.equal(maps[0], maps[1])
         assert maps[0].std() > 0.05
         return
@@ -115,3 +124,30 @@ def test_asking_for_classes_in_another_order_gives_their_maps_in_that_order(meth
     there = maps_of(record_clip(clip, pixels, texts, (0, 2, 3), 4, True), Recipe(method))
     back = maps_of(record_clip(clip, pixels, texts, (3, 0, 2), 4, True), Recipe(method))
     torch.testing.assert_close(back, there[[2, 0, 1]], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["tiny", "vit-quickgelu", "avg"])
+def test_maps_of_a_transformer_differ_between_classes_unless_the_method_says_otherwise(
+    method: ModuleType, kind: str, tmp_path: Path
+) -> None:
+    clip = random_clip(tmp_path, kind)
+    texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
+    trace = record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, attention=True)
+    maps = maps_of(trace, Recipe(method))
+    if is_class_agnostic(method):
+        assert torch.equal(maps[0], maps[1])
+        assert maps[0].std() > 0.05
+        return
+    for one in range(3):
+        for other in range(one):
+            assert (maps[one] - maps[other]).abs().max() > 0.05
+
+
+def test_maps_can_be_refined_and_looked_at_in_several_sizes(method: ModuleType, clip: Clip) -> None:
+    texts = clip.classifier([["sky"], ["road"], ["lawn"]], ["{}"])
+    recipe = Recipe(method, refine=Affinity(layers=2), scales=(1.0, 1.5), flip=True)
+    maps = activation_maps(clip, noise((48, 64)), texts, [0, 2], 2, recipe)
+    assert maps.shape == (2, 9, 12)
+    assert np.isfinite(maps).all()
+    assert maps.min() >= 0
+    assert maps.max() <= 1

@@ -20,11 +20,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wildseg.encoders.clip import Clip
-from wildseg.encoders.vit import CLS, EVERY, ViT
+from wildseg.encoders.vit import CLS, EVERY, Mix, ViT
 
 # Logits (K, M), of which row i belongs to the i-th class asked about and column c to text c; and the K columns asked
 # about. Returns one scalar per row, (K,).
 Target = Callable[[Tensor, Sequence[int]], Tensor]
+
+
+# What takes the place of the last block's attention, and whether its residual path and its second half are kept;
+# returns cosines (M, h, w) of the patches' features with the texts.
+Dense = Callable[[Mix, bool, bool], Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,9 @@ class Trace:
     activations: (1, C, h, w) at the target layer, on the image's grid. classes: the K columns of the logits that are
     asked about. num_classes: how many columns are classes; those behind are background phrases. backward: gradients of
     a target, see `gradients`. attention: per transformer block (1 + h*w, 1 + h*w), mean over heads, rows sum to 1,
-    token 0 the class token; empty unless it was asked for.
+    token 0 the class token; empty unless it was asked for. dense: cosines of every patch and text, see `Dense`; None
+    where the network has no attention. rescore: logits (n, M) of the image under masks (n, H', W') in [0, 1], by which
+    its normalised pixels are multiplied, and size (H', W'); None and (0, 0) where nobody gave them.
     """
 
     activations: Tensor
@@ -42,6 +49,9 @@ class Trace:
     num_classes: int
     backward: Callable[[Target, str], Tensor]
     attention: tuple[Tensor, ...] = ()
+    dense: Dense | None = None
+    rescore: Callable[[Tensor], Tensor] | None = None
+    size: tuple[int, int] = (0, 0)
 
     def gradients(self, target: Target | None = None, pool: str = "model") -> Tensor:
         """Return d target_i / d activations for each class asked about: (K, C, h, w).
@@ -83,12 +93,24 @@ def record_clip(
             logits = clip.logits(F.normalize(head(leaf, vit.pool if pool == "model" else "avg"), dim=-1), texts)
         return _to_grid(_differentiate(logits, leaf, target, classes), tokens.grid)
 
+    @torch.no_grad()
+    def dense(mix: Mix, residual: bool, mlp: bool) -> Tensor:
+        features = F.normalize(vit.dense_features(tokens.values, mix, residual, mlp)[0], dim=-1)  # (h*w, d)
+        return (features @ texts.T).T.unflatten(1, tokens.grid)
+
+    @torch.no_grad()
+    def rescore(masks: Tensor) -> Tensor:
+        return clip.logits(F.normalize(vit.features(pixels * masks[:, None]), dim=-1), texts)
+
     return Trace(
         _to_grid(layer, tokens.grid),
         tuple(classes),
         num_classes,
         backward,
         tuple(weights[0] for weights in (*tokens.attention, *last_attention)),
+        dense,
+        rescore,
+        (pixels.shape[2], pixels.shape[3]),
     )
 
 
@@ -149,7 +171,19 @@ def record_module(
             raise ValueError(f"pool: expected 'model' for a network whose pooling is its own, found {pool!r}")
         return reshape(_differentiate(logits, leaf, target, classes))
 
-    return Trace(reshape(leaf.detach()), tuple(classes), logits.shape[1], backward)
+    @torch.no_grad()
+    def rescore(masks: Tensor) -> Tensor:
+        with _evaluating(network):
+            return network(pixels * masks[:, None])
+
+    return Trace(
+        reshape(leaf.detach()),
+        tuple(classes),
+        logits.shape[1],
+        backward,
+        rescore=rescore,
+        size=(pixels.shape[2], pixels.shape[3]),
+    )
 
 
 @contextmanager
