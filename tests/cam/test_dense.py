@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.encoders.models import noise, random_clip
 from wildseg.cam.dense import attention
-from wildseg.cam.methods import clearclip, maskclip, naclip, sclip, scorecam
+from wildseg.cam.methods import cam, clearclip, maskclip, naclip, sclip, scorecam
 from wildseg.cam.trace import Trace, record_clip
 from wildseg.encoders.clip import Clip
 from wildseg.errors import ParamsError
@@ -155,3 +155,18 @@ def test_scorecam_weighs_by_the_softmax_of_scores_and_a_constant_channel_is_no_t
     found = scorecam.cam(score_trace(channels, torch.tensor([[0.0], [2.0]])))[0]
     weight = 1 / (1 + 2.718281828**2)
     torch.testing.assert_close(found, weight * channels[0] + (1 - weight) * channels[1])
+
+
+def test_cam_of_a_model_that_averages_its_patches_is_what_each_patch_says_by_itself(tmp_path: Path) -> None:
+    clip = random_clip(tmp_path, "avg")
+    texts = clip.classifier(WORDS, ["{}"])
+    pixels = clip.pixels([noise((48, 64))])
+    trace = record_clip(clip, pixels, texts, (1, 3), 4)
+    with torch.no_grad():
+        tokens = clip.vit.trunk(pixels, leave=0)
+        patches = clip.network.visual.ln_post(tokens.values)[0, 1:] @ clip.network.visual.proj @ texts[[1, 3]].T
+        feature = clip.vit.features(pixels)[0]
+    found = cam.cam(trace)
+    torch.testing.assert_close(found, patches.T.relu().unflatten(1, tokens.grid), atol=1e-5, rtol=0)
+    # Their mean, before what is negative is cut off, is the cosine times the feature's length.
+    torch.testing.assert_close(patches.mean(0), (feature @ texts[[1, 3]].T), atol=1e-5, rtol=0)

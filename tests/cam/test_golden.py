@@ -91,12 +91,13 @@ def mean_head_trace(classes: int = 4, seed: int = 0) -> tuple[MeanHead, Trace]:
     torch.manual_seed(seed)
     network = MeanHead(classes).double()
     pixels = torch.randn(1, 3, 6, 8, dtype=torch.float64)
-    return network, record_module(network, network.features, pixels, range(classes))
+    return network, record_module(network, network.features, pixels, range(classes), head=network.head.weight.detach())
 
 
 def test_behind_a_mean_and_a_linear_head_cam_gradcam_and_hirescam_are_the_same() -> None:
     network, trace = mean_head_trace()
     by_hand = torch.einsum("kc,chw->khw", network.head.weight, trace.activations[0]).relu()
+    close(cam("cam", trace), by_hand.detach(), 1e-12)
     close(cam("gradcam", trace) * 48, by_hand.detach(), 1e-12)
     close(cam("hirescam", trace) * 48, by_hand.detach(), 1e-12)
     close(cam("xgradcam", trace) * 48, by_hand.detach(), 1e-4)  # up to the 1e-7 that it divides by more

@@ -112,7 +112,12 @@ class ViT:
             attention: also return the attention weights, mean over heads.
         """
         mixed, weights = attend(block.attn, normed[:, rows], normed, weights=attention)
-        return _add(block, values[:, rows], mixed), weights
+        return self.after_attention(block, values[:, rows], mixed), weights
+
+    def after_attention(self, block: ResidualAttentionBlock, values: Tensor, mixed: Tensor) -> Tensor:
+        """Return the tokens that leave a block from those that entered it and what its attention gave: (B, R, D)."""
+        values = values + block.ls_1(mixed)
+        return values + block.ls_2(block.mlp(block.ln_2(values)))
 
     def pooled(self, values: Tensor, pool: str) -> Tensor:
         """Turn tokens after the last block (B, T, D) into features (B, d), not normalised.
@@ -173,7 +178,7 @@ class ViT:
         visible = torch.cat([regions.new_ones(len(regions), 1), regions], dim=1)  # (R, 1 + h*w)
         cls, query = (t[:, :1].expand(-1, len(regions), -1) for t in (tokens.values, normed))
         mixed, _ = attend(last.attn, query, normed, visible=visible)
-        values = _add(last, cls, mixed)  # (B, R, D)
+        values = self.after_attention(last, cls, mixed)  # (B, R, D)
         return self.pooled(values.flatten(0, 1)[:, None], "tok").unflatten(0, (len(pixels), -1))
 
     def features(self, pixels: Tensor) -> Tensor:
@@ -227,11 +232,6 @@ def _attend_with_weights(query: Tensor, key: Tensor, value: Tensor) -> tuple[Ten
         mixed.append(weights @ value[:, head])
         mean = mean + weights / heads
     return torch.stack(mixed, dim=1), mean
-
-
-def _add(block: ResidualAttentionBlock, values: Tensor, mixed: Tensor) -> Tensor:
-    values = values + block.ls_1(mixed)
-    return values + block.ls_2(block.mlp(block.ln_2(values)))
 
 
 def _keep(values: Tensor, region: Tensor) -> Tensor:
