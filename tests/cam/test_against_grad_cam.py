@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.cam.networks import ConvNet
 from tests.encoders.models import random_clip
 from wildseg import plugins
 from wildseg.cam.engine import Recipe, maps_of, normalise
@@ -23,6 +24,7 @@ THEIRS = {
     "gradcam_plusplus": grad_cam.GradCAMPlusPlus,
     "hirescam": grad_cam.HiResCAM,
     "layercam": grad_cam.LayerCAM,
+    "xgradcam": grad_cam.XGradCAM,
 }
 
 
@@ -32,7 +34,8 @@ def theirs(
     """Return the package's maps at the size of the pixels: (K, H, W)."""
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    with THEIRS[method](model=network, target_layers=[layer], **options) as cam:
+    kind = grad_cam.ScoreCAM if method == "scorecam" else THEIRS[method]
+    with kind(model=network, target_layers=[layer], **options) as cam:
         maps = [cam(input_tensor=pixels, targets=[ClassifierOutputTarget(c)])[0] for c in classes]
     return np.stack(maps)
 
@@ -94,3 +97,13 @@ def test_maps_of_a_transformer(method: str, kind: str, tmp_path: Path) -> None:
             reshape_transform=lambda tokens: tokens[:, 1:].transpose(1, 2).unflatten(2, (height, width)),
         )
     np.testing.assert_allclose(enlarged(found, pixels), expected, atol=2e-4)
+
+
+def test_scorecam_of_a_small_network() -> None:
+    torch.manual_seed(0)
+    network = ConvNet().eval()
+    pixels = torch.randn(1, 3, 24, 32)
+    layer = nn.Sequential(*network.features, nn.AvgPool2d(4))  # maps smaller than the image, to be enlarged
+    network.features = layer
+    found = maps_of(record_module(network, layer, pixels, (0, 3)), Recipe(plugins.load("cam.methods", "scorecam")))
+    np.testing.assert_allclose(enlarged(found, pixels), theirs("scorecam", network, layer, pixels, (0, 3)), atol=2e-4)

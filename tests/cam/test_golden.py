@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -31,24 +33,74 @@ def close(found: Tensor, expected: Tensor | list, tolerance: float = 1e-6) -> No
         ("hirescam", [[0, 0.4], [0.9, 1.8]]),
         ("layercam", [[0.1, 0.4], [0.9, 1.8]]),
         ("gradcam_plusplus", [[0.495710, 0.419997], [0.772851, 0.982849]]),
+        ("xgradcam", [[0, 0.6], [0.75, 1.05]]),
+        ("eigencam", [[1.725422, 0.188762], [0, 0]]),  # without the change of sign: -1.73, -0.19, 0.48, 1.44
     ],
 )
 def test_golden_numbers(method: str, expected: list) -> None:
     close(cam(method, written_trace(A, G))[0], expected)
 
 
+def rolled_out(attention: list[Tensor]) -> Tensor:
+    trace = replace(written_trace([[[1, 2]]], [[[1, 2]]]), attention=tuple(attention))
+    return cam("attention_rollout", trace)[0, 0]
+
+
+def test_rollout_of_two_blocks() -> None:
+    first = [[0.6, 0.2, 0.2], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]]
+    second = [[0.2, 0.5, 0.3], [0.3, 0.4, 0.3], [0.5, 0.25, 0.25]]
+    close(rolled_out([torch.tensor(first), torch.tensor(second)]), [0.3075, 0.1775])
+
+
+def test_rollout_of_blocks_that_look_at_themselves_alone_shows_nothing() -> None:
+    close(rolled_out([torch.eye(3)] * 4), [0, 0])
+
+
+def test_rollout_of_blocks_that_look_everywhere_is_the_same_everywhere() -> None:
+    close(rolled_out([torch.full((3, 3), 1 / 3)] * 4), [(1 - 2**-4) / 3] * 2)
+
+
+def test_rollout_is_the_row_of_the_product_of_all_blocks() -> None:
+    torch.manual_seed(0)
+    blocks = [torch.rand(3, 3).softmax(-1) for _ in range(5)]
+    product = torch.eye(3)
+    for block in blocks:
+        product = (block + torch.eye(3)) / 2 @ product
+    close(rolled_out(blocks), product[0, 1:])
+
+
+@pytest.mark.parametrize("channels", [3, 40])  # fewer and more than places
+def test_eigencam_is_the_first_right_singular_vector_applied(channels: int) -> None:
+    torch.manual_seed(1)
+    activations = torch.randn(channels, 4, 5, dtype=torch.float64)
+    places = activations.flatten(1).T - activations.flatten(1).T.mean(0)
+    _, _, right = torch.linalg.svd(places, full_matrices=False)
+    expected = places @ right[0]
+    expected = expected if expected.max() > -expected.min() else -expected
+    found = cam("eigencam", written_trace(activations.tolist(), activations.tolist()))[0]
+    close(found, expected.relu().reshape(4, 5), 1e-5)
+
+
+def test_eigencam_of_one_pattern_in_all_channels_is_that_pattern_without_its_mean() -> None:
+    pattern, factors = torch.tensor([[4.0, 0.0, 1.0]]), torch.tensor([1.0, -2.0, 2.0])
+    activations = (factors[:, None, None] * pattern).tolist()
+    close(cam("eigencam", written_trace(activations, activations))[0], 3 * (pattern - pattern.mean()).relu(), 1e-5)
+
+
 def mean_head_trace(classes: int = 4, seed: int = 0) -> tuple[MeanHead, Trace]:
     torch.manual_seed(seed)
     network = MeanHead(classes).double()
     pixels = torch.randn(1, 3, 6, 8, dtype=torch.float64)
-    return network, record_module(network, network.features, pixels, range(classes))
+    return network, record_module(network, network.features, pixels, range(classes), head=network.head.weight.detach())
 
 
 def test_behind_a_mean_and_a_linear_head_cam_gradcam_and_hirescam_are_the_same() -> None:
     network, trace = mean_head_trace()
     by_hand = torch.einsum("kc,chw->khw", network.head.weight, trace.activations[0]).relu()
+    close(cam("cam", trace), by_hand.detach(), 1e-12)
     close(cam("gradcam", trace) * 48, by_hand.detach(), 1e-12)
     close(cam("hirescam", trace) * 48, by_hand.detach(), 1e-12)
+    close(cam("xgradcam", trace) * 48, by_hand.detach(), 1e-4)  # up to the 1e-7 that it divides by more
 
 
 def test_there_the_gradient_is_the_weight_over_the_number_of_places() -> None:

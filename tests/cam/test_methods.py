@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
 from tests.cam.networks import ConvNet
 from tests.encoders.models import noise, random_clip
 from wildseg import plugins
+from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps, maps_of
 from wildseg.cam.trace import record_clip, record_module
 from wildseg.encoders.clip import Clip
+from wildseg.errors import ModelError
 
 METHODS = plugins.available("cam.methods")
 CLASSES = (0, 2, 3)
-KNOWN_NEEDS = {"gradients", "attention"}
+TRANSFORMER = {"attention", "attention_gradients", "dense"}  # what a CNN cannot give
+KNOWN_NEEDS = {"gradients", "head", "rescore"} | TRANSFORMER
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +40,22 @@ def method(request: pytest.FixtureRequest) -> ModuleType:
     return plugins.load("cam.methods", request.param)
 
 
+def skip_what_a_cnn_lacks(method: ModuleType) -> None:
+    """What a method does that needs attention, or the weights of the classifier, is tested where there are such."""
+    if (TRANSFORMER | {"head"}) & method.NEEDS:
+        pytest.skip("needs what this network has not")
+
+
+def skip_what_a_class_token_lacks(method: ModuleType, clip: Clip) -> None:
+    """A model that pools its class token has no linear classifier behind a mean."""
+    if "head" in method.NEEDS and clip.vit.pool == "tok":
+        pytest.skip("needs a model that averages its patches")
+
+
+def is_class_agnostic(method: ModuleType) -> bool:
+    return getattr(method, "CLASS_AGNOSTIC", False)
+
+
 def test_it_says_what_it_needs_and_where_it_comes_from(method: ModuleType) -> None:
     assert set(method.NEEDS) <= KNOWN_NEEDS
     assert any(character.isdigit() for character in method.__doc__.splitlines()[0])
@@ -42,6 +63,10 @@ def test_it_says_what_it_needs_and_where_it_comes_from(method: ModuleType) -> No
 
 def test_maps_of_a_cnn_have_the_right_shape_and_no_odd_values(method: ModuleType, network: ConvNet) -> None:
     trace = record_module(network, network.features, torch.randn(1, 3, 10, 12), CLASSES)
+    if (TRANSFORMER | {"head"}) & method.NEEDS:
+        with pytest.raises(ModelError, match="this network (has none|does not end)"):
+            method.cam(trace)
+        return
     maps = method.cam(trace)
     assert maps.shape == (3, 10, 12)
     assert torch.isfinite(maps).all()
@@ -50,6 +75,7 @@ def test_maps_of_a_cnn_have_the_right_shape_and_no_odd_values(method: ModuleType
 
 
 def test_maps_of_a_transformer_have_the_right_shape_and_no_odd_values(method: ModuleType, clip: Clip) -> None:
+    skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
     maps = method.cam(record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, attention=True))
     assert maps.shape == (3, 6, 8)
@@ -58,20 +84,28 @@ def test_maps_of_a_transformer_have_the_right_shape_and_no_odd_values(method: Mo
 
 
 def test_maps_follow_a_left_right_flip(method: ModuleType, network: ConvNet) -> None:
+    skip_what_a_cnn_lacks(method)
     pixels = torch.randn(1, 3, 10, 12, generator=torch.Generator().manual_seed(0))
     plain = maps_of(record_module(network, network.features, pixels, CLASSES), Recipe(method))
     flipped = maps_of(record_module(network, network.features, pixels.flip(3), CLASSES), Recipe(method))
     torch.testing.assert_close(flipped.flip(2), plain, atol=1e-4, rtol=0)
 
 
-def test_maps_differ_between_classes(method: ModuleType, network: ConvNet) -> None:
+def test_maps_differ_between_classes_unless_the_method_says_otherwise(method: ModuleType, network: ConvNet) -> None:
+    skip_what_a_cnn_lacks(method)
+    network.head.weight.data *= 20  # as a trained one's, by whose scores channels are told apart
     maps = maps_of(record_module(network, network.features, torch.randn(1, 3, 10, 12), CLASSES), Recipe(method))
+    if is_class_agnostic(method):
+        assert torch.equal(maps[0], maps[1])
+        assert maps[0].std() > 0.05
+        return
     for one in range(3):
         for other in range(one):
             assert (maps[one] - maps[other]).abs().max() > 0.05
 
 
 def test_nothing_is_left_behind_on_the_network(method: ModuleType, network: ConvNet) -> None:
+    skip_what_a_cnn_lacks(method)
     network.train()
     network.features.eval()
     modes = [module.training for module in network.modules()]
@@ -85,6 +119,7 @@ def test_nothing_is_left_behind_on_the_network(method: ModuleType, network: Conv
 
 
 def test_nothing_is_left_behind_on_a_transformer(method: ModuleType, clip: Clip) -> None:
+    skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"]], ["{}"])
     activation_maps(clip, noise((48, 64)), texts, [1], 2, Recipe(method))
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in clip.network.parameters())
@@ -92,8 +127,38 @@ def test_nothing_is_left_behind_on_a_transformer(method: ModuleType, clip: Clip)
 
 
 def test_asking_for_classes_in_another_order_gives_their_maps_in_that_order(method: ModuleType, clip: Clip) -> None:
+    skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
     pixels = clip.pixels([noise((48, 64))])
     there = maps_of(record_clip(clip, pixels, texts, (0, 2, 3), 4, True), Recipe(method))
     back = maps_of(record_clip(clip, pixels, texts, (3, 0, 2), 4, True), Recipe(method))
     torch.testing.assert_close(back, there[[2, 0, 1]], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["tiny", "vit-quickgelu", "avg"])
+def test_maps_of_a_transformer_differ_between_classes_unless_the_method_says_otherwise(
+    method: ModuleType, kind: str, tmp_path: Path
+) -> None:
+    clip = random_clip(tmp_path, kind)
+    skip_what_a_class_token_lacks(method, clip)
+    texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
+    trace = record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, attention=True)
+    maps = maps_of(trace, Recipe(method))
+    if is_class_agnostic(method):
+        assert torch.equal(maps[0], maps[1])
+        assert maps[0].std() > 0.05
+        return
+    for one in range(3):
+        for other in range(one):
+            assert (maps[one] - maps[other]).abs().max() > 0.05
+
+
+def test_maps_can_be_refined_and_looked_at_in_several_sizes(method: ModuleType, clip: Clip) -> None:
+    skip_what_a_class_token_lacks(method, clip)
+    texts = clip.classifier([["sky"], ["road"], ["lawn"]], ["{}"])
+    recipe = Recipe(method, refine=Affinity(layers=2), scales=(1.0, 1.5), flip=True)
+    maps = activation_maps(clip, noise((48, 64)), texts, [0, 2], 2, recipe)
+    assert maps.shape == (2, 9, 12)
+    assert np.isfinite(maps).all()
+    assert maps.min() >= 0
+    assert maps.max() <= 1

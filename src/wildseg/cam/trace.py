@@ -19,12 +19,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wildseg.encoders.attention_gradients import HeadGradients, backward_through_attention
 from wildseg.encoders.clip import Clip
-from wildseg.encoders.vit import CLS, EVERY, ViT
+from wildseg.encoders.vit import CLS, EVERY, Mix, ViT
+from wildseg.errors import ModelError
 
 # Logits (K, M), of which row i belongs to the i-th class asked about and column c to text c; and the K columns asked
 # about. Returns one scalar per row, (K,).
 Target = Callable[[Tensor, Sequence[int]], Tensor]
+
+
+# What takes the place of the last block's attention, and whether its residual path and its second half are kept;
+# returns cosines (M, h, w) of the patches' features with the texts.
+Dense = Callable[[Mix, bool, bool], Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,11 @@ class Trace:
     asked about. num_classes: how many columns are classes; those behind are background phrases. backward: gradients of
     a target, see `gradients`. attention: per transformer block (1 + h*w, 1 + h*w), mean over heads, rows sum to 1,
     token 0 the class token; empty unless it was asked for.
+
+    What not every network has, and is None there. pooled: (1 + h*w,) how much of each token is pooled, sums to 1.
+    head: (M, C) weights of the linear classifier behind a mean over the activations. attention_backward: see
+    `attention_gradients`. dense: cosines of every patch and text, see `Dense`. rescore: logits (n, M) of the image
+    under masks (n, H', W') in [0, 1], by which its normalised pixels are multiplied; size: (H', W').
     """
 
     activations: Tensor
@@ -42,6 +54,12 @@ class Trace:
     num_classes: int
     backward: Callable[[Target, str], Tensor]
     attention: tuple[Tensor, ...] = ()
+    pooled: Tensor | None = None
+    head: Tensor | None = None
+    attention_backward: Callable[[Target], Iterator[HeadGradients]] | None = None
+    dense: Dense | None = None
+    rescore: Callable[[Tensor], Tensor] | None = None
+    size: tuple[int, int] = (0, 0)
 
     def gradients(self, target: Target | None = None, pool: str = "model") -> Tensor:
         """Return d target_i / d activations for each class asked about: (K, C, h, w).
@@ -52,6 +70,16 @@ class Trace:
                 model pools its class token.
         """
         return self.backward(target or class_logit, pool)
+
+    def attention_gradients(self, target: Target | None = None) -> Iterator[HeadGradients]:
+        """Yield the attention of every block, last to first, with d target_i / d attention for each class asked about.
+
+        Raises:
+            ModelError: the network has no attention.
+        """
+        if self.attention_backward is None:
+            raise ModelError("cam.method: it reads the attention of a vision transformer; this network has none")
+        return self.attention_backward(target or class_logit)
 
 
 def class_logit(logits: Tensor, classes: Sequence[int]) -> Tensor:
@@ -83,13 +111,51 @@ def record_clip(
             logits = clip.logits(F.normalize(head(leaf, vit.pool if pool == "model" else "avg"), dim=-1), texts)
         return _to_grid(_differentiate(logits, leaf, target, classes), tokens.grid)
 
+    @torch.no_grad()
+    def dense(mix: Mix, residual: bool, mlp: bool) -> Tensor:
+        features = F.normalize(vit.dense_features(tokens.values, mix, residual, mlp)[0], dim=-1)  # (h*w, d)
+        return (features @ texts.T).T.unflatten(1, tokens.grid)
+
+    @torch.no_grad()
+    def rescore(masks: Tensor) -> Tensor:
+        return clip.logits(F.normalize(vit.features(pixels * masks[:, None]), dim=-1), texts)
+
+    def attention_backward(target: Target) -> Iterator[HeadGradients]:
+        def scalars(values: Tensor) -> Tensor:
+            logits = clip.logits(F.normalize(vit.pooled(values, vit.pool), dim=-1), texts)
+            return target(logits.expand(len(classes), -1), classes)
+
+        return backward_through_attention(vit, pixels, scalars)
+
     return Trace(
         _to_grid(layer, tokens.grid),
         tuple(classes),
         num_classes,
         backward,
         tuple(weights[0] for weights in (*tokens.attention, *last_attention)),
+        _pooled(vit, values=tokens.values),
+        _linear_head(vit, texts),
+        attention_backward,
+        dense,
+        rescore,
+        (pixels.shape[2], pixels.shape[3]),
     )
+
+
+def _linear_head(vit: ViT, texts: Tensor) -> Tensor | None:
+    """Return weights (M, C) where patches are averaged and projected, up to the feature's length; else None."""
+    if vit.pool == "tok" or vit.visual.final_ln_after_pool:
+        return None
+    return texts if vit.visual.proj is None else texts @ vit.visual.proj.T
+
+
+def _pooled(vit: ViT, values: Tensor) -> Tensor:
+    weights = torch.zeros_like(values[0, :, 0])
+    if vit.pool == "tok":
+        weights[0] = 1
+    else:
+        weights[1:] = 1 / (len(weights) - 1)
+    return weights
 
 
 Head = Callable[[Tensor, str], Tensor]  # (B, 1 + h*w, C) at the target layer, and a pooling, to features (B, d)
@@ -130,6 +196,7 @@ def record_module(
     pixels: Tensor,
     classes: Sequence[int],
     reshape: Callable[[Tensor], Tensor] = lambda output: output,
+    head: Tensor | None = None,
 ) -> Trace:
     """Record one image in front of any network that returns logits (1, M), at any of its layers.
 
@@ -139,6 +206,7 @@ def record_module(
         pixels: (1, 3, H, W).
         classes: the K logits asked about.
         reshape: from the layer's output (B, ...) to (B, C, h, w), for layers that return tokens.
+        head: weights (M, C), where all that lies behind the layer is a mean and a linear classifier.
     """
     with torch.enable_grad(), _evaluating(network), _tapped(layer) as tapped:
         logits = network(pixels)  # (1, M)
@@ -149,7 +217,20 @@ def record_module(
             raise ValueError(f"pool: expected 'model' for a network whose pooling is its own, found {pool!r}")
         return reshape(_differentiate(logits, leaf, target, classes))
 
-    return Trace(reshape(leaf.detach()), tuple(classes), logits.shape[1], backward)
+    @torch.no_grad()
+    def rescore(masks: Tensor) -> Tensor:
+        with _evaluating(network):
+            return network(pixels * masks[:, None])
+
+    return Trace(
+        reshape(leaf.detach()),
+        tuple(classes),
+        logits.shape[1],
+        backward,
+        head=head,
+        rescore=rescore,
+        size=(pixels.shape[2], pixels.shape[3]),
+    )
 
 
 @contextmanager

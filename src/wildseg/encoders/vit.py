@@ -8,12 +8,16 @@ Token 0 is the class token (CLS), the others are patches, row by row.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
+
+# q, k and v of one head, (1 + h*w, d) each, token 0 the class token, to what takes the place of its attention's output.
+Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 EVERY = slice(None)
 CLS = slice(0, 1)
@@ -108,7 +112,12 @@ class ViT:
             attention: also return the attention weights, mean over heads.
         """
         mixed, weights = attend(block.attn, normed[:, rows], normed, weights=attention)
-        return _add(block, values[:, rows], mixed), weights
+        return self.after_attention(block, values[:, rows], mixed), weights
+
+    def after_attention(self, block: ResidualAttentionBlock, values: Tensor, mixed: Tensor) -> Tensor:
+        """Return the tokens that leave a block from those that entered it and what its attention gave: (B, R, D)."""
+        values = values + block.ls_1(mixed)
+        return values + block.ls_2(block.mlp(block.ln_2(values)))
 
     def pooled(self, values: Tensor, pool: str) -> Tensor:
         """Turn tokens after the last block (B, T, D) into features (B, d), not normalised.
@@ -130,6 +139,26 @@ class ViT:
         pooled = self.visual.ln_post(pooled) if self.visual.final_ln_after_pool else pooled
         return pooled if self.visual.proj is None else pooled @ self.visual.proj
 
+    def dense_features(self, values: Tensor, mix: Mix, residual: bool, mlp: bool) -> Tensor:
+        """Return one feature per patch, (B, h*w, d), not normalised, from a last block whose attention is another.
+
+        Args:
+            values: tokens that enter the last block, (B, 1 + h*w, D).
+            mix: takes the place of ``softmax(q k^T / sqrt(d)) v``, for one image and head at a time.
+            residual: keep the path around the attention.
+            mlp: keep the block's second half.
+        """
+        last = self.blocks[-1]
+        normed = last.ln_1(values)
+        parts = queries_keys_values(last.attn, normed, normed)  # (B, heads, 1 + h*w, D/heads) each
+        heads = [[mix(*one) for one in zip(*image, strict=True)] for image in zip(*parts, strict=True)]
+        mixed = torch.stack([torch.cat(image, dim=-1) for image in heads])  # (B, 1 + h*w, D)
+        out = last.ls_1(last.attn.out_proj(mixed))
+        out = values + out if residual else out
+        out = out + last.ls_2(last.mlp(last.ln_2(out))) if mlp else out
+        features = self.visual.ln_post(out[:, 1:])
+        return features if self.visual.proj is None else features @ self.visual.proj
+
     def region_features(self, pixels: Tensor, regions: Tensor) -> Tensor:
         """Return one feature per region of each image from a single pass: (B, R, d), not normalised.
 
@@ -149,7 +178,7 @@ class ViT:
         visible = torch.cat([regions.new_ones(len(regions), 1), regions], dim=1)  # (R, 1 + h*w)
         cls, query = (t[:, :1].expand(-1, len(regions), -1) for t in (tokens.values, normed))
         mixed, _ = attend(last.attn, query, normed, visible=visible)
-        values = _add(last, cls, mixed)  # (B, R, D)
+        values = self.after_attention(last, cls, mixed)  # (B, R, D)
         return self.pooled(values.flatten(0, 1)[:, None], "tok").unflatten(0, (len(pixels), -1))
 
     def features(self, pixels: Tensor) -> Tensor:
@@ -173,16 +202,24 @@ def attend(
     Returns (B, R, D), and the weights (B, R, T), mean over heads, where they are asked for. `visible` (R, T) bool says
     which of the context each query may see; None for all of it.
     """
-    width, heads = layer.embed_dim, layer.num_heads
-    matrix, bias = layer.in_proj_weight, layer.in_proj_bias
-    first, rest = (None, None) if bias is None else (bias[:width], bias[width:])
-    query = _split(F.linear(queries, matrix[:width], first), heads)  # (B, heads, R, D/heads)
-    key, value = (_split(part, heads) for part in F.linear(context, matrix[width:], rest).chunk(2, dim=-1))
+    query, key, value = queries_keys_values(layer, queries, context)
     if weights and visible is None:
         mixed, mean = _attend_with_weights(query, key, value)
     else:
         mixed, mean = F.scaled_dot_product_attention(query, key, value, attn_mask=visible), None
     return layer.out_proj(mixed.transpose(1, 2).flatten(2)), mean
+
+
+def queries_keys_values(
+    layer: nn.MultiheadAttention, queries: Tensor, context: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return q of `queries` (B, R, D), k and v of `context` (B, T, D): (B, heads, R or T, D/heads) each."""
+    width, heads = layer.embed_dim, layer.num_heads
+    matrix, bias = layer.in_proj_weight, layer.in_proj_bias
+    first, rest = (None, None) if bias is None else (bias[:width], bias[width:])
+    query = _split(F.linear(queries, matrix[:width], first), heads)
+    key, value = (_split(part, heads) for part in F.linear(context, matrix[width:], rest).chunk(2, dim=-1))
+    return query, key, value
 
 
 def _attend_with_weights(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,11 +232,6 @@ def _attend_with_weights(query: Tensor, key: Tensor, value: Tensor) -> tuple[Ten
         mixed.append(weights @ value[:, head])
         mean = mean + weights / heads
     return torch.stack(mixed, dim=1), mean
-
-
-def _add(block: ResidualAttentionBlock, values: Tensor, mixed: Tensor) -> Tensor:
-    values = values + block.ls_1(mixed)
-    return values + block.ls_2(block.mlp(block.ln_2(values)))
 
 
 def _keep(values: Tensor, region: Tensor) -> Tensor:

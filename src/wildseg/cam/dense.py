@@ -1,0 +1,56 @@
+"""What training-free dense methods have in common: from the cosines of patches and texts to maps.
+
+They read a CLIP model as it is, but for the attention of its last block, and ask each patch what it shows:
+``P = softmax(s cos)`` over classes and background phrases, ``L_c = P_c`` (SCLIP, ClearCLIP, NACLIP, MaskCLIP).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from wildseg.cam.trace import Trace
+from wildseg.encoders.vit import Mix
+from wildseg.errors import ModelError, ParamsError, did_you_mean
+
+COMPETITORS = ("present", "all")
+
+
+def maps(
+    trace: Trace, mix: Mix, *, method: str, scale: float, competitors: str, residual: bool = False, mlp: bool = False
+) -> Tensor:
+    """Return the probability of each class asked about at each patch: (K, h, w) in [0, 1].
+
+    Args:
+        trace: the recorded pass.
+        mix: what takes the place of the last block's attention.
+        method: its name, for messages.
+        scale: by which cosines are multiplied before the softmax.
+        competitors: the classes ``present`` in the frame, or ``all``, share the softmax with background phrases.
+        residual: keep the path around the attention.
+        mlp: keep the block's second half.
+
+    Raises:
+        ModelError: the network is no vision transformer.
+        ParamsError: an option's value means nothing.
+    """
+    if competitors not in COMPETITORS:
+        raise ParamsError(
+            f"cam.options.{method}.competitors: expected one of {', '.join(COMPETITORS)}; found {competitors!r}"
+            f"{did_you_mean(competitors, COMPETITORS)}"
+        )
+    if trace.dense is None:
+        raise ModelError(f"cam.method: {method} changes the attention of a vision transformer; this network has none")
+    cosines = trace.dense(mix, residual, mlp)  # (M, h, w)
+    shared = [
+        text
+        for text in range(len(cosines))
+        if competitors == "all" or text in trace.classes or text >= trace.num_classes
+    ]
+    probabilities = (scale * cosines[shared]).softmax(0)
+    return probabilities[[shared.index(text) for text in trace.classes]]
+
+
+def attention(first: Tensor, second: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``softmax(a b^T / sqrt(d) + bias)``, (T, T), of two (T, d)."""
+    scores = first @ second.T * first.shape[-1] ** -0.5
+    return (scores if bias is None else scores + bias).softmax(-1)

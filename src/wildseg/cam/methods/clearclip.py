@@ -1,0 +1,26 @@
+"""ClearCLIP (Lan et al. 2024): ``softmax(q q^T / sqrt d) v``, without the residual path and the block's second half."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from wildseg.cam import dense
+from wildseg.cam.trace import Trace
+
+NEEDS = frozenset({"dense"})
+
+
+def cam(trace: Trace, *, scale: float = 50.0, competitors: str = "present") -> Tensor:
+    """Return maps (K, h, w) in [0, 1].
+
+    Args:
+        trace: the recorded pass.
+        scale: by which cosines are multiplied before the softmax.
+        competitors: see `wildseg.cam.dense.maps`.
+    """
+    return dense.maps(trace, mix, method="clearclip", scale=scale, competitors=competitors)
+
+
+def mix(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return the output of query-query attention: (T, d)."""
+    return dense.attention(query, query) @ value

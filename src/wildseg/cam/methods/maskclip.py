@@ -1,0 +1,25 @@
+"""MaskCLIP (Zhou et al. 2022): every patch keeps its own value, ``W_o v + b_o`` in place of the last attention."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from wildseg.cam import dense
+from wildseg.cam.trace import Trace
+
+NEEDS = frozenset({"dense"})
+
+
+def cam(trace: Trace, *, scale: float = 100.0, competitors: str = "present", strict: bool = False) -> Tensor:
+    """Return maps (K, h, w) in [0, 1].
+
+    Args:
+        trace: the recorded pass.
+        scale: by which cosines are multiplied before the softmax.
+        competitors: see `wildseg.cam.dense.maps`.
+        strict: drop the residual path and the second half of the block, as in the paper; its code keeps both.
+    """
+    return dense.maps(
+        trace, lambda q, k, v: v, method="maskclip", scale=scale, competitors=competitors,
+        residual=not strict, mlp=not strict,
+    )  # fmt: skip
