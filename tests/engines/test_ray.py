@@ -205,6 +205,14 @@ def test_an_address_without_a_cluster_is_told(monkeypatch: pytest.MonkeyPatch, a
         pytest.fail("the body ran")
 
 
+def test_no_secret_is_handed_to_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "a secret")
+    monkeypatch.setenv("HF_HOME", "weights")
+    passed_on = _ray_cluster._variables()
+    assert passed_on["HF_HOME"] == "weights"
+    assert "a secret" not in passed_on.values()
+
+
 def test_a_gpu_of_ones_own_choice_is_refused() -> None:
     with pytest.raises(WildsegError, match="expected auto, cpu or cuda with WILDSEG_ENGINE=ray.*found 'cuda:1'"):
         crew(replace(RAY, device="cuda:1"), 1, no_tools, model=True)

@@ -23,6 +23,7 @@ ADDRESS = "RAY_ADDRESS"
 MARKS = Path(".wildseg") / "ray"  # files by which a worker knows that its folder is this one
 OBJECTS = 200 * 2**20  # bytes of shared memory for a cluster of our own: only names and counts travel
 PASSED_ON = ("WILDSEG_", "HF_", "TORCH_", "CUBLAS_")  # the variables that a worker may need, by how they begin
+SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD")  # and never those: Ray shows a run's variables to whoever looks at it
 SECONDS_TO_A_CLUSTER = 20.0
 SECONDS_TO_A_MACHINE = 120.0
 
@@ -204,7 +205,11 @@ def _visit(ray: ModuleType, place: Place) -> None:
 
 def _variables() -> dict[str, str]:
     # PYTHONPATH=src, as dvc.yaml has it, means the project's folder, and a worker starts in another.
-    passed_on = HIDDEN | {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+    passed_on = HIDDEN | {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(PASSED_ON) and not any(word in name.upper() for word in SECRET)
+    }
     if path := os.environ.get("PYTHONPATH"):
         passed_on["PYTHONPATH"] = os.pathsep.join(str(Path(entry).resolve()) for entry in path.split(os.pathsep))
     return passed_on
