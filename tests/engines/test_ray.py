@@ -113,7 +113,7 @@ def test_an_item_that_kills_every_worker_is_one_clear_error(capfd: pytest.Captur
 def test_tools_that_cannot_be_prepared_are_told_before_any_item_is_taken(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("wildseg.engines.ray.PATIENCE", 0.01)
+    monkeypatch.setattr("wildseg.engines.ray.PATIENCE", 0)
     with pytest.raises(DataError, match="^no model for worker 0$"), crew(RAY, 9, work.refuse, model=True):
         pytest.fail("the body ran")
     assert capfd.readouterr().err.startswith("ray: no worker is ready after 0 s; it waits for a free core or GPU")
