@@ -16,9 +16,9 @@ import pytest
 
 from tests.broken_files import cut as cut_off
 from wildseg.artifacts import Artifacts
+from wildseg.engines.local import Workers
 from wildseg.errors import DataError
 from wildseg.formats import shards
-from wildseg.parallel import Workers
 
 # In the order of names; a shard begins at the third and at the last but one.
 FRAMES = [
