@@ -211,5 +211,4 @@ HARMLESS = {
     "files.save_table": "written",
     "sample.video.open_video": "written",
     "tracking_store._one_at_a_time": "written: a lock",
-    "repair._held": "a lock, nothing is read",
 }

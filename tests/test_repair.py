@@ -93,7 +93,8 @@ def test_a_lock_file_cut_anywhere_becomes_one_that_dvc_reads_and_no_whole_stage_
 def test_half_a_value_is_never_taken_for_a_whole_one(root: Path) -> None:
     (root / "dvc.lock").write_text(LOCK[:-2])  # size: 90 for 9021
     (line,) = repair(root)
-    assert line.endswith("torn, 1 whole stages kept")
+    assert line.endswith("torn, 1 whole stages kept; what it was is dvc.lock.torn")
+    assert (root / "dvc.lock.torn").read_text() == LOCK[:-2]
     assert yaml.safe_load((root / "dvc.lock").read_text())["stages"] == {"extract": WHOLE["extract"]}
 
 
@@ -101,8 +102,38 @@ def test_the_lock_file_of_a_pipeline_in_a_folder_is_mended_too(root: Path) -> No
     path = root / "models" / "tiny_clip" / "dvc.lock"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"schema: '2.0'\nstages:\n  a\xff")
-    assert repair(root) == [f"{path}: torn before its first whole stage, removed"]
+    assert repair(root) == [f"{path}: torn before its first whole stage, removed; what it was is dvc.lock.torn"]
     assert not path.exists()
+
+
+def test_data_sets_without_any_stage_are_no_torn_file(root: Path) -> None:
+    text = "schema: '2.0'\ndatasets:\n- name: field\n  type: dvc\n  url: somewhere\n  lock: {rev_lock: abc}\n"
+    (root / "dvc.lock").write_text(text)
+    assert repair(root) == []
+    assert (root / "dvc.lock").read_text() == text
+
+
+def test_both_sides_of_a_merge_are_for_a_person_to_choose_from(root: Path) -> None:
+    text = LOCK.replace("      size: 13136475\n", "<<<<<<< HEAD\n      size: 1\n=======\n>>>>>>> other\n")
+    (root / "dvc.lock").write_text(text)
+    with pytest.raises(WildsegError, match="both sides of a merge stand in it"):
+        repair(root)
+    assert (root / "dvc.lock").read_text() == text
+
+
+def test_the_locks_that_dvc_takes_on_network_storage_are_respected(root: Path) -> None:
+    from dvc.lock import make_lock
+
+    temporary = root / ".dvc" / "tmp"
+    (root / ".dvc" / "config").write_text("[core]\n    hardlink_lock = true\n")
+    (temporary / "rwlock").write_text("")
+    held = make_lock(str(temporary / "lock"), tmp_dir=str(temporary), hardlink_lock=True)
+    with held, pytest.raises(WildsegError, match="a DVC command is at work here"):
+        repair(root)
+    assert (temporary / "rwlock").exists()
+    assert len(repair(root)) == 1
+    with held:  # and they are given back
+        pass
 
 
 @pytest.mark.parametrize("name", ["lock", "rwlock.lock"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,6 +17,7 @@ from tests.stages.test_extract import run
 from wildseg import cache, known_photos, selection
 from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError, ParamsError
+from wildseg.frames import video
 from wildseg.frames.photos import read_photo
 from wildseg.frames.tally import Unusable
 
@@ -235,6 +238,50 @@ def test_a_photo_that_the_system_could_not_read_is_tried_again(
     assert "img_04.png" in (photos.frames_folder / "quarantine.csv").read_text()
     run(photos, **SOME)
     assert "img_04.png" not in (photos.frames_folder / "quarantine.csv").read_text()
+
+
+def test_a_photo_for_which_there_was_no_memory_is_tried_again(
+    photos: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path) -> np.ndarray:
+        raise Unusable("it cannot be decoded (MemoryError)") from MemoryError()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(known_photos, "read_photo", failing)
+        with pytest.raises(DataError):
+            run(photos, **SOME)
+    run(photos, **SOME)
+    assert "img_04.png" not in (photos.frames_folder / "quarantine.csv").read_text()
+
+
+def test_a_video_that_the_system_could_not_read_to_its_end_is_read_again(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(project)["kept"]
+    before = files(project)
+    shutil.rmtree(project.root / ".wildseg")
+
+    class Broken:
+        """A container whose disk stops answering after a few packets."""
+
+        def __init__(self, container: Any) -> None:  # noqa: ANN401
+            self.container = container
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+            return getattr(self.container, name)
+
+        def demux(self, stream: Any) -> Any:  # noqa: ANN401
+            for number, packet in enumerate(self.container.demux(stream)):
+                if number == 4:
+                    raise av.error.OSError(errno.EIO, "Input/output error")
+                yield packet
+
+    real = video._decode
+    with monkeypatch.context() as patch:
+        patch.setattr(video, "_decode", lambda container, *rest: real(Broken(container), *rest))
+        assert run(project, max_failures=0.9)["kept"] < whole
+    assert run(project)["kept"] == whole
+    assert files(project) == before
 
 
 def test_a_photo_that_changes_while_it_is_read_is_told(photos: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from wildseg.errors import DataError
+from wildseg.errors import DataError, SystemFailure
 from wildseg.failures import Failures
 from wildseg.files import atomic, save_bytes
 from wildseg.parallel import Workers
@@ -61,9 +61,10 @@ class Store:
 
     def get(self, key: str) -> Entry | None:
         """Return the entry of a key, or None: there is none, or it is damaged, and then it is removed."""
-        if self.folder is None:
+        folder = self.folder  # which another thread may give up at any time
+        if folder is None:
             return None
-        path = _path(self.folder, key)
+        path = _path(folder, key)
         try:
             entry = _unpack(path.read_bytes())
         except OSError:
@@ -85,20 +86,22 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Say whether there is an entry, whole or damaged."""
-        return self.folder is not None and _path(self.folder, key).is_file()
+        folder = self.folder
+        return folder is not None and _path(folder, key).is_file()
 
     def put(self, key: str, entry: Entry) -> None:
         """Keep an entry; a full disk or a folder that cannot be written to is said once, and is no error."""
-        if self.folder is None:
+        folder = self.folder
+        if folder is None:
             return
-        path = _path(self.folder, key)
+        path = _path(folder, key)
         try:
             with atomic(path) as temporary:
                 temporary.write_bytes(_pack(entry))
         except OSError as error:
             if not self._complained:
                 reason = error.strerror or error
-                print(f"cache: {self.folder} cannot be written to ({reason}); nothing more is kept", file=sys.stderr)
+                print(f"cache: {folder} cannot be written to ({reason}); nothing more is kept", file=sys.stderr)
             self._complained = True
             self.folder = None
 
@@ -181,6 +184,8 @@ class Cache(Generic[Item]):
         for item in items:
             try:
                 yield item, self.key(item)
+            except SystemFailure:
+                raise  # another run may find nothing wrong with it, and DVC would keep the frame away from that run
             except DataError as error:
                 failures.add(item, str(error))
 
@@ -223,6 +228,8 @@ def _compute_and_keep(recipe: Recipe[Item], store: Store, work: tuple[Item, str]
     item, key = work
     try:
         record = recipe.compute(item, tools)
+    except SystemFailure:
+        raise
     except DataError as error:
         for path in recipe.files(item).values():
             path.unlink(missing_ok=True)

@@ -18,6 +18,10 @@ class DataError(WildsegError):
     """A file that is missing, unreadable or at odds with the rest."""
 
 
+class SystemFailure(DataError):
+    """A file that the system could not read just now, which says nothing about what is in it."""
+
+
 class ModelError(WildsegError):
     """Weights or an architecture that do not exist or do not fit."""
 

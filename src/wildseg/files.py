@@ -8,6 +8,7 @@ before memory is taken for it.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import math
@@ -21,10 +22,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from wildseg.classes import palette
-from wildseg.errors import DataError
+from wildseg.errors import DataError, SystemFailure
 
 # What Pillow raises for a file that is missing, truncated, garbled, or claims to have billions of pixels.
 BROKEN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -163,7 +164,7 @@ def load_label_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
                 raise DataError(f"{path}: expected a palette or 8-bit grey image of class ids, found mode {image.mode}")
             return np.asarray(image).copy()
     except BROKEN_IMAGE as error:
-        raise DataError(f"{path}: expected an image of class ids ({_reason(error)})") from error
+        raise _unreadable(path, "an image of class ids", error) from error
 
 
 def save_bytes(path: Path, content: bytes) -> None:
@@ -182,7 +183,7 @@ def load_bytes(path: Path, opener: Opener = open_loose) -> bytes:
         with opener(path) as stream:
             return stream.read()
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: expected a file ({_reason(error)})") from error
+        raise _unreadable(path, "a file", error) from error
 
 
 def load_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
@@ -196,7 +197,7 @@ def load_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
             _check_size(image)
             return np.asarray(image.convert("RGB"))
     except BROKEN_IMAGE as error:
-        raise DataError(f"{path}: expected an image ({_reason(error)})") from error
+        raise _unreadable(path, "an image", error) from error
 
 
 def load_arrays(path: Path, *names: str, opener: Opener = open_loose) -> list[np.ndarray]:
@@ -209,7 +210,7 @@ def load_arrays(path: Path, *names: str, opener: Opener = open_loose) -> list[np
         with opener(path) as stream, zipfile.ZipFile(stream) as archive:
             return [_array(archive, f"{name}.npy") for name in names]
     except Exception as error:  # zipfile, zlib and numpy each raise their own kinds for a broken archive
-        raise DataError(f"{path}: expected the arrays {', '.join(names)} ({_reason(error)})") from error
+        raise _unreadable(path, f"the arrays {', '.join(names)}", error) from error
 
 
 def _array(archive: zipfile.ZipFile, member: str) -> np.ndarray:
@@ -233,7 +234,16 @@ def _check_size(image: Image.Image) -> None:
         raise ValueError(f"it claims {width}x{height} pixels, more than {MAX_PIXELS // 1_000_000} million")
 
 
+def _unreadable(path: Path, what: str, error: Exception) -> DataError:
+    """Return what to raise for a file that cannot be used: its own fault, or the system's, by its number."""
+    number = error.errno if isinstance(error, OSError) else None
+    kind = DataError if number in (None, errno.ENOENT) else SystemFailure
+    return kind(f"{path}: expected {what} ({_reason(error)})")
+
+
 def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is not a picture"  # Pillow's words hold an address in memory, another one each time
     # Without the number and the path that Python puts around the system's own words.
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 

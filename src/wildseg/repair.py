@@ -7,7 +7,6 @@ at it. Nothing that was computed is in either: a stage that is missing in dvc.lo
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ def repair(root: Path) -> list[str]:
     temporary = root / ".dvc" / "tmp"
     if not temporary.is_dir():
         raise WildsegError(f"{root.resolve()}: expected a project of DVC, found no .dvc/tmp; nothing ever ran here")
-    with _held(temporary / "lock"), _held(temporary / "rwlock.lock"):
+    with _held(root, "lock"), _held(root, "rwlock.lock"):
         said = _mend_rwlock(temporary / "rwlock")
         for pattern in PIPELINES:
             for path in sorted(root.glob(pattern)):
@@ -39,14 +38,25 @@ def repair(root: Path) -> list[str]:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[None]:
+def _held(root: Path, name: str) -> Iterator[None]:
     # The same lock that DVC takes before it writes: whoever was killed holds it no more.
-    with path.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise WildsegError(f"{path}: a DVC command is at work here; wait until it ends, then try again") from error
+    from dvc.config import Config
+    from dvc.lock import LockError, make_lock
+
+    settings = Config(dvc_dir=str(root / ".dvc"))["core"]
+    temporary = root / ".dvc" / "tmp"
+    hardlink = settings.get("hardlink_lock", False)
+    try:
+        lock = make_lock(str(temporary / name), tmp_dir=str(temporary), friendly=False, hardlink_lock=hardlink)
+        lock.lock()
+    except LockError as error:
+        raise WildsegError(
+            f"{temporary / name}: a DVC command is at work here; wait until it ends, then try again"
+        ) from error
+    try:
         yield
+    finally:
+        lock.unlock()
 
 
 def _mend_rwlock(path: Path) -> list[str]:
@@ -68,6 +78,9 @@ def _mend_lockfile(path: Path) -> list[str]:
     lines = path.read_bytes().decode("utf-8", errors="replace").splitlines(keepends=True)
     if _readable("".join(lines)):
         return []
+    if any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in lines):
+        raise WildsegError(f"{path}: both sides of a merge stand in it; choose one, or 'git checkout --ours {path}'")
+    path.replace(path.with_name(f"{path.name}.torn"))
     # What stands before the cut is right. Back to where a stage begins, until DVC can read what is left.
     begins = [number for number, line in enumerate(lines) if 0 < len(line) - len(line.lstrip(" ")) < 4]
     for begin in reversed(begins):
@@ -75,9 +88,9 @@ def _mend_lockfile(path: Path) -> list[str]:
         if _readable(text):
             with atomic(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-            return [f"{path}: torn, {len(yaml.safe_load(text)['stages'])} whole stages kept"]
-    path.unlink()
-    return [f"{path}: torn before its first whole stage, removed"]
+            kept = len(yaml.safe_load(text).get("stages", ()))
+            return [f"{path}: torn, {kept} whole stages kept; what it was is {path.name}.torn"]
+    return [f"{path}: torn before its first whole stage, removed; what it was is {path.name}.torn"]
 
 
 def _readable(text: str) -> bool:
@@ -89,4 +102,4 @@ def _readable(text: str) -> bool:
     except (yaml.YAMLError, RecursionError, Invalid):
         return False
     # The last value may be cut short and still be a text: whole files end with the end of a line.
-    return bool(content.get("stages")) and text.endswith("\n")
+    return bool(content.get("stages") or content.get("datasets")) and text.endswith("\n")

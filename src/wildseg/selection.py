@@ -67,6 +67,7 @@ class Selector:
             [
                 [settings.fps, settings.method, options, settings.min_sharpness, settings.max_side],
                 source.digest("selection", f"frames.keyframes.{settings.method}"),
+                source.digest("known_photos"),
                 libraries,
             ]
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.encoders.models import noise, save
 from tests.stages import tiny_run
 from wildseg import params
 from wildseg.artifacts import Artifacts, Frame
-from wildseg.errors import DataError
+from wildseg.errors import DataError, SystemFailure
 from wildseg.files import load_json
 from wildseg.params import Params
 from wildseg.runtime import Runtime
@@ -100,3 +101,22 @@ def test_a_frame_that_can_be_read_again_comes_back(project: Artifacts, values: P
     label.run(values, project, CPU)
     assert listed(project, "label") == []
     assert list(project.load_labels(values.classes.names)) == names(*range(8))
+
+
+def test_a_disk_that_does_not_answer_stops_the_stage_and_costs_no_frame(
+    project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.open
+
+    def failing(path: Path, *arguments: object, **named: object) -> object:
+        if path.name == f"{FRAMES[1].name}.jpg":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read(path, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", failing)
+        with pytest.raises(SystemFailure, match=r"drive_000001\.jpg: .* \(Input/output error\); once that is mended"):
+            label.run(values, project, CPU)
+    assert not project.quarantine_csv("label").exists()
+    label.run(values, project, CPU)
+    assert listed(project, "label") == []

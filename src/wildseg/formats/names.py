@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from wildseg.errors import DataError
+from wildseg.errors import DataError, SystemFailure
 
 
 def is_plain(name: str) -> bool:
@@ -46,9 +46,12 @@ def made_by(stage: str) -> Iterator[None]:
     """Add to an error what makes the file again: what a stage wrote and cannot be read is not repaired.
 
     Raises:
-        DataError: the one from inside, with the command.
+        SystemFailure: the one from inside, with the advice to try again.
+        DataError: any other from inside, with the command.
     """
     try:
         yield
+    except SystemFailure as error:
+        raise SystemFailure(f"{error}; once that is mended, run the same again") from error
     except DataError as error:
         raise DataError(f"{error}; run 'dvc repro {stage}'") from error

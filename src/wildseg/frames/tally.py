@@ -22,7 +22,12 @@ class Unusable(Exception):
     @property
     def passing(self) -> bool:
         """Whether it was the system that failed, which says nothing about the file's bytes."""
-        return isinstance(self.__cause__, OSError) and self.__cause__.errno is not None
+        return of_the_system(self.__cause__)
+
+
+def of_the_system(error: BaseException | None) -> bool:
+    """Say whether an error tells of the machine, such as a disk that did not answer, and not of a file's bytes."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
 
 
 def one_line(text: str) -> str:
@@ -61,9 +66,10 @@ class Tally:
         self.damaged += 1
         self.bad_frames.append((one_line(item), one_line(reason)))
 
-    def lost_frames(self, item: str, reason: str, count: int) -> None:
-        """Note `count` frames of the file `item` that are there no more."""
+    def lost_frames(self, item: str, reason: str, count: int, *, passing: bool = False) -> None:
+        """Note `count` frames of the file `item` that are there no more, or, `passing`, that could not be read now."""
         self.lost += count
+        self.passing += passing
         self.bad_frames.append((one_line(item), one_line(reason)))
 
     def saw(self, source: str, clock_s: float) -> None:

@@ -14,7 +14,7 @@ from av.video.reformatter import Interpolation
 from wildseg.frames.cutoff import cut_off
 from wildseg.frames.image import UPRIGHT, Turn, grey, mean_difference, size_for_width
 from wildseg.frames.sample import Pixels, Sample
-from wildseg.frames.tally import MAX_PIXELS, Tally, Unusable
+from wildseg.frames.tally import MAX_PIXELS, Tally, Unusable, of_the_system
 
 # Exact rounding costs a few milliseconds for the few frames that are kept, and gives the same bytes on every processor.
 SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
@@ -219,12 +219,14 @@ def _decode(
         except StopIteration:
             return
         except av.FFmpegError as error:
-            tally.lost_frames(item, f"after {count} frames the file cannot be read on ({_reason(error)})", 1)
+            reason = f"after {count} frames the file cannot be read on ({_reason(error)})"
+            tally.lost_frames(item, reason, 1, passing=True)
             return
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
-            tally.lost_frames(item, f"after {count} frames a packet cannot be decoded ({_reason(error)})", 1)
+            reason = f"after {count} frames a packet cannot be decoded ({_reason(error)})"
+            tally.lost_frames(item, reason, 1, passing=of_the_system(error))
             continue
         count += len(frames)
         yield from frames
@@ -238,7 +240,9 @@ def _note_early_end(
     missing = 1 if promised_s is None else max(0, min(round(missing_s * rate), round(promised_s * rate) - known))
     # Where frames come at any time, the header's end may lie a little behind the last of them.
     if promised_s is not None and missing_s > max(0.02 * promised_s, min(1.0, 3 / rate)):
-        tally.lost_frames(item, f"it ends early: {read_s:.1f} of {promised_s:.1f} s could be read", missing)
+        # A disk that does not answer looks like an end to FFmpeg: only where the bytes say so is it one for good.
+        reason = f"it ends early: {read_s:.1f} of {promised_s:.1f} s could be read"
+        tally.lost_frames(item, reason, missing, passing=not cut)
     elif cut:
         tally.lost_frames(item, cut, missing)
 

@@ -33,7 +33,7 @@ class Checkpoints:
         self.folder = folder
         self.path = folder / key / "state.safetensors"
         others = [path for path in folder.glob("*/") if path.name != key]
-        for path in sorted(others, key=lambda path: path.stat().st_mtime)[: -(KEPT - 1)]:
+        for path in sorted(others, key=_changed)[: -(KEPT - 1)]:
             shutil.rmtree(path, ignore_errors=True)
 
     def save(self, trainer: Trainer) -> None:
@@ -70,6 +70,13 @@ class Checkpoints:
     def remove(self) -> None:
         """Remove the checkpoint: the run is finished."""
         shutil.rmtree(self.path.parent, ignore_errors=True)
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another process of the same training was faster
+        return 0.0
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

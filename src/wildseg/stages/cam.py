@@ -86,7 +86,7 @@ def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Rec
         "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
         "words": [params.classes.phrases, params.background, params.clip.templates],
         "code": source.digest("stages.cam", f"cam.methods.{method}"),
-        "libraries": cache.versions("torch", "open_clip_torch", "numpy", "pillow"),
+        "libraries": cache.versions("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow"),
         "devices": gpus(runtime)[:1],
     }
     return cache.Recipe(ingredients, partial(_inputs, artifacts), partial(_files, artifacts), _write_maps)

@@ -93,7 +93,7 @@ def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Rec
         "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
         "words": [params.classes, params.background, params.clip.templates],
         "code": source.digest("stages.label", f"labels.methods.{method}"),
-        "libraries": cache.versions("torch", "open_clip_torch", "numpy", "pillow"),
+        "libraries": cache.versions("torch", "open_clip_torch", "timm", "transformers", "numpy", "pillow"),
         "devices": gpus(runtime)[:1],
     }
     return cache.Recipe(ingredients, partial(_inputs, artifacts), _no_files, _answer)

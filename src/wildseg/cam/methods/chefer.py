@@ -29,7 +29,7 @@ def cam(trace: Trace, *, layers: int | None = None) -> Tensor:
         ModelError: the network has no attention.
         ParamsError: an option's value means nothing.
     """
-    if layers is not None and layers < 1:
+    if layers is not None and (not isinstance(layers, int) or layers < 1):
         raise ParamsError(f"cam.options.chefer.layers: expected a whole number from 1 or null, found {layers!r}")
     height, width = trace.activations.shape[2:]
     start = trace.activations.new_zeros(1 + height * width)

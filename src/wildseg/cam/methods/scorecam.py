@@ -37,6 +37,8 @@ def cam(trace: Trace, *, score: str = "logit", batch: int = 16) -> Tensor:
             f"cam.options.scorecam.score: expected one of {', '.join(SCORES)}; found {score!r}"
             f"{did_you_mean(score, SCORES)}"
         )
+    if not isinstance(batch, int) or batch < 1:
+        raise ParamsError(f"cam.options.scorecam.batch: expected a whole number from 1, found {batch!r}")
     if trace.rescore is None:
         raise ModelError("cam.method: scorecam looks at the image again and again, which this trace cannot")
     seen = torch.cat([trace.rescore(_masks(part, trace.size)) for part in trace.activations[0].split(batch)])  # (C, M)
