@@ -42,8 +42,14 @@ class Runtime:
             raise WildsegError(f"WILDSEG_WORKERS: expected a positive whole number, found {text!r}")
         engine = os.environ.get(ENGINE) or "local"
         plugins.check(ENGINES, engine, ENGINE)
-        workers = int(text) if text else len(os.sched_getaffinity(0))
+        workers = int(text) if text else _usable_cores()
         return cls(workers, os.environ.get("WILDSEG_DEVICE") or "auto", engine, bool(text))
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux: of all cores, those that this process was given
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 # Where a system has a driver that torch could use: NVIDIA on Linux, in WSL, and AMD. Asked before torch is imported,
