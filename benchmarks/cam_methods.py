@@ -1,18 +1,23 @@
 """Every CAM method on the default drive: mIoU of maps and pseudo masks against truth, labels as predicted.
 
-    python -m benchmarks.cam_methods
+    python -m benchmarks.cam_methods                    # all; Score-CAM alone takes longer than the others together
+    python -m benchmarks.cam_methods sclip naclip       # some
 
-Needs a finished `dvc repro`. Writes nothing into the project: maps and masks go to a temporary folder.
+Needs a finished `dvc repro`. Writes nothing into the project: maps and masks go to a temporary folder. A method that
+the model cannot be asked for has a line of dashes.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from wildseg import params, plugins
 from wildseg.artifacts import Artifacts
+from wildseg.errors import ModelError
 from wildseg.params import Params
 from wildseg.runtime import Runtime
 from wildseg.stages import cam, crf
@@ -26,15 +31,23 @@ def main() -> None:
     default = params.load(ROOT / "params.yaml")
     print("| cam.method | refine | scales | maps | pseudo masks | maps, unseen | pseudo masks, unseen |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    for values in variants(default):
+    wanted = sys.argv[1:]
+    for name in wanted:
+        plugins.check("cam.methods", name, "cam_methods")
+    for values in variants(default, wanted) if wanted else variants(default):
         with tempfile.TemporaryDirectory() as folder:
-            print(_row(values, levels(values, Path(folder))), flush=True)
+            try:
+                print(_row(values, levels(values, Path(folder))), flush=True)
+            except ModelError as error:
+                print(_row(values, ()), error, flush=True)
 
 
-def variants(default: Params) -> list[Params]:
-    """Return the settings that are compared: every method, the default one at one scale, and with refinement."""
+def variants(default: Params, names: Sequence[str] = ()) -> list[Params]:
+    """Return the settings that are compared: the named methods; or all, the default at one scale, and refined."""
+    settings = [replace(default.cam, method=name) for name in names or plugins.available("cam.methods")]
+    if names:
+        return [replace(default, cam=chosen) for chosen in settings]
     single = replace(default.cam, scales=(1.0,))
-    settings = [replace(default.cam, method=name) for name in plugins.available("cam.methods")]
     refined = replace(default.cam, refine="caa")
     settings += [single, refined, replace(refined, caa=replace(refined.caa, skip_last=1, power=1))]
     return [replace(default, cam=chosen) for chosen in settings]
@@ -61,7 +74,8 @@ def _row(values: Params, measured: tuple[float, ...]) -> str:
     chosen = values.cam
     refine = chosen.refine if chosen.refine == "none" else f"caa, skip {chosen.caa.skip_last}, power {chosen.caa.power}"
     scales = ", ".join(f"{scale:g}" for scale in chosen.scales)
-    return f"| {chosen.method} | {refine} | {scales} | " + " | ".join(f"{value:.3f}" for value in measured) + " |"
+    numbers = [f"{value:.3f}" for value in measured] or ["-"] * 4
+    return f"| {chosen.method} | {refine} | {scales} | " + " | ".join(numbers) + " |"
 
 
 if __name__ == "__main__":
