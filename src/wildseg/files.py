@@ -34,6 +34,9 @@ BROKEN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 MAX_PIXELS = 150_000_000  # the same as for photos, so that every frame that was taken can be read again
 MAX_ARRAY = 2**29  # bytes; maps of 254 classes on a grid of 1000x1000 cells
 
+# Numbers of errors that tell what lies at a path; any other is the system's doing, and may be gone the next time.
+WHAT_LIES_THERE = (None, errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
+
 Opener = Callable[[Path], BinaryIO]  # what finds the content of a path; raises OSError, or ValueError if it is broken
 
 
@@ -237,7 +240,7 @@ def _check_size(image: Image.Image) -> None:
 def _unreadable(path: Path, what: str, error: Exception) -> DataError:
     """Return what to raise for a file that cannot be used: its own fault, or the system's, by its number."""
     number = error.errno if isinstance(error, OSError) else None
-    kind = DataError if number in (None, errno.ENOENT) else SystemFailure
+    kind = DataError if number in WHAT_LIES_THERE else SystemFailure
     return kind(f"{path}: expected {what} ({_reason(error)})")
 
 
