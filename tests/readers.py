@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save as tensors_as_bytes
 
 from tests.encoders.models import CONFIGS
-from wildseg import cache_usage, params, provenance, repair, tracking, tracking_model, tracking_store
+from wildseg import cache_usage, params, presets, provenance, repair, tracking, tracking_model, tracking_store
 from wildseg.artifacts import Artifacts, Frame
 from wildseg.cache import Store
 from wildseg.encoders import captions, clip
@@ -129,7 +129,9 @@ OTHERS = (
 )  # a recipe that only whoever teaches the tiny CLIP runs: the library's own error
 
 READERS = {
-    "params": Reader(("strict_yaml.load",), "params.yaml", lambda a, path: params.load(path)),
+    "params": Reader(("strict_yaml.text_of", "strict_yaml.parse"), "params.yaml", lambda a, path: params.load(path)),
+    "params under presets": Reader(("strict_yaml.text_of", "strict_yaml.parse"), "params.yaml",
+                                   lambda a, path: presets.init(path, ["voc"])),
     "dvc.lock": Reader(("provenance.lock_digests",), "dvc.lock", lambda a, _: provenance.lock_digests(a.root), {}),
     "torn dvc.lock": Reader(("repair._mend_lockfile", "repair._readable"), "dvc.lock",
                             lambda a, path: _left_by_repair(a.root, path), False),
@@ -204,6 +206,7 @@ HARMLESS = {
     "plugins.option_names": "our own source, parsed and not run",
     "plugins.needs": "our own source, parsed and not run",
     "plugins.describe": "our own source, parsed and not run",
+    "yaml_edit._scalar": "a text of ours, to see whether it can do without quotes",
     "source.closure": "our own source, parsed and not run",
     "source.digest": "our own source, hashed",
     "source.fingerprint": "our own source, hashed",

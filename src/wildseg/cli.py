@@ -131,6 +131,26 @@ def unpack(frames: tuple[str, ...], everything: bool, into: str) -> None:
 
 
 @main.command()
+@click.argument("presets", nargs=-1, metavar="[PRESET ...]")
+@click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
+def init(presets: tuple[str, ...], dry_run: bool) -> None:
+    """Lay presets over params.yaml, later ones winning, and show what changed; without any, list what there is.
+
+    `wildseg init photographs` is a starting point for video of your own; `wildseg init voc clip_es` is CLIP-ES.
+    """
+    from pathlib import Path
+
+    from wildseg import presets as overlays
+
+    if not presets:
+        for name, purpose in overlays.available().items():
+            click.echo(f"{name:<15} {purpose}")
+        return
+    changed = overlays.init(Path("params.yaml"), presets, dry_run=dry_run)
+    click.echo("\n".join(changed or ["init: params.yaml already says all of this"]))
+
+
+@main.command()
 def methods() -> None:
     """List every method that exists, by the parameter that chooses it."""
     from wildseg import plugins

@@ -30,10 +30,30 @@ def load(path: Path) -> object:
         ParamsError: not YAML, or a key stands twice in one mapping.
         OSError: the file cannot be read.
     """
+    return parse(text_of(path), path)
+
+
+def text_of(path: Path) -> str:
+    """Read the text of a YAML file, with the ends of its lines as they are.
+
+    Raises:
+        ParamsError: it is not UTF-8.
+        OSError: the file cannot be read.
+    """
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: expected text in UTF-8 ({error})") from error
+
+
+def parse(text: str, path: Path) -> object:
+    """Turn the text of a YAML file into what `load` returns; `path` is where it stands, for the error line.
+
+    Raises:
+        ParamsError: not YAML, or a key stands twice in one mapping.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
     except RecursionError as error:
         raise ParamsError(f"{path}: expected YAML; its sections are nested too deeply") from error
     except yaml.MarkedYAMLError as error:
