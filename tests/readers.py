@@ -20,6 +20,7 @@ from tests.encoders.models import CONFIGS
 from wildseg import cache_usage, params, presets, provenance, repair, tracking, tracking_model, tracking_store
 from wildseg.artifacts import Artifacts, Frame
 from wildseg.cache import Store
+from wildseg.compare import table
 from wildseg.encoders import captions, clip
 from wildseg.errors import WildsegError
 from wildseg.files import load_json
@@ -179,6 +180,8 @@ READERS = {
                               lambda _, path: tracking_store._check_sqlite(path)),
     "run of MLflow": Reader(("files.load_json",), ".wildseg/tracking.json",
                             lambda a, _: tracking._pending(None, a, {}, None), None),  # type: ignore[arg-type]
+    "row of a comparison": Reader(("files.load_json",), ".wildseg/compare/gradcam-none.json",
+                                  lambda _, path: table.kept(path, KEY), None),
     "checkpoint": Reader(("segment.checkpoint._read",), ".wildseg/train/key/state.safetensors",
                          lambda a, path: _checkpoint(path.parents[1]), False),
     "cache": Reader(("cache.Store.get", "cache._unpack"), f".wildseg/cache/cam/{KEY[:2]}/{KEY[2:]}",
@@ -211,6 +214,7 @@ HARMLESS = {
     "source.digest": "our own source, hashed",
     "source.fingerprint": "our own source, hashed",
     "engines._ray_cluster._no_errors_shown": "the file that is nowhere",
+    "compare.memory._resident": "the system's account of this process",
     "files.save_table": "written",
     "sample.video.open_video": "written",
     "tracking_store._one_at_a_time": "written: a lock",

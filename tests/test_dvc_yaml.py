@@ -11,6 +11,7 @@ import yaml
 
 from wildseg import params, source
 from wildseg.cli import STAGES
+from wildseg.compare.table import COLUMNS
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -64,3 +65,21 @@ def test_the_stages_of_the_sample_name_exactly_the_source_files_they_import(fold
         found = source.closure(source.SOURCE.joinpath(*module.split(".")).with_suffix(".py"))
         named = {dep for dep in stage["deps"] if dep.startswith("src/")}
         assert named == {str(path.relative_to(ROOT)) for path in found.files}
+
+
+def test_the_comparison_of_methods_runs_only_when_asked_and_says_what_it_reads_and_writes() -> None:
+    content = yaml.safe_load((ROOT / "metrics" / "methods" / "dvc.yaml").read_text())
+    stage = content["stages"]["compare"]
+    assert stage["frozen"]
+    assert stage["cmd"].split()[-2:] == ["wildseg", "compare"]
+    code = "".join((source.PACKAGE / "compare" / f"{name}.py").read_text() for name in ("run", "measure"))
+    code += (source.PACKAGE / "stages" / "cam.py").read_text()
+    used = set(re.findall(r"params\.(\w+)", code)) & set(params.Params.__dataclass_fields__)
+    assert set(stage["params"]) == used - {"extract"}  # whose frames are a dependency
+    written = [path for kind in ("outs", "metrics") for entry in stage[kind] for path in entry]
+    assert written == ["metrics/methods/table.csv", "metrics/methods/methods.json"]
+    for plot in content["plots"]:
+        (settings,) = plot.values()
+        assert {settings["x"], *settings["y"].values()} <= set(COLUMNS)
+        template = (ROOT / ".dvc" / "plots" / f"{settings['template']}.json").read_text()
+        assert set(re.findall(r'"field": "(\w+)"', template)) <= {*COLUMNS, "rev", "height"}

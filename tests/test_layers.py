@@ -34,7 +34,7 @@ LIBRARY: dict[str, set[str]] = {
     "engines": {"runtime", "source"},
     "sample": {"encoders", "progress", "files"},
 }
-TOP = {"stages", "cli"}
+TOP = {"stages", "cli", "compare"}
 SHARED = {"formats"}  # a folder of what all stages share
 # Work on behalf of stages or of MLflow: on many frames with a trained network, on many sources with a key-frame method.
 USES_THE_LIBRARY = TOP | {"tracking_model", "inference", "selection", "known_photos"}
@@ -66,7 +66,7 @@ def imported(path: Path) -> set[str]:
 
 def test_every_folder_is_known_here() -> None:
     folders = {path.name for path in source.PACKAGE.iterdir() if (path / "__init__.py").exists()}
-    assert folders == {*LIBRARY, *SHARED, "stages"}
+    assert folders == {*LIBRARY, *SHARED, "stages", "compare"}
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if part(path) in LIBRARY], ids=name)

@@ -19,7 +19,8 @@ PYTHON = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.
 TEXT = sorted(
     path
     for pattern in ("*.md", "*.toml", "*.yaml", "*.yml", "*.cfg", "*.txt", "Makefile", ".ci/*", "docs/**/*.md",
-                    "data/**/dvc.yaml", "models/**/dvc.yaml", "benchmarks/*.md", "benchmarks/*.json")
+                    "data/**/dvc.yaml", "models/**/dvc.yaml", "metrics/**/dvc.yaml",
+                    "benchmarks/*.md", "benchmarks/*.json")
     for path in ROOT.glob(pattern)
     if path.is_file()
 )  # fmt: skip

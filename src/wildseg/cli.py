@@ -131,6 +131,25 @@ def unpack(frames: tuple[str, ...], everything: bool, into: str) -> None:
 
 
 @main.command()
+@click.argument("methods", nargs=-1, metavar="[METHOD ...]")
+@click.option("--frames", default=24, show_default=True, type=click.IntRange(1), help="Key frames to measure on.")
+@click.option("--refine", default="none,caa", show_default=True, metavar="LIST", help="Values of cam.refine to try.")
+def compare(methods: tuple[str, ...], frames: int, refine: str) -> None:
+    """Measure CAM methods (all, or METHODs) on the same frames: mIoU of maps, seconds a frame, memory.
+
+    Needs key frames with a truth, and their labels. Everything but cam.method and cam.refine is as params.yaml says.
+    Writes metrics/methods/table.csv and methods.json; goes on where it was killed.
+    """
+    from wildseg import params
+    from wildseg.artifacts import Artifacts
+    from wildseg.compare import run
+    from wildseg.runtime import Runtime
+
+    wanted = [name.strip() for name in refine.split(",")]
+    run.run(params.load(), Artifacts(), Runtime.from_environment(), methods, wanted, frames)
+
+
+@main.command()
 @click.argument("presets", nargs=-1, metavar="[PRESET ...]")
 @click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
 def init(presets: tuple[str, ...], dry_run: bool) -> None:

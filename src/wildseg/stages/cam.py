@@ -114,10 +114,15 @@ class _Tools:
 
 
 def _crew(params: Params, artifacts: Artifacts, runtime: Runtime, frames: int) -> Workers[_Tools]:
-    return crew(runtime, frames, partial(_prepare, params, artifacts, runtime.device), model=True)
+    return crew(runtime, frames, partial(prepare, params, artifacts, runtime.device), model=True)
 
 
-def _prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _Tools:
+def prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _Tools:
+    """Load the model and everything else that a frame's maps need, on the device of the worker `rank`.
+
+    Raises:
+        ModelError: the model cannot be had, or cannot be traced.
+    """
     from wildseg.encoders import clip
 
     recipe = make_recipe(params)

@@ -152,12 +152,12 @@ def _measure_masks(inputs: _Inputs, group: _Group) -> None:
         present, valid = classes_in(truth, len(params.classes), params.eval.min_presence)
         scores = None if inputs.scores is None else inputs.scores.get(frame.name)
         group.levels.add_labels(present, valid, inputs.labels[frame.name], scores)
-        ids = _ids_of_maps(*artifacts.load_maps(frame.name), mask.shape, background=bool(params.background))
+        ids = ids_of_maps(*artifacts.load_maps(frame.name), mask.shape, background=bool(params.background))
         group.levels.cam.add(truth, ids)
         group.levels.pseudo.add(truth, mask)
 
 
-def _ids_of_maps(classes: np.ndarray, maps: np.ndarray, shape: tuple[int, ...], background: bool) -> np.ndarray:
+def ids_of_maps(classes: np.ndarray, maps: np.ndarray, shape: tuple[int, ...], background: bool) -> np.ndarray:
     """Return the ids (H, W) uint8 that the maps say by themselves: the largest wins, or background with 1 - max map.
 
     A frame without any class is background; without a background to fall back on it is 255, which counts as wrong.
