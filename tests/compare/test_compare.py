@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,21 +134,37 @@ def test_a_wrong_name_is_one_line(
 
 @pytest.fixture
 def killed(project: Artifacts, values: Params) -> Artifacts:
-    """A sweep over two methods that was killed when the first was done."""
+    """A sweep over two methods that was killed when the first was done, without a word to what it had started."""
     command = [sys.executable, "-m", "wildseg.cli", "compare", "gradcam", "maskclip", "--refine", "none"]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "WILDSEG_DEVICE": "cpu"}
-    with subprocess.Popen(command, cwd=project.root, env=environment, start_new_session=True) as process:
+    with subprocess.Popen(command, cwd=project.root, env=environment) as process:
         done = project.scratch_folder / "compare" / "gradcam-none.json"
-        deadline = time.monotonic() + 240
-        while not done.exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
-    assert done.exists()
+        until(done.exists)
+        until(lambda: "spawn_main" in "".join(commands(process.pid).values()))
+        started = list(commands(process.pid))
+        process.kill()
+    assert not (project.metrics / "methods").exists()
+    until(lambda: not any(Path(f"/proc/{child}").exists() for child in started))
     return project
 
 
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 240
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def commands(process: int) -> dict[str, str]:
+    """What a process started, by number, as far as it still runs."""
+    found = {}
+    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
+        with suppress(OSError):
+            found[child] = Path(f"/proc/{child}/cmdline").read_text()
+    return found
+
+
 def test_a_sweep_that_was_killed_keeps_its_rows_and_goes_on(killed: Artifacts) -> None:
-    assert not (killed.metrics / "methods").exists()
     before = load_json(killed.scratch_folder / "compare" / "gradcam-none.json")["row"]
     answer = wildseg("compare", "gradcam", "maskclip", "--refine", "none", cwd=killed.root, WILDSEG_DEVICE="cpu")
     assert answer.code == 0, answer

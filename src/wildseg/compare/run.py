@@ -7,16 +7,17 @@ killed goes on where it was; one that ended leaves nothing behind, so that the n
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import platform
 import shutil
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import numpy as np
@@ -108,7 +109,7 @@ def choose(params: Params, artifacts: Artifacts, count: int) -> list[Frame]:
 
 
 def _measured(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Sequence[Frame]) -> Row:
-    with _environment(ONE_CORE), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+    with _environment(ONE_CORE), ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
         future: Future[Row] = fresh.submit(_measure, params, artifacts, frames, runtime.device)
         try:
             return future.result()
@@ -118,9 +119,17 @@ def _measured(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Se
 
 
 def _measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], device: str) -> Row:
-    from wildseg.compare.measure import measure  # torch: none of this process's business
+    from wildseg.compare.measure import measure  # torch: none of the other process's business
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     return measure(params, artifacts, frames, device)
+
+
+def _end_with_parent() -> None:
+    # A sweep that is killed outright cannot end what it started, which would go on for as long as a method takes.
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager
