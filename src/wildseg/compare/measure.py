@@ -19,7 +19,7 @@ from wildseg.cam.engine import Recipe, activation_maps, input_size
 from wildseg.compare.memory import peak_mib
 from wildseg.compare.table import Row
 from wildseg.encoders.clip import Clip, resize
-from wildseg.errors import DataError, ModelError
+from wildseg.errors import DataError, ModelError, ParamsError
 from wildseg.metrics.confusion import Confusion, mean_recall, miou
 from wildseg.params import Params
 from wildseg.stages import cam
@@ -55,7 +55,7 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
     forward_mib = peak_mib(lambda: looks.forward(looks.prepare(largest.image)), model.device)
     try:
         memory_mib = peak_mib(lambda: maps(largest), model.device)
-    except ModelError as error:
+    except (ModelError, ParamsError) as error:  # also: an option of this method alone that means nothing
         return replace(row, note=str(error))
     row = replace(row, memory_mib=memory_mib, forward_mib=forward_mib)
 
@@ -93,18 +93,18 @@ class _Looks:
     """What a recipe shows to the image tower of a frame, and a plain pass over it: the unit of cost."""
 
     def __init__(self, model: Clip, recipe: Recipe) -> None:
-        self.model, self.recipe = model, recipe
+        self.model, self.recipe, self.tower = model, recipe, model.vit
 
     def prepare(self, image: np.ndarray) -> list[torch.Tensor]:
         """Return the frame in each of the sizes, (1, 3, h*p, w*q); twice if it is also looked at mirrored."""
-        patch = self.model.vit.patch
+        patch = self.tower.patch
         sizes = [input_size(image.shape[:2], patch, scale, self.recipe.max_side) for scale in self.recipe.scales]
         return [self.model.pixels([resize(image, size)]) for size in sizes] * (2 if self.recipe.flip else 1)
 
     @torch.no_grad()
     def forward(self, looks: Sequence[torch.Tensor]) -> None:
         for pixels in looks:
-            self.model.vit.features(pixels)
+            self.tower.features(pixels)
 
 
 def _timed(work: Callable[[], np.ndarray | None], device: torch.device) -> tuple[np.ndarray, float]:
