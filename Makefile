@@ -54,7 +54,7 @@ audit: $(READY)
 bench: $(READY_DEV)
 	$(BIN)/python -m benchmarks
 
-# Measure every CAM method anew, quality and cost, on this machine: half an hour on two cores, after a `dvc repro`. Its
+# Measure every CAM method anew, quality and cost, after a `dvc repro`; this machine should have nothing else to do. The
 # stage is frozen, so that the table in git stays until it is asked for.
 compare: $(READY)
 	dvc unfreeze metrics/methods/dvc.yaml:compare
