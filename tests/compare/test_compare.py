@@ -144,7 +144,7 @@ def killed(project: Artifacts, values: Params) -> Artifacts:
         started = list(commands(process.pid))
         process.kill()
     assert not (project.metrics / "methods").exists()
-    until(lambda: not any(Path(f"/proc/{child}").exists() for child in started))
+    until(lambda: not any(map(command_line, started)))
     return project
 
 
@@ -157,11 +157,15 @@ def until(true: Callable[[], bool]) -> None:
 
 def commands(process: int) -> dict[str, str]:
     """What a process started, by number, as far as it still runs."""
-    found = {}
-    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-        with suppress(OSError):
-            found[child] = Path(f"/proc/{child}/cmdline").read_text()
-    return found
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return {child: command_line(child) for child in children}
+
+
+def command_line(process: str) -> str:
+    """Return how a process was started; nothing if it has ended, waited for or not."""
+    with suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_text()
+    return ""
 
 
 def test_a_sweep_that_was_killed_keeps_its_rows_and_goes_on(killed: Artifacts) -> None:

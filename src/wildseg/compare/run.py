@@ -109,7 +109,8 @@ def choose(params: Params, artifacts: Artifacts, count: int) -> list[Frame]:
 
 
 def _measured(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Sequence[Frame]) -> Row:
-    with _environment(ONE_CORE), ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+    fresh_process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_follow_parent)
+    with _environment(ONE_CORE), fresh_process as fresh:
         future: Future[Row] = fresh.submit(_measure, params, artifacts, frames, runtime.device)
         try:
             return future.result()
@@ -121,12 +122,15 @@ def _measured(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Se
 def _measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], device: str) -> Row:
     from wildseg.compare.measure import measure  # torch: none of the other process's business
 
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     return measure(params, artifacts, frames, device)
 
 
+def _follow_parent() -> None:
+    # A sweep that is killed outright cannot end what it started, which would go on, or wait, for ever.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
 def _end_with_parent() -> None:
-    # A sweep that is killed outright cannot end what it started, which would go on for as long as a method takes.
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)
