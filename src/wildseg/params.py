@@ -71,6 +71,7 @@ class Caa:
     sinkhorn: Natural
     power: Count
     box: Share
+    clip_boxes: bool
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Cam:
     scales: tuple[Annotated[float, Positive], ...]
     flip: bool
     max_side: Count | None
+    positions: Literal["bicubic", "bilinear_half"]
     max_failures: Share
     options: Options
     caa: Caa

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from tests.cam.networks import ConvNet
 from tests.encoders.models import random_clip
 from wildseg import plugins
-from wildseg.cam.engine import Recipe, maps_of, normalise
+from wildseg.cam.engine import Recipe, maps_of
+from wildseg.cam.maps import normalise
 from wildseg.cam.trace import record_clip, record_module
 from wildseg.encoders.clip import Clip
 

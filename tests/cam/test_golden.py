@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.cam.networks import MeanHead, written_trace
 from wildseg import plugins
-from wildseg.cam.engine import normalise
+from wildseg.cam.maps import normalise
 from wildseg.cam.trace import Trace, record_module
 
 A = [[[1, 2], [3, 4]], [[2, 0], [1, 1]]]

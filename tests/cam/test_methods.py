@@ -14,6 +14,7 @@ from tests.encoders.models import noise, random_clip
 from wildseg import plugins
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps, maps_of
+from wildseg.cam.reading import Look
 from wildseg.cam.trace import record_clip, record_module
 from wildseg.encoders.clip import Clip
 from wildseg.errors import ModelError
@@ -21,7 +22,7 @@ from wildseg.errors import ModelError
 METHODS = plugins.available("cam.methods")
 CLASSES = (0, 2, 3)
 TRANSFORMER = {"attention", "attention_gradients", "dense"}  # what a CNN cannot give
-KNOWN_NEEDS = {"gradients", "head", "rescore"} | TRANSFORMER
+KNOWN_NEEDS = {"gradients", "head", "rescore", "competition"} | TRANSFORMER
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_maps_of_a_cnn_have_the_right_shape_and_no_odd_values(method: ModuleType
 def test_maps_of_a_transformer_have_the_right_shape_and_no_odd_values(method: ModuleType, clip: Clip) -> None:
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
-    maps = method.cam(record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, attention=True))
+    maps = method.cam(record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, look=Look(attention=True)))
     assert maps.shape == (3, 6, 8)
     assert torch.isfinite(maps).all()
     assert (maps >= 0).all()
@@ -131,8 +132,8 @@ def test_asking_for_classes_in_another_order_gives_their_maps_in_that_order(meth
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
     pixels = clip.pixels([noise((48, 64))])
-    there = maps_of(record_clip(clip, pixels, texts, (0, 2, 3), 4, True), Recipe(method))
-    back = maps_of(record_clip(clip, pixels, texts, (3, 0, 2), 4, True), Recipe(method))
+    there = maps_of(record_clip(clip, pixels, texts, (0, 2, 3), 4, Look(attention=True)), Recipe(method))
+    back = maps_of(record_clip(clip, pixels, texts, (3, 0, 2), 4, Look(attention=True)), Recipe(method))
     torch.testing.assert_close(back, there[[2, 0, 1]], atol=1e-4, rtol=0)
 
 
@@ -143,7 +144,7 @@ def test_maps_of_a_transformer_differ_between_classes_unless_the_method_says_oth
     clip = random_clip(tmp_path, kind)
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
-    trace = record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, attention=True)
+    trace = record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, look=Look(attention=True))
     maps = maps_of(trace, Recipe(method))
     assert_told_apart(maps, method)
 

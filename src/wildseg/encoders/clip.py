@@ -20,9 +20,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from wildseg.encoders import captions, loading
+from wildseg.encoders import captions, loading, resnet, vit
 from wildseg.encoders.prompts import sentences
-from wildseg.encoders.vit import ViT, why_not
+from wildseg.encoders.resnet import ResNet
+from wildseg.encoders.vit import ViT
 from wildseg.errors import ModelError
 
 
@@ -86,6 +87,25 @@ class Clip:
         bias = getattr(self.network, "logit_bias", None)
         return None if bias is None else float(bias.detach())
 
+    def tower(self, positions: str = "bicubic") -> ViT | ResNet:
+        """Return the image tower, to be read up to its target layer and on from there.
+
+        Args:
+            positions: how position embeddings are brought to other grids, see `wildseg.encoders.positions.resample`.
+
+        Raises:
+            ModelError: the tower is neither a vision transformer nor a ResNet of open_clip's own.
+        """
+        visual = self.network.visual
+        if vit.why_not(visual) is None:
+            return ViT(visual, positions)
+        if resnet.why_not(visual) is None:
+            return ResNet(visual, positions)
+        raise ModelError(
+            f"clip.model: activation maps need a vision transformer or a ResNet of CLIP's; {self.name} has neither: "
+            f"{vit.why_not(visual)}; take one such as ViT-B-16 or RN50"
+        )
+
     @cached_property
     def vit(self) -> ViT:
         """The image tower, to be read block by block.
@@ -93,10 +113,10 @@ class Clip:
         Raises:
             ModelError: the tower is not a vision transformer of open_clip's own.
         """
-        if reason := why_not(self.network.visual):
+        if reason := vit.why_not(self.network.visual):
             raise ModelError(
-                f"clip.model: activation maps and tiles by attention need a vision transformer; {self.name} has none: "
-                f"{reason}; take one such as ViT-B-16"
+                f"clip.model: tiles by attention need a vision transformer; {self.name} has none: {reason}; take one "
+                "such as ViT-B-16"
             )
         return ViT(self.network.visual)
 
@@ -109,7 +129,7 @@ class Clip:
     @torch.no_grad()
     def image_features(self, pixels: Tensor) -> Tensor:
         """Return unit features (B, d) of pixels (B, 3, H, W) at the native size."""
-        if why_not(self.network.visual) is None:
+        if vit.why_not(self.network.visual) is None:
             return F.normalize(self.vit.features(pixels), dim=-1)
         return self.network.encode_image(pixels, normalize=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -69,9 +69,9 @@ def make_recipe(params: Params) -> Recipe:
     from wildseg.cam.engine import Recipe
 
     cam, caa = params.cam, params.cam.caa
-    refine = Affinity(caa.layers, caa.skip_last, caa.sinkhorn, caa.power, caa.box) if cam.refine == "caa" else None
+    refine = Affinity(**asdict(caa)) if cam.refine == "caa" else None
     method = plugins.load("cam.methods", cam.method, "cam.method")
-    return Recipe(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side)
+    return Recipe(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.positions)
 
 
 # What a frame's maps depend on -----------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def _prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _T
     recipe = make_recipe(params)
     device = worker_device(device, rank)
     model = clip.load(params.clip.model, params.clip.pretrained, device=device, root=artifacts.root)
-    model.vit  # noqa: B018 - a model that cannot be traced is told now
+    model.tower()  # a model that cannot be traced is told now
     background, _ = competitors(params.background, params.classes.phrases)
     texts = model.classifier((*params.classes.phrases, *((phrase,) for phrase in background)), params.clip.templates)
     return _Tools(artifacts, model, texts, len(params.classes), recipe)
