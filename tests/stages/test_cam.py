@@ -15,7 +15,7 @@ from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps
 from wildseg.cam.methods import hirescam
 from wildseg.encoders import clip
-from wildseg.errors import DataError, ModelError
+from wildseg.errors import DataError, ModelError, ParamsError
 from wildseg.params import Params
 from wildseg.runtime import Runtime
 from wildseg.stages import cam
@@ -114,6 +114,53 @@ def test_a_frame_without_labels_is_told(project: Artifacts, values: Params) -> N
 def test_background_phrases_compete_in_the_softmax(project: Artifacts, values: Params) -> None:
     soft = with_cam(values, method="softmax_gradcam", options={"softmax_gradcam": {"competitors": "present"}})
     cam.run(soft, project, CPU)
-    assert not project.load_maps("drive_000002")[1].any()  # a class on its own has no competitor
+    before = project.load_maps("drive_000000")[1]
     cam.run(replace(soft, background=("wall", "sea")), project, CPU)
-    assert project.load_maps("drive_000002")[1].any()
+    assert (project.load_maps("drive_000000")[1] != before).any()
+
+
+@pytest.mark.parametrize("method", ["softmax_gradcam", "maskclip", "sclip", "clearclip", "naclip"])
+def test_one_class_and_no_background_is_told_before_a_model_is_loaded(
+    method: str, project: Artifacts, values: Params
+) -> None:
+    one = replace(values, classes=params.Classes.from_mapping({"sky": "sky"}), clip=replace(values.clip, model="?"))
+    with pytest.raises(ParamsError, match=f"{method} compares a class with others.*background: auto.*gradcam"):
+        cam.run(with_cam(one, method=method), project, CPU)
+
+
+def test_tiny_frames_and_maps_that_show_nothing_are_counted(
+    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.save_image("drive_000000", noise((5, 6)))
+    cam.run(values, project, CPU)
+    _, maps = project.load_maps("drive_000000")
+    assert maps.shape == (2, 1, 1)
+    assert not maps.any()
+    line = capsys.readouterr().out
+    assert (
+        "3 maps by gradcam, 1 frames without any, 2 maps the same everywhere (kept as zero), 1 frames smaller" in line
+    )
+
+
+def test_several_frames_together_give_the_maps_of_each_alone(
+    project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.save_image("drive_000002", noise((40, 56), 2))  # of another size than the others
+    recipe = with_cam(values, refine="caa", scales=(1.0, 1.5), flip=True)
+    cam.run(recipe, project, CPU)
+    alone = {frame: project.load_maps(frame)[1] for frame in ("drive_000000", "drive_000001", "drive_000002")}
+    monkeypatch.setattr(cam, "gpus", lambda _: ["one that fills batches"])
+    cam.run(recipe, project, CPU)
+    for frame, maps in alone.items():
+        np.testing.assert_allclose(project.load_maps(frame)[1], maps, atol=1e-3)  # float16
+
+
+def test_a_frame_that_cannot_be_read_does_not_take_its_batch_along(
+    project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.frame_path("drive_000002").write_bytes(b"no image")
+    monkeypatch.setattr(cam, "gpus", lambda _: ["one that fills batches"])
+    cam.run(with_cam(values, max_failures=0.5), project, CPU)
+    assert project.maps_path("drive_000000").is_file()
+    assert not project.maps_path("drive_000002").exists()
+    assert [row[0] for row in project.load_quarantine("cam")] == ["drive_000002"]

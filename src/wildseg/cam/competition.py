@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from wildseg.cam.trace import Trace
+from typing import TYPE_CHECKING
+
 from wildseg.errors import ParamsError, did_you_mean
+
+if TYPE_CHECKING:  # a stage asks for the words of an error, and has no use for torch
+    from wildseg.cam.trace import Trace
 
 # What stands beside the background phrases: the classes present in the frame, as in CLIP-ES, or all classes.
 COMPETITORS = ("present", "all")

@@ -22,6 +22,8 @@ from wildseg.cam.trace import Trace, record_batch
 from wildseg.encoders.clip import Clip, resize
 from wildseg.errors import ModelError
 
+ATTENTION = 2**28  # numbers of attention that the images of a batch may hold together: a gigabyte
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -75,20 +77,25 @@ def activation_maps_of_batch(
     patch = clip.tower().patch
     sizes = [input_size(images[0].shape[:2], patch, scale, recipe.max_side) for scale in recipe.scales]
     grid = max((height // patch[0], width // patch[1]) for height, width in sizes)
+    most = max(1, ATTENTION // (grid[0] * grid[1]) ** 2)
+    if len(images) > most:
+        parts = [slice(start, start + most) for start in range(0, len(images), most)]
+        some = [activation_maps_of_batch(clip, images[p], texts, classes[p], num_classes, recipe) for p in parts]
+        return [maps for part in some for maps in part]
     done = [np.zeros((0, *grid), np.float32) for _ in images]
-    some = [number for number, present in enumerate(classes) if present]
-    if not some:
+    numbers = [number for number, present in enumerate(classes) if present]
+    if not numbers:
         return done
-    asked = [classes[number] for number in some]
-    looks: list[list[Tensor]] = [[] for _ in some]
+    asked = [classes[number] for number in numbers]
+    looks: list[list[Tensor]] = [[] for _ in numbers]
     for size in sizes:
-        pixels = clip.pixels([resize(images[number], size) for number in some])
+        pixels = clip.pixels([resize(images[number], size) for number in numbers])
         for flipped in (False, True) if recipe.flip else (False,):
             traces = record_batch(clip, pixels.flip(3) if flipped else pixels, texts, asked, num_classes, recipe.look)
             for own, trace in zip(looks, traces, strict=True):
                 maps = maps_of(trace, recipe)
                 own.append(fit(maps.flip(2) if flipped else maps, grid))
-    for number, own in zip(some, looks, strict=True):
+    for number, own in zip(numbers, looks, strict=True):
         done[number] = (own[0] if len(own) == 1 else normalise(torch.stack(own).mean(0))).cpu().numpy()
     return done
 
