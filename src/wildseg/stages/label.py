@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 
     setting = Setting(params.classes, params.clip, params.label, artifacts, runtime)
     words, ranking = choose(setting, params.background, key_frames, overrides)
-    _tell(words, ranking)
+    _tell(words, ranking, compared=params.background == "auto")
     failures = Failures("label", params.label.max_failures, len(frames))
     answers, from_cache = ask(setting, words, frames, failures)
     corrections = {frame: present for frame, present in overrides.items() if frame not in dict(failures.rows)}
@@ -79,22 +80,24 @@ def summary(present: np.ndarray, words: Words, ranking: Ranking | None) -> dict[
         words: what was asked with.
         ranking: of the templates. All of it is in metrics/label/templates.csv, since DVC shows a column per number.
     """
-    best = ranking.candidates[0] if ranking else None
     return {
         "frames": len(present),
         "frames_without_class": int((~present.any(1)).sum()),
         "classes_per_frame": present.sum(1).mean(),
         "background_phrases": len(words.background),
-        "sharpest": ranking
-        and best
-        and {
-            "template": best.template,
-            "sharpness": best.sharpness,
-            "top1": best.top1,
-            "candidates": len(ranking.candidates),
-            "clueless": sum(candidate.clueless for candidate in ranking.candidates),
-            "frames": ranking.frames,
-        },
+        "sharpest": None if ranking is None else _best(ranking),
+    }
+
+
+def _best(ranking: Ranking) -> dict[str, object]:
+    best = ranking.candidates[0]
+    return {
+        "template": best.template,
+        "sharpness": best.sharpness,
+        "top1": best.top1,
+        "candidates": len(ranking.candidates),
+        "clueless": ranking.clueless,
+        "frames": ranking.frames,
     }
 
 
@@ -106,39 +109,43 @@ def _rows(ranking: Ranking | None) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _tell(words: Words, ranking: Ranking | None) -> None:
+def _tell(words: Words, ranking: Ranking | None, *, compared: bool) -> None:
+    named = [(one.means, one.phrase) for one in words.dropped if one.similarity is None]
+    alike = [(one.means, f"{one.phrase} {one.similarity:.2f}") for one in words.dropped if one.similarity is not None]
+    if named:
+        print(f"label: background phrases left out, since they name a class: {_by_class(named)}")
+    if alike:
+        print(
+            f"label: background phrases left out, since this model finds them as near to a class as its synonyms "
+            f"(cosine above {words.cut:.2f}): {_by_class(alike)}"
+        )
+    if compared and words.cut is None:
+        print(
+            "label: this model finds synonyms no nearer to each other than other phrases; no background phrase is left "
+            "out by how near it is to a class"
+        )
     if words.dropped:
-        print(f"label: {len(words.background)} background phrases; left out{_left_out(words)}")
-    if ranking is None:
-        return
+        print(f"label: {len(words.background)} background phrases compete: {', '.join(words.background) or 'none'}")
+    if ranking is not None:
+        print(f"label: {_choice(ranking)}")
+
+
+def _by_class(phrases: Sequence[tuple[str, str]]) -> str:
+    of_class = defaultdict[str, list[str]](list)
+    for name, phrase in phrases:
+        of_class[name].append(phrase)
+    return "; ".join(f"{', '.join(own)} ({name})" for name, own in of_class.items())
+
+
+def _choice(ranking: Ranking) -> str:
     best, number = ranking.candidates[0], len(ranking.candidates)
     if ranking.enough:
-        clueless = sum(candidate.clueless for candidate in ranking.candidates)
-        print(
-            f"label: {best.template!r} is the sharpest of {number} templates: {best.sharpness:.4f} on {ranking.frames} "
-            f"frames of two classes or more, best guess right in {best.top1:.1%}; {clueless} too clueless to count"
+        return (
+            f"{best.template!r} is the sharpest of {number} templates, {best.sharpness:.4f} on {ranking.frames} frames "
+            f"of two classes or more; its best guess is right in {best.top1:.1%}, {ranking.clueless} were too clueless"
         )
-        return
     why = "no frame shows any class" if best.top1 is None else f"its best guess is right most often, in {best.top1:.1%}"
-    print(
-        f"label: {ranking.frames} of {ranking.looked_at} frames show two classes or more, too few to tell templates "
-        f"apart by sharpness ({FEWEST} are needed); of {number} it is {best.template!r}: {why}"
+    return (
+        f"{ranking.frames} of {ranking.looked_at} frames show two classes or more, too few to tell templates apart by "
+        f"sharpness ({FEWEST} are needed); of {number} it is {best.template!r}: {why}"
     )
-
-
-def _left_out(words: Words) -> str:
-    by_words, by_meaning = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
-    for one in words.dropped:
-        if one.similarity is None:
-            by_words[one.means].append(one.phrase)
-        else:
-            by_meaning[one.means].append(f"{one.phrase} {one.similarity:.2f}")
-    told = f", since they name a class: {_by_class(by_words)}" if by_words else ""
-    if by_meaning:
-        told += f"{';' if told else ','} since they mean one to this model (cosine above {words.cut:.2f}): "
-        told += _by_class(by_meaning)
-    return told
-
-
-def _by_class(phrases: dict[str, list[str]]) -> str:
-    return "; ".join(f"{', '.join(own)} ({name})" for name, own in phrases.items())
