@@ -22,6 +22,7 @@ from wildseg.encoders.meaning import PAIRS, same_meaning
 from wildseg.encoders.prompts import COMPETITORS, named
 from wildseg.failures import Failures
 from wildseg.labels.decide import correct, decide
+from wildseg.labels.interface import Answer
 from wildseg.labels.sharpness import Ranking, rank
 from wildseg.parallel import crew
 from wildseg.progress import track
@@ -122,6 +123,8 @@ def _compare(phrases: list[str], _: str, tools: _Tools) -> tuple[float | None, l
 
 def _ranking(setting: Setting, words: Words, frames: Sequence[str], overrides: Mapping[str, np.ndarray]) -> Ranking:
     """Rank the templates of `words`; which classes are present says the label method, asked with all of them."""
+    # Others than the model are asked first, since what is wrong with a table is then told at once.
+    told = {} if setting.by_encoder else dict(zip(frames, setting.answers(frames, words), strict=True))
     ingredients = {**_ingredients(setting), "words": [setting.classes, words.background, words.templates]}
     recipe = cache.Recipe(ingredients, partial(frame_bytes, setting.artifacts), no_files, _look)
     kept = Cache(setting.artifacts.root, "words", recipe)
@@ -129,14 +132,11 @@ def _ranking(setting: Setting, words: Words, frames: Sequence[str], overrides: M
     workers = lambda number: crew(setting.runtime, number, partial(_prepare, setting, words), model=True)  # noqa: E731
     records = dict(track(kept.serve(frames, workers, failures=failures), len(frames), "label: templates"))
     frames = failures.without(frames)
-    if setting.by_encoder:
-        answers = [records[frame][1:] for frame in frames]
-    else:
-        answers = [(answer.scores, answer.threshold) for answer in setting.answers(frames, words)]
-    scores, natural = np.array([scores for scores, _ in answers]), answers[0][1]
+    answers = [told.get(frame) or Answer(np.array(records[frame][1]), records[frame][2]) for frame in frames]
+    scores, natural = np.stack([answer.scores for answer in answers]), answers[0].threshold
     present = decide(scores, setting.classes.names, natural, setting.label.threshold, setting.label.fallback)
-    own = {frame: overrides[frame] for frame in frames if frame in overrides}
-    present = correct(frames, present, own, setting.artifacts.overrides_csv)
+    by_hand = {frame: overrides[frame] for frame in frames if frame in overrides}
+    present = correct(frames, present, by_hand, setting.artifacts.overrides_csv)
     belief = np.array([records[frame][0] for frame in frames])
     how = setting.clip.sharpest
     return rank(words.templates, belief, present, how.reduction, how.guard)
@@ -170,8 +170,8 @@ def _look(frame: str, tools: _Tools) -> tuple[list[list[float]], list[float], fl
 
 
 def _texts(tools: _Tools) -> torch.Tensor:
-    # With the background, since these are the sentences that the label method asks with: computed once for both.
-    background = ((phrase,) for phrase in tools.words.background)
+    # With the background where the label method asks the same model: its sentences are then computed once for both.
+    background = ((phrase,) for phrase in (tools.words.background if tools.setting.by_encoder else ()))
     phrases = tools.setting.classes.phrases
     return tools.clip.sentence_features((*phrases, *background), tools.words.templates)[: len(phrases)]
 
@@ -188,4 +188,4 @@ def beliefs(clip: Clip, image: np.ndarray, texts: torch.Tensor) -> torch.Tensor:
 
     pixels = clip.pixels([look(image, WHOLE, clip.size, "squash", clip.mean)])
     logits = clip.logits(clip.image_features(pixels), texts.flatten(0, 1)).unflatten(-1, texts.shape[:2])[0]  # (C, T)
-    return logits.T.double().softmax(-1).cpu()
+    return logits.T.cpu().double().softmax(-1)
