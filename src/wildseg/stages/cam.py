@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wildseg import cache, plugins, source
-from wildseg.artifacts import Artifacts, Words
+from wildseg.artifacts import Artifacts
 from wildseg.cache import Cache
 from wildseg.encoders.weights import identity
 from wildseg.errors import DataError
@@ -46,13 +46,12 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
             f"{artifacts.labels_csv}: expected labels for each of {len(frames)} frames, {len(missing)} have none, the "
             f"first is {missing[0]!r}; run 'dvc repro label'"
         )
-    words = artifacts.load_prompts()  # what label asked with
     work = [(frame, np.flatnonzero(labels[frame]).tolist()) for frame in frames]
-    kept = Cache(artifacts.root, "cam", _recipe(params, words, artifacts, runtime))
+    kept = Cache(artifacts.root, "cam", _recipe(params, artifacts, runtime))
     written = empty = 0
     failures = Failures("cam", params.cam.max_failures, len(work), name=itemgetter(0))
     begin = partial(fresh, artifacts.cams_folder)
-    served = kept.serve(work, partial(_crew, params, words, artifacts, runtime), begin, failures)
+    served = kept.serve(work, partial(_crew, params, artifacts, runtime), begin, failures)
     for _, maps in track(served, len(work), "cam"):
         written += maps
         empty += maps == 0
@@ -79,8 +78,8 @@ def make_recipe(params: Params) -> Recipe:
 _Work = tuple[str, list[int]]  # a frame and the indices of the classes in it
 
 
-def _recipe(params: Params, words: Words, artifacts: Artifacts, runtime: Runtime) -> cache.Recipe[_Work]:
-    method = params.cam.method
+def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Recipe[_Work]:
+    method, words = params.cam.method, artifacts.load_prompts()
     ingredients = {
         "cam": replace(params.cam, options={method: params.cam.options.get(method, {})}, max_failures=0.0),
         "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
@@ -113,19 +112,19 @@ class _Tools:
     recipe: Recipe
 
 
-def _crew(params: Params, words: Words, artifacts: Artifacts, runtime: Runtime, frames: int) -> Workers[_Tools]:
-    return crew(runtime, frames, partial(_prepare, params, words, artifacts, runtime.device), model=True)
+def _crew(params: Params, artifacts: Artifacts, runtime: Runtime, frames: int) -> Workers[_Tools]:
+    return crew(runtime, frames, partial(_prepare, params, artifacts, runtime.device), model=True)
 
 
-def _prepare(params: Params, words: Words, artifacts: Artifacts, device: str, rank: int) -> _Tools:
+def _prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _Tools:
     from wildseg.encoders import clip
 
     recipe = make_recipe(params)
     device = worker_device(device, rank)
     model = clip.load(params.clip.model, params.clip.pretrained, device=device, root=artifacts.root)
     model.vit  # noqa: B018 - a model that cannot be traced is told now
-    background = ((phrase,) for phrase in words.background)
-    texts = model.classifier((*params.classes.phrases, *background), words.templates)
+    words = artifacts.load_prompts()  # what label asked with
+    texts = model.classifier((*params.classes.phrases, *((phrase,) for phrase in words.background)), words.templates)
     return _Tools(artifacts, model, texts, len(params.classes), recipe)
 
 
