@@ -141,6 +141,7 @@ READERS = {
     "overrides": Reader(TABLE, "data/labels/overrides.csv", lambda a, _: a.load_labels(CLASSES, a.overrides_csv)),
     "given": Reader(TABLE, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
     "scores": Reader(TABLE, "data/labels/scores.csv", lambda a, _: a.load_scores(CLASSES)),
+    "prompts": Reader(("files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
     "curve": Reader(("tracking._curve_of_file",), "metrics/train/curve.csv", lambda _, path: _curve(path), None),
     "key frame": Reader(("files.load_image",), "data/frames/drive_000007.jpg", lambda a, _: a.load_image(FRAME.name)),
     "shard": Reader(("formats.shards.open_file", "formats.shards._read", "formats.shards._directory"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -64,3 +65,18 @@ def test_the_stages_of_the_sample_name_exactly_the_source_files_they_import(fold
         found = source.closure(source.SOURCE.joinpath(*module.split(".")).with_suffix(".py"))
         named = {dep for dep in stage["deps"] if dep.startswith("src/")}
         assert named == {str(path.relative_to(ROOT)) for path in found.files}
+
+
+def test_every_plot_has_a_template_that_dvc_can_fill_in() -> None:
+    named = {plot["template"] for entry in PIPELINE["plots"] if isinstance(entry, dict) for plot in entry.values()}
+    assert named == {path.stem for path in (ROOT / ".dvc" / "plots").iterdir()}
+    for name in named:
+        spec = json.loads((ROOT / ".dvc" / "plots" / f"{name}.json").read_text())
+        assert spec["data"] == {"values": "<DVC_METRIC_DATA>"}
+
+
+def test_every_file_that_is_plotted_is_the_output_of_a_stage() -> None:
+    outputs = [out for stage in PIPELINE["stages"].values() for out in stage["outs"]]
+    for entry in PIPELINE["plots"]:
+        files = [file for plot in entry.values() for file in plot["y"]] if isinstance(entry, dict) else [entry]
+        assert all(any(file == out or file.startswith(f"{out}/") for out in outputs) for file in files)

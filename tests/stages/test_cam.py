@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tests.encoders.models import noise, save
-from wildseg import params
-from wildseg.artifacts import Artifacts, Frame
+from wildseg import cache, params
+from wildseg.artifacts import Artifacts, Frame, Words
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps
-from wildseg.cam.methods import hirescam
+from wildseg.cam.methods import gradcam, hirescam
 from wildseg.encoders import clip
 from wildseg.errors import DataError, ModelError, ParamsError
 from wildseg.params import Params
@@ -22,6 +22,7 @@ from wildseg.stages import cam
 
 NAMES = ("sky", "tree", "cement_road")
 CPU = Runtime(1, "cpu")
+TEMPLATES = ("a photo of {}.",)
 PRESENT = np.array([[True, False, True], [False, False, False], [False, True, False]])
 
 
@@ -33,6 +34,7 @@ def project(tmp_path: Path) -> Artifacts:
         artifacts.save_image(frame.name, noise((48, 64), frame.index))
     artifacts.save_frames(frames)
     artifacts.save_labels([frame.name for frame in frames], NAMES, PRESENT)
+    artifacts.save_prompts(Words(TEMPLATES, ()))
     return artifacts
 
 
@@ -70,7 +72,7 @@ def test_parameters_reach_the_maps(project: Artifacts, values: Params) -> None:
     changed = with_cam(values, method="hirescam", refine="caa", scales=(1.0, 1.5), flip=True, caa=caa)
     cam.run(changed, project, CPU)
     model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
-    texts = model.classifier(values.classes.phrases, values.clip.templates)
+    texts = model.classifier(values.classes.phrases, TEMPLATES)
     recipe = Recipe(hirescam, {}, Affinity(2, 1, 2, 1, 0.3), (1.0, 1.5), True)
     expected = activation_maps(model, project.load_image("drive_000000"), texts, (0, 2), 3, recipe)
     _, maps = project.load_maps("drive_000000")
@@ -115,7 +117,8 @@ def test_background_phrases_compete_in_the_softmax(project: Artifacts, values: P
     soft = with_cam(values, method="softmax_gradcam", options={"softmax_gradcam": {"competitors": "present"}})
     cam.run(soft, project, CPU)
     before = project.load_maps("drive_000000")[1]
-    cam.run(replace(soft, background=("wall", "sea")), project, CPU)
+    project.save_prompts(Words(TEMPLATES, ("wall", "sea")))
+    cam.run(soft, project, CPU)
     assert (project.load_maps("drive_000000")[1] != before).any()
 
 
@@ -164,3 +167,33 @@ def test_a_frame_that_cannot_be_read_does_not_take_its_batch_along(
     assert project.maps_path("drive_000000").is_file()
     assert not project.maps_path("drive_000002").exists()
     assert [row[0] for row in project.load_quarantine("cam")] == ["drive_000002"]
+
+
+def test_maps_are_asked_for_in_the_words_that_label_left_and_not_in_those_of_params(
+    project: Artifacts, values: Params
+) -> None:
+    project.save_prompts(Words(("an aerial view of {}",), ()))
+    cam.run(values, project, CPU)
+    model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
+    texts = model.classifier(values.classes.phrases, ("an aerial view of {}",))
+    recipe = Recipe(gradcam, {}, None, (1.0,))
+    expected = activation_maps(model, project.load_image("drive_000000"), texts, (0, 2), 3, recipe)
+    np.testing.assert_allclose(project.load_maps("drive_000000")[1], expected, atol=1e-3)
+
+
+def test_other_words_are_other_entries_of_the_cache_and_the_same_words_the_same(
+    project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(cache.VARIABLE)
+    told = []
+    for templates in (TEMPLATES, ("{}",), TEMPLATES):
+        project.save_prompts(Words(templates, ()))
+        cam.run(replace(values, clip=replace(values.clip, templates="sharpest")), project, CPU)
+        told.append(capsys.readouterr().out.split("without any")[1])
+    assert told == ["\n", "\n", ", 3 from the cache\n"]
+
+
+def test_words_that_are_missing_are_told_with_the_command_that_makes_them(project: Artifacts, values: Params) -> None:
+    project.prompts_json.unlink()
+    with pytest.raises(DataError, match=r"prompts\.json: expected a JSON file .*; run 'dvc repro label'$"):
+        cam.run(values, project, CPU)

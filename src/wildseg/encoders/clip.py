@@ -59,6 +59,7 @@ class Clip:
     mean: Sequence[float]
     std: Sequence[float]
     knows_regions: bool = False
+    _sentences: dict[tuple[object, ...], Tensor] = field(default_factory=dict, repr=False, compare=False)
     _classifiers: dict[tuple[object, ...], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -153,6 +154,19 @@ class Clip:
         ]
         return torch.cat(features)
 
+    def sentence_features(self, phrases: Sequence[Sequence[str]], templates: Sequence[str]) -> Tensor:
+        """Return the unit features of each class in each template, (C, T, d).
+
+        Args:
+            phrases: for each class its synonyms, which share a sentence.
+            templates: sentences with one ``{}``.
+        """
+        asked = (tuple(map(tuple, phrases)), tuple(templates))
+        if asked not in self._sentences:
+            texts = [sentence for own in phrases for sentence in sentences(own, templates)]
+            self._sentences[asked] = self.text_features(texts).unflatten(0, (len(phrases), len(templates)))
+        return self._sentences[asked]
+
     def classifier(self, phrases: Sequence[Sequence[str]], templates: Sequence[str]) -> Tensor:
         """Return one unit text vector per class, the mean over templates of unit sentence features: (C, d).
 
@@ -162,13 +176,8 @@ class Clip:
         """
         asked = (tuple(map(tuple, phrases)), tuple(templates))
         if asked not in self._classifiers:  # the same words are asked about at every frame
-            self._classifiers[asked] = self._classifier(*asked)
+            self._classifiers[asked] = F.normalize(self.sentence_features(*asked).mean(1), dim=-1)
         return self._classifiers[asked]
-
-    def _classifier(self, phrases: Sequence[Sequence[str]], templates: Sequence[str]) -> Tensor:
-        texts = [sentence for own in phrases for sentence in sentences(own, templates)]
-        features = self.text_features(texts).unflatten(0, (len(phrases), len(templates)))
-        return F.normalize(features.mean(1), dim=-1)
 
     def logits(self, features: Tensor, texts: Tensor) -> Tensor:
         """Return ``scale * cosine + bias``: (B, C) for image features (B, d) and text features (C, d), both unit."""

@@ -15,7 +15,6 @@ from wildseg import cache, plugins, source
 from wildseg.artifacts import Artifacts
 from wildseg.cache import Cache
 from wildseg.cam.competition import nothing_to_compete
-from wildseg.encoders.prompts import competitors
 from wildseg.encoders.weights import identity
 from wildseg.errors import DataError, ParamsError
 from wildseg.failures import Failures
@@ -39,10 +38,10 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 
     Raises:
         ParamsError: a method that compares classes has nothing to compare.
-        DataError: no key frames, or frames without a line in labels.csv.
+        DataError: no key frames, frames without a line in labels.csv, or no prompts.json.
         ModelError: the model cannot be had, or cannot be traced.
     """
-    _check_competition(params)
+    _check_competition(params, artifacts)
     aside = artifacts.load_quarantine("label")
     frames = [frame.name for frame in artifacts.load_frames(after="label")]
     labels = artifacts.load_labels(params.classes.names)
@@ -80,10 +79,9 @@ def _odd(blank: int, small: int) -> str:
     return "".join(parts)
 
 
-def _check_competition(params: Params) -> None:
-    # By the built-in list's own words; what of it goes since it means the class is known only to who loads the model.
-    background = params.background if isinstance(params.background, tuple) else ("auto",)
-    if len(params.classes) + len(background) < 2 and "competition" in plugins.needs("cam.methods", params.cam.method):
+def _check_competition(params: Params, artifacts: Artifacts) -> None:
+    texts = len(params.classes) + len(artifacts.load_prompts().background)
+    if texts < 2 and "competition" in plugins.needs("cam.methods", params.cam.method):
         raise ParamsError(nothing_to_compete(params.cam.method))
 
 
@@ -107,11 +105,11 @@ TOGETHER = 16  # frames that are handed to a GPU at a time; on a CPU each passes
 
 
 def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Recipe[_Work]:
-    method = params.cam.method
+    method, words = params.cam.method, artifacts.load_prompts()
     ingredients = {
         "cam": replace(params.cam, options={method: params.cam.options.get(method, {})}, max_failures=0.0),
         "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
-        "words": [params.classes.phrases, params.background, params.clip.templates],
+        "words": [params.classes.phrases, words.background, words.templates],
         "code": source.digest("stages.cam", f"cam.methods.{method}"),
         "libraries": cache.versions("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow"),
         "devices": gpus(runtime)[:1],
@@ -154,8 +152,8 @@ def _prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _T
     device = worker_device(device, rank)
     model = clip.load(params.clip.model, params.clip.pretrained, device=device, root=artifacts.root)
     model.tower()  # a model that cannot be traced is told now
-    background, _ = competitors(params.background, params.classes.phrases)
-    texts = model.classifier((*params.classes.phrases, *((phrase,) for phrase in background)), params.clip.templates)
+    words = artifacts.load_prompts()  # what label asked with
+    texts = model.classifier((*params.classes.phrases, *((phrase,) for phrase in words.background)), words.templates)
     return _Tools(artifacts, model, texts, len(params.classes), recipe)
 
 
