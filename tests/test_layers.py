@@ -150,7 +150,9 @@ def loaded_after(code: str) -> set[str]:
     return set(answer.output.rsplit("modules:", 1)[1].split())
 
 
-@pytest.mark.parametrize("command", [["--help"], ["--version"], ["extract", "--help"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["--version"], ["extract", "--help"], ["train", "--help"], ["explain", "--help"]]
+)
 def test_help_loads_nothing_that_takes_time(command: list[str]) -> None:
     code = f"from click.testing import CliRunner; from wildseg.cli import main\nCliRunner().invoke(main, {command})"
     loaded = loaded_after(code)

@@ -55,12 +55,17 @@ def show(
     """
     outside_of_data(artifacts, output.into)
     explainer = Explainer(artifacts, torch_device(runtime.device))
+    classes = list(dict.fromkeys(classes))
     for name in classes:
         explainer.class_id(name)  # before any work is done
     explainer.layers.chosen(question.layers)
-    for frame in frames:
+    seen: dict[str, str] = {}
+    for frame in dict.fromkeys(frames):
         title, image = find(artifacts, frame)
         image = shrink(image, max_side)
+        if seen.setdefault(title, frame) != frame:
+            raise WildsegError(f"{frame}: {seen[title]} has the same name, and so have its pictures; explain them one "
+                               "by one, with another --into")  # fmt: skip
         for name in classes:
             found = explainer.explain(title, image, name, question)
             path = output.into / plain(title) / f"{name}{_suffix(question)}.png"

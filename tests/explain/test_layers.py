@@ -114,4 +114,5 @@ def test_an_unknown_layer_is_told_with_the_stages_and_the_nearest() -> None:
         layers.chosen(["decoder.block.1"])
     assert str(caught.value).endswith("found 'decoder.block.1'; did you mean 'decoder.blocks.1'?")
     assert [layer.name for layer in layers.chosen(["encoder.layer1.0.bn1"])] == ["encoder.layer1.0.bn1"]
+    assert [layer.name for layer in layers.chosen(["decoder", "decoder"])] == ["decoder"]
     assert [layer.name for layer in layers.chosen([])] == layers.stages

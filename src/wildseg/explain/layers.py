@@ -48,7 +48,7 @@ class Layers:
                     f"--layer: expected one of {', '.join(self.stages)}, or another of the {len(known)} that "
                     f"'wildseg explain --list-layers' shows; found {name!r}{did_you_mean(name, known)}"
                 )
-        return [known[name] for name in names or self.stages]
+        return [known[name] for name in dict.fromkeys(names or self.stages)]
 
 
 def find(network: nn.Module, device: str = "cpu") -> Layers:
