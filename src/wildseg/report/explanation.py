@@ -1,6 +1,6 @@
 """One sheet per frame and class: what the model answers, the pixels that are asked about, and each layer's maps.
 
-Layers stand side by side, in the order in which the network runs them: from coarse and full of meaning to fine.
+Layers stand side by side, in the order of the network: in a decoder from coarse to fine.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw
 
 from wildseg.report.drawing import FAINT, GAP, INK, PANEL, coloured, fitted, heated, legend, line, panel_size, row
 
-LAYERS_IN_A_ROW = 5
+LAYERS_IN_A_ROW = 6
 WIDTH = 4 * PANEL + 5 * GAP
-STRIDE = "Behind a layer's name: how much smaller than the frame its grid is."
+LEGEND = "Bright speaks for the class. Behind a layer's name: the size of its grid, compared with the frame."
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 SMALL = 6  # in pixels of a panel: what is narrower is ringed rather than outlined
 
@@ -27,7 +27,7 @@ class Sheet:
 
     question: which pixels are asked about, in words. image: (H, W, 3) uint8 RGB. prediction: (H, W) uint8 ids.
     probability: (H, W) float in [0, 1], of the class. region: (H, W) float in [0, 1], the pixels asked about.
-    layers: each with what its map is drawn on, in words. strips: by heading, one picture per layer.
+    layers: what is written above each. strips: rows with one picture per layer.
     """
 
     title: str
@@ -69,7 +69,7 @@ def draw(sheet: Sheet, names: Sequence[str]) -> np.ndarray:
     ]
     parts = [
         line([(sheet.title, INK)], WIDTH, size=20),
-        line([(f"{sheet.question}    ", INK), (STRIDE, FAINT)], WIDTH),
+        line([(f"{sheet.question}    ", INK), (LEGEND, FAINT)], WIDTH),
         _marked_row(large, 3, sheet.region, unmarked=1),
         legend(ids, names, WIDTH),
     ]
