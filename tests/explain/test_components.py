@@ -52,6 +52,15 @@ def test_directions_that_do_not_exist_are_zero(shape: tuple[int, int, int]) -> N
     assert shares.sum().item() == pytest.approx(min(rank, 1))
 
 
+@pytest.mark.parametrize("channels", [6, 50])
+def test_the_rounding_of_single_precision_is_no_direction(channels: int) -> None:
+    cells = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    scores, shares = principal_components(cells * torch.linspace(0.1, 0.7, channels)[:, None, None])
+    assert shares[0].item() == pytest.approx(1)
+    assert scores[0].abs().max() > 0.1
+    assert (scores[1:] == 0).all()
+
+
 @pytest.mark.parametrize("channels", [2, 50])
 def test_a_layer_that_is_the_same_everywhere_is_grey(channels: int) -> None:
     scores, shares = principal_components(torch.full((channels, 4, 5), 0.1))

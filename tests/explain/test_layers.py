@@ -95,6 +95,13 @@ def test_a_layer_that_runs_twice_or_returns_no_grid_is_not_offered() -> None:
     assert [layer.name for layer in find(Odd()).all] == ["once"]
 
 
+def test_a_module_that_does_nothing_is_offered_only_where_no_other_returns_the_same() -> None:
+    names = {encoder: [layer.name for layer in find(build("unet", encoder)).all] for encoder in ("resnet18", "mit_b0")}
+    assert "decoder.center" in names["mit_b0"]  # what comes out of this encoder is no module's own output
+    assert "decoder.center" not in names["resnet18"]
+    assert "encoder.layer2" in names["resnet18"]
+
+
 def test_looking_for_layers_leaves_the_network_as_it_was() -> None:
     network = seeded(Curved).train()
     network.dropout.eval()
