@@ -83,7 +83,7 @@ class Explainer:
         state, config = artifacts.load_segmenter()
         architecture = plugins.load("segment.architectures", str(config.get("architecture")), "models/segmenter")
         self._predictor = predict.load(architecture.build, state, config, device)
-        self._network = self._predictor.network.eval().requires_grad_(False)  # gradients are asked of layers only
+        self._network = self._predictor.network.requires_grad_(False)  # gradients are asked of layers only
         self.names = ("background", *_class_names(config))
         self.layers = network_layers.find(self._network, device)
 
