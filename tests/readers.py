@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save as tensors_as_bytes
 
 from tests.encoders.models import CONFIGS
-from wildseg import cache_usage, params, provenance, repair, tracking, tracking_model, tracking_store
+from wildseg import cache_usage, explanations, params, provenance, repair, tracking, tracking_model, tracking_store
 from wildseg.artifacts import Artifacts, Frame
 from wildseg.cache import Store
 from wildseg.encoders import captions, clip
@@ -154,6 +154,8 @@ READERS = {
     "photo": Reader(("frames.photos.read_photo", "frames.photos._check_whole"), "data/raw/a.jpg",
                     lambda _, path: _quarantined(path, "photos"),
                     (0, ["a.jpg"])),
+    "picture to explain": Reader(("frames.photos.read_photo",), "a.jpg",
+                                 lambda a, path: explanations.find(a, str(path))),
     "video": Reader(("frames.video._opened", "frames.cutoff.cut_off"), "data/raw/a.mp4",
                     lambda _, path: _quarantined(path, "video"),
                     (0, ["a.mp4"])),
