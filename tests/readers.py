@@ -17,7 +17,17 @@ from safetensors import SafetensorError
 from safetensors.torch import save as tensors_as_bytes
 
 from tests.encoders.models import CONFIGS
-from wildseg import cache_usage, params, presets, provenance, repair, tracking, tracking_model, tracking_store
+from wildseg import (
+    cache_usage,
+    explanations,
+    params,
+    presets,
+    provenance,
+    repair,
+    tracking,
+    tracking_model,
+    tracking_store,
+)
 from wildseg.artifacts import Artifacts, Frame
 from wildseg.cache import Store
 from wildseg.compare import table
@@ -144,6 +154,7 @@ READERS = {
     "overrides": Reader(TABLE, "data/labels/overrides.csv", lambda a, _: a.load_labels(CLASSES, a.overrides_csv)),
     "given": Reader(TABLE, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
     "scores": Reader(TABLE, "data/labels/scores.csv", lambda a, _: a.load_scores(CLASSES)),
+    "prompts": Reader(("files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
     "curve": Reader(("tracking._curve_of_file",), "metrics/train/curve.csv", lambda _, path: _curve(path), None),
     "key frame": Reader(("files.load_image",), "data/frames/drive_000007.jpg", lambda a, _: a.load_image(FRAME.name)),
     "shard": Reader(("formats.shards.open_file", "formats.shards._read", "formats.shards._directory"),
@@ -156,6 +167,8 @@ READERS = {
     "photo": Reader(("frames.photos.read_photo", "frames.photos._check_whole"), "data/raw/a.jpg",
                     lambda _, path: _quarantined(path, "photos"),
                     (0, ["a.jpg"])),
+    "picture to explain": Reader(("frames.photos.read_photo",), "a.jpg",
+                                 lambda a, path: explanations.find(a, str(path))),
     "video": Reader(("frames.video._opened", "frames.cutoff.cut_off"), "data/raw/a.mp4",
                     lambda _, path: _quarantined(path, "video"),
                     (0, ["a.mp4"])),

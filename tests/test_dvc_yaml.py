@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -83,3 +84,20 @@ def test_the_comparison_of_methods_runs_only_when_asked_and_says_what_it_reads_a
         assert {settings["x"], *settings["y"].values()} <= set(COLUMNS)
         template = (ROOT / ".dvc" / "plots" / f"{settings['template']}.json").read_text()
         assert set(re.findall(r'"field": "(\w+)"', template)) <= {*COLUMNS, "rev", "height"}
+
+
+def test_every_plot_has_a_template_that_dvc_can_fill_in() -> None:
+    named = {plot["template"] for entry in PIPELINE["plots"] if isinstance(entry, dict) for plot in entry.values()}
+    methods = yaml.safe_load((ROOT / "metrics" / "methods" / "dvc.yaml").read_text())["plots"]
+    named |= {plot["template"] for entry in methods for plot in entry.values()}
+    assert named == {path.stem for path in (ROOT / ".dvc" / "plots").iterdir()}
+    for name in named:
+        spec = json.loads((ROOT / ".dvc" / "plots" / f"{name}.json").read_text())
+        assert spec["data"] == {"values": "<DVC_METRIC_DATA>"}
+
+
+def test_every_file_that_is_plotted_is_the_output_of_a_stage() -> None:
+    outputs = [out for stage in PIPELINE["stages"].values() for out in stage["outs"]]
+    for entry in PIPELINE["plots"]:
+        files = [file for plot in entry.values() for file in plot["y"]] if isinstance(entry, dict) else [entry]
+        assert all(any(file == out or file.startswith(f"{out}/") for out in outputs) for file in files)

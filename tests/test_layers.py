@@ -31,13 +31,19 @@ LIBRARY: dict[str, set[str]] = {
     "segment": {"metrics"},
     "metrics": set(),
     "report": set(),
+    "explain": {"cam", "segment"},
     "engines": {"runtime", "source"},
     "sample": {"encoders", "progress", "files"},
 }
 TOP = {"stages", "cli", "compare"}
 SHARED = {"formats"}  # a folder of what all stages share
-# Work on behalf of stages or of MLflow: on many frames with a trained network, on many sources with a key-frame method.
-USES_THE_LIBRARY = TOP | {"tracking_model", "inference", "selection", "known_photos"}
+# Work on behalf of stages, of MLflow or of a command: on many frames with a trained network, on many sources with a
+# key-frame method, on one frame with a trained network.
+USES_THE_LIBRARY = (
+    TOP
+    | {"tracking_model", "inference", "selection", "known_photos", "asking", "words"}
+    | {"explainer", "explanations"}
+)
 HEAVY = {"torch", "torchvision", "open_clip", "transformers", "mlflow", "segmentation_models_pytorch", "timm"}
 PLUGIN_FOLDERS = {source.PACKAGE.joinpath(*folder.split(".")) for _, _, folder, _ in METHODS}
 
@@ -148,7 +154,9 @@ def loaded_after(code: str) -> set[str]:
     return set(answer.output.rsplit("modules:", 1)[1].split())
 
 
-@pytest.mark.parametrize("command", [["--help"], ["--version"], ["extract", "--help"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["--version"], ["extract", "--help"], ["train", "--help"], ["explain", "--help"]]
+)
 def test_help_loads_nothing_that_takes_time(command: list[str]) -> None:
     code = f"from click.testing import CliRunner; from wildseg.cli import main\nCliRunner().invoke(main, {command})"
     loaded = loaded_after(code)

@@ -100,6 +100,8 @@ def test_every_method_can_be_chosen(section: str, key: str, folder: str) -> None
         ("background", []),
         ("background", "auto"),
         ("background", ["street light", "草地"]),
+        ("clip.templates", "sharpest"),
+        ("clip.sharpest.candidates", ["{}"]),
         ("label.threshold", 0.3),
         ("label.threshold", {"lawn": 0.1, "soil": 1}),
         ("extract.fps", None),
@@ -159,6 +161,18 @@ def test_a_missing_key_is_refused_at_every_depth(key: str) -> None:
         ("background", [""], "background: expected phrases, found an empty one in ['']"),
         ("clip.templates", [], "clip.templates: expected at least one entry, found an empty list"),
         ("clip.templates", ["a photo"], "clip.templates: expected {} where the class goes, found 'a photo'"),
+        ("clip.templates", "sharpst", "clip.templates: expected a list or 'sharpest'; found 'sharpst'; "
+                                      "did you mean 'sharpest'?"),
+        ("clip.sharpest.candidates", [], "clip.sharpest.candidates: expected at least one entry, found an empty list"),
+        ("clip.sharpest.candidates", ["{}", "it"], "clip.sharpest.candidates: expected {} where the class goes, "
+                                                   "found 'it'"),
+        ("clip.sharpest.candidates", "atuo", "clip.sharpest.candidates: expected a list or 'auto'; found 'atuo'; "
+                                             "did you mean 'auto'?"),
+        ("clip.sharpest.reduction", "ratio_of_sum", "clip.sharpest.reduction: expected one of ratio_of_sums, "
+                                                    "mean_of_ratios; found 'ratio_of_sum'; "
+                                                    "did you mean 'ratio_of_sums'?"),
+        ("clip.sharpest.guard", 5, "clip.sharpest.guard: expected a number from 0 to 1, found 5.0"),
+        ("clip.sharpest.frames", 0, "clip.sharpest.frames: expected a whole number of at least 1, found 0"),
         ("clip.pretrained", None, "clip.pretrained: expected a text, found None"),
         ("extract.fps", 0, "extract.fps: expected a number above 0, found 0.0"),
         ("extract.source", None, "extract.source: expected a text, found None"),

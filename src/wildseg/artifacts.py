@@ -10,11 +10,12 @@ from wildseg.formats.frames import SPLITS, Frame, KeyFrames
 from wildseg.formats.labels import Labels
 from wildseg.formats.maps import Maps
 from wildseg.formats.masks import PseudoMasks
+from wildseg.formats.prompts import Dropped, Prompts, Words
 from wildseg.formats.segmenter import SegmenterFiles
 from wildseg.formats.truth import Truth
 
-__all__ = ["SPLITS", "Artifacts", "Frame"]
+__all__ = ["SPLITS", "Artifacts", "Dropped", "Frame", "Words"]
 
 
-class Artifacts(KeyFrames, Labels, Maps, PseudoMasks, Truth, SegmenterFiles):
+class Artifacts(KeyFrames, Labels, Prompts, Maps, PseudoMasks, Truth, SegmenterFiles):
     """The files of one project folder, by kind: each is a file of `wildseg.formats`."""

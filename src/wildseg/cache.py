@@ -117,12 +117,41 @@ class Recipe(Generic[Item]):
     ingredients: what all items depend on, such as parameters and `source.digest`; plain values and dataclasses.
     inputs: the bytes, or plain values, that one item depends on. files: its output files by role. compute: writes
     these files with the tools of a worker and returns a record that JSON can hold. All three must be importable.
+
+    together: how many items `compute_several` takes at a time, where there is such; it returns for each item its record
+    or the DataError that it alone met.
     """
 
     ingredients: Mapping[str, Any]
     inputs: Callable[[Item], Iterable[Any]]
     files: Callable[[Item], Mapping[str, Path]]
     compute: Callable[[Item, Any], Any]
+    together: int = 1
+    compute_several: Callable[[Sequence[Item], Any], Sequence[Any]] | None = None
+
+    def records(self, items: Sequence[Item], tools: Any) -> Sequence[Any]:  # noqa: ANN401
+        """Return the record of each item, or the DataError that it met.
+
+        Raises:
+            SystemFailure: another run may find nothing wrong.
+        """
+        if self.compute_several is not None and len(items) > 1:
+            return self.compute_several(items, tools)
+        return [met(self.compute, item, tools) for item in items]
+
+
+def met(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
+    """Return what a function returns, or the DataError that it raises.
+
+    Raises:
+        SystemFailure: another run may find nothing wrong.
+    """
+    try:
+        return function(*arguments)
+    except SystemFailure:
+        raise
+    except DataError as error:
+        return error
 
 
 class Cache(Generic[Item]):
@@ -194,12 +223,15 @@ class Cache(Generic[Item]):
     ) -> Iterator[tuple[Item, Any]]:
         # Kept by the worker as soon as it is computed: a kill loses what is in flight, not what waits for its turn.
         work = partial(_compute_and_keep, self.recipe, self.store)
-        for (item, _), record in zip(missing, workers.each(work, missing), strict=True):
-            if isinstance(record, _Failed):
-                failures.add(item, record.reason)
-                continue
-            self.misses += 1
-            yield item, record
+        step = self.recipe.together
+        parts = [missing[start : start + step] for start in range(0, len(missing), step)]
+        for part, records in zip(parts, workers.each(work, parts), strict=True):
+            for (item, _), record in zip(part, records, strict=True):
+                if isinstance(record, _Failed):
+                    failures.add(item, record.reason)
+                    continue
+                self.misses += 1
+                yield item, record
 
     def __str__(self) -> str:
         """Say how many were served, in a few words for the line that a stage prints; empty if nothing is kept."""
@@ -224,18 +256,22 @@ class _Failed:
     reason: str
 
 
-def _compute_and_keep(recipe: Recipe[Item], store: Store, work: tuple[Item, str], tools: Any) -> Any:  # noqa: ANN401
-    item, key = work
-    try:
-        record = recipe.compute(item, tools)
-    except SystemFailure:
-        raise
-    except DataError as error:
-        for path in recipe.files(item).values():
-            path.unlink(missing_ok=True)
-        return _Failed(str(error))
-    store.put(key, Entry(record, {role: path.read_bytes() for role, path in recipe.files(item).items()}))
-    return record
+def _compute_and_keep(
+    recipe: Recipe[Item],
+    store: Store,
+    work: Sequence[tuple[Item, str]],
+    tools: Any,  # noqa: ANN401
+) -> list[Any]:
+    records = list(recipe.records([item for item, _ in work], tools))
+    for number, (item, key) in enumerate(work):
+        files = recipe.files(item)
+        if isinstance(records[number], DataError):
+            for path in files.values():
+                path.unlink(missing_ok=True)
+            records[number] = _Failed(str(records[number]))
+        else:
+            store.put(key, Entry(records[number], {role: path.read_bytes() for role, path in files.items()}))
+    return records
 
 
 def note(store: Store, stage: str, hits: int, misses: int) -> None:

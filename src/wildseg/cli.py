@@ -170,6 +170,67 @@ def init(presets: tuple[str, ...], dry_run: bool) -> None:
 
 
 @main.command()
+@click.argument("frames", nargs=-1)
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="What to explain; may be given several times.")
+@click.option("--pixel", metavar="X,Y", help="Ask about one pixel.")
+@click.option(
+    "--region", metavar="X0,Y0,X1,Y1", help="Ask about a box; its last column is X1 - 1, its last row Y1 - 1."
+)
+@click.option("--everywhere", is_flag=True, help="Ask about all pixels.")
+@click.option("--layer", "layers", multiple=True, metavar="NAME", help="Where to look; may be given several times.")
+@click.option("--list-layers", is_flag=True, help="List the layers of the model, and stop.")
+@click.option("--method", type=click.Choice(["seg_gradcam", "hirescam", "both"]), default="both", show_default=True)
+@click.option("--features", is_flag=True, help="Also show what each layer tells apart, as colours.")
+@click.option("--max-side", type=click.IntRange(min=1), metavar="N", help="Shrink larger frames to this side first.")
+@click.option("--into", default="explain", show_default=True, metavar="FOLDER", help="Where to put the pictures.")
+@click.option("--save-maps", is_flag=True, help="Also write the maps as numbers (.npz).")
+def explain(
+    frames: tuple[str, ...],
+    classes: tuple[str, ...],
+    pixel: str | None,
+    region: str | None,
+    everywhere: bool,
+    layers: tuple[str, ...],
+    list_layers: bool,
+    method: str,
+    features: bool,
+    max_side: int | None,
+    into: str,
+    save_maps: bool,
+) -> None:
+    """Show why the trained model answers what it answers in FRAMES: what in them speaks for a class, layer by layer.
+
+    FRAMES are names of key frames or files of pictures. Without --pixel, --region or --everywhere the question is about
+    the pixels that are answered as the class. One sheet of pictures a frame and class; see docs/methods.md.
+    """
+    if not list_layers and not (frames and classes):
+        raise click.UsageError("name some frames and at least one --class, or give --list-layers")
+    if (pixel is not None) + (region is not None) + everywhere > 1:
+        raise click.UsageError("give one of --pixel, --region and --everywhere, or none")
+    from pathlib import Path
+
+    from wildseg import explanations
+    from wildseg.artifacts import Artifacts
+    from wildseg.explainer import METHODS, Question
+    from wildseg.runtime import Runtime
+
+    runtime = Runtime.from_environment()
+    if list_layers:
+        explanations.show_layers(Artifacts(), runtime)
+        return
+    question = Question(
+        pixel=explanations.pixel(pixel) if pixel is not None else None,
+        box=explanations.box(region) if region is not None else None,
+        everywhere=everywhere,
+        layers=layers,
+        methods=tuple(METHODS) if method == "both" else (method,),
+        features=features,
+    )
+    output = explanations.Output(Path(into), save_maps)
+    explanations.show(Artifacts(), runtime, frames, classes, question, output, max_side)
+
+
+@main.command()
 def methods() -> None:
     """List every method that exists, by the parameter that chooses it."""
     from wildseg import plugins

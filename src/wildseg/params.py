@@ -24,12 +24,23 @@ Options = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
+class Sharpest:
+    """How the sharpest template is chosen: among which, on how many frames; see `wildseg.labels.sharpness`."""
+
+    candidates: tuple[str, ...] | Literal["auto"]
+    reduction: Literal["ratio_of_sums", "mean_of_ratios"]
+    guard: Share
+    frames: Count
+
+
+@dataclass(frozen=True)
 class Clip:
     """The image-text model and the sentences it is asked with."""
 
     model: str
     pretrained: str
-    templates: tuple[str, ...]
+    templates: tuple[str, ...] | Literal["sharpest"]
+    sharpest: Sharpest
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,7 @@ class Caa:
     sinkhorn: Natural
     power: Count
     box: Share
+    clip_boxes: bool
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,7 @@ class Cam:
     scales: tuple[Annotated[float, Positive], ...]
     flip: bool
     max_side: Count | None
+    positions: Literal["bicubic", "bilinear_half"]
     max_failures: Share
     options: Options
     caa: Caa
@@ -223,11 +236,16 @@ def _check_consistency(params: Params) -> None:
         )
     if not all(phrase.strip() for phrase in params.background):
         raise ParamsError(f"background: expected phrases, found an empty one in {list(params.background)}")
-    for template in params.clip.templates:
-        if "{}" not in template:
-            raise ParamsError(f"clip.templates: expected {{}} where the class goes, found {template!r}")
+    sentences = (
+        ("clip.templates", params.clip.templates, "sharpest"),
+        ("clip.sharpest.candidates", params.clip.sharpest.candidates, "auto"),
+    )
+    for key, templates, word in sentences:
+        for template in () if templates == word else templates:
+            if "{}" not in template:
+                raise ParamsError(f"{key}: expected {{}} where the class goes, found {template!r}")
     for key, values in (
-        ("clip.templates", params.clip.templates),
+        *((key, templates) for key, templates, _ in sentences),
         ("cam.scales", params.cam.scales),
         ("eval.scales", params.eval.scales),
     ):

@@ -22,9 +22,7 @@ def unpack(artifacts: Artifacts, frames: Sequence[str], into: Path) -> None:
     Raises:
         DataError: there is no such frame, a file or shard is broken, or `into` is inside ``data``.
     """
-    data = artifacts.data.resolve()
-    if data in (into.resolve(), *into.resolve().parents):
-        raise DataError(f"--into {into}: expected a folder outside of {artifacts.data}, whose files are DVC's")
+    outside_of_data(artifacts, into)
     known = [frame.name for frame in artifacts.load_frames()]
     if unknown := set(frames) - set(known):
         raise DataError(f"{min(unknown)!r}: there is no such key frame; see {artifacts.frames_folder / 'frames.csv'}")
@@ -43,3 +41,10 @@ def unpack(artifacts: Artifacts, frames: Sequence[str], into: Path) -> None:
                 save_bytes(into / path.relative_to(artifacts.data), content_of(frame))
                 written += 1
     print(f"unpack: {written} files of {len(wanted)} frames in {into}")
+
+
+def outside_of_data(artifacts: Artifacts, into: Path) -> None:
+    """Raise a DataError if a folder that is to be written to is inside ``data``."""
+    data = artifacts.data.resolve()
+    if data in (into.resolve(), *into.resolve().parents):
+        raise DataError(f"--into {into}: expected a folder outside of {artifacts.data}, whose files are DVC's")

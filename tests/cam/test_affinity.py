@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from wildseg.cam.affinity import Affinity, boxes, spread, transition
-from wildseg.cam.engine import normalise
+from wildseg.cam.affinity import Affinity, Transition, boxes, spread, transition
+from wildseg.cam.maps import normalise
 
 W = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]], dtype=torch.float64)
 
@@ -26,6 +26,11 @@ def doubly(weights: Tensor, rounds: int) -> Tensor:
     return weights
 
 
+def matrix(affinity: Transition) -> Tensor:
+    """Return what is otherwise only multiplied with vectors."""
+    return affinity @ torch.eye(len(affinity.rows), dtype=affinity.weights.dtype)
+
+
 def close(found: Tensor, expected: list, tolerance: float = 1e-6) -> None:
     torch.testing.assert_close(found, torch.tensor(expected, dtype=found.dtype), atol=tolerance, rtol=0)
 
@@ -37,7 +42,7 @@ def test_golden_transition() -> None:
         [[0.541848, 0.178759, 0.279392], [0.149525, 0.657726, 0.192749], [0.305941, 0.168220, 0.525839]],
     )
     close(balanced.sum(0), [0.997314, 1.004705, 0.997980])
-    symmetric = transition(W, 3)
+    symmetric = matrix(transition(W, 3))
     close(symmetric[[0, 0, 1], [1, 2, 2]], [0.164142, 0.292667, 0.180484])
     close(
         symmetric @ symmetric,
@@ -56,32 +61,32 @@ def test_rows_sum_to_one_after_few_rounds_and_columns_too_after_many() -> None:
     torch.testing.assert_close(few.sum(1), torch.ones(12, dtype=torch.float64))
     assert (few.sum(0) - 1).abs().max() > 1e-6
     torch.testing.assert_close(many.sum(0), torch.ones(12, dtype=torch.float64))
-    torch.testing.assert_close(transition(random_attention(12), 100), (many + many.T) / 2)
+    torch.testing.assert_close(matrix(transition(random_attention(12), 100)), (many + many.T) / 2)
 
 
 def test_uniform_attention_leaves_nothing_to_see() -> None:
     maps = torch.rand(2, 3, 4)
     uniform = torch.full((13, 13), 1 / 13)
-    assert normalise(Affinity().refine(maps, [uniform])).abs().max() < 1e-5
+    assert normalise(Affinity().refine(maps, uniform)).abs().max() < 1e-5
 
 
 def test_attention_of_each_patch_to_itself_keeps_the_map_inside_its_boxes() -> None:
     maps = torch.rand(2, 3, 4)
-    refined = Affinity().refine(maps, [torch.eye(13)])
-    torch.testing.assert_close(refined, maps * boxes(maps, 0.4))
+    refined = Affinity().refine(maps, torch.eye(13))
+    torch.testing.assert_close(refined, (maps * boxes(maps, 0.4)).double())
 
 
 @pytest.mark.parametrize("power", [1, 2, 3])
 def test_applying_the_affinity_repeatedly_equals_masking_the_columns_of_its_power(power: int) -> None:
     maps = torch.rand(3, 2, 4, dtype=torch.float64)
     affinity, mask = transition(random_attention(8), 3), (torch.rand(3, 2, 4) > 0.5).double()
-    whole = torch.linalg.matrix_power(affinity, power)
+    whole = torch.linalg.matrix_power(matrix(affinity), power)
     expected = [(whole * m.reshape(1, -1)) @ v.reshape(-1) for v, m in zip(maps, mask, strict=True)]
     torch.testing.assert_close(spread(maps, affinity, mask, power), torch.stack(expected).reshape(3, 2, 4))
 
 
 def test_the_affinity_is_symmetric_and_its_square_positive() -> None:
-    affinity = transition(random_attention(10), 3)
+    affinity = matrix(transition(random_attention(10), 3))
     torch.testing.assert_close(affinity, affinity.T)
     assert torch.linalg.eigvalsh(affinity @ affinity).min() > -1e-12
 
@@ -89,11 +94,11 @@ def test_the_affinity_is_symmetric_and_its_square_positive() -> None:
 def test_an_empty_map_has_no_box_and_stays_empty() -> None:
     maps = torch.zeros(1, 3, 4)
     assert not boxes(maps, 0.4).any()
-    assert not normalise(Affinity().refine(maps, [random_attention(13).float()])).any()
+    assert not normalise(Affinity().refine(maps, random_attention(13).float())).any()
 
 
 def test_no_map_at_all_goes_through() -> None:
-    assert Affinity().refine(torch.zeros(0, 3, 4), [torch.eye(13)]).shape == (0, 3, 4)
+    assert Affinity().refine(torch.zeros(0, 3, 4), torch.eye(13)).shape == (0, 3, 4)
 
 
 def test_boxes_join_components_that_touch_by_a_corner() -> None:
@@ -109,7 +114,7 @@ def test_published_boxes_lose_an_object_in_the_last_corner() -> None:
     maps = torch.zeros(1, 5, 5)
     maps[0, 4, 4] = 1
     assert boxes(maps, 0.4).sum() == 1
-    assert boxes(maps, 0.4, clip_quirk=True).sum() == 0
+    assert boxes(maps, 0.4, clip_edges=True).sum() == 0
 
 
 def test_boxes_are_those_of_opencv_contours() -> None:
@@ -128,14 +133,28 @@ def test_boxes_are_those_of_opencv_contours() -> None:
 
 
 def test_blocks_are_counted_from_the_last_after_leaving_some_out() -> None:
-    stack = [random_attention(7, seed) for seed in range(5)]
-    maps = torch.rand(1, 2, 3, dtype=torch.float64)
+    assert list(Affinity(layers=2).blocks(5)) == [3, 4]
+    assert list(Affinity(layers=2, skip_last=1).blocks(5)) == [2, 3]
+    assert list(Affinity(layers=8).blocks(5)) == [0, 1, 2, 3, 4]
+    assert list(Affinity(layers=8, skip_last=9).blocks(5)) == [0]
 
-    def by_hand(chosen: list[Tensor]) -> Tensor:
-        mean = torch.stack([a[1:, 1:] for a in chosen]).mean(0)
-        return spread(maps, transition(mean, 3), boxes(maps, 0.4), 2)
 
-    torch.testing.assert_close(Affinity(layers=2).refine(maps, stack), by_hand(stack[3:]))
-    torch.testing.assert_close(Affinity(layers=2, skip_last=1).refine(maps, stack), by_hand(stack[2:4]))
-    torch.testing.assert_close(Affinity(layers=8).refine(maps, stack), by_hand(stack))
-    torch.testing.assert_close(Affinity(layers=8, skip_last=9).refine(maps, stack), by_hand(stack[:1]))
+def test_the_class_token_takes_no_part() -> None:
+    maps, attention = torch.rand(1, 2, 3, dtype=torch.float64), random_attention(7)
+    expected = spread(maps, transition(attention[1:, 1:], 3), boxes(maps, 0.4), 2)
+    torch.testing.assert_close(Affinity().refine(maps, attention), expected)
+
+
+def test_the_matrix_is_left_as_it_was() -> None:
+    attention = random_attention(7)
+    before = attention.clone()
+    Affinity().refine(torch.rand(2, 2, 3, dtype=torch.float64), attention)
+    assert torch.equal(attention, before)
+
+
+def test_boxes_end_early_only_where_they_are_told_to() -> None:
+    maps = torch.zeros(1, 5, 5, dtype=torch.float64)
+    maps[0, 4, 4] = 1
+    attention = random_attention(26)
+    assert Affinity().refine(maps, attention).any()
+    assert not Affinity(clip_boxes=True).refine(maps, attention).any()

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from tests.cam.networks import ConvNet
 from tests.encoders.models import random_clip
 from wildseg import plugins
-from wildseg.cam.engine import Recipe, maps_of, normalise
+from wildseg.cam.engine import Recipe, maps_of
+from wildseg.cam.maps import normalise
 from wildseg.cam.trace import record_clip, record_module
 from wildseg.encoders.clip import Clip
 
@@ -77,15 +78,22 @@ class Classifier(nn.Module):
 
 
 @pytest.mark.parametrize("method", THEIRS)
-@pytest.mark.parametrize("kind", ["tiny", "vit-quickgelu", "avg"])
-def test_maps_of_a_transformer(method: str, kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["tiny", "vit-quickgelu", "avg", "resnet"])
+def test_maps_of_a_clip(method: str, kind: str, tmp_path: Path) -> None:
     clip = random_clip(tmp_path, kind)
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
-    height, width = clip.vit.native_grid
+    texts = torch.cat([texts[[0, 3]], -texts])  # what one text leaves empty its opposite shows
+    height, width = clip.tower().native_grid
     pixels = torch.randn(1, 3, *clip.size, generator=torch.Generator().manual_seed(1))
-    found = maps_of(record_clip(clip, pixels, texts, (0, 3), 4), Recipe(plugins.load("cam.methods", method)))
+    classes = (0, 1, 2, 5)
+    found = maps_of(record_clip(clip, pixels, texts, classes, 6), Recipe(plugins.load("cam.methods", method)))
+    assert found.amax((1, 2)).sum() > 1.9
     visual = clip.network.visual
-    layer = visual.transformer.resblocks[-1].ln_1 if kind != "avg" else visual.ln_post
+    if kind == "resnet":
+        layer, reshape = visual.layer4, None
+    else:
+        layer = visual.transformer.resblocks[-1].ln_1 if kind != "avg" else visual.ln_post
+        reshape = lambda tokens: tokens[:, 1:].transpose(1, 2).unflatten(2, (height, width))  # noqa: E731
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = theirs(
@@ -93,8 +101,8 @@ def test_maps_of_a_transformer(method: str, kind: str, tmp_path: Path) -> None:
             Classifier(clip, texts),
             layer,
             pixels.requires_grad_(),
-            (0, 3),
-            reshape_transform=lambda tokens: tokens[:, 1:].transpose(1, 2).unflatten(2, (height, width)),
+            classes,
+            reshape_transform=reshape,
         )
     np.testing.assert_allclose(enlarged(found, pixels), expected, atol=2e-4)
 
@@ -107,3 +115,30 @@ def test_scorecam_of_a_small_network() -> None:
     network.features = layer
     found = maps_of(record_module(network, layer, pixels, (0, 3)), Recipe(plugins.load("cam.methods", "scorecam")))
     np.testing.assert_allclose(enlarged(found, pixels), theirs("scorecam", network, layer, pixels, (0, 3)), atol=2e-4)
+
+
+@pytest.mark.parametrize("layer", ["layer4", "layer3"])  # more channels than places, and fewer
+def test_eigencam_but_for_the_sign_which_the_package_leaves_to_chance(layer: str, resnet: nn.Module) -> None:
+    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
+
+    pixels = torch.randn(1, 3, 192, 224, generator=torch.Generator().manual_seed(0))
+    target = getattr(resnet, layer)[-1]
+    trace = record_module(resnet, target, pixels, (3,))
+    projection = torch.from_numpy(get_2d_projection(trace.activations.numpy().copy()))
+    expected = projection if projection.max() > -projection.min() else -projection
+    found = maps_of(trace, Recipe(plugins.load("cam.methods", "eigencam")))
+    np.testing.assert_allclose(found, normalise(expected.relu()), atol=2e-4)
+    with grad_cam.EigenCAM(model=resnet, target_layers=[target]) as cam:
+        package = cam(input_tensor=pixels, targets=None)
+    np.testing.assert_allclose(package, enlarged(normalise(projection.relu()), pixels), atol=2e-4)
+
+
+def test_scorecam_of_a_clip(tmp_path: Path) -> None:
+    clip = random_clip(tmp_path, "vit-quickgelu")
+    texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
+    pixels = torch.randn(1, 3, *clip.size, generator=torch.Generator().manual_seed(1))
+    found = maps_of(record_clip(clip, pixels, texts, (0, 3), 4), Recipe(plugins.load("cam.methods", "scorecam")))
+    layer = clip.network.visual.transformer.resblocks[-1].ln_1
+    reshape = lambda tokens: tokens[:, 1:].transpose(1, 2).unflatten(2, clip.vit.native_grid)  # noqa: E731
+    expected = theirs("scorecam", Classifier(clip, texts), layer, pixels, (0, 3), reshape_transform=reshape)
+    np.testing.assert_allclose(enlarged(found, pixels), expected, atol=2e-4)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from tests.encoders.models import noise, random_clip
-from wildseg.cam import engine
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps, input_size, maps_of
+from wildseg.cam.maps import fit, normalise
 from wildseg.cam.methods import gradcam, hirescam
+from wildseg.cam.reading import Look
 from wildseg.cam.trace import record_clip
 from wildseg.encoders.clip import Clip, resize
 
@@ -101,8 +102,9 @@ def test_the_longer_side_is_limited(clip: Clip, texts: Tensor) -> None:
 
 def test_refining_spreads_the_methods_own_maps_along_recorded_attention(clip: Clip, texts: Tensor) -> None:
     image, affinity = noise((48, 64)), Affinity(layers=2, skip_last=1)
-    trace = record_clip(clip, clip.pixels([image]), texts, (0, 2), 3, attention=True)
-    expected = engine.normalise(affinity.refine(maps_of(trace, Recipe(gradcam)), trace.attention))
+    trace = record_clip(clip, clip.pixels([image]), texts, (0, 2), 3, look=Look(attention=True))
+    mean = torch.stack(trace.attention[:2]).mean(0)  # of three blocks, the two before the last
+    expected = normalise(affinity.refine(maps_of(trace, Recipe(gradcam)), mean))
     found = activation_maps(clip, image, texts, (0, 2), 3, Recipe(gradcam, refine=affinity))
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
 
@@ -126,8 +128,8 @@ def test_half_the_bits_change_a_map_by_less_than_a_ten_thousandth(clip: Clip, te
 
 def test_enlarging_maps_is_bilinear_about_half_pixel_centres() -> None:
     ramp = torch.tensor([[[0.0, 1.0]]])
-    np.testing.assert_allclose(engine._fit(ramp, (1, 4))[0, 0], [0, 0.25, 0.75, 1])
+    np.testing.assert_allclose(fit(ramp, (1, 4))[0, 0], [0, 0.25, 0.75, 1])
     maps = torch.rand(2, 6, 8)
     expected = np.stack([cv2.resize(m, (20, 15), interpolation=cv2.INTER_LINEAR) for m in maps.numpy()])
-    np.testing.assert_allclose(engine._fit(maps, (15, 20)), expected, atol=1e-6)
-    np.testing.assert_allclose(engine._fit(torch.full((1, 3, 4), 0.7), (7, 9)), 0.7, atol=1e-6)
+    np.testing.assert_allclose(fit(maps, (15, 20)), expected, atol=1e-6)
+    np.testing.assert_allclose(fit(torch.full((1, 3, 4), 0.7), (7, 9)), 0.7, atol=1e-6)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from tests.cam.networks import MeanHead, written_trace
 from wildseg import plugins
-from wildseg.cam.engine import normalise
+from wildseg.cam.maps import normalise
 from wildseg.cam.trace import Trace, record_module
+from wildseg.encoders.attention_gradients import HeadGradients
 
 A = [[[1, 2], [3, 4]], [[2, 0], [1, 1]]]
 G = [[[0.1, 0.2], [0.3, 0.4]], [[-0.4, 0.2], [0, 0.2]]]
@@ -67,6 +68,32 @@ def test_rollout_is_the_row_of_the_product_of_all_blocks() -> None:
     for block in blocks:
         product = (block + torch.eye(3)) / 2 @ product
     close(rolled_out(blocks), product[0, 1:])
+
+
+def test_rows_of_rollout_sum_to_one() -> None:
+    torch.manual_seed(0)
+    product = torch.eye(4)
+    for _ in range(5):
+        product = (torch.rand(4, 4).softmax(-1) + torch.eye(4)) / 2 @ product
+    close(product.sum(1), torch.ones(4))
+
+
+def relevance(gradient: float) -> Tensor:
+    """Return Chefer's map of one block of one head, three tokens; the gradient at each output is the same."""
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 1, 3, 4).double()
+    block = HeadGradients(query, key, torch.ones(1, 3, 1).double(), torch.full((1, 1, 3, 1), gradient).double())
+    trace = replace(written_trace([[[1, 2]]], [[[1, 2]]]), attention_backward=lambda _: iter([block]))
+    close(cam("chefer", trace)[0, 0], (gradient * block.attention(0)).relu()[0, 1:])
+    return cam("chefer", trace)
+
+
+def test_chefer_of_one_block_is_the_identity_and_what_its_attention_carries() -> None:
+    assert relevance(0.5).max() > 0
+
+
+def test_chefer_where_no_gradient_is_positive_shows_nothing() -> None:
+    assert not relevance(-0.5).any()
 
 
 @pytest.mark.parametrize("channels", [3, 40])  # fewer and more than places
@@ -160,6 +187,25 @@ def test_the_map_of_a_probability_follows_from_the_maps_of_the_logits(weighting:
     close(signed(probabilities).sum(0), torch.zeros(6, 8), 1e-15)
     of_logs = trace.gradients(lambda logits, classes: logits.log_softmax(-1)[range(5), list(classes)])
     close(signed(of_logs), signed(probabilities) / p, 1e-14)
+
+
+def test_of_layercam_and_gradcam_plusplus_nothing_of_the_kind_holds() -> None:
+    torch.manual_seed(1)
+    network = MeanHead(5).double()
+    trace = record_module(network, network.features, torch.randn(1, 3, 6, 8, dtype=torch.float64), range(5))
+    p = network.head(trace.activations.mean((2, 3)))[0].softmax(-1).detach()[:, None, None]
+
+    def probability(logits: Tensor, classes: object) -> Tensor:
+        return logits.softmax(-1)[range(5), list(classes)]
+
+    soft = replace(trace, backward=lambda _target, pool: trace.backward(probability, pool))
+    for weighted in (
+        lambda g, a: (g.relu() * a).sum(1),  # LayerCAM before its relu
+        lambda g, a: ((g.relu() * g**2 / (2 * g**2 + a.sum((2, 3), keepdim=True) * g**3)).sum((2, 3), True) * a).sum(1),
+    ):
+        of_logits = weighted(trace.gradients(), trace.activations)
+        found = weighted(soft.gradients(), trace.activations)
+        assert (found - p * (of_logits - (p * of_logits).sum(0))).abs().max() > 1e-3 * found.abs().max()
 
 
 def test_two_classes_with_equal_logits_keep_a_quarter_of_their_difference() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,7 @@ from tests.encoders.models import noise, random_clip
 from wildseg import plugins
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps, maps_of
+from wildseg.cam.reading import Look
 from wildseg.cam.trace import record_clip, record_module
 from wildseg.encoders.clip import Clip
 from wildseg.errors import ModelError
@@ -21,7 +23,7 @@ from wildseg.errors import ModelError
 METHODS = plugins.available("cam.methods")
 CLASSES = (0, 2, 3)
 TRANSFORMER = {"attention", "attention_gradients", "dense"}  # what a CNN cannot give
-KNOWN_NEEDS = {"gradients", "head", "rescore"} | TRANSFORMER
+KNOWN_NEEDS = {"gradients", "head", "rescore", "competition"} | TRANSFORMER
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def skip_what_a_cnn_lacks(method: ModuleType) -> None:
 
 def skip_what_a_class_token_lacks(method: ModuleType, clip: Clip) -> None:
     """A model that pools its class token has no linear classifier behind a mean."""
-    if "head" in method.NEEDS and clip.vit.pool == "tok":
+    if "head" in method.NEEDS and clip.tower().pool == "tok":
         pytest.skip("needs a model that averages its patches")
 
 
@@ -84,7 +86,7 @@ def test_maps_of_a_cnn_have_the_right_shape_and_no_odd_values(method: ModuleType
 def test_maps_of_a_transformer_have_the_right_shape_and_no_odd_values(method: ModuleType, clip: Clip) -> None:
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
-    maps = method.cam(record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, attention=True))
+    maps = method.cam(record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, look=Look(attention=True)))
     assert maps.shape == (3, 6, 8)
     assert torch.isfinite(maps).all()
     assert (maps >= 0).all()
@@ -131,29 +133,70 @@ def test_asking_for_classes_in_another_order_gives_their_maps_in_that_order(meth
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
     pixels = clip.pixels([noise((48, 64))])
-    there = maps_of(record_clip(clip, pixels, texts, (0, 2, 3), 4, True), Recipe(method))
-    back = maps_of(record_clip(clip, pixels, texts, (3, 0, 2), 4, True), Recipe(method))
+    there = maps_of(record_clip(clip, pixels, texts, (0, 2, 3), 4, Look(attention=True)), Recipe(method))
+    back = maps_of(record_clip(clip, pixels, texts, (3, 0, 2), 4, Look(attention=True)), Recipe(method))
     torch.testing.assert_close(back, there[[2, 0, 1]], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["tiny", "vit-quickgelu", "avg"])
+@pytest.mark.parametrize("kind", ["tiny", "vit-quickgelu", "avg", "patch14", "patch32"])
 def test_maps_of_a_transformer_differ_between_classes_unless_the_method_says_otherwise(
     method: ModuleType, kind: str, tmp_path: Path
 ) -> None:
     clip = random_clip(tmp_path, kind)
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
-    trace = record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, attention=True)
+    size = tuple(6 * side for side in clip.tower().patch)
+    pixels = clip.pixels([noise(size)])
+    trace = record_clip(clip, pixels, texts, CLASSES, 4, look=Look(attention=True))
     maps = maps_of(trace, Recipe(method))
     assert_told_apart(maps, method)
 
 
-def test_maps_can_be_refined_and_looked_at_in_several_sizes(method: ModuleType, clip: Clip) -> None:
+@pytest.mark.parametrize("kind", ["tiny", "avg", "patch14", "resnet"])
+def test_maps_can_be_refined_and_looked_at_in_several_sizes(method: ModuleType, kind: str, tmp_path: Path) -> None:
+    clip = random_clip(tmp_path, kind)
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"]], ["{}"])
     recipe = Recipe(method, refine=Affinity(layers=2), scales=(1.0, 1.5), flip=True)
-    maps = activation_maps(clip, noise((48, 64)), texts, [0, 2], 2, recipe)
-    assert maps.shape == (2, 9, 12)
+    patch = clip.tower().patch
+    maps = activation_maps(clip, noise((2 * patch[0], 4 * patch[1])), texts, [0, 2], 2, recipe)
+    assert maps.shape == (2, 3, 6)
     assert np.isfinite(maps).all()
     assert maps.min() >= 0
     assert maps.max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["tiny", "avg", "resnet"])
+def test_a_frame_smaller_than_a_patch_has_one_cell_that_shows_nothing(
+    method: ModuleType, kind: str, tmp_path: Path
+) -> None:
+    clip = random_clip(tmp_path, kind)
+    skip_what_a_class_token_lacks(method, clip)
+    texts = clip.classifier([["sky"], ["road"], ["lawn"]], ["{}"])
+    maps = activation_maps(clip, noise((3, 5)), texts, [0, 2], 2, Recipe(method, refine=Affinity()))
+    np.testing.assert_array_equal(maps, np.zeros((2, 1, 1)))
+
+
+def test_a_frame_of_one_colour_gives_finite_maps(method: ModuleType, clip: Clip) -> None:
+    skip_what_a_class_token_lacks(method, clip)
+    texts = clip.classifier([["sky"], ["road"], ["lawn"]], ["{}"])
+    maps = activation_maps(
+        clip, np.full((48, 64, 3), 90, np.uint8), texts, [0, 2], 2, Recipe(method, refine=Affinity())
+    )
+    assert np.isfinite(maps).all()
+    assert maps.min() >= 0
+    assert maps.max() <= 1
+
+
+def test_memory_is_flat_over_two_hundred_frames(method: ModuleType, clip: Clip) -> None:
+    skip_what_a_class_token_lacks(method, clip)
+    texts = clip.classifier([["sky"], ["road"]], ["{}"])
+    recipe = Recipe(method, refine=Affinity(layers=2))
+
+    def tensors_after(frames: int) -> int:  # how many are still there
+        for number in range(frames):
+            activation_maps(clip, noise((24, 32), number), texts, [0], 2, recipe)
+        gc.collect()
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+    assert tensors_after(5) == tensors_after(200)

@@ -44,18 +44,29 @@ def maps(trace: Trace, **options: str) -> Tensor:
 
 
 def by_probability(trace: Trace, columns: list[int]) -> Tensor:
-    """Return the maps of p itself, as published, in place of log p."""
+    """Return the maps of p itself, patches pooled, as published, in place of log p."""
 
     def probability(logits: Tensor, classes: tuple[int, ...]) -> Tensor:
         return logits[:, columns].softmax(-1)[torch.arange(len(classes)), [columns.index(c) for c in classes]]
 
-    weights = trace.gradients(probability).mean((2, 3), keepdim=True)
+    weights = trace.gradients(probability, "patches").mean((2, 3), keepdim=True)
     return stretch((weights * trace.activations).sum(1).relu())
 
 
-def test_a_class_without_competitors_has_an_empty_map(clip: Clip, pixels: Tensor, texts: Tensor) -> None:
+def test_one_class_and_nothing_else_has_an_empty_map_which_is_told_beforehand(
+    clip: Clip, pixels: Tensor, texts: Tensor
+) -> None:
+    trace = record_clip(clip, pixels, texts[:1], (0,), 1)
+    alone = trace.gradients(lambda logits, _: logits.softmax(-1)[:, 0])
+    assert not (alone.mean((2, 3), keepdim=True) * trace.activations).sum(1).relu().any()
+    with pytest.raises(ParamsError, match="one class and no background phrase.*background: auto.*gradcam"):
+        softmax_gradcam.cam(trace)
+
+
+def test_a_class_alone_in_its_frame_competes_with_the_absent_ones(clip: Clip, pixels: Tensor, texts: Tensor) -> None:
     trace = record_clip(clip, pixels, texts[:5], (2,), 5)
-    assert not softmax_gradcam.cam(trace, competitors="present").any()
+    assert softmax_gradcam.cam(trace).any()
+    assert torch.equal(softmax_gradcam.cam(trace), softmax_gradcam.cam(trace, competitors="all"))
 
 
 @pytest.mark.parametrize(("competitors", "columns"), [("present", [0, 1, 3, 5, 6]), ("all", [0, 1, 2, 3, 4, 5, 6])])
@@ -110,11 +121,27 @@ def test_pooling_matters_for_a_model_that_pools_its_class_token(
     torch.testing.assert_close(maps(averaging, pool="model"), maps(averaging, pool="patches"))
 
 
+def test_by_itself_it_pools_patches_unless_the_model_was_taught_with_regions(
+    clip: Clip, pixels: Tensor, texts: Tensor, tmp_path: Path
+) -> None:
+    trace = record_clip(clip, pixels, texts, CLASSES, 5)
+    assert torch.equal(maps(trace), maps(trace, pool="patches"))
+    of_regions = record_clip(random_clip(tmp_path, "tiny", "regions"), pixels, texts, CLASSES, 5)
+    assert torch.equal(maps(of_regions), maps(of_regions, pool="model"))
+
+
+def test_the_published_target_is_the_probability(clip: Clip, pixels: Tensor, texts: Tensor) -> None:
+    trace = record_clip(clip, pixels, texts, CLASSES, 5)
+    found = maps(trace, target="probability", normalise_twice=True)
+    torch.testing.assert_close(found, by_probability(trace, [0, 1, 3, 5, 6]), atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
         ({"competitors": "al"}, "competitors: expected one of present, all; found 'al'; did you mean 'all'"),
-        ({"pool": "avg"}, "pool: expected one of model, patches; found 'avg'"),
+        ({"target": "log"}, "target: expected one of log_probability, probability; found 'log'"),
+        ({"pool": "avg"}, "pool: expected one of auto, patches, model; found 'avg'"),
     ],
 )
 def test_options_that_mean_nothing_are_told(

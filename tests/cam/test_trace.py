@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tests.cam.networks import ConvNet
 from tests.encoders.models import random_clip
-from wildseg.cam.trace import class_logit, record_clip, record_module
+from wildseg.cam.reading import Look
+from wildseg.cam.trace import class_logit, record_batch, record_clip, record_module
 from wildseg.encoders.clip import Clip
 
 
@@ -32,6 +33,8 @@ def setting(clip: Clip, classes: int = 4) -> tuple[Tensor, Tensor]:
 
 def layer_of(clip: Clip) -> nn.Module:
     visual = clip.network.visual
+    if not hasattr(visual, "transformer"):
+        return visual.layer4
     return visual.transformer.resblocks[-1].ln_1 if visual.pool_type == "tok" else visual.ln_post
 
 
@@ -45,20 +48,61 @@ def shifted(clip: Clip, layer: nn.Module, pixels: Tensor, texts: Tensor, shift: 
         handle.remove()
 
 
-@pytest.mark.parametrize("kind", ["tiny", "vit-quickgelu", "vit-scaled", "avg"])
+@pytest.mark.parametrize("kind", ["tiny", "vit-quickgelu", "vit-scaled", "avg", "patch14", "resnet"])
 def test_gradients_are_those_of_finite_differences_through_open_clips_own_forward(kind: str, tmp_path: Path) -> None:
     clip = double(random_clip(tmp_path, kind))
     pixels, texts = setting(clip)
     trace = record_clip(clip, pixels, texts, (0, 2), 4)
     gradients = trace.gradients()
-    height, width = clip.vit.native_grid
+    _, channels, height, width = trace.activations.shape
+    assert (height, width) == clip.tower().native_grid
     for seed in range(5):
         generator = torch.Generator().manual_seed(seed)
-        row, channel, y, x = (int(torch.randint(n, (), generator=generator)) for n in (2, 32, height, width))
-        shift = torch.zeros(1, 1 + height * width, 32, dtype=torch.float64)
-        shift[0, 1 + y * width + x, channel] = 1e-5
-        up, down = (shifted(clip, layer_of(clip), pixels, texts, sign * shift)[(0, 2)[row]] for sign in (1, -1))
+        row, channel, y, x = (int(torch.randint(n, (), generator=generator)) for n in (2, channels, height, width))
+        shift = torch.zeros(1, channels, height, width, dtype=torch.float64)
+        shift[0, channel, y, x] = 1e-5
+        tokens = F.pad(shift.flatten(2).transpose(1, 2), (0, 0, 1, 0))  # the class token stays
+        moved = shift if kind == "resnet" else tokens
+        up, down = (shifted(clip, layer_of(clip), pixels, texts, sign * moved)[(0, 2)[row]] for sign in (1, -1))
         torch.testing.assert_close(gradients[row, channel, y, x], (up - down) / 2e-5, atol=1e-8, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["tiny", "avg", "resnet"])
+def test_images_together_are_recorded_as_each_alone(kind: str, tmp_path: Path) -> None:
+    clip = random_clip(tmp_path, kind)
+    _, texts = setting(clip)
+    pixels = torch.randn(3, 3, *clip.size)
+    classes, look = [(0, 2), (1,), (3, 0, 2)], Look(attention=True, averaged=lambda blocks: range(blocks)[-2:])
+    for number, trace in enumerate(record_batch(clip, pixels, texts, classes, 4, look)):
+        alone = record_clip(clip, pixels[number : number + 1], texts, classes[number], 4, look)
+        close = {"atol": 1e-5, "rtol": 1e-4}
+        torch.testing.assert_close(trace.gradients(), alone.gradients(), **close)
+        torch.testing.assert_close(trace.activations, alone.activations, **close)
+        torch.testing.assert_close(trace.attention, alone.attention, **close)
+        torch.testing.assert_close(trace.mean_attention, torch.stack(trace.attention[-2:]).mean(0), **close)
+
+
+@pytest.mark.parametrize("size", [(96, 96), (64, 160)])
+def test_a_resnet_is_read_as_open_clip_reads_it(size: tuple[int, int], tmp_path: Path) -> None:
+    clip = random_clip(tmp_path, "resnet")
+    tower, pixels = clip.tower(), torch.randn(2, 3, *size)
+    with torch.no_grad():
+        if size == clip.size:
+            torch.testing.assert_close(tower.features(pixels), clip.network.encode_image(pixels), atol=1e-5, rtol=0)
+        trace = record_clip(clip, pixels[:1], setting(clip)[1], (0,), 4, Look(attention=True))
+        ordinary = trace.dense(lambda q, k, v: (q @ k.T * q.shape[-1] ** -0.5).softmax(-1) @ v, True, True)
+        tokens = tower.tokens(tower.cells(pixels[:1]))
+        layer = tower.attention  # torch's own attention, all tokens looking at all
+        mixed, weights = F.multi_head_attention_forward(
+            *[tokens.transpose(0, 1)] * 3, tokens.shape[-1], layer.num_heads, None,
+            torch.cat([layer.q_proj.bias, layer.k_proj.bias, layer.v_proj.bias]), None, None, False, 0.0,
+            layer.c_proj.weight, layer.c_proj.bias, use_separate_proj_weight=True, training=False,
+            q_proj_weight=layer.q_proj.weight, k_proj_weight=layer.k_proj.weight, v_proj_weight=layer.v_proj.weight,
+        )  # fmt: skip
+        expected = F.normalize(mixed[1:, 0], dim=-1) @ setting(clip)[1].T
+        torch.testing.assert_close(tower.features(pixels[:1]), mixed[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(ordinary.flatten(1).T, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(trace.attention[0], weights[0], atol=1e-6, rtol=1e-4)
 
 
 def test_classes_asked_together_or_alone_or_as_copies_in_one_batch_have_the_same_gradients(tmp_path: Path) -> None:
@@ -115,7 +159,7 @@ def test_attention_is_recorded_for_every_block_only_when_asked_for(kind: str, tm
     clip = random_clip(tmp_path, kind)
     pixels, texts = setting(clip)
     assert record_clip(clip, pixels, texts, (0,), 4).attention == ()
-    attention = record_clip(clip, pixels, texts, (0,), 4, attention=True).attention
+    attention = record_clip(clip, pixels, texts, (0,), 4, look=Look(attention=True)).attention
     tokens = 1 + clip.vit.native_grid[0] * clip.vit.native_grid[1]
     assert [tuple(a.shape) for a in attention] == [(tokens, tokens)] * 3
     for weights in attention:

@@ -25,6 +25,7 @@ from wildseg.compare.run import choose
 from wildseg.compare.table import COLUMNS
 from wildseg.errors import DataError, ModelError
 from wildseg.files import load_json, load_table, save_label_image
+from wildseg.formats.prompts import Words
 from wildseg.metrics.confusion import Confusion, mean_recall, miou
 from wildseg.params import Params
 from wildseg.runtime import Runtime
@@ -50,6 +51,7 @@ def project(tmp_path: Path) -> Artifacts:
             save_label_image(tmp_path / "data" / "truth" / f"{frame.name}.png", truth)
     artifacts.save_frames(FRAMES)
     artifacts.save_labels([frame.name for frame in FRAMES], NAMES, PRESENT)
+    artifacts.save_prompts(Words(("a photo of {}.",), ()))
     return artifacts
 
 
@@ -81,6 +83,7 @@ def test_miou_is_what_eval_finds_in_the_maps_that_the_stage_writes(
     background: tuple[str, ...], project: Artifacts, values: Params
 ) -> None:
     values = replace(values, background=background, cam=replace(values.cam, method="hirescam", refine="caa"))
+    project.save_prompts(Words(values.clip.templates, background))
     cam.run(values, project, Runtime(1, "cpu"))
     both = Confusion(len(NAMES) + 1)
     for group in masks_by_group(values, project):

@@ -28,15 +28,20 @@ CONFIGS = {
     "vit-quickgelu": _config({}, quick_gelu=True),
     "vit-scaled": _config({"ls_init_value": 0.1, "layers": 2}),
     "avg": _config({"pool_type": "avg"}),
+    "patch14": _config({"image_size": 56, "patch_size": 14}),
+    "patch32": _config({"patch_size": 32}),
     "clipa": _config({"pool_type": "avg", "final_ln_after_pool": True, "no_ln_pre": True}),
 }
+
+# Not read block by block, and asked for maps all the same.
+RESNET = _config({"layers": [1, 1, 1, 1], "width": 8, "image_size": 96})
 
 
 def save(folder: Path, kind: str, *, half: bool = False, seed: int = 0, captions: str = "") -> tuple[str, str]:
     """Write a random model of a kind; return (its name, its file of weights) as they would stand in params.yaml."""
     name = f"test-{kind}-{folder.name}"
     config = folder / f"{name}.json"
-    config.write_text(json.dumps(CONFIGS[kind]))
+    config.write_text(json.dumps(RESNET if kind == "resnet" else CONFIGS[kind]))
     torch.manual_seed(seed)
     open_clip.add_model_config(config)
     network = open_clip.create_model(name)

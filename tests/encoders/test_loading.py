@@ -164,7 +164,9 @@ def test_a_local_file_of_a_published_model_takes_the_published_colours(
         ({"image_size": 160, "timm_model_name": "test_vit", "timm_pool": "avg", "timm_proj": "linear"}, 160),
     ],
 )
-def test_other_image_towers_give_labels_but_are_refused_for_maps(vision: dict, size: int, tmp_path: Path) -> None:
+def test_other_image_towers_give_labels_and_those_that_cannot_be_read_are_refused(
+    vision: dict, size: int, tmp_path: Path
+) -> None:
     name = f"other-{tmp_path.name}"
     (tmp_path / f"{name}.json").write_text(json.dumps({**CONFIGS["vit"], "vision_cfg": vision}))
     open_clip.add_model_config(tmp_path / f"{name}.json")
@@ -172,8 +174,11 @@ def test_other_image_towers_give_labels_but_are_refused_for_maps(vision: dict, s
     model = clip.load(name, str(tmp_path / "w.safetensors"))
     features = model.image_features(model.pixels([noise((size, size))]))
     torch.testing.assert_close(features.norm(dim=-1), torch.ones(len(features)))
-    with pytest.raises(ModelError, match="activation maps and tiles by attention need a vision transformer"):
+    with pytest.raises(ModelError, match="tiles by attention need a vision transformer"):
         model.vit  # noqa: B018
+    if "timm_model_name" in vision:
+        with pytest.raises(ModelError, match="maps need a vision transformer or a ResNet of CLIP's; .* has neither"):
+            model.tower()
 
 
 @pytest.mark.parametrize(("captions", "known"), [("regions", True), ("images", False), ("", False)])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wildseg.encoders.prompts import COMPETITORS, competitors, fuse, overlap, sentences
+from wildseg.encoders.candidates import built_in
+from wildseg.encoders.prompts import COMPETITORS, fuse, named, overlap, sentences
 
 
 def test_fusing_a_single_phrase_gives_the_phrase() -> None:
@@ -35,17 +36,21 @@ def test_phrases_overlap_by_whole_words(one: str, other: str, expected: bool) ->
     assert overlap(other, one) is expected
 
 
-def test_auto_leaves_out_what_means_a_class_and_says_so() -> None:
-    kept, dropped = competitors("auto", [["cement road", "street surface"], ["water"], ["trees"]])
-    assert dropped == ("tree", "water", "road", "street")
-    assert set(kept) | set(dropped) == set(COMPETITORS)
-    assert not set(kept) & set(dropped)
-
-
-def test_phrases_of_a_person_are_taken_as_they_are() -> None:
-    assert competitors(("road", "sky"), [["road"]]) == (("road", "sky"), ())
-    assert competitors((), [["road"]]) == ((), ())
+def test_phrases_that_name_a_class_are_found_with_the_first_class_they_name() -> None:
+    classes = [["cement road", "street surface"], ["water"], ["trees"], ["road sign"]]
+    assert named(COMPETITORS, classes) == {"tree": 2, "water": 1, "road": 0, "street": 0, "sign": 3}
+    assert named(COMPETITORS, [["gravel"]]) == {}
 
 
 def test_the_built_in_list_has_the_25_phrases_of_the_paper_once_each() -> None:
     assert len(COMPETITORS) == len(set(COMPETITORS)) == 25
+
+
+def test_the_built_in_candidates_are_the_published_templates_and_the_plain_ones_before_them() -> None:
+    candidates = built_in()
+    assert candidates[:2] == ("a photo of {}.", "{}")
+    assert {"a clean origami {}.", "a bad photo of a {}.", "itap of my {}.", "There is a {} in the scene"} <= {
+        *candidates
+    }
+    assert len(candidates) == len({*candidates}) == 88
+    assert all(template.count("{}") == 1 for template in candidates)

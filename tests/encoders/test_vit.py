@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.encoders.models import CONFIGS, random_clip
-from wildseg.encoders.vit import ViT, attend, why_not
+from wildseg.encoders import attention
+from wildseg.encoders.attention import Watch, attend
+from wildseg.encoders.vit import ViT, why_not
 
 
 def pixels_for(visual: nn.Module, batch: int = 2) -> Tensor:
@@ -95,10 +97,30 @@ def test_recording_attention_changes_no_token_and_keeps_one_map_per_block_passed
     vit = random_clip(tmp_path, "tiny").vit
     with torch.no_grad():
         plain = vit.trunk(pixels_for(vit.visual))
-        seen = vit.trunk(pixels_for(vit.visual), attention=True)
+        watch = Watch(averaged={1}, every=True)
+        seen = vit.trunk(pixels_for(vit.visual), watch=watch)
     torch.testing.assert_close(seen.values, plain.values)
-    assert [tuple(a.shape) for a in seen.attention] == [(2, 49, 49)] * 2
-    assert plain.attention == ()
+    assert [tuple(a.shape) for a in watch.each] == [(2, 49, 49)] * 2
+    torch.testing.assert_close(watch.mean, watch.each[1])
+
+
+def test_the_mean_over_blocks_is_taken_on_the_way_and_equals_that_of_all_kept(tmp_path: Path) -> None:
+    vit = random_clip(tmp_path, "tiny").vit
+    with torch.no_grad():
+        every, mean = Watch(every=True), Watch(averaged=range(2))
+        vit.trunk(pixels_for(vit.visual), watch=every)
+        vit.trunk(pixels_for(vit.visual), watch=mean)
+    torch.testing.assert_close(mean.mean, torch.stack(every.each).mean(0))
+    assert mean.each == []
+
+
+def test_attention_in_several_pieces_is_the_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer, tokens = nn.MultiheadAttention(12, 3, batch_first=True).eval(), torch.randn(2, 7, 12)
+    whole = attend(layer, tokens, tokens, weights=True)
+    monkeypatch.setattr(attention, "ROOM", 2 * 2 * 3 * 7)  # two rows at a time
+    for found, expected in zip(attend(layer, tokens, tokens, weights=True), whole, strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_patches_are_embedded_as_by_the_convolution(tmp_path: Path) -> None:

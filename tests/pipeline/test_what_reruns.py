@@ -29,6 +29,17 @@ def test_a_changed_prompt_reruns_label(project: Project) -> None:
     assert stages_run(output) == ["label"]
 
 
+def test_words_that_label_chooses_rerun_cam_and_are_shown_by_dvc(project: Project) -> None:
+    candidates = "clip.sharpest.candidates=['a photo of {}.','a picture of {}.']"
+    output = project.dvc("exp", "run", "cam", "-S", "clip.templates=sharpest", "-S", candidates)
+    assert stages_run(output) == ["label", "cam"]
+    assert {"data/labels/prompts.json", "metrics/label/templates.csv"} <= {*project.digests()}
+    assert "sharpest.sharpness" in project.dvc("metrics", "show")
+    page = project.folder / "dvc_plots" / "index.html"
+    project.dvc("plots", "show", "metrics/label/templates.csv")
+    assert "a picture of {}." in page.read_text()
+
+
 def test_another_cam_method_reruns_cam_and_what_follows(project: Project) -> None:
     output = project.dvc("exp", "run", "-S", "cam.method=hirescam")
     assert stages_run(output) == STAGES[2:]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from wildseg.classes import palette
-from wildseg.report.pictures import PANEL, WRONG, Label, Page, draw
+from wildseg.report.drawing import PANEL
+from wildseg.report.pictures import WRONG, Label, Page, draw
 
 NAMES = ["background", "lawn", "road", "sky", *(f"class number {number}" for number in range(4, 31))]
 HEIGHT, WIDTH = 30, 40

@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 
 from tests.encoders.models import noise, save
-from wildseg import params
-from wildseg.artifacts import Artifacts, Frame
+from wildseg import cache, params
+from wildseg.artifacts import Artifacts, Frame, Words
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps
-from wildseg.cam.methods import hirescam
+from wildseg.cam.methods import gradcam, hirescam
 from wildseg.encoders import clip
-from wildseg.errors import DataError, ModelError
+from wildseg.errors import DataError, ModelError, ParamsError
 from wildseg.params import Params
 from wildseg.runtime import Runtime
 from wildseg.stages import cam
 
 NAMES = ("sky", "tree", "cement_road")
 CPU = Runtime(1, "cpu")
+TEMPLATES = ("a photo of {}.",)
 PRESENT = np.array([[True, False, True], [False, False, False], [False, True, False]])
 
 
@@ -33,6 +34,7 @@ def project(tmp_path: Path) -> Artifacts:
         artifacts.save_image(frame.name, noise((48, 64), frame.index))
     artifacts.save_frames(frames)
     artifacts.save_labels([frame.name for frame in frames], NAMES, PRESENT)
+    artifacts.save_prompts(Words(TEMPLATES, ()))
     return artifacts
 
 
@@ -70,7 +72,7 @@ def test_parameters_reach_the_maps(project: Artifacts, values: Params) -> None:
     changed = with_cam(values, method="hirescam", refine="caa", scales=(1.0, 1.5), flip=True, caa=caa)
     cam.run(changed, project, CPU)
     model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
-    texts = model.classifier(values.classes.phrases, values.clip.templates)
+    texts = model.classifier(values.classes.phrases, TEMPLATES)
     recipe = Recipe(hirescam, {}, Affinity(2, 1, 2, 1, 0.3), (1.0, 1.5), True)
     expected = activation_maps(model, project.load_image("drive_000000"), texts, (0, 2), 3, recipe)
     _, maps = project.load_maps("drive_000000")
@@ -114,6 +116,84 @@ def test_a_frame_without_labels_is_told(project: Artifacts, values: Params) -> N
 def test_background_phrases_compete_in_the_softmax(project: Artifacts, values: Params) -> None:
     soft = with_cam(values, method="softmax_gradcam", options={"softmax_gradcam": {"competitors": "present"}})
     cam.run(soft, project, CPU)
-    assert not project.load_maps("drive_000002")[1].any()  # a class on its own has no competitor
-    cam.run(replace(soft, background=("wall", "sea")), project, CPU)
-    assert project.load_maps("drive_000002")[1].any()
+    before = project.load_maps("drive_000000")[1]
+    project.save_prompts(Words(TEMPLATES, ("wall", "sea")))
+    cam.run(soft, project, CPU)
+    assert (project.load_maps("drive_000000")[1] != before).any()
+
+
+@pytest.mark.parametrize("method", ["softmax_gradcam", "maskclip", "sclip", "clearclip", "naclip"])
+def test_one_class_and_no_background_is_told_before_a_model_is_loaded(
+    method: str, project: Artifacts, values: Params
+) -> None:
+    one = replace(values, classes=params.Classes.from_mapping({"sky": "sky"}), clip=replace(values.clip, model="?"))
+    with pytest.raises(ParamsError, match=f"{method} compares a class with others.*background: auto.*gradcam"):
+        cam.run(with_cam(one, method=method), project, CPU)
+
+
+def test_tiny_frames_and_maps_that_show_nothing_are_counted(
+    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.save_image("drive_000000", noise((5, 6)))
+    cam.run(values, project, CPU)
+    _, maps = project.load_maps("drive_000000")
+    assert maps.shape == (2, 1, 1)
+    assert not maps.any()
+    line = capsys.readouterr().out
+    assert (
+        "3 maps by gradcam, 1 frames without any, 2 maps the same everywhere (kept as zero), 1 frames smaller" in line
+    )
+
+
+def test_several_frames_together_give_the_maps_of_each_alone(
+    project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.save_image("drive_000002", noise((40, 56), 2))  # of another size than the others
+    recipe = with_cam(values, refine="caa", scales=(1.0, 1.5), flip=True)
+    cam.run(recipe, project, CPU)
+    alone = {frame: project.load_maps(frame)[1] for frame in ("drive_000000", "drive_000001", "drive_000002")}
+    monkeypatch.setattr(cam, "gpus", lambda _: ["one that fills batches"])
+    cam.run(recipe, project, CPU)
+    for frame, maps in alone.items():
+        np.testing.assert_allclose(project.load_maps(frame)[1], maps, atol=1e-3)  # float16
+
+
+def test_a_frame_that_cannot_be_read_does_not_take_its_batch_along(
+    project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.frame_path("drive_000002").write_bytes(b"no image")
+    monkeypatch.setattr(cam, "gpus", lambda _: ["one that fills batches"])
+    cam.run(with_cam(values, max_failures=0.5), project, CPU)
+    assert project.maps_path("drive_000000").is_file()
+    assert not project.maps_path("drive_000002").exists()
+    assert [row[0] for row in project.load_quarantine("cam")] == ["drive_000002"]
+
+
+def test_maps_are_asked_for_in_the_words_that_label_left_and_not_in_those_of_params(
+    project: Artifacts, values: Params
+) -> None:
+    project.save_prompts(Words(("an aerial view of {}",), ()))
+    cam.run(values, project, CPU)
+    model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
+    texts = model.classifier(values.classes.phrases, ("an aerial view of {}",))
+    recipe = Recipe(gradcam, {}, None, (1.0,))
+    expected = activation_maps(model, project.load_image("drive_000000"), texts, (0, 2), 3, recipe)
+    np.testing.assert_allclose(project.load_maps("drive_000000")[1], expected, atol=1e-3)
+
+
+def test_other_words_are_other_entries_of_the_cache_and_the_same_words_the_same(
+    project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(cache.VARIABLE)
+    told = []
+    for templates in (TEMPLATES, ("{}",), TEMPLATES):
+        project.save_prompts(Words(templates, ()))
+        cam.run(replace(values, clip=replace(values.clip, templates="sharpest")), project, CPU)
+        told.append(capsys.readouterr().out.split("without any")[1])
+    assert told == ["\n", "\n", ", 3 from the cache\n"]
+
+
+def test_words_that_are_missing_are_told_with_the_command_that_makes_them(project: Artifacts, values: Params) -> None:
+    project.prompts_json.unlink()
+    with pytest.raises(DataError, match=r"prompts\.json: expected a JSON file .*; run 'dvc repro label'$"):
+        cam.run(values, project, CPU)

@@ -108,14 +108,6 @@ def test_no_frame_with_any_class_is_an_error_that_says_what_to_do(project: Artif
     assert all(row.sum() == 1 for row in project.load_labels(NAMES).values())
 
 
-def test_what_competes_and_what_was_left_out_is_said(
-    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str]
-) -> None:
-    label.run(replace(values, background="auto"), project, CPU)
-    expected = "label: 21 background phrases; left out, since they name a class: tree, sky, cloud, road\n"
-    assert capsys.readouterr().out.startswith(expected)
-
-
 def test_missing_weights_are_told(project: Artifacts, values: Params) -> None:
     with pytest.raises(ModelError, match="expected a file of weights, found none at 'no.safetensors'"):
         label.run(replace(values, clip=replace(values.clip, pretrained="no.safetensors")), project, CPU)

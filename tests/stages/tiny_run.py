@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from wildseg import params as parameters
-from wildseg.artifacts import Artifacts, Frame
+from wildseg.artifacts import Artifacts, Frame, Words
 from wildseg.classes import Classes
 from wildseg.files import save_label_image, save_table
 from wildseg.params import Params
@@ -55,6 +55,7 @@ def make(root: Path, background: bool = False) -> Artifacts:
     scores = np.array([[0.3, 0.6, 0.9], [0.8, 0.1, 0.2], [0.1, 0.2, 0.3], [0.1, 0.2, 0.7]])
     artifacts.save_labels(names, CLASSES.names, present)
     artifacts.save_scores(names, CLASSES.names, scores)
+    artifacts.save_prompts(Words(("a photo of {}.",), ()))
 
     lower = np.array([[0.0, 0.0], [1.0, 1.0]])  # enlarged to 4 rows: 0, .25, .75, 1
     artifacts.save_maps(names[0], np.array([1, 2]), np.stack([lower, 1 - lower]))

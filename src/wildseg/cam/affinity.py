@@ -7,7 +7,6 @@ the map already marks strongly, while any patch may receive.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 EIGHT_NEIGHBOURS = np.ones((3, 3), int)
+BLOCK = 2**21  # numbers of a matrix that are there in double precision at a time
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Affinity:
     layers: blocks that are averaged, counted from the last. skip_last: blocks left out at the end before counting; in a
     model that pools its class token, the patches of the last block were never trained to attend well. sinkhorn: rounds
     of normalising columns, then rows. power: how often the affinity is applied. box: share of a map's maximum above
-    which a place is inside a box.
+    which a place is inside a box. clip_boxes: end boxes before the last row and column, as the published code does.
     """
 
     layers: int = 8
@@ -33,31 +33,72 @@ class Affinity:
     sinkhorn: int = 3
     power: int = 2
     box: float = 0.4
+    clip_boxes: bool = False
 
-    def refine(self, maps: Tensor, attention: Sequence[Tensor]) -> Tensor:
-        """Return refined maps (K, h, w), not normalised.
+    def blocks(self, number: int) -> range:
+        """Return which of a network's blocks are averaged, counted from 0; at least the first."""
+        end = number - self.skip_last
+        return range(max(0, end - self.layers), end) if end > 0 else range(1)
+
+    def refine(self, maps: Tensor, attention: Tensor) -> Tensor:
+        """Return refined maps (K, h, w) float64, not normalised.
 
         Args:
             maps: (K, h, w) in [0, 1].
-            attention: one (1 + h*w, 1 + h*w) per block, first to last, token 0 the class token.
+            attention: the mean over `blocks`, (1 + h*w, 1 + h*w), token 0 the class token.
         """
-        kept = attention[: len(attention) - self.skip_last][-self.layers :] or attention[:1]
-        mean = torch.stack([weights[1:, 1:] for weights in kept]).mean(0)
-        return spread(maps, transition(mean, self.sinkhorn), boxes(maps, self.box), self.power)
+        patches = transition(attention[1:, 1:], self.sinkhorn)
+        return spread(maps, patches, boxes(maps, self.box, self.clip_boxes), self.power)
 
 
-def transition(weights: Tensor, rounds: int) -> Tensor:
-    """Return the symmetric affinity of non-negative weights (N, N): `rounds` times columns, then rows summed to 1.
+@dataclass(frozen=True)
+class Transition:
+    """A symmetric affinity ``(D + D^T) / 2`` with ``D = diag(rows) W diag(columns)``, of which only W is ever stored.
 
-    Rows that sum to 1 come last; both do only in the limit. The symmetric part is returned.
+    weights: (N, N), not negative. rows, columns: (N,) float64.
     """
+
+    weights: Tensor
+    rows: Tensor
+    columns: Tensor
+
+    def __matmul__(self, vectors: Tensor) -> Tensor:
+        """Return the affinity times vectors (N, K): (N, K) float64."""
+        rows, columns = self.rows[:, None], self.columns[:, None]
+        vectors = vectors.double()
+        there, back = _products(self.weights, columns * vectors, rows * vectors)
+        return (rows * there + columns * back) / 2
+
+
+def transition(weights: Tensor, rounds: int) -> Transition:
+    """Return the affinity of weights (N, N), not negative: `rounds` times columns, then rows summed to 1 (Sinkhorn).
+
+    Rows that sum to 1 come last; both do only in the limit. Each round is a factor for every row and column, so the
+    matrix itself is only multiplied with vectors and never copied: for a large frame it is hundreds of megabytes.
+    """
+    ones = torch.ones(len(weights), 1, dtype=torch.float64, device=weights.device)
+    rows = columns = ones
     for _ in range(rounds):
-        weights = weights / weights.sum(0, keepdim=True)
-        weights = weights / weights.sum(1, keepdim=True)
-    return (weights + weights.T) / 2
+        columns = 1 / _products(weights, ones, rows)[1]
+        rows = 1 / _products(weights, columns, ones)[0]
+    return Transition(weights, rows[:, 0], columns[:, 0])
 
 
-def spread(maps: Tensor, affinity: Tensor, mask: Tensor, power: int) -> Tensor:
+def _products(weights: Tensor, right: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``W right`` and ``W^T left`` in float64, for weights (N, N) in any precision and (N, K) float64.
+
+    What attention spreads widely differs little from place to place, and float32 keeps few digits of the difference.
+    """
+    there, back = torch.empty_like(right), torch.zeros_like(left)
+    step = max(1, BLOCK // len(weights))
+    for start in range(0, len(weights), step):
+        part = weights[start : start + step].double()
+        torch.mm(part, right, out=there[start : start + step])
+        back.addmm_(part.T, left[start : start + step])
+    return there, back
+
+
+def spread(maps: Tensor, affinity: Transition | Tensor, mask: Tensor, power: int) -> Tensor:
     """Return ``S^power (mask * maps)``: (K, h, w).
 
     A mask over columns of the power equals masking what it is applied to, so that no product of two N x N matrices is
@@ -69,21 +110,21 @@ def spread(maps: Tensor, affinity: Tensor, mask: Tensor, power: int) -> Tensor:
     return evidence.T.reshape(maps.shape)
 
 
-def boxes(maps: Tensor, share: float, clip_quirk: bool = False) -> Tensor:
+def boxes(maps: Tensor, share: float, clip_edges: bool = False) -> Tensor:
     """Return masks (K, h, w) of 0 and 1: bounding boxes of what exceeds `share` of each map's maximum, joined.
 
     Args:
         maps: (K, h, w) in [0, 1]; thresholded in 8 bits, as published.
         share: of the maximum.
-        clip_quirk: end boxes before the last column and row, as the published code does even where the object reaches
+        clip_edges: end boxes before the last column and row, as the published code does even where the object reaches
             them; an object of one pixel in the corner then has no box at all.
     """
-    masks = [_boxes(image, share, clip_quirk) for image in (maps.detach() * 255).byte().cpu().numpy()]
+    masks = [_boxes(image, share, clip_edges) for image in (maps.detach() * 255).byte().cpu().numpy()]
     return torch.from_numpy(np.stack(masks)).to(maps) if masks else torch.zeros_like(maps)
 
 
-def _boxes(image: np.ndarray, share: float, clip_quirk: bool) -> np.ndarray:
-    height, width = (side - 1 if clip_quirk else side for side in image.shape)
+def _boxes(image: np.ndarray, share: float, clip_edges: bool) -> np.ndarray:
+    height, width = (side - 1 if clip_edges else side for side in image.shape)
     mask = np.zeros(image.shape, np.float32)
     components, _ = ndimage.label(image > int(share * image.max()), EIGHT_NEIGHBOURS)
     for rows, columns in ndimage.find_objects(components):

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from wildseg.cam.competition import columns
 from wildseg.cam.trace import Trace
-from wildseg.encoders.vit import Mix
-from wildseg.errors import ModelError, ParamsError, did_you_mean
-
-COMPETITORS = ("present", "all")
+from wildseg.encoders.attention import Mix
+from wildseg.errors import ModelError
 
 
 def maps(
@@ -25,27 +24,19 @@ def maps(
         mix: what takes the place of the last block's attention.
         method: its name, for messages.
         scale: by which cosines are multiplied before the softmax.
-        competitors: the classes ``present`` in the frame, or ``all``, share the softmax with background phrases.
+        competitors: the classes ``present`` in the frame, or ``all``, share the softmax with background phrases; see
+            `wildseg.cam.competition.columns`.
         residual: keep the path around the attention.
         mlp: keep the block's second half.
 
     Raises:
-        ModelError: the network is no vision transformer.
-        ParamsError: an option's value means nothing.
+        ModelError: the network has no attention.
+        ParamsError: an option's value means nothing, or nothing competes.
     """
-    if competitors not in COMPETITORS:
-        raise ParamsError(
-            f"cam.options.{method}.competitors: expected one of {', '.join(COMPETITORS)}; found {competitors!r}"
-            f"{did_you_mean(competitors, COMPETITORS)}"
-        )
     if trace.dense is None:
-        raise ModelError(f"cam.method: {method} changes the attention of a vision transformer; this network has none")
+        raise ModelError(f"cam.method: {method} changes the attention of the last block; this network has none")
     cosines = trace.dense(mix, residual, mlp)  # (M, h, w)
-    shared = [
-        text
-        for text in range(len(cosines))
-        if competitors == "all" or text in trace.classes or text >= trace.num_classes
-    ]
+    shared = columns(trace, len(cosines), competitors, method)
     probabilities = (scale * cosines[shared]).softmax(0)
     return probabilities[[shared.index(text) for text in trace.classes]]
 

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from wildseg.cam.affinity import Affinity
-from wildseg.cam.trace import Trace, record_clip
+from wildseg.cam.maps import fit, normalise
+from wildseg.cam.reading import Look
+from wildseg.cam.trace import Trace, record_batch
 from wildseg.encoders.clip import Clip, resize
+from wildseg.errors import ModelError
 
-EPS = 1e-7  # as in the grad-cam package, so that maps agree with it digit by digit
+ATTENTION = 2**28  # numbers of attention that the images of a batch may hold together: a gigabyte
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Recipe:
 
     method: a module of `cam/methods`, options: its own. refine: spreads maps along attention, or None. scales: the
     frame is looked at in each of these sizes. flip: and mirrored. max_side: frames are first shrunk so that their
-    longer side has at most this many pixels.
+    longer side has at most this many pixels. positions: how position embeddings are brought to the frame's grid.
     """
 
     method: ModuleType
@@ -38,11 +40,13 @@ class Recipe:
     scales: Sequence[float] = (1.0,)
     flip: bool = False
     max_side: int | None = None
+    positions: str = "bicubic"
 
     @property
-    def needs_attention(self) -> bool:
-        """Say whether the attention of each block must be recorded."""
-        return self.refine is not None or "attention" in self.method.NEEDS
+    def look(self) -> Look:
+        """Say what of the network's attention must be recorded."""
+        averaged = self.refine.blocks if self.refine else None
+        return Look("attention" in self.method.NEEDS, averaged, self.positions)
 
 
 def activation_maps(
@@ -58,34 +62,56 @@ def activation_maps(
         num_classes: how many rows of `texts` are classes.
         recipe: method, scales, refinement.
     """
-    sizes = [input_size(image.shape[:2], clip.vit.patch, scale, recipe.max_side) for scale in recipe.scales]
-    grid = max((height // clip.vit.patch[0], width // clip.vit.patch[1]) for height, width in sizes)
-    if not classes:
-        return np.zeros((0, *grid), np.float32)
-    looks = []
+    return activation_maps_of_batch(clip, [image], texts, [classes], num_classes, recipe)[0]
+
+
+def activation_maps_of_batch(
+    clip: Clip,
+    images: Sequence[np.ndarray],
+    texts: Tensor,
+    classes: Sequence[Sequence[int]],
+    num_classes: int,
+    recipe: Recipe,
+) -> list[np.ndarray]:
+    """Return what `activation_maps` returns for each of several images of one size, which pass the network together."""
+    patch = clip.tower().patch
+    sizes = [input_size(images[0].shape[:2], patch, scale, recipe.max_side) for scale in recipe.scales]
+    grid = max((height // patch[0], width // patch[1]) for height, width in sizes)
+    most = max(1, ATTENTION // (grid[0] * grid[1]) ** 2)
+    if len(images) > most:
+        parts = [slice(start, start + most) for start in range(0, len(images), most)]
+        some = [activation_maps_of_batch(clip, images[p], texts, classes[p], num_classes, recipe) for p in parts]
+        return [maps for part in some for maps in part]
+    done = [np.zeros((0, *grid), np.float32) for _ in images]
+    numbers = [number for number, present in enumerate(classes) if present]
+    if not numbers:
+        return done
+    asked = [classes[number] for number in numbers]
+    looks: list[list[Tensor]] = [[] for _ in numbers]
     for size in sizes:
-        pixels = clip.pixels([resize(image, size)])
+        pixels = clip.pixels([resize(images[number], size) for number in numbers])
         for flipped in (False, True) if recipe.flip else (False,):
-            seen = pixels.flip(3) if flipped else pixels
-            trace = record_clip(clip, seen, texts, classes, num_classes, recipe.needs_attention)
-            maps = maps_of(trace, recipe)
-            looks.append(_fit(maps.flip(2) if flipped else maps, grid))
-    maps = looks[0] if len(looks) == 1 else normalise(torch.stack(looks).mean(0))
-    return maps.cpu().numpy()
+            traces = record_batch(clip, pixels.flip(3) if flipped else pixels, texts, asked, num_classes, recipe.look)
+            for own, trace in zip(looks, traces, strict=True):
+                maps = maps_of(trace, recipe)
+                own.append(fit(maps.flip(2) if flipped else maps, grid))
+    for number, own in zip(numbers, looks, strict=True):
+        done[number] = (own[0] if len(own) == 1 else normalise(torch.stack(own).mean(0))).cpu().numpy()
+    return done
 
 
 def maps_of(trace: Trace, recipe: Recipe) -> Tensor:
-    """Return the maps of one recorded pass: (K, h, w) in [0, 1] on its own grid."""
+    """Return the maps of one recorded pass: (K, h, w) in [0, 1] on its own grid.
+
+    Raises:
+        ModelError: attention is wanted of a network that has none.
+    """
     maps = normalise(recipe.method.cam(trace, **recipe.options))
     if recipe.refine is None:
         return maps
-    return normalise(recipe.refine.refine(maps, trace.attention))
-
-
-def normalise(maps: Tensor) -> Tensor:
-    """Stretch each of (K, h, w) to [0, 1]: ``(L - min) / (1e-7 + max(L - min))``; a constant map becomes zero."""
-    maps = maps - maps.amin((1, 2), keepdim=True)
-    return maps / (EPS + maps.amax((1, 2), keepdim=True))
+    if trace.mean_attention is None:
+        raise ModelError("cam.refine: caa spreads maps along attention; this network has none; set it to none")
+    return normalise(recipe.refine.refine(maps, trace.mean_attention)).to(maps)
 
 
 def input_size(
@@ -99,9 +125,3 @@ def input_size(
     # Rounding first: 0.7 * 240 / 8 is a hair above 21, and must not become 22 patches.
     cells = [max(1, math.ceil(round(n * shrink * scale / p, 6))) for n, p in zip(shape, patch, strict=True)]
     return cells[0] * patch[0], cells[1] * patch[1]
-
-
-def _fit(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    if maps.shape[1:] == grid:
-        return maps
-    return F.interpolate(maps[None], grid, mode="bilinear", align_corners=False)[0]

@@ -3,10 +3,6 @@
 The pass up to the target layer runs once, without gradient, and serves all classes; only what lies behind the layer
 is differentiated. A method sees a `Trace` and nothing of the network, so the same method reads a vision transformer
 and a CNN. Nothing is left behind on the network: no hook, no gradient on a parameter, no change of mode.
-
-The target layer of a transformer depends on how it pools. Where the class token is pooled it is the first layer norm
-of the last block, since patches of the last block's output do not touch the logit; where patches are averaged it is
-what is averaged. (With the wrong one of the two, maps of small models lose most of what they show.)
 """
 
 from __future__ import annotations
@@ -19,10 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wildseg.encoders.attention_gradients import HeadGradients, backward_through_attention
+from wildseg.cam import read_resnet, read_vit
+from wildseg.cam.reading import Look, Reading
+from wildseg.encoders.attention import Mix
+from wildseg.encoders.attention_gradients import HeadGradients
 from wildseg.encoders.clip import Clip
-from wildseg.encoders.vit import CLS, EVERY, Mix, ViT
+from wildseg.encoders.resnet import ResNet
+from wildseg.encoders.vit import ViT
 from wildseg.errors import ModelError
+
+LOOK = Look()
 
 # Logits (K, M), of which row i belongs to the i-th class asked about and column c to text c; and the K columns asked
 # about. Returns one scalar per row, (K,).
@@ -41,7 +43,9 @@ class Trace:
     activations: (1, C, h, w) at the target layer, on the image's grid. classes: the K columns of the logits that are
     asked about. num_classes: how many columns are classes; those behind are background phrases. backward: gradients of
     a target, see `gradients`. attention: per transformer block (1 + h*w, 1 + h*w), mean over heads, rows sum to 1,
-    token 0 the class token; empty unless it was asked for.
+    token 0 the class token; empty unless it was asked for. mean_attention: the same, the mean over chosen blocks.
+    usual_pool: the pooling that suits the model where a method's paper takes the mean over patches: ``model`` for
+    models taught with captions of regions, whose pooled token was taught to look at a part.
 
     What not every network has, and is None there. pooled: (1 + h*w,) how much of each token is pooled, sums to 1.
     head: (M, C) weights of the linear classifier behind a mean over the activations. attention_backward: see
@@ -60,6 +64,8 @@ class Trace:
     dense: Dense | None = None
     rescore: Callable[[Tensor], Tensor] | None = None
     size: tuple[int, int] = (0, 0)
+    mean_attention: Tensor | None = None
+    usual_pool: str = "model"
 
     def gradients(self, target: Target | None = None, pool: str = "model") -> Tensor:
         """Return d target_i / d activations for each class asked about: (K, C, h, w).
@@ -88,94 +94,89 @@ def class_logit(logits: Tensor, classes: Sequence[int]) -> Tensor:
 
 
 def record_clip(
-    clip: Clip, pixels: Tensor, texts: Tensor, classes: Sequence[int], num_classes: int, attention: bool = False
+    clip: Clip, pixels: Tensor, texts: Tensor, classes: Sequence[int], num_classes: int, look: Look = LOOK
 ) -> Trace:
-    """Record one image in front of the image tower of a CLIP model.
+    """Record one image, (1, 3, h*p, w*q), in front of the image tower of a CLIP model; see `record_batch`."""
+    return record_batch(clip, pixels, texts, [classes], num_classes, look)[0]
+
+
+def record_batch(
+    clip: Clip,
+    pixels: Tensor,
+    texts: Tensor,
+    classes: Sequence[Sequence[int]],
+    num_classes: int,
+    look: Look = LOOK,
+) -> list[Trace]:
+    """Record images of one size in front of the image tower of a CLIP model.
 
     Args:
-        clip: the model, with a vision transformer.
-        pixels: (1, 3, h*p, w*q).
+        clip: the model, with a vision transformer or a ResNet.
+        pixels: (B, 3, h*p, w*q).
         texts: (M, d) unit vectors, classes first.
-        classes: the K rows of `texts` asked about.
+        classes: for each image the K rows of `texts` asked about.
         num_classes: how many rows of `texts` are classes.
-        attention: also record the attention of every block.
+        look: what of its attention is recorded, and how position embeddings are resampled.
+
+    Raises:
+        ModelError: the tower is neither.
     """
-    vit = clip.vit
-    with torch.no_grad():
-        tokens = vit.trunk(pixels, attention=attention)
-        layer, head, last_attention = _target_layer(vit, tokens.values, attention)
+    tower = clip.tower(look.positions)
+    if isinstance(tower, ResNet):
+        readings = read_resnet.read(tower, pixels, look)
+    else:
+        readings = read_vit.read(tower, pixels, look)
+    return [
+        _trace(clip, tower, pixels[i : i + 1], texts, tuple(classes[i]), num_classes, reading)
+        for i, reading in enumerate(readings)
+    ]
+
+
+def _trace(
+    clip: Clip,
+    tower: ViT | ResNet,
+    pixels: Tensor,
+    texts: Tensor,
+    classes: tuple[int, ...],
+    num_classes: int,
+    reading: Reading,
+) -> Trace:
+    def logits(features: Tensor) -> Tensor:
+        return clip.logits(F.normalize(features, dim=-1), texts)
 
     def backward(target: Target, pool: str) -> Tensor:
         with torch.enable_grad():
-            leaf = layer.clone().requires_grad_()  # (1, 1 + h*w, C)
-            logits = clip.logits(F.normalize(head(leaf, vit.pool if pool == "model" else "avg"), dim=-1), texts)
-        return _to_grid(_differentiate(logits, leaf, target, classes), tokens.grid)
+            leaf = reading.layer.clone().requires_grad_()
+            answer = logits(reading.features(leaf, pool))
+        return _differentiate(answer, leaf, target, classes)
 
     @torch.no_grad()
     def dense(mix: Mix, residual: bool, mlp: bool) -> Tensor:
-        features = F.normalize(vit.dense_features(tokens.values, mix, residual, mlp)[0], dim=-1)  # (h*w, d)
-        return (features @ texts.T).T.unflatten(1, tokens.grid)
+        features = F.normalize(reading.dense(mix, residual, mlp), dim=-1)  # (h*w, d)
+        return (features @ texts.T).T.unflatten(1, reading.layer.shape[2:])
 
     @torch.no_grad()
     def rescore(masks: Tensor) -> Tensor:
-        return clip.logits(F.normalize(vit.features(pixels * masks[:, None]), dim=-1), texts)
+        return logits(tower.features(pixels * masks[:, None]))
 
     def attention_backward(target: Target) -> Iterator[HeadGradients]:
-        def scalars(values: Tensor) -> Tensor:
-            logits = clip.logits(F.normalize(vit.pooled(values, vit.pool), dim=-1), texts)
-            return target(logits.expand(len(classes), -1), classes)
-
-        return backward_through_attention(vit, pixels, scalars)
+        return reading.attention_gradients(lambda f: target(logits(f).expand(len(classes), -1), classes))
 
     return Trace(
-        _to_grid(layer, tokens.grid),
-        tuple(classes),
+        reading.layer,
+        classes,
         num_classes,
         backward,
-        tuple(weights[0] for weights in (*tokens.attention, *last_attention)),
-        _pooled(vit, values=tokens.values),
-        _linear_head(vit, texts),
+        reading.seen.each,
+        reading.pooled,
+        reading.head(texts),
         attention_backward,
         dense,
         rescore,
         (pixels.shape[2], pixels.shape[3]),
+        reading.seen.mean,
+        "model" if clip.knows_regions else "patches",
     )
-
-
-def _linear_head(vit: ViT, texts: Tensor) -> Tensor | None:
-    """Return weights (M, C) where patches are averaged and projected, up to the feature's length; else None."""
-    if vit.pool == "tok" or vit.visual.final_ln_after_pool:
-        return None
-    return texts if vit.visual.proj is None else texts @ vit.visual.proj.T
-
-
-def _pooled(vit: ViT, values: Tensor) -> Tensor:
-    weights = torch.zeros_like(values[0, :, 0])
-    if vit.pool == "tok":
-        weights[0] = 1
-    else:
-        weights[1:] = 1 / (len(weights) - 1)
-    return weights
-
-
-Head = Callable[[Tensor, str], Tensor]  # (B, 1 + h*w, C) at the target layer, and a pooling, to features (B, d)
-
-
-def _target_layer(vit: ViT, values: Tensor, attention: bool) -> tuple[Tensor, Head, tuple[Tensor, ...]]:
-    """Return the target layer's tokens, what leads from there to features, and the last block's attention."""
-    last = vit.blocks[-1]
-    normed = last.ln_1(values)
-    if vit.pool == "tok":
-
-        def from_norm(leaf: Tensor, pool: str) -> Tensor:
-            rows = CLS if pool == "tok" else EVERY
-            after, _ = vit.block(last, values, leaf, rows)
-            return vit.pooled(after, pool)
-
-        weights = vit.block(last, values, normed, attention=True)[1] if attention else None
-        return normed, from_norm, () if weights is None else (weights,)
-    after, weights = vit.block(last, values, normed, attention=attention)
-    return vit.pool_input(after), lambda leaf, _: vit.projected(leaf[:, 1:]), () if weights is None else (weights,)
 
 
 def _differentiate(logits: Tensor, leaf: Tensor, target: Target, classes: Sequence[int]) -> Tensor:
@@ -184,10 +185,6 @@ def _differentiate(logits: Tensor, leaf: Tensor, target: Target, classes: Sequen
         scalars = target(logits.expand(len(classes), -1), classes).unbind()
     # One forward pass and K backward ones: as fast as K copies in one batch, with a K-th of the memory.
     return torch.cat([torch.autograd.grad(scalar, leaf, retain_graph=True)[0] for scalar in scalars])
-
-
-def _to_grid(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    return tokens[:, 1:].transpose(1, 2).unflatten(2, grid)  # (B, 1 + h*w, C) -> (B, C, h, w)
 
 
 def record_module(

@@ -162,7 +162,7 @@ def _conditions(params: Params, artifacts: Artifacts, runtime: Runtime, frames: 
             seen.hexdigest(),
             [[frame.name, np.flatnonzero(labels[frame.name]).tolist()] for frame in frames],
             identity(params.clip.model, params.clip.pretrained, artifacts.root),
-            [params.classes, params.background, params.clip],
+            [params.classes, params.background, params.clip, artifacts.load_prompts()],
             source.fingerprint(),
             cache.versions("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow"),
             [platform.node(), platform.machine(), runtime.device],

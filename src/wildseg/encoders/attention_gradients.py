@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wildseg.encoders.vit import ViT, queries_keys_values
+from wildseg.encoders.attention import join_heads, queries_keys_values
+from wildseg.encoders.vit import ViT
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def backward_through_attention(
             normed = block.ln_1(leaf)
             query, key, value = queries_keys_values(block.attn, normed, normed)  # (1, heads, T, d) each
             output = F.scaled_dot_product_attention(query, key, value)
-            after = vit.after_attention(block, leaf, block.attn.out_proj(output.transpose(1, 2).flatten(2)))
+            after = vit.after_attention(block, leaf, block.attn.out_proj(join_heads(output)))
         back = [torch.autograd.grad(after, (leaf, output), one, retain_graph=True) for one in upstream]
         upstream = torch.stack([at_values for at_values, _ in back])
         outputs = torch.cat([at_output for _, at_output in back])  # (K, heads, T, d)

@@ -20,9 +20,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from wildseg.encoders import captions, loading
+from wildseg.encoders import captions, loading, resnet, vit
 from wildseg.encoders.prompts import sentences
-from wildseg.encoders.vit import ViT, why_not
+from wildseg.encoders.resnet import ResNet
+from wildseg.encoders.vit import ViT
 from wildseg.errors import ModelError
 
 
@@ -58,6 +59,7 @@ class Clip:
     mean: Sequence[float]
     std: Sequence[float]
     knows_regions: bool = False
+    _sentences: dict[tuple[object, ...], Tensor] = field(default_factory=dict, repr=False, compare=False)
     _classifiers: dict[tuple[object, ...], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -86,6 +88,25 @@ class Clip:
         bias = getattr(self.network, "logit_bias", None)
         return None if bias is None else float(bias.detach())
 
+    def tower(self, positions: str = "bicubic") -> ViT | ResNet:
+        """Return the image tower, to be read up to its target layer and on from there.
+
+        Args:
+            positions: how position embeddings are brought to other grids, see `wildseg.encoders.positions.resample`.
+
+        Raises:
+            ModelError: the tower is neither a vision transformer nor a ResNet of open_clip's own.
+        """
+        visual = self.network.visual
+        if vit.why_not(visual) is None:
+            return ViT(visual, positions)
+        if resnet.why_not(visual) is None:
+            return ResNet(visual, positions)
+        raise ModelError(
+            f"clip.model: activation maps need a vision transformer or a ResNet of CLIP's; {self.name} has neither: "
+            f"{vit.why_not(visual)}; take one such as ViT-B-16 or RN50"
+        )
+
     @cached_property
     def vit(self) -> ViT:
         """The image tower, to be read block by block.
@@ -93,10 +114,10 @@ class Clip:
         Raises:
             ModelError: the tower is not a vision transformer of open_clip's own.
         """
-        if reason := why_not(self.network.visual):
+        if reason := vit.why_not(self.network.visual):
             raise ModelError(
-                f"clip.model: activation maps and tiles by attention need a vision transformer; {self.name} has none: "
-                f"{reason}; take one such as ViT-B-16"
+                f"clip.model: tiles by attention need a vision transformer; {self.name} has none: {reason}; take one "
+                "such as ViT-B-16"
             )
         return ViT(self.network.visual)
 
@@ -109,7 +130,7 @@ class Clip:
     @torch.no_grad()
     def image_features(self, pixels: Tensor) -> Tensor:
         """Return unit features (B, d) of pixels (B, 3, H, W) at the native size."""
-        if why_not(self.network.visual) is None:
+        if vit.why_not(self.network.visual) is None:
             return F.normalize(self.vit.features(pixels), dim=-1)
         return self.network.encode_image(pixels, normalize=True)
 
@@ -133,6 +154,19 @@ class Clip:
         ]
         return torch.cat(features)
 
+    def sentence_features(self, phrases: Sequence[Sequence[str]], templates: Sequence[str]) -> Tensor:
+        """Return the unit features of each class in each template, (C, T, d).
+
+        Args:
+            phrases: for each class its synonyms, which share a sentence.
+            templates: sentences with one ``{}``.
+        """
+        asked = (tuple(map(tuple, phrases)), tuple(templates))
+        if asked not in self._sentences:
+            texts = [sentence for own in phrases for sentence in sentences(own, templates)]
+            self._sentences[asked] = self.text_features(texts).unflatten(0, (len(phrases), len(templates)))
+        return self._sentences[asked]
+
     def classifier(self, phrases: Sequence[Sequence[str]], templates: Sequence[str]) -> Tensor:
         """Return one unit text vector per class, the mean over templates of unit sentence features: (C, d).
 
@@ -142,13 +176,8 @@ class Clip:
         """
         asked = (tuple(map(tuple, phrases)), tuple(templates))
         if asked not in self._classifiers:  # the same words are asked about at every frame
-            self._classifiers[asked] = self._classifier(*asked)
+            self._classifiers[asked] = F.normalize(self.sentence_features(*asked).mean(1), dim=-1)
         return self._classifiers[asked]
-
-    def _classifier(self, phrases: Sequence[Sequence[str]], templates: Sequence[str]) -> Tensor:
-        texts = [sentence for own in phrases for sentence in sentences(own, templates)]
-        features = self.text_features(texts).unflatten(0, (len(phrases), len(templates)))
-        return F.normalize(features.mean(1), dim=-1)
 
     def logits(self, features: Tensor, texts: Tensor) -> Tensor:
         """Return ``scale * cosine + bias``: (B, C) for image features (B, d) and text features (C, d), both unit."""

@@ -31,20 +31,19 @@ def sentences(phrases: Sequence[str], templates: Sequence[str]) -> list[str]:
     return [template.replace("{}", fuse(phrases)) for template in templates]
 
 
-def competitors(
-    background: Sequence[str] | str, class_phrases: Sequence[Sequence[str]]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return (phrases that compete with the classes, phrases of the built-in list left out).
+def named(phrases: Sequence[str], class_phrases: Sequence[Sequence[str]]) -> dict[str, int]:
+    """Return those of `phrases` that name a class, contain its name or are contained in it, each with that class.
 
     Args:
-        background: phrases, taken as they are; or ``"auto"``, the built-in list without what means a class.
-        class_phrases: the phrases of each class.
+        phrases: to be looked at, in the order of the answer.
+        class_phrases: the phrases of each class; of several that fit, the first counts.
     """
-    if not isinstance(background, str):
-        return tuple(background), ()
-    taken = [phrase for phrases in class_phrases for phrase in phrases]
-    dropped = tuple(word for word in COMPETITORS if any(overlap(word, phrase) for phrase in taken))
-    return tuple(word for word in COMPETITORS if word not in dropped), dropped
+    found = {}
+    for phrase in phrases:
+        fits = [any(overlap(phrase, own) for own in synonyms) for synonyms in class_phrases]
+        if any(fits):
+            found[phrase] = fits.index(True)
+    return found
 
 
 def overlap(one: str, other: str) -> bool:

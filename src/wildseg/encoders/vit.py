@@ -8,7 +8,6 @@ Token 0 is the class token (CLS), the others are patches, row by row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +15,8 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-# q, k and v of one head, (1 + h*w, d) each, token 0 the class token, to what takes the place of its attention's output.
-Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
+from wildseg.encoders.attention import Mix, Watch, attend, mix_by_head, queries_keys_values
+from wildseg.encoders.positions import resample
 
 EVERY = slice(None)
 CLS = slice(0, 1)
@@ -27,13 +26,11 @@ CLS = slice(0, 1)
 class Tokens:
     """Tokens on their way through the network.
 
-    values: (B, 1 + h*w, D). grid: (h, w) patches. attention: one (B, 1 + h*w, 1 + h*w) per block passed, mean over
-    heads, rows are queries and sum to 1; empty where it was not asked for.
+    values: (B, 1 + h*w, D). grid: (h, w) patches.
     """
 
     values: Tensor
     grid: tuple[int, int]
-    attention: tuple[Tensor, ...] = ()
 
 
 def why_not(visual: nn.Module) -> str | None:
@@ -53,9 +50,10 @@ def why_not(visual: nn.Module) -> str | None:
 class ViT:
     """Reads an open_clip `VisionTransformer` block by block; holds no weights of its own."""
 
-    def __init__(self, visual: VisionTransformer) -> None:
-        """Wrap `visual`, for which `why_not` returns None."""
+    def __init__(self, visual: VisionTransformer, positions: str = "bicubic") -> None:
+        """Wrap `visual`, for which `why_not` returns None; `positions` names a way of `resample`."""
         self.visual = visual
+        self.way = positions
         self.blocks = list(visual.transformer.resblocks)
         self.pool: str = visual.pool_type  # tok: the class token is pooled; avg: the mean over patches
         self.patch: tuple[int, int] = tuple(visual.patch_size)
@@ -72,27 +70,19 @@ class ViT:
         return Tokens(self.visual.ln_pre(values), size)
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
-        """Return the positional embedding for a grid of (h, w) patches: (1 + h*w, D).
+        """Return the positional embedding for a grid of (h, w) patches: (1 + h*w, D)."""
+        return resample(self.visual.positional_embedding, self.native_grid, grid, self.way)
 
-        The native grid's is returned as stored, others are resampled bicubically (half-pixel centres, no anti-alias);
-        the class token's row is never touched.
-        """
-        stored = self.visual.positional_embedding
-        if grid == self.native_grid:
-            return stored
-        table = stored[1:].T.reshape(1, -1, *self.native_grid)  # (1, D, h0, w0)
-        table = F.interpolate(table, grid, mode="bicubic", align_corners=False)
-        return torch.cat([stored[:1], table[0].flatten(1).T])
-
-    def trunk(self, pixels: Tensor, leave: int = 1, attention: bool = False) -> Tokens:
-        """Run all blocks but the last `leave` on pixels (B, 3, H', W')."""
+    def trunk(self, pixels: Tensor, leave: int = 1, watch: Watch | None = None) -> Tokens:
+        """Run all blocks but the last `leave` on pixels (B, 3, H', W'), seen by `watch`."""
         tokens = self.embed(pixels)
-        values, maps = tokens.values, []
-        for block in self.blocks[: len(self.blocks) - leave]:
-            values, weights = self.block(block, values, block.ln_1(values), attention=attention)
-            if weights is not None:
-                maps.append(weights)
-        return Tokens(values, tokens.grid, tuple(maps))
+        values = tokens.values
+        for number, block in enumerate(self.blocks[: len(self.blocks) - leave]):
+            watched = watch is not None and watch.wants(number)
+            values, weights = self.block(block, values, block.ln_1(values), attention=watched)
+            if watch is not None and weights is not None:
+                watch.take(number, weights)
+        return Tokens(values, tokens.grid)
 
     def block(
         self,
@@ -150,9 +140,7 @@ class ViT:
         """
         last = self.blocks[-1]
         normed = last.ln_1(values)
-        parts = queries_keys_values(last.attn, normed, normed)  # (B, heads, 1 + h*w, D/heads) each
-        heads = [[mix(*one) for one in zip(*image, strict=True)] for image in zip(*parts, strict=True)]
-        mixed = torch.stack([torch.cat(image, dim=-1) for image in heads])  # (B, 1 + h*w, D)
+        mixed = mix_by_head(mix, *queries_keys_values(last.attn, normed, normed))  # (B, 1 + h*w, D)
         out = last.ls_1(last.attn.out_proj(mixed))
         out = values + out if residual else out
         out = out + last.ls_2(last.mlp(last.ln_2(out))) if mlp else out
@@ -190,53 +178,5 @@ class ViT:
         return self.pooled(values, self.pool)
 
 
-def attend(
-    layer: nn.MultiheadAttention,
-    queries: Tensor,
-    context: Tensor,
-    weights: bool = False,
-    visible: Tensor | None = None,
-) -> tuple[Tensor, Tensor | None]:
-    """Multi-head attention of `queries` (B, R, D) over `context` (B, T, D).
-
-    Returns (B, R, D), and the weights (B, R, T), mean over heads, where they are asked for. `visible` (R, T) bool says
-    which of the context each query may see; None for all of it.
-    """
-    query, key, value = queries_keys_values(layer, queries, context)
-    if weights and visible is None:
-        mixed, mean = _attend_with_weights(query, key, value)
-    else:
-        mixed, mean = F.scaled_dot_product_attention(query, key, value, attn_mask=visible), None
-    return layer.out_proj(mixed.transpose(1, 2).flatten(2)), mean
-
-
-def queries_keys_values(
-    layer: nn.MultiheadAttention, queries: Tensor, context: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return q of `queries` (B, R, D), k and v of `context` (B, T, D): (B, heads, R or T, D/heads) each."""
-    width, heads = layer.embed_dim, layer.num_heads
-    matrix, bias = layer.in_proj_weight, layer.in_proj_bias
-    first, rest = (None, None) if bias is None else (bias[:width], bias[width:])
-    query = _split(F.linear(queries, matrix[:width], first), heads)
-    key, value = (_split(part, heads) for part in F.linear(context, matrix[width:], rest).chunk(2, dim=-1))
-    return query, key, value
-
-
-def _attend_with_weights(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    # Head by head: all heads at once would hold heads x T x T numbers, gigabytes for a large frame.
-    heads = query.shape[1]
-    mixed, mean = [], query.new_zeros(len(query), query.shape[2], key.shape[2])
-    for head in range(heads):
-        scores = query[:, head] @ key[:, head].transpose(1, 2) * query.shape[-1] ** -0.5
-        weights = scores.softmax(-1)  # (B, R, T)
-        mixed.append(weights @ value[:, head])
-        mean = mean + weights / heads
-    return torch.stack(mixed, dim=1), mean
-
-
 def _keep(values: Tensor, region: Tensor) -> Tensor:
     return torch.cat([values[:, :1], values[:, 1:][:, region]], dim=1)
-
-
-def _split(tokens: Tensor, heads: int) -> Tensor:
-    return tokens.unflatten(-1, (heads, -1)).transpose(1, 2)  # (B, T, D) -> (B, heads, T, D/heads)

@@ -60,9 +60,7 @@ class Predictor:
         training = self.network.training
         self.network.eval()
         try:
-            pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(self.device)
-            pixels = pixels.permute(0, 3, 1, 2).float() / 255
-            pixels = (pixels - self.mean) / self.std  # (B, 3, H, W)
+            pixels = self.normalised(images)
             views = [(scale, mirror) for scale in scales for mirror in (False, True)[: 1 + flip]]
             total = torch.zeros((), device=self.device)
             for scale, mirror in views:
@@ -70,6 +68,12 @@ class Predictor:
         finally:
             self.network.train(training)
         return total / len(views)
+
+    def normalised(self, images: np.ndarray) -> torch.Tensor:
+        """Return (B, 3, H, W) on the device, as the network takes it, of images (B, H, W, 3) uint8 RGB."""
+        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(self.device)
+        pixels = pixels.permute(0, 3, 1, 2).float() / 255
+        return (pixels - self.mean) / self.std
 
     def predict(
         self,

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wildseg import cache, plugins, source
 from wildseg.artifacts import Artifacts
 from wildseg.cache import Cache
-from wildseg.encoders.prompts import competitors
+from wildseg.cam.competition import nothing_to_compete
 from wildseg.encoders.weights import identity
-from wildseg.errors import DataError
+from wildseg.errors import DataError, ParamsError
 from wildseg.failures import Failures
 from wildseg.files import fresh
 from wildseg.parallel import Workers, crew, gpus
@@ -36,9 +37,11 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     Frames that cannot be read are listed in data/cams/quarantine.csv, after those of the stage before.
 
     Raises:
-        DataError: no key frames, or frames without a line in labels.csv.
+        ParamsError: a method that compares classes has nothing to compare.
+        DataError: no key frames, frames without a line in labels.csv, or no prompts.json.
         ModelError: the model cannot be had, or cannot be traced.
     """
+    _check_competition(params, artifacts)
     aside = artifacts.load_quarantine("label")
     frames = [frame.name for frame in artifacts.load_frames(after="label")]
     labels = artifacts.load_labels(params.classes.names)
@@ -49,18 +52,37 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         )
     work = [(frame, np.flatnonzero(labels[frame]).tolist()) for frame in frames]
     kept = Cache(artifacts.root, "cam", _recipe(params, artifacts, runtime))
-    written = empty = 0
+    tally = dict.fromkeys(("maps", "without", "blank", "small"), 0)
     failures = Failures("cam", params.cam.max_failures, len(work), name=itemgetter(0))
     begin = partial(fresh, artifacts.cams_folder)
     served = kept.serve(work, partial(_crew, params, artifacts, runtime), begin, failures)
-    for _, maps in track(served, len(work), "cam"):
-        written += maps
-        empty += maps == 0
+    for _, (maps, blank, small) in track(served, len(work), "cam"):
+        tally["maps"] += maps
+        tally["without"] += maps == 0
+        tally["blank"] += blank
+        tally["small"] += small
     done = failures.without(frames)
     if artifacts.frames_are_packed():
         artifacts.pack_maps(done)
     artifacts.save_quarantine("cam", aside + failures.rows)
-    print(f"cam: {len(done)} frames, {written} maps by {params.cam.method}, {empty} frames without any{failures}{kept}")
+    print(
+        f"cam: {len(done)} frames, {tally['maps']} maps by {params.cam.method}, {tally['without']} frames without any"
+        f"{_odd(tally['blank'], tally['small'])}{failures}{kept}"
+    )
+
+
+def _odd(blank: int, small: int) -> str:
+    parts = [f", {blank} maps the same everywhere (kept as zero)"] if blank else []
+    parts += (
+        [f", {small} frames smaller than a patch of the model (one cell, so no map shows anything)"] if small else []
+    )
+    return "".join(parts)
+
+
+def _check_competition(params: Params, artifacts: Artifacts) -> None:
+    texts = len(params.classes) + len(artifacts.load_prompts().background)
+    if texts < 2 and "competition" in plugins.needs("cam.methods", params.cam.method):
+        raise ParamsError(nothing_to_compete(params.cam.method))
 
 
 def make_recipe(params: Params) -> Recipe:
@@ -69,27 +91,33 @@ def make_recipe(params: Params) -> Recipe:
     from wildseg.cam.engine import Recipe
 
     cam, caa = params.cam, params.cam.caa
-    refine = Affinity(caa.layers, caa.skip_last, caa.sinkhorn, caa.power, caa.box) if cam.refine == "caa" else None
+    refine = Affinity(**asdict(caa)) if cam.refine == "caa" else None
     method = plugins.load("cam.methods", cam.method, "cam.method")
-    return Recipe(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side)
+    return Recipe(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.positions)
 
 
 # What a frame's maps depend on -----------------------------------------------------------------------------------
 
 _Work = tuple[str, list[int]]  # a frame and the indices of the classes in it
+_Record = tuple[int, int, int]  # how many maps, how many of them show nothing, and whether there is one cell alone
+
+TOGETHER = 16  # frames that are handed to a GPU at a time; on a CPU each passes by itself, as fast and in less memory
 
 
 def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Recipe[_Work]:
-    method = params.cam.method
+    method, words = params.cam.method, artifacts.load_prompts()
     ingredients = {
         "cam": replace(params.cam, options={method: params.cam.options.get(method, {})}, max_failures=0.0),
         "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
-        "words": [params.classes.phrases, params.background, params.clip.templates],
+        "words": [params.classes.phrases, words.background, words.templates],
         "code": source.digest("stages.cam", f"cam.methods.{method}"),
         "libraries": cache.versions("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow"),
         "devices": gpus(runtime)[:1],
     }
-    return cache.Recipe(ingredients, partial(_inputs, artifacts), partial(_files, artifacts), _write_maps)
+    together = TOGETHER if ingredients["devices"] else 1
+    return cache.Recipe(
+        ingredients, partial(_inputs, artifacts), partial(_files, artifacts), _write_maps, together, _write_several
+    )
 
 
 def _inputs(artifacts: Artifacts, work: _Work) -> tuple[bytes, list[int]]:
@@ -128,18 +156,40 @@ def prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _To
     recipe = make_recipe(params)
     device = worker_device(device, rank)
     model = clip.load(params.clip.model, params.clip.pretrained, device=device, root=artifacts.root)
-    model.vit  # noqa: B018 - a model that cannot be traced is told now
-    background, _ = competitors(params.background, params.classes.phrases)
-    texts = model.classifier((*params.classes.phrases, *((phrase,) for phrase in background)), params.clip.templates)
+    model.tower()  # a model that cannot be traced is told now
+    words = artifacts.load_prompts()  # what label asked with
+    texts = model.classifier((*params.classes.phrases, *((phrase,) for phrase in words.background)), words.templates)
     return _Tools(artifacts, model, texts, len(params.classes), recipe)
 
 
-def _write_maps(work: _Work, tools: _Tools) -> int:
-    # Maps go to the disk from here, and only their number goes back.
-    from wildseg.cam.engine import activation_maps
+def _write_maps(work: _Work, tools: _Tools) -> _Record:
+    return _save(work, _compute(tools, [(work, tools.artifacts.load_image(work[0]))])[0], tools)
 
+
+def _write_several(works: Sequence[_Work], tools: _Tools) -> list[_Record | DataError]:
+    """Do the same for several frames: those of one size pass the network together."""
+    images = [cache.met(tools.artifacts.load_image, frame) for frame, _ in works]
+    records: list[Any] = list(images)  # where there is no image, the error stays
+    sizes: dict[tuple[int, ...], list[int]] = {}
+    for number, image in enumerate(images):
+        if not isinstance(image, DataError):
+            sizes.setdefault(image.shape, []).append(number)
+    for numbers in sizes.values():
+        for number, maps in zip(numbers, _compute(tools, [(works[n], images[n]) for n in numbers]), strict=True):
+            records[number] = _save(works[number], maps, tools)
+    return records
+
+
+def _compute(tools: _Tools, frames: Sequence[tuple[_Work, np.ndarray]]) -> list[np.ndarray]:
+    from wildseg.cam.engine import activation_maps_of_batch
+
+    images, present = [image for _, image in frames], [classes for (_, classes), _ in frames]
+    return activation_maps_of_batch(tools.model, images, tools.texts, present, tools.num_classes, tools.recipe)
+
+
+def _save(work: _Work, maps: np.ndarray, tools: _Tools) -> _Record:
+    # Maps go to the disk from here, and only numbers go back.
     frame, present = work
-    image = tools.artifacts.load_image(frame)
-    maps = activation_maps(tools.model, image, tools.texts, present, tools.num_classes, tools.recipe)
     tools.artifacts.save_maps(frame, np.array(present, np.int16), maps)
-    return len(maps)
+    blank = int((maps.max((1, 2)) == maps.min((1, 2))).sum()) if len(maps) else 0
+    return len(maps), blank, int(maps.shape[1] * maps.shape[2] == 1)

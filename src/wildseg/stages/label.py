@@ -1,52 +1,47 @@
-"""Stage 2: which classes are in each key frame."""
+"""Stage 2: which classes are in each key frame, and the words in which a model is asked about them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
-from wildseg import cache, plugins, source
-from wildseg.artifacts import Artifacts
-from wildseg.cache import Cache
-from wildseg.encoders.prompts import competitors
-from wildseg.encoders.weights import identity
+from wildseg.artifacts import Artifacts, Words
+from wildseg.asking import Setting, ask
 from wildseg.errors import DataError
 from wildseg.failures import Failures
+from wildseg.files import save_json, save_table
 from wildseg.labels.decide import correct, decide
-from wildseg.labels.interface import Answer, NamedImage, Question
-from wildseg.parallel import crew, gpus
+from wildseg.labels.sharpness import FEWEST, Ranking
 from wildseg.params import Params
-from wildseg.progress import track
-from wildseg.runtime import Runtime, worker_device
-
-if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
-    from wildseg.encoders.clip import Clip
+from wildseg.runtime import Runtime
+from wildseg.words import choose
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
-    """Read key frames, ask the label method, decide, apply a person's corrections, write labels.csv and scores.csv.
+    """Read key frames, choose the words, ask the label method, decide, apply a person's corrections.
 
-    Frames that cannot be read are in neither, and listed in data/labels/quarantine.csv.
+    Writes labels.csv, scores.csv and prompts.json in data/labels, metrics/label.json and metrics/label/templates.csv.
+    Frames that cannot be read are in neither table, and listed in data/labels/quarantine.csv.
 
     Raises:
         DataError: no key frames, too many that cannot be read, no class in any, or a mistake in a person's table.
         ModelError: the model cannot be had.
     """
-    names, frames = params.classes.names, [frame.name for frame in artifacts.load_frames()]
+    names, key_frames = params.classes.names, artifacts.load_frames()
+    frames = [frame.name for frame in key_frames]
     # Read first: a slip in it is told before anything is computed or removed.
     overrides = artifacts.load_labels(names, artifacts.overrides_csv) if artifacts.overrides_csv.is_file() else {}
-    for leftover in (artifacts.labels_csv, artifacts.scores_csv, artifacts.quarantine_csv("label")):
+    made = (artifacts.labels_csv, artifacts.scores_csv, artifacts.prompts_json, artifacts.quarantine_csv("label"))
+    for leftover in made:
         leftover.unlink(missing_ok=True)
-    _note_left_out(params)
 
-    kept = Cache(artifacts.root, "label", _recipe(params, artifacts, runtime))
+    setting = Setting(params.classes, params.clip, params.label, artifacts, runtime)
+    words, ranking = choose(setting, params.background, key_frames, overrides)
+    _tell(words, ranking, compared=params.background == "auto")
     failures = Failures("label", params.label.max_failures, len(frames))
-    answers = _ask(params, artifacts, runtime, frames, kept, failures)
+    answers, from_cache = ask(setting, words, frames, failures)
     corrections = {frame: present for frame, present in overrides.items() if frame not in dict(failures.rows)}
     frames = failures.without(frames)
     scores = np.stack([answer.scores for answer in answers])
@@ -60,86 +55,97 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 
     artifacts.save_labels(frames, names, present)
     artifacts.save_scores(frames, names, scores)
+    artifacts.save_prompts(words)
     artifacts.save_quarantine("label", failures.rows)
+    save_json(artifacts.metrics_path("label.json"), summary(present, words, ranking))
+    save_table(artifacts.metrics_path("label/templates.csv"), COLUMNS, _rows(ranking))
     empty = int((~present.any(1)).sum())
     corrected = f", {len(corrections)} by hand" if corrections else ""
     mean = present.sum(1).mean()
-    print(f"label: {len(frames)} frames, {mean:.1f} classes a frame, {empty} without any{corrected}{failures}{kept}")
-
-
-@dataclass(frozen=True)
-class _Tools:
-    params: Params
-    artifacts: Artifacts
-    question: Question
-
-
-def _ask(
-    params: Params, artifacts: Artifacts, runtime: Runtime, frames: list[str], kept: Cache[str], failures: Failures
-) -> list[Answer]:
-    prepare = partial(_prepare, params, artifacts, runtime.device)
-    if "encoder" not in plugins.needs("labels.methods", params.label.method):
-        return list(track(_answers(frames, prepare(0)), len(frames), "label"))
-    workers = lambda number: crew(runtime, number, prepare, model=True)  # noqa: E731
-    records = dict(track(kept.serve(frames, workers, failures=failures), len(frames), "label"))
-    in_order = (records[frame] for frame in failures.without(frames))
-    return [Answer(np.array(scores), threshold, said) for scores, threshold, said in in_order]
-
-
-def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Recipe[str]:
-    method = params.label.method
-    ingredients = {
-        "method": [method, params.label.options.get(method, {})],
-        "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
-        "words": [params.classes, params.background, params.clip.templates],
-        "code": source.digest("stages.label", f"labels.methods.{method}"),
-        "libraries": cache.versions("torch", "open_clip_torch", "timm", "transformers", "numpy", "pillow"),
-        "devices": gpus(runtime)[:1],
-    }
-    return cache.Recipe(ingredients, partial(_inputs, artifacts), _no_files, _answer)
-
-
-def _inputs(artifacts: Artifacts, frame: str) -> tuple[bytes]:
-    return (artifacts.frame_bytes(frame),)
-
-
-def _no_files(_: str) -> dict[str, Path]:
-    return {}  # labels of all frames stand in one table
-
-
-def _prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _Tools:
-    """Gather what a label method may need; the encoder is loaded only if it is asked for."""
-
-    @lru_cache(maxsize=1)
-    def encoder() -> Clip:
-        from wildseg.encoders import clip
-
-        on = worker_device(device, rank)
-        return clip.load(params.clip.model, params.clip.pretrained, device=on, root=artifacts.root)
-
-    question = Question(
-        params.classes.names,
-        params.classes.phrases,
-        competitors(params.background, params.classes.phrases)[0],
-        params.clip.templates,
-        encoder,
-        lambda path: artifacts.load_labels(params.classes.names, artifacts.root / path),
+    print(
+        f"label: {len(frames)} frames, {mean:.1f} classes a frame, {empty} without any{corrected}{failures}{from_cache}"
     )
-    return _Tools(params, artifacts, question)
 
 
-def _answers(frames: list[str], tools: _Tools) -> Iterator[Answer]:
-    method = plugins.load("labels.methods", tools.params.label.method, "label.method")
-    images = [NamedImage(frame, partial(tools.artifacts.load_image, frame)) for frame in frames]
-    return method.label(images, tools.question, **tools.params.label.options.get(tools.params.label.method, {}))
+# What is told of the words ---------------------------------------------------------------------------------------
+
+COLUMNS = ("template", "sharpness", "top1", "verdict")
 
 
-def _answer(frame: str, tools: _Tools) -> tuple[list[float], float, dict[str, Any]]:
-    (answer,) = _answers([frame], tools)
-    return answer.scores.tolist(), answer.threshold, dict(answer.record)
+def summary(present: np.ndarray, words: Words, ranking: Ranking | None) -> dict[str, object]:
+    """Return metrics/label.json; `sharpest` is null where the templates are a person's own.
+
+    Args:
+        present: (n, K) bool.
+        words: what was asked with.
+        ranking: of the templates. All of it is in metrics/label/templates.csv, since DVC shows a column per number.
+    """
+    return {
+        "frames": len(present),
+        "frames_without_class": int((~present.any(1)).sum()),
+        "classes_per_frame": present.sum(1).mean(),
+        "background_phrases": len(words.background),
+        "sharpest": None if ranking is None else _best(ranking),
+    }
 
 
-def _note_left_out(params: Params) -> None:
-    background, dropped = competitors(params.background, params.classes.phrases)
-    if dropped:
-        print(f"label: {len(background)} background phrases; left out, since they name a class: {', '.join(dropped)}")
+def _best(ranking: Ranking) -> dict[str, object]:
+    best = ranking.candidates[0]
+    return {
+        "template": best.template,
+        "sharpness": best.sharpness,
+        "top1": best.top1,
+        "candidates": len(ranking.candidates),
+        "clueless": ranking.clueless,
+        "frames": ranking.frames,
+    }
+
+
+def _rows(ranking: Ranking | None) -> list[tuple[str, str, str, str]]:
+    cell = lambda value: "" if value is None else f"{value:.6f}"  # noqa: E731
+    return [
+        (one.template, cell(one.sharpness), cell(one.top1), "clueless" if one.clueless else "" if place else "chosen")
+        for place, one in enumerate(ranking.candidates if ranking else ())
+    ]
+
+
+def _tell(words: Words, ranking: Ranking | None, *, compared: bool) -> None:
+    named = [(one.means, one.phrase) for one in words.dropped if one.similarity is None]
+    alike = [(one.means, f"{one.phrase} {one.similarity:.2f}") for one in words.dropped if one.similarity is not None]
+    if named:
+        print(f"label: background phrases left out, since they name a class: {_by_class(named)}")
+    if alike:
+        print(
+            f"label: background phrases left out, since this model finds them as near to a class as its synonyms "
+            f"(cosine above {words.cut:.2f}): {_by_class(alike)}"
+        )
+    if compared and words.cut is None:
+        print(
+            "label: this model finds synonyms no nearer to each other than other phrases; no background phrase is left "
+            "out by how near it is to a class"
+        )
+    if words.dropped:
+        print(f"label: {len(words.background)} background phrases compete: {', '.join(words.background) or 'none'}")
+    if ranking is not None:
+        print(f"label: {_choice(ranking)}")
+
+
+def _by_class(phrases: Sequence[tuple[str, str]]) -> str:
+    of_class = defaultdict[str, list[str]](list)
+    for name, phrase in phrases:
+        of_class[name].append(phrase)
+    return "; ".join(f"{', '.join(own)} ({name})" for name, own in of_class.items())
+
+
+def _choice(ranking: Ranking) -> str:
+    best, number = ranking.candidates[0], len(ranking.candidates)
+    if ranking.enough:
+        return (
+            f"{best.template!r} is the sharpest of {number} templates, {best.sharpness:.4f} on {ranking.frames} frames "
+            f"of two classes or more; its best guess is right in {best.top1:.1%}, {ranking.clueless} were too clueless"
+        )
+    why = "no frame shows any class" if best.top1 is None else f"its best guess is right most often, in {best.top1:.1%}"
+    return (
+        f"{ranking.frames} of {ranking.looked_at} frames show two classes or more, too few to tell templates apart by "
+        f"sharpness ({FEWEST} are needed); of {number} it is {best.template!r}: {why}"
+    )

@@ -7,7 +7,7 @@ from torch import Tensor
 from wildseg.cam import dense
 from wildseg.cam.trace import Trace
 
-NEEDS = frozenset({"dense"})
+NEEDS = frozenset({"dense", "competition"})
 
 
 def cam(trace: Trace, *, scale: float = 50.0, competitors: str = "present") -> Tensor:

@@ -13,7 +13,7 @@ from wildseg.cam import dense
 from wildseg.cam.trace import Trace
 from wildseg.errors import ParamsError
 
-NEEDS = frozenset({"dense"})
+NEEDS = frozenset({"dense", "competition"})
 
 
 def cam(trace: Trace, *, scale: float = 40.0, competitors: str = "present", sigma: float = 5.0) -> Tensor:

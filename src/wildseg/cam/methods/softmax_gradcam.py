@@ -12,40 +12,46 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from wildseg.cam.competition import check, columns
+from wildseg.cam.maps import normalise
 from wildseg.cam.trace import Trace
-from wildseg.errors import ParamsError, did_you_mean
 
-NEEDS = frozenset({"gradients"})
+NEEDS = frozenset({"gradients", "competition"})
 
 
-def cam(trace: Trace, *, competitors: str = "present", pool: str = "model") -> Tensor:
+def cam(
+    trace: Trace,
+    *,
+    competitors: str = "present",
+    pool: str = "auto",
+    target: str = "log_probability",
+    normalise_twice: bool = False,
+) -> Tensor:
     """Return maps (K, h, w), not normalised.
 
     Args:
         trace: the recorded pass.
         competitors: which other texts share the softmax beside background phrases: the classes ``present`` in the
             frame, as in CLIP-ES, or ``all`` classes.
-        pool: ``model`` pools as the model was trained to, ``patches`` takes the mean over patches, as in CLIP-ES.
+        pool: ``patches`` takes the mean over patches, as in CLIP-ES, ``model`` pools as the model was trained to;
+            ``auto``: by patches, unless the weights declare that they were taught with captions of regions.
+        target: ``log_probability``, or ``probability``, as in the published code.
+        normalise_twice: stretch maps to [0, 1] once more than every method's are, as in the published code; it shows
+            only where all of a map is near 1e-7.
 
     Raises:
-        ParamsError: an option's value means nothing.
+        ParamsError: an option's value means nothing, or nothing competes.
     """
-    _one_of("competitors", competitors, ("present", "all"))
-    _one_of("pool", pool, ("model", "patches"))
+    check(pool, ("auto", "patches", "model"), "cam.options.softmax_gradcam.pool")
+    check(target, ("log_probability", "probability"), "cam.options.softmax_gradcam.target")
 
-    def log_probability(logits: Tensor, classes: Sequence[int]) -> Tensor:
-        everything = range(logits.shape[1])
-        columns = [c for c in everything if competitors == "all" or c in classes or c >= trace.num_classes]
-        rows, own = torch.arange(len(classes)), [columns.index(c) for c in classes]
-        return logits[:, columns].log_softmax(-1)[rows, own]
+    def score(logits: Tensor, classes: Sequence[int]) -> Tensor:
+        shared = columns(trace, logits.shape[1], competitors, "softmax_gradcam")
+        rows, own = torch.arange(len(classes)), [shared.index(c) for c in classes]
+        logs = logits[:, shared].log_softmax(-1)[rows, own]
+        return logs if target == "log_probability" else logs.exp()
 
-    weights = trace.gradients(log_probability, pool).mean((2, 3), keepdim=True)  # (K, C, 1, 1)
-    return (weights * trace.activations).sum(1).relu()
-
-
-def _one_of(option: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ParamsError(
-            f"cam.options.softmax_gradcam.{option}: expected one of {', '.join(known)}; "
-            f"found {value!r}{did_you_mean(value, known)}"
-        )
+    gradients = trace.gradients(score, trace.usual_pool if pool == "auto" else pool)
+    weights = gradients.mean((2, 3), keepdim=True)  # (K, C, 1, 1)
+    maps = (weights * trace.activations).sum(1).relu()
+    return normalise(maps) if normalise_twice else maps

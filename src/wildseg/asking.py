@@ -1,0 +1,124 @@
+"""Asks a label method about frames: by workers that each hold the image-text model where it needs one, else here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wildseg import cache, plugins, source
+from wildseg.artifacts import Artifacts, Words
+from wildseg.cache import Cache
+from wildseg.classes import Classes
+from wildseg.encoders.weights import identity
+from wildseg.failures import Failures
+from wildseg.labels.interface import Answer, NamedImage, Question
+from wildseg.parallel import crew, gpus
+from wildseg.params import Clip as ClipParams
+from wildseg.params import Label
+from wildseg.progress import track
+from wildseg.runtime import Runtime, worker_device
+
+if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
+    from wildseg.encoders.clip import Clip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is asked about, which model and method answer, and on what."""
+
+    classes: Classes
+    clip: ClipParams
+    label: Label
+    artifacts: Artifacts
+    runtime: Runtime
+
+    @property
+    def by_encoder(self) -> bool:
+        """Whether the label method needs the image-text model."""
+        return "encoder" in plugins.needs("labels.methods", self.label.method)
+
+    def load_clip(self, rank: int) -> Clip:
+        """Load the image-text model for the worker `rank`."""
+        from wildseg.encoders import clip
+
+        device = worker_device(self.runtime.device, rank)
+        return clip.load(self.clip.model, self.clip.pretrained, device=device, root=self.artifacts.root)
+
+    def answers(self, frames: Sequence[str], words: Words, rank: int = 0, clip: Clip | None = None) -> Iterator[Answer]:
+        """Ask the label method about `frames`; `clip` is the model, to be loaded if it is asked for and not given."""
+        encoder = lru_cache(maxsize=1)(lambda: clip or self.load_clip(rank))
+        question = Question(
+            self.classes.names,
+            self.classes.phrases,
+            words.background,
+            words.templates,
+            encoder,
+            lambda path: self.artifacts.load_labels(self.classes.names, self.artifacts.root / path),
+        )
+        method = plugins.load("labels.methods", self.label.method, "label.method")
+        images = [NamedImage(frame, partial(self.artifacts.load_image, frame)) for frame in frames]
+        return method.label(images, question, **self.label.options.get(self.label.method, {}))
+
+    def ingredients(self) -> dict[str, Any]:
+        """Return what any answer of the method or the model depends on beside the words, for a recipe of the cache."""
+        method = self.label.method
+        return {
+            "method": [method, self.label.options.get(method, {})],
+            "model": identity(self.clip.model, self.clip.pretrained, self.artifacts.root),
+            "code": source.digest("asking", f"labels.methods.{method}"),
+            "libraries": cache.versions("torch", "open_clip_torch", "timm", "transformers", "numpy", "pillow"),
+            "devices": gpus(self.runtime)[:1],
+        }
+
+
+def ask(setting: Setting, words: Words, frames: Sequence[str], failures: Failures) -> tuple[list[Answer], str]:
+    """Return the answers about those of `frames` that can be read, and in a few words how many the cache knew.
+
+    Raises:
+        DataError: too many frames cannot be read.
+        ModelError: the model cannot be had.
+    """
+    if not setting.by_encoder:
+        return list(track(setting.answers(frames, words), len(frames), "label")), ""
+    ingredients = {**setting.ingredients(), "words": [setting.classes, words.background, words.templates]}
+    recipe = cache.Recipe(ingredients, partial(frame_bytes, setting.artifacts), no_files, _answer)
+    kept = Cache(setting.artifacts.root, "label", recipe)
+    prepare = partial(_prepare, setting, words)
+    workers = lambda number: crew(setting.runtime, number, prepare, model=True)  # noqa: E731
+    records = dict(track(kept.serve(frames, workers, failures=failures), len(frames), "label"))
+    in_order = (records[frame] for frame in failures.without(frames))
+    return [Answer(np.array(scores), threshold, said) for scores, threshold, said in in_order], str(kept)
+
+
+def frame_bytes(artifacts: Artifacts, frame: str) -> tuple[bytes]:
+    """Return what an answer about a frame depends on."""
+    return (artifacts.frame_bytes(frame),)
+
+
+def no_files(_: object) -> dict[str, Path]:
+    """Return no output files: labels of all frames stand in one table."""
+    return {}
+
+
+# In a worker -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Tools:
+    setting: Setting
+    words: Words
+    clip: Clip
+
+
+def _prepare(setting: Setting, words: Words, rank: int) -> _Tools:
+    return _Tools(setting, words, setting.load_clip(rank))
+
+
+def _answer(frame: str, tools: _Tools) -> tuple[list[float], float, dict[str, Any]]:
+    (answer,) = tools.setting.answers([frame], tools.words, clip=tools.clip)
+    return answer.scores.tolist(), answer.threshold, dict(answer.record)

@@ -1,0 +1,99 @@
+"""A vision transformer read for activation maps.
+
+Its target layer depends on how it pools. Where the class token is pooled it is the first layer norm of the last block,
+since patches of the last block's output do not touch the logit; where patches are averaged it is what is averaged.
+(With the wrong one of the two, maps of small models lose most of what they show.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from wildseg.cam.reading import Look, Reading, Scalars, Seen
+from wildseg.encoders.attention import Mix, Watch, mix_and_weigh, queries_keys_values
+from wildseg.encoders.attention_gradients import HeadGradients, backward_through_attention
+from wildseg.encoders.vit import CLS, EVERY, Tokens, ViT
+
+
+@torch.no_grad()
+def read(vit: ViT, pixels: Tensor, look: Look) -> list[Reading]:
+    """Read images of one size, (B, 3, h*p, w*q), up to the target layer."""
+    watch = look.watch(len(vit.blocks))
+    tokens = vit.trunk(pixels, watch=watch)
+    begin = _at_norm if vit.pool == "tok" else _at_mean
+    return begin(vit, pixels, tokens, watch)
+
+
+def _at_norm(vit: ViT, pixels: Tensor, tokens: Tokens, watch: Watch) -> list[Reading]:
+    last = vit.blocks[-1]
+    normed = last.ln_1(tokens.values)
+    if watch.wants(len(vit.blocks) - 1):
+        watch.take(len(vit.blocks) - 1, mix_and_weigh(*queries_keys_values(last.attn, normed, normed))[1])
+    return [
+        _ClassToken(vit, pixels[i : i + 1], Tokens(tokens.values[i : i + 1], tokens.grid), watch, i, normed[i : i + 1])
+        for i in range(len(pixels))
+    ]
+
+
+def _at_mean(vit: ViT, pixels: Tensor, tokens: Tokens, watch: Watch) -> list[Reading]:
+    last, number = vit.blocks[-1], len(vit.blocks) - 1
+    after, weights = vit.block(last, tokens.values, last.ln_1(tokens.values), attention=watch.wants(number))
+    if weights is not None:
+        watch.take(number, weights)
+    averaged = vit.pool_input(after)
+    return [
+        _Mean(vit, pixels[i : i + 1], Tokens(tokens.values[i : i + 1], tokens.grid), watch, i, averaged[i : i + 1])
+        for i in range(len(pixels))
+    ]
+
+
+class _Transformer(Reading):
+    def __init__(self, vit: ViT, pixels: Tensor, tokens: Tokens, watch: Watch, image: int, layer: Tensor) -> None:
+        self.vit = vit
+        self.pixels = pixels  # (1, 3, H', W')
+        self.tokens = tokens  # before the last block
+        self.cls = layer[:, CLS]
+        self.layer = layer[:, 1:].transpose(1, 2).unflatten(2, tokens.grid)
+        self.seen = Seen.of(watch, image)
+
+    def dense(self, mix: Mix, residual: bool, mlp: bool) -> Tensor:
+        return self.vit.dense_features(self.tokens.values, mix, residual, mlp)[0]
+
+    def attention_gradients(self, scalars: Scalars) -> Iterator[HeadGradients]:
+        vit = self.vit
+        return backward_through_attention(vit, self.pixels, lambda values: scalars(vit.pooled(values, vit.pool)))
+
+
+class _ClassToken(_Transformer):
+    @property
+    def pooled(self) -> Tensor:  # type: ignore[override]
+        weights = torch.zeros_like(self.tokens.values[0, :, 0])
+        weights[0] = 1
+        return weights
+
+    def features(self, layer: Tensor, pool: str) -> Tensor:
+        vit = self.vit
+        normed = torch.cat([self.cls, layer.flatten(2).transpose(1, 2)], 1)
+        rows = CLS if pool == "model" else EVERY
+        after, _ = vit.block(vit.blocks[-1], self.tokens.values, normed, rows)
+        return vit.pooled(after, "tok" if pool == "model" else "avg")
+
+
+class _Mean(_Transformer):
+    @property
+    def pooled(self) -> Tensor:  # type: ignore[override]
+        weights = torch.full_like(self.tokens.values[0, :, 0], 1 / (self.tokens.values.shape[1] - 1))
+        weights[0] = 0
+        return weights
+
+    def features(self, layer: Tensor, _pool: str) -> Tensor:
+        return self.vit.projected(layer.flatten(2).transpose(1, 2))
+
+    def head(self, texts: Tensor) -> Tensor | None:
+        visual = self.vit.visual
+        if visual.final_ln_after_pool:
+            return None
+        return texts if visual.proj is None else texts @ visual.proj.T

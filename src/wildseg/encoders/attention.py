@@ -1,0 +1,117 @@
+"""Attention with its weights in reach: multi-head attention that can be watched, and what is kept of what was seen.
+
+``A = softmax(q k^T / sqrt(d))`` for each head, its output ``A v``. Token 0 is the class token where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# q, k and v of one head, (T, d) each, to what takes the place of its attention's output.
+Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+# Weights of all heads at once would be heads x T x T numbers, gigabytes for a large frame; so many are there at a time.
+# 28 MB is also just below what the C library takes from the system anew, page by page, each time it is asked.
+ROOM = 7 * 2**20
+
+
+@dataclass
+class Watch:
+    """What is kept of the attention of blocks while images pass through: of each block, or the mean over some.
+
+    averaged: numbers of blocks, from 0, over which the mean is taken. every: keep each block's. The results, rows are
+    queries and sum to 1, mean over heads: `each`, one (B, T, T) per block in their order; `mean`, (B, T, T).
+    """
+
+    averaged: Collection[int] = ()
+    every: bool = False
+    each: list[Tensor] = field(default_factory=list)
+    mean: Tensor | None = None
+
+    def wants(self, block: int) -> bool:
+        """Say whether the weights of a block are worth working out."""
+        return self.every or block in self.averaged
+
+    def take(self, block: int, weights: Tensor) -> None:
+        """Take over the weights of a block, (B, T, T); they may be changed in place."""
+        if self.every:
+            self.each.append(weights)
+        if block in self.averaged:
+            share = weights / len(self.averaged) if self.every else weights.div_(len(self.averaged))
+            self.mean = share if self.mean is None else self.mean.add_(share)
+
+
+def attend(
+    layer: nn.MultiheadAttention,
+    queries: Tensor,
+    context: Tensor,
+    weights: bool = False,
+    visible: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Multi-head attention of `queries` (B, R, D) over `context` (B, T, D).
+
+    Returns (B, R, D), and the weights (B, R, T), mean over heads, where they are asked for; nothing can be
+    differentiated then. `visible` (R, T) bool says which of the context each query may see; None for all of it.
+    """
+    query, key, value = queries_keys_values(layer, queries, context)
+    if weights and visible is None:
+        mixed, mean = mix_and_weigh(query, key, value)
+    else:
+        mixed, mean = F.scaled_dot_product_attention(query, key, value, attn_mask=visible), None
+    return layer.out_proj(join_heads(mixed)), mean
+
+
+def queries_keys_values(
+    layer: nn.MultiheadAttention, queries: Tensor, context: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return q of `queries` (B, R, D), k and v of `context` (B, T, D): (B, heads, R or T, D/heads) each."""
+    width, heads = layer.embed_dim, layer.num_heads
+    matrix, bias = layer.in_proj_weight, layer.in_proj_bias
+    first, rest = (None, None) if bias is None else (bias[:width], bias[width:])
+    query = split_heads(F.linear(queries, matrix[:width], first), heads)
+    key, value = (split_heads(part, heads) for part in F.linear(context, matrix[width:], rest).chunk(2, dim=-1))
+    return query, key, value
+
+
+@torch.no_grad()
+def mix_and_weigh(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the attention's output (B, heads, R, d), and its weights (B, R, T), mean over heads.
+
+    Args:
+        query: (B, heads, R, d).
+        key: (B, heads, T, d).
+        value: (B, heads, T, d).
+    """
+    batch, heads, rows, width = query.shape
+    tokens = key.shape[2]
+    mixed, mean = torch.empty_like(query), query.new_empty(batch, rows, tokens)
+    step = max(1, ROOM // (batch * heads * tokens))
+    for start in range(0, rows, step):
+        part = slice(start, start + step)
+        weights = (query[:, :, part] * width**-0.5) @ key.transpose(2, 3)  # (B, heads, step, T)
+        torch.softmax(weights, -1, out=weights)
+        mixed[:, :, part] = weights @ value
+        torch.mean(weights, 1, out=mean[:, part])
+    return mixed, mean
+
+
+def mix_by_head(mix: Mix, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return what `mix` makes of each image and head of (B, heads, T, d), heads joined: (B, T, heads * d)."""
+    parts = zip(query, key, value, strict=True)
+    images = [torch.stack([mix(*head) for head in zip(*image, strict=True)]) for image in parts]
+    return join_heads(torch.stack(images))
+
+
+def split_heads(tokens: Tensor, heads: int) -> Tensor:
+    """Return (B, heads, T, D/heads) from (B, T, D)."""
+    return tokens.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def join_heads(tokens: Tensor) -> Tensor:
+    """Return (B, T, D) from (B, heads, T, D/heads)."""
+    return tokens.transpose(1, 2).flatten(2)
