@@ -110,8 +110,8 @@ def test_the_mean_over_blocks_is_taken_on_the_way_and_equals_that_of_all_kept(tm
         every, mean = Watch(every=True), Watch(averaged=range(2))
         vit.trunk(pixels_for(vit.visual), watch=every)
         vit.trunk(pixels_for(vit.visual), watch=mean)
-    torch.testing.assert_close(mean.mean, torch.stack(every.each).mean(0))
-    assert mean.each == []
+    torch.testing.assert_close(mean.mean, torch.stack(every.each[:]).mean(0))
+    assert mean.each[:] == []
 
 
 def test_attention_in_several_pieces_is_the_attention(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wildseg.cam.reading import Look, Reading, Scalars, Seen
-from wildseg.encoders.attention import Mix, Watch, mix_and_weigh
+from wildseg.encoders.attention import Mix, Watch
 from wildseg.encoders.attention_gradients import HeadGradients
 from wildseg.encoders.resnet import ResNet
 
@@ -19,9 +19,10 @@ def read(resnet: ResNet, pixels: Tensor, look: Look) -> list[Reading]:
     """Read images of one size, (B, 3, 32*h, 32*w), up to the target layer."""
     watch = look.watch(1)
     cells = resnet.cells(pixels)
-    if watch.wants(0):
+    if watch.every or watch.wants(0):
         tokens = resnet.tokens(cells)
-        watch.take(0, mix_and_weigh(*resnet.queries_keys_values(tokens, tokens))[1])
+        query, key, _ = resnet.queries_keys_values(tokens, tokens)
+        watch.see(0, query, key)
     return [_Cells(resnet, cells[i : i + 1], watch, i) for i in range(len(pixels))]
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from wildseg.cam.reading import Look, Reading, Scalars, Seen
-from wildseg.encoders.attention import Mix, Watch, mix_and_weigh, queries_keys_values
+from wildseg.encoders.attention import Mix, Watch, queries_keys_values
 from wildseg.encoders.attention_gradients import HeadGradients, backward_through_attention
 from wildseg.encoders.vit import CLS, EVERY, Tokens, ViT
 
@@ -28,10 +28,10 @@ def read(vit: ViT, pixels: Tensor, look: Look) -> list[Reading]:
 
 
 def _at_norm(vit: ViT, pixels: Tensor, tokens: Tokens, watch: Watch) -> list[Reading]:
-    last = vit.blocks[-1]
-    normed = last.ln_1(tokens.values)
-    if watch.wants(len(vit.blocks) - 1):
-        watch.take(len(vit.blocks) - 1, mix_and_weigh(*queries_keys_values(last.attn, normed, normed))[1])
+    normed = vit.blocks[-1].ln_1(tokens.values)
+    if watch.every or watch.wants(len(vit.blocks) - 1):
+        query, key, _ = queries_keys_values(vit.blocks[-1].attn, normed, normed)
+        watch.see(len(vit.blocks) - 1, query, key)
     return [
         _ClassToken(vit, pixels[i : i + 1], Tokens(tokens.values[i : i + 1], tokens.grid), watch, i, normed[i : i + 1])
         for i in range(len(pixels))
@@ -39,11 +39,7 @@ def _at_norm(vit: ViT, pixels: Tensor, tokens: Tokens, watch: Watch) -> list[Rea
 
 
 def _at_mean(vit: ViT, pixels: Tensor, tokens: Tokens, watch: Watch) -> list[Reading]:
-    last, number = vit.blocks[-1], len(vit.blocks) - 1
-    after, weights = vit.block(last, tokens.values, last.ln_1(tokens.values), attention=watch.wants(number))
-    if weights is not None:
-        watch.take(number, weights)
-    averaged = vit.pool_input(after)
+    averaged = vit.pool_input(vit.watched(len(vit.blocks) - 1, vit.blocks[-1], tokens.values, watch))
     return [
         _Mean(vit, pixels[i : i + 1], Tokens(tokens.values[i : i + 1], tokens.grid), watch, i, averaged[i : i + 1])
         for i in range(len(pixels))

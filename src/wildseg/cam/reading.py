@@ -7,12 +7,12 @@ lies behind it is differentiated. A transformer and a ResNet are read each in it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from wildseg.encoders.attention import Mix, Watch
+from wildseg.encoders.attention import Matrices, Mix, Watch
 from wildseg.encoders.attention_gradients import HeadGradients
 
 Scalars = Callable[[Tensor], Tensor]  # features (1, d), not normalised, to (K,)
@@ -42,13 +42,15 @@ class Seen:
     each: one (1 + h*w, 1 + h*w) per block, or none. mean: over the blocks that were asked for, or None.
     """
 
-    each: tuple[Tensor, ...] = ()
+    each: Sequence[Tensor] = ()
     mean: Tensor | None = None
 
     @classmethod
     def of(cls, watch: Watch, image: int) -> Seen:
         """Take what was seen of one image of a batch."""
-        return cls(tuple(weights[image] for weights in watch.each), None if watch.mean is None else watch.mean[image])
+        return cls(
+            Matrices([(q[image], k[image]) for q, k in watch.pairs]), None if watch.mean is None else watch.mean[image]
+        )
 
 
 class Reading(ABC):

@@ -43,7 +43,8 @@ class Trace:
     activations: (1, C, h, w) at the target layer, on the image's grid. classes: the K columns of the logits that are
     asked about. num_classes: how many columns are classes; those behind are background phrases. backward: gradients of
     a target, see `gradients`. attention: per transformer block (1 + h*w, 1 + h*w), mean over heads, rows sum to 1,
-    token 0 the class token; empty unless it was asked for. mean_attention: the same, the mean over chosen blocks.
+    token 0 the class token; empty unless it was asked for;
+    each is worked out when it is read. mean_attention: the same, the mean over chosen blocks.
     usual_pool: the pooling that suits the model where a method's paper takes the mean over patches: ``model`` for
     models taught with captions of regions, whose pooled token was taught to look at a part.
 
@@ -57,7 +58,7 @@ class Trace:
     classes: tuple[int, ...]
     num_classes: int
     backward: Callable[[Target, str], Tensor]
-    attention: tuple[Tensor, ...] = ()
+    attention: Sequence[Tensor] = ()
     pooled: Tensor | None = None
     head: Tensor | None = None
     attention_backward: Callable[[Target], Iterator[HeadGradients]] | None = None

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,30 +21,64 @@ Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
 ROOM = 7 * 2**20
 
 
+class Matrices(Sequence[Tensor]):
+    """The attention of block after block, (B, T, T) each, mean over heads; each is worked out when it is asked for.
+
+    What is kept are queries and keys, since as many matrices of a large frame would be gigabytes.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Take q and k of each block, (B, heads, T, d); or (heads, T, d) of one image, for matrices (T, T)."""
+        self._pairs = pairs
+
+    def __len__(self) -> int:
+        """Return the number of blocks."""
+        return len(self._pairs)
+
+    def __getitem__(self, block: Any) -> Any:  # noqa: ANN401
+        """Return one matrix, or a list of them for a slice."""
+        if isinstance(block, slice):
+            return [_weigh(*pair) for pair in self._pairs[block]]
+        return _weigh(*self._pairs[block])
+
+
+def _weigh(query: Tensor, key: Tensor) -> Tensor:
+    return weigh(query, key) if query.ndim == 4 else weigh(query[None], key[None])[0]
+
+
 @dataclass
 class Watch:
     """What is kept of the attention of blocks while images pass through: of each block, or the mean over some.
 
-    averaged: numbers of blocks, from 0, over which the mean is taken. every: keep each block's. The results, rows are
+    averaged: numbers of blocks, from 0, over which the mean is taken. every: keep each block's. What was seen, rows are
     queries and sum to 1, mean over heads: `each`, one (B, T, T) per block in their order; `mean`, (B, T, T).
     """
 
     averaged: Collection[int] = ()
     every: bool = False
-    each: list[Tensor] = field(default_factory=list)
+    pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     mean: Tensor | None = None
 
-    def wants(self, block: int) -> bool:
-        """Say whether the weights of a block are worth working out."""
-        return self.every or block in self.averaged
+    @property
+    def each(self) -> Matrices:
+        """The attention of every block."""
+        return Matrices(self.pairs)
 
-    def take(self, block: int, weights: Tensor) -> None:
-        """Take over the weights of a block, (B, T, T); they may be changed in place."""
+    def wants(self, block: int) -> bool:
+        """Say whether a block takes part in the mean."""
+        return block in self.averaged
+
+    def see(self, block: int, query: Tensor, key: Tensor) -> None:
+        """Look at a block that is not run as a whole, by its q and k, (B, heads, T, d)."""
         if self.every:
-            self.each.append(weights)
-        if block in self.averaged:
-            share = weights / len(self.averaged) if self.every else weights.div_(len(self.averaged))
-            self.mean = share if self.mean is None else self.mean.add_(share)
+            self.pairs.append((query, key))
+        if self.wants(block):
+            self.take(weigh(query, key))
+
+    def take(self, weights: Tensor) -> None:
+        """Take over the weights of a block that takes part in the mean, (B, T, T); they are changed in place."""
+        share = weights.div_(len(self.averaged))
+        self.mean = share if self.mean is None else self.mean.add_(share)
 
 
 def attend(
@@ -52,13 +87,17 @@ def attend(
     context: Tensor,
     weights: bool = False,
     visible: Tensor | None = None,
+    keep: list[tuple[Tensor, Tensor]] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Multi-head attention of `queries` (B, R, D) over `context` (B, T, D).
 
     Returns (B, R, D), and the weights (B, R, T), mean over heads, where they are asked for; nothing can be
-    differentiated then. `visible` (R, T) bool says which of the context each query may see; None for all of it.
+    differentiated then. `visible` (R, T) bool says which of the context each query may see; None for all of it. `keep`
+    is given q and k of all heads.
     """
     query, key, value = queries_keys_values(layer, queries, context)
+    if keep is not None:
+        keep.append((query, key))
     if weights and visible is None:
         mixed, mean = mix_and_weigh(query, key, value)
     else:
@@ -87,17 +126,31 @@ def mix_and_weigh(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Te
         key: (B, heads, T, d).
         value: (B, heads, T, d).
     """
+    mixed, mean = torch.empty_like(query), query.new_empty(len(query), query.shape[2], key.shape[2])
+    for rows, weights in _in_parts(query, key):
+        mixed[:, :, rows] = weights @ value
+        torch.mean(weights, 1, out=mean[:, rows])
+    return mixed, mean
+
+
+@torch.no_grad()
+def weigh(query: Tensor, key: Tensor) -> Tensor:
+    """Return the weights (B, R, T), mean over heads, of q (B, heads, R, d) and k (B, heads, T, d)."""
+    mean = query.new_empty(len(query), query.shape[2], key.shape[2])
+    for rows, weights in _in_parts(query, key):
+        torch.mean(weights, 1, out=mean[:, rows])
+    return mean
+
+
+def _in_parts(query: Tensor, key: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield some rows, and their weights for every head, (B, heads, rows, T), until all are done."""
     batch, heads, rows, width = query.shape
-    tokens = key.shape[2]
-    mixed, mean = torch.empty_like(query), query.new_empty(batch, rows, tokens)
-    step = max(1, ROOM // (batch * heads * tokens))
+    step = max(1, ROOM // (batch * heads * key.shape[2]))
     for start in range(0, rows, step):
         part = slice(start, start + step)
-        weights = (query[:, :, part] * width**-0.5) @ key.transpose(2, 3)  # (B, heads, step, T)
+        weights = (query[:, :, part] * width**-0.5) @ key.transpose(2, 3)
         torch.softmax(weights, -1, out=weights)
-        mixed[:, :, part] = weights @ value
-        torch.mean(weights, 1, out=mean[:, part])
-    return mixed, mean
+        yield part, weights
 
 
 def mix_by_head(mix: Mix, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -78,11 +78,16 @@ class ViT:
         tokens = self.embed(pixels)
         values = tokens.values
         for number, block in enumerate(self.blocks[: len(self.blocks) - leave]):
-            watched = watch is not None and watch.wants(number)
-            values, weights = self.block(block, values, block.ln_1(values), attention=watched)
-            if watch is not None and weights is not None:
-                watch.take(number, weights)
+            values = self.watched(number, block, values, watch or Watch())
         return Tokens(values, tokens.grid)
+
+    def watched(self, number: int, block: ResidualAttentionBlock, values: Tensor, watch: Watch) -> Tensor:
+        """Run one of `blocks`, seen by `watch`, on tokens (B, T, D) that enter it; return those that leave it."""
+        keep = watch.pairs if watch.every else None
+        values, weights = self.block(block, values, block.ln_1(values), EVERY, watch.wants(number), keep)
+        if weights is not None:
+            watch.take(weights)
+        return values
 
     def block(
         self,
@@ -91,6 +96,7 @@ class ViT:
         normed: Tensor,
         rows: slice = EVERY,
         attention: bool = False,
+        keep: list[tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Run one block and return (tokens of `rows` (B, R, D), attention (B, R, T) or None).
 
@@ -100,8 +106,9 @@ class ViT:
             normed: ``block.ln_1(values)``, handed in because activation maps differentiate with respect to it.
             rows: which tokens to follow; a class token alone costs little, since only its query is needed.
             attention: also return the attention weights, mean over heads.
+            keep: is given q and k of all heads.
         """
-        mixed, weights = attend(block.attn, normed[:, rows], normed, weights=attention)
+        mixed, weights = attend(block.attn, normed[:, rows], normed, weights=attention, keep=keep)
         return self.after_attention(block, values[:, rows], mixed), weights
 
     def after_attention(self, block: ResidualAttentionBlock, values: Tensor, mixed: Tensor) -> Tensor:
