@@ -11,6 +11,7 @@ from benchmarks import table
 WHAT = {
     "stages": "the time a frame takes in each stage of the default pipeline",
     "extract": "decoding and choosing key frames on frames of a camera's size",
+    "cam": "activation maps of a CLIP of real size, in units of its forward pass",
     "crf": "dense CRF on two workers",
     "startup": "the time each command takes before it works",
     "nothing_to_do": "dvc repro when everything is up to date",
