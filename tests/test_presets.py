@@ -170,7 +170,7 @@ def test_each_changed_key_is_one_line(file: Path) -> None:
     assert "cam.max_side: 640 -> null" in output
     assert "background: [] -> 25 phrases, ground ... sign" in output
     assert "classes: 10 classes, sky ... water -> 20 classes, aeroplane ... tvmonitor" in output
-    assert "cam.options.softmax_gradcam.pool: (new) -> patches" in output
+    assert "cam.options.softmax_gradcam.pool: auto -> patches" in output
     assert not any(line.startswith("crf.iterations") for line in output)
     assert run("voc", "clip_es").output == "init: params.yaml already says all of this\n"
 
