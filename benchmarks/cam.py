@@ -24,7 +24,7 @@ from benchmarks.timing import Result, compare
 from wildseg import plugins
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps, maps_of
-from wildseg.cam.trace import record_clip
+from wildseg.cam.record import record_clip
 from wildseg.encoders.clip import Clip
 
 MODEL = "ViT-B-16-quickgelu"

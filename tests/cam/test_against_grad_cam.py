@@ -16,7 +16,7 @@ from tests.encoders.models import random_clip
 from wildseg import plugins
 from wildseg.cam.engine import Recipe, maps_of
 from wildseg.cam.maps import normalise
-from wildseg.cam.trace import record_clip, record_module
+from wildseg.cam.record import record_clip, record_module
 from wildseg.encoders.clip import Clip
 
 grad_cam = pytest.importorskip("pytorch_grad_cam")

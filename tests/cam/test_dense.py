@@ -12,7 +12,8 @@ from torch import Tensor
 from tests.encoders.models import noise, random_clip
 from wildseg.cam.dense import attention
 from wildseg.cam.methods import cam, clearclip, maskclip, naclip, sclip, scorecam
-from wildseg.cam.trace import Trace, record_clip
+from wildseg.cam.record import record_clip
+from wildseg.cam.trace import Trace
 from wildseg.encoders.clip import Clip
 from wildseg.errors import ParamsError
 

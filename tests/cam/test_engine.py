@@ -14,7 +14,7 @@ from wildseg.cam.engine import Recipe, activation_maps, input_size, maps_of
 from wildseg.cam.maps import fit, normalise
 from wildseg.cam.methods import gradcam, hirescam
 from wildseg.cam.reading import Look
-from wildseg.cam.trace import record_clip
+from wildseg.cam.record import record_clip
 from wildseg.encoders.clip import Clip, resize
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from tests.cam.networks import MeanHead, written_trace
 from wildseg import plugins
 from wildseg.cam.maps import normalise
-from wildseg.cam.trace import Trace, record_module
+from wildseg.cam.record import record_module
+from wildseg.cam.trace import Trace
 from wildseg.encoders.attention_gradients import HeadGradients
 
 A = [[[1, 2], [3, 4]], [[2, 0], [1, 1]]]

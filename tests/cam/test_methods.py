@@ -16,7 +16,7 @@ from wildseg import plugins
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps, maps_of
 from wildseg.cam.reading import Look
-from wildseg.cam.trace import record_clip, record_module
+from wildseg.cam.record import record_clip, record_module
 from wildseg.encoders.clip import Clip
 from wildseg.errors import ModelError
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tests.encoders.models import random_clip
 from wildseg.cam.methods import softmax_gradcam
-from wildseg.cam.trace import Trace, record_clip
+from wildseg.cam.record import record_clip
+from wildseg.cam.trace import Trace
 from wildseg.encoders.clip import Clip
 from wildseg.errors import ParamsError
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from tests.cam.networks import ConvNet
 from tests.encoders.models import random_clip
 from wildseg.cam.reading import Look
-from wildseg.cam.trace import class_logit, record_batch, record_clip, record_module
+from wildseg.cam.record import record_batch, record_clip, record_module
+from wildseg.cam.trace import class_logit
 from wildseg.encoders.clip import Clip
 
 

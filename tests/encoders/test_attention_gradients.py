@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.encoders.models import noise, random_clip
 from wildseg.cam.methods import chefer
-from wildseg.cam.trace import record_clip
+from wildseg.cam.record import record_clip
 from wildseg.encoders.clip import Clip
 from wildseg.errors import ParamsError
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from tests.explain.networks import Curved, Pixelwise, picture, seeded
 from wildseg import plugins
 from wildseg.cam.maps import normalise
-from wildseg.cam.trace import Trace, record_module
+from wildseg.cam.record import record_module
+from wildseg.cam.trace import Trace
 from wildseg.errors import WildsegError
 from wildseg.explain import regions
 from wildseg.explain.evidence import heat, record

@@ -18,7 +18,8 @@ from torch import Tensor
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.maps import fit, normalise
 from wildseg.cam.reading import Look
-from wildseg.cam.trace import Trace, record_batch
+from wildseg.cam.record import record_batch
+from wildseg.cam.trace import Trace
 from wildseg.encoders.clip import Clip, resize
 from wildseg.errors import ModelError
 

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wildseg.cam.maps import normalise
-from wildseg.cam.trace import Trace, record_module
+from wildseg.cam.record import record_module
+from wildseg.cam.trace import Trace
 from wildseg.explain.regions import RegionSum
 from wildseg.segment.anysize import AnySize
 
