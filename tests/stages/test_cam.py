@@ -197,3 +197,14 @@ def test_words_that_are_missing_are_told_with_the_command_that_makes_them(projec
     project.prompts_json.unlink()
     with pytest.raises(DataError, match=r"prompts\.json: expected a JSON file .*; run 'dvc repro label'$"):
         cam.run(values, project, CPU)
+
+
+@pytest.mark.parametrize(("kind", "grid"), [("resnet", (2, 2)), ("patch14", (4, 5)), ("avg", (3, 4))])
+def test_any_kind_of_clip_gives_maps(kind: str, grid: tuple[int, int], project: Artifacts, values: Params) -> None:
+    name, weights = save(project.root, kind)
+    other = replace(values, clip=replace(values.clip, model=name, pretrained=Path(weights).name))
+    cam.run(with_cam(other, method="softmax_gradcam", refine="caa"), project, CPU)
+    classes, maps = project.load_maps("drive_000000")
+    assert classes.tolist() == [0, 2]
+    assert maps.shape == (2, *grid)
+    assert np.isfinite(maps).all()
