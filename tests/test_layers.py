@@ -25,7 +25,7 @@ GROUND = {"classes", "errors"}
 LIBRARY: dict[str, set[str]] = {
     "frames": set(),
     "encoders": set(),
-    "labels": {"encoders"},
+    "labels": {"encoders", "cam"},
     "cam": {"encoders"},
     "crf": set(),
     "segment": {"metrics"},

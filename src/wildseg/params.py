@@ -67,6 +67,7 @@ class Label:
     """From key frames to the classes that are in them."""
 
     method: str
+    rule: Literal["auto", "fixed", "relative"]
     threshold: Share | dict[str, Share] | Literal["auto"]
     fallback: Literal["none", "argmax"]
     max_failures: Share

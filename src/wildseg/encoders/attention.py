@@ -56,7 +56,8 @@ def attend(
     """Multi-head attention of `queries` (B, R, D) over `context` (B, T, D).
 
     Returns (B, R, D), and the weights (B, R, T), mean over heads, where they are asked for; nothing can be
-    differentiated then. `visible` (R, T) bool says which of the context each query may see; None for all of it.
+    differentiated then. `visible` says which of the context each query may see, bool of (R, T) or of what
+    broadcasts to (B, heads, R, T); None for all of it.
     """
     query, key, value = queries_keys_values(layer, queries, context)
     if weights and visible is None:

@@ -12,7 +12,7 @@ from wildseg.asking import Setting, ask
 from wildseg.errors import DataError
 from wildseg.failures import Failures
 from wildseg.files import save_json, save_table
-from wildseg.labels.decide import correct, decide
+from wildseg.labels.decide import correct, decide, rule_of
 from wildseg.labels.sharpness import FEWEST, Ranking
 from wildseg.params import Params
 from wildseg.runtime import Runtime
@@ -45,7 +45,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     corrections = {frame: present for frame, present in overrides.items() if frame not in dict(failures.rows)}
     frames = failures.without(frames)
     scores = np.stack([answer.scores for answer in answers])
-    present = decide(scores, names, answers[0].threshold, params.label.threshold, params.label.fallback)
+    natural, relative = rule_of(answers[0], params.label.rule)
+    present = decide(scores, names, natural, params.label.threshold, params.label.fallback, relative=relative)
     present = correct(frames, present, corrections, artifacts.overrides_csv)
     if not present.any():
         raise DataError(
