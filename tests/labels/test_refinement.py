@@ -21,7 +21,6 @@ def test_a_pair_of_patches_needs_so_many_blocks_above_their_own_means() -> None:
     ballot = Ballot(averaged=(0, 1))
     for number, block in enumerate(blocks):
         ballot.take(number, with_cls(torch.tensor(block)))
-    assert ballot.votes is not None
     torch.testing.assert_close(ballot.votes.int(), torch.tensor([[2, 0], [2, 0]], dtype=torch.int32))
     torch.testing.assert_close(ballot.attention(1), torch.tensor([[0.7, 0.0], [0.35, 0.0]]))
     torch.testing.assert_close(ballot.attention(3), torch.zeros(2, 2))
@@ -31,7 +30,6 @@ def test_uniform_attention_has_no_votes_and_refines_everything_to_zero() -> None
     patches, ballot = 3 * 7, Ballot(averaged=range(8, 11))
     for number in range(12):
         ballot.take(number, torch.full((1, patches + 1, patches + 1), 1 / (patches + 1)))
-    assert ballot.votes is not None
     assert not ballot.votes.any()
     refined = refine(torch.rand(patches, 4), ballot.attention(4), (3, 7))
     torch.testing.assert_close(refined, torch.zeros(patches, 4), atol=0, rtol=0)

@@ -189,7 +189,6 @@ def test_the_belief_of_a_patch_is_shared_by_classes_and_background(softmax: Clip
     assert grid == (3, 5)
     assert belief.shape == (15, 6)
     torch.testing.assert_close(belief.sum(1), torch.ones(15))
-    assert ballot.votes is not None
     assert int(ballot.votes.max()) <= 3
     assert float(ballot.attention(1).sum(1).max()) <= 1
 

@@ -7,7 +7,7 @@ inside boxes around what a first refinement marks strongly, while any patch may 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,10 +20,10 @@ from wildseg.encoders.attention import Watch
 class Ballot(Watch):
     """A watch that also counts votes: for each pair of patches the blocks whose attention exceeds that block's mean.
 
-    votes: (N, N) uint8, once a block was seen; for one image at a time.
+    votes: (N, N) uint8, for one image at a time.
     """
 
-    votes: Tensor | None = None
+    votes: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.uint8))
 
     def wants(self, block: int) -> bool:
         """Say that every block votes."""
@@ -34,13 +34,13 @@ class Ballot(Watch):
         patches = weights[0, 1:, 1:]
         # The mean in double precision: where all attention is the same, none exceeds it.
         related = patches > patches.mean(dtype=torch.float64).to(patches.dtype)
-        self.votes = related.byte() if self.votes is None else self.votes.add_(related)
+        self.votes = self.votes + related
         super().take(block, weights)
 
     def attention(self, needed: int) -> Tensor:
         """Return the mean over `averaged` blocks where at least `needed` blocks vote for it, else 0: (N, N)."""
-        assert self.votes is not None
-        assert self.mean is not None
+        if self.mean is None:
+            raise ValueError(f"expected to have seen the blocks {list(self.averaged)}, saw none of them")
         return self.mean[0, 1:, 1:] * (self.votes >= needed)
 
 

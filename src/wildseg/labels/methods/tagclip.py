@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wildseg.encoders import vit
-from wildseg.encoders.attention import attend
+from wildseg.encoders.attention import mix_and_weigh, queries_keys_values
 from wildseg.encoders.clip import Clip, resize
 from wildseg.encoders.positions import WAYS
 from wildseg.encoders.vit import ViT
@@ -130,8 +130,8 @@ def look_at_patches(
     tokens = tower.trunk(pixels, watch=ballot)
     last = tower.blocks[-1]
     normed = last.ln_1(tokens.values)
-    _, weights = attend(last.attn, normed, normed, weights=True)  # votes as it would attend, had it not been told to
-    assert weights is not None
+    # The last block votes by the attention it would have had.
+    _, weights = mix_and_weigh(*queries_keys_values(last.attn, normed, normed))
     ballot.take(len(tower.blocks) - 1, weights)
     features = tower.dense_features(tokens.values, itself, residual=True, mlp=True)[0]
     return probabilities(clip.logits(F.normalize(features, dim=-1), texts), activation), tokens.grid
