@@ -70,6 +70,7 @@ class Label:
     rule: Literal["auto", "fixed", "relative"]
     threshold: Share | dict[str, Share] | Literal["auto"]
     fallback: Literal["none", "argmax"]
+    smooth_s: Annotated[float, Positive] | None
     max_failures: Share
     options: Options
 

@@ -78,6 +78,15 @@ def test_any_number_of_workers_writes_the_same_bytes(project: Artifacts, values:
     assert (project.scores_csv.read_bytes(), project.labels_csv.read_bytes()) == before
 
 
+def test_scores_are_smoothed_over_the_key_frames_of_a_video(project: Artifacts, values: Params) -> None:
+    label.run(values, project, CPU)
+    plain = np.stack(list(project.load_scores(NAMES).values()))
+    label.run(with_label(values, smooth_s=0.4), project, CPU)  # 0.2 s between frames: weights 1/2, 1, 1/2
+    smoothed = np.stack(list(project.load_scores(NAMES).values()))
+    weights = np.array([[1, 0.5, 0], [0.5, 1, 0.5], [0, 0.5, 1]])
+    np.testing.assert_allclose(smoothed, weights @ plain / weights.sum(1, keepdims=True), atol=2e-6)
+
+
 def test_tagclip_decides_by_each_frames_range_of_scores_whoever_computes_them(
     project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
