@@ -192,6 +192,25 @@ def explain(
 
 
 @main.command()
+@click.argument("ticked", required=False, metavar="[TABLE]")
+@click.option(
+    "--precision", type=click.FloatRange(0, 1, min_open=True), metavar="P", help="Wanted precision; else the best F1."
+)
+def calibrate(ticked: str | None, precision: float | None) -> None:
+    """Fit a label threshold per class to frames whose classes you ticked, and print it as it stands in params.yaml.
+
+    TABLE has the columns Frame and Labels; data/labels/overrides.csv by default. Scores are those of the last label.
+    """
+    from pathlib import Path
+
+    from wildseg import calibrate as calibration
+    from wildseg import params
+    from wildseg.artifacts import Artifacts
+
+    calibration.show(Artifacts(), params.load(), Path(ticked) if ticked else None, precision)
+
+
+@main.command()
 def methods() -> None:
     """List every method that exists, by the parameter that chooses it."""
     from wildseg import plugins

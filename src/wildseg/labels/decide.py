@@ -53,6 +53,12 @@ def decide(
     return present
 
 
+def positions(scores: np.ndarray) -> np.ndarray:
+    """Return where scores (n, K) lie between their frame's lowest, 0, and highest, 1; 0 where all are the same."""
+    low, high = scores.min(1, keepdims=True), scores.max(1, keepdims=True)
+    return (scores - low) / np.where(high > low, high - low, 1.0)
+
+
 def rule_of(answer: Answer, rule: str) -> tuple[float | None, bool]:
     """Return the natural threshold, and whether thresholds are relative; None where none suits the rule.
 
