@@ -42,7 +42,7 @@ SHARED = {"formats"}  # a folder of what all stages share
 USES_THE_LIBRARY = (
     TOP
     | {"tracking_model", "inference", "selection", "known_photos", "asking", "words"}
-    | {"explainer", "explanations", "calibrate"}
+    | {"explainer", "explanations", "calibrate", "agree"}
 )
 HEAVY = {"torch", "torchvision", "open_clip", "transformers", "mlflow", "segmentation_models_pytorch", "timm"}
 PLUGIN_FOLDERS = {source.PACKAGE.joinpath(*folder.split(".")) for _, _, folder, _ in METHODS}

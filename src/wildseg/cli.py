@@ -211,6 +211,23 @@ def calibrate(ticked: str | None, precision: float | None) -> None:
 
 
 @main.command()
+@click.argument("one", metavar="A.csv")
+@click.argument("other", metavar="B.csv")
+def agree(one: str, other: str) -> None:
+    """Show how far two tables of labels (Frame, Labels) agree: Cohen's kappa per class, and the share of equal answers.
+
+    Frames that only one of them has are left out.
+    """
+    from pathlib import Path
+
+    from wildseg import agree as agreement
+    from wildseg import params
+    from wildseg.artifacts import Artifacts
+
+    agreement.show(Artifacts(), params.load(), Path(one), Path(other))
+
+
+@main.command()
 def methods() -> None:
     """List every method that exists, by the parameter that chooses it."""
     from wildseg import plugins
