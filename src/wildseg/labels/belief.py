@@ -7,6 +7,8 @@ from torch import Tensor
 from wildseg.encoders.clip import Clip
 from wildseg.errors import ParamsError, did_you_mean
 
+ACTIVATIONS = ("auto", "softmax", "sigmoid")
+
 
 def probabilities(logits: Tensor, activation: str) -> Tensor:
     """Turn logits (B, C) into probabilities, over all C together (``softmax``) or for each on its own (``sigmoid``)."""
@@ -16,10 +18,14 @@ def probabilities(logits: Tensor, activation: str) -> Tensor:
 def activation_of(clip: Clip, wanted: str, method: str) -> str:
     """Return ``softmax`` or ``sigmoid``; ``auto`` becomes a sigmoid where the model learned a logit bias.
 
+    Args:
+        clip: the model.
+        wanted: one of `ACTIVATIONS`.
+        method: the label method, for the error line.
+
     Raises:
-        ParamsError: another word, or a sigmoid of a model without logit bias.
+        ParamsError: a sigmoid of a model without logit bias.
     """
-    one_of(f"label.options.{method}.activation", wanted, ("auto", "softmax", "sigmoid"))
     if wanted == "sigmoid" and clip.bias is None:
         raise ParamsError(
             f"label.options.{method}.activation: sigmoid needs a model that learned a logit bias; {clip.name} has "

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wildseg.encoders.clip import Clip
 from wildseg.errors import ParamsError
-from wildseg.labels.belief import activation_of, one_of, probabilities
+from wildseg.labels.belief import ACTIVATIONS, activation_of, one_of, probabilities
 from wildseg.labels.interface import Answer, NamedImage, Question
 from wildseg.labels.views import WHOLE, Box, boxes, cells, look
 
@@ -58,6 +58,7 @@ def label(
         raise ParamsError(f"label.options.clip.tiles: expected auto or a whole number from 1, found {tiles!r}")
     one_of("label.options.clip.tiles_by", tiles_by, ("auto", "crop", "attention"))
     one_of("label.options.clip.resize", resize, ("squash", "crop", "pad"))
+    one_of("label.options.clip.activation", activation, ACTIVATIONS)
     clip = question.encoder()
     activation = activation_of(clip, activation, "clip")
     texts = clip.classifier((*question.phrases, *((phrase,) for phrase in question.background)), question.templates)

@@ -28,7 +28,7 @@ from wildseg.encoders.clip import Clip, resize
 from wildseg.encoders.positions import WAYS
 from wildseg.encoders.vit import ViT
 from wildseg.errors import ModelError, ParamsError
-from wildseg.labels.belief import activation_of, one_of, probabilities
+from wildseg.labels.belief import ACTIVATIONS, activation_of, one_of, probabilities
 from wildseg.labels.interface import Answer, NamedImage, Question
 from wildseg.labels.refinement import Ballot, bounding_box, refine, stretch
 
@@ -77,6 +77,7 @@ def label(
     _check_count("votes", votes, "auto")
     _check_count("max_side", max_side, None)
     one_of("label.options.tagclip.positions", positions, WAYS)
+    one_of("label.options.tagclip.activation", activation, ACTIVATIONS)
     clip = question.encoder()
     activation = activation_of(clip, activation, "tagclip")
     tower = _tower(clip, positions)
