@@ -61,11 +61,11 @@ def measured(values: Params, folder: Path) -> dict[str, tuple[float, ...]]:
     labels, scores = artifacts.load_labels(names), artifacts.load_scores(names)
     trained_on = {frame.source for frame in frames if frame.split != "test"}
     found = {}
-    for drive, known in (("the drive", True), ("unseen", False)):
+    for drive, known in (("the drive", {True}), ("unseen", {False}), ("both", {True, False})):
         rows = [
             (*classes_in(mask, len(names), values.eval.min_presence), labels[frame.name], scores[frame.name])
             for frame in frames
-            if (frame.source in trained_on) == known and (mask := _truth(artifacts, frame, len(names))) is not None
+            if (frame.source in trained_on) in known and (mask := _truth(artifacts, frame, len(names))) is not None
         ]
         truth, valid, present, belief = (np.stack(column) for column in zip(*rows, strict=True))
         report = multilabel.summary(truth, present, belief, valid)
