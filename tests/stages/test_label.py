@@ -12,6 +12,7 @@ from tests.encoders.models import noise, save
 from wildseg import params
 from wildseg.artifacts import Artifacts, Frame
 from wildseg.errors import DataError, ModelError, ParamsError
+from wildseg.files import load_json
 from wildseg.params import Params
 from wildseg.runtime import Runtime
 from wildseg.stages import label
@@ -105,6 +106,19 @@ def test_tagclip_decides_by_each_frames_range_of_scores_whoever_computes_them(
     label.run(values, project, CPU)
     assert (project.scores_csv.read_bytes(), project.labels_csv.read_bytes()) == before
     assert capsys.readouterr().out.splitlines()[-1].endswith("3 from the cache")
+
+
+def test_templates_are_ranked_by_what_a_relative_rule_finds(project: Artifacts, values: Params) -> None:
+    among = replace(values.clip.sharpest, candidates=("a photo of {}.", "{}"))
+    values = replace(values, clip=replace(values.clip, templates="sharpest", sharpest=among))
+    told = {}
+    for threshold in (0.5, 1.0):
+        chosen = with_label(values, method="tagclip", threshold=threshold, fallback="argmax", options={})
+        label.run(chosen, project, CPU)
+        label.run(chosen, project, CPU)  # from what was kept
+        told[threshold] = load_json(project.metrics_path("label.json"))
+    assert told[0.5]["classes_per_frame"] > told[1.0]["classes_per_frame"] == 1
+    assert all(own["sharpest"]["top1"] is not None for own in told.values())
 
 
 def test_a_fixed_rule_needs_a_threshold_where_the_method_has_only_a_relative_one(
