@@ -92,7 +92,7 @@ def ask(setting: Setting, words: Words, frames: Sequence[str], failures: Failure
     workers = lambda number: crew(setting.runtime, number, prepare, model=True)  # noqa: E731
     records = dict(track(kept.serve(frames, workers, failures=failures), len(frames), "label"))
     in_order = (records[frame] for frame in failures.without(frames))
-    return [Answer(np.array(scores), threshold, said) for scores, threshold, said in in_order], str(kept)
+    return [Answer(np.array(scores), *rest) for scores, *rest in in_order], str(kept)
 
 
 def frame_bytes(artifacts: Artifacts, frame: str) -> tuple[bytes]:
@@ -119,6 +119,6 @@ def _prepare(setting: Setting, words: Words, rank: int) -> _Tools:
     return _Tools(setting, words, setting.load_clip(rank))
 
 
-def _answer(frame: str, tools: _Tools) -> tuple[list[float], float, dict[str, Any]]:
+def _answer(frame: str, tools: _Tools) -> tuple[list[float], float, dict[str, Any], bool]:
     (answer,) = tools.setting.answers([frame], tools.words, clip=tools.clip)
-    return answer.scores.tolist(), answer.threshold, dict(answer.record)
+    return answer.scores.tolist(), answer.threshold, dict(answer.record), answer.relative

@@ -231,6 +231,42 @@ def explain(
 
 
 @main.command()
+@click.argument("ticked", required=False, metavar="[TABLE]")
+@click.option(
+    "--precision", type=click.FloatRange(0, 1, min_open=True), metavar="P", help="Wanted precision; else the best F1."
+)
+def calibrate(ticked: str | None, precision: float | None) -> None:
+    """Fit a label threshold per class to frames whose classes you ticked, and print it as it stands in params.yaml.
+
+    TABLE has the columns Frame and Labels; data/labels/overrides.csv by default. Scores are those of the last label.
+    """
+    from pathlib import Path
+
+    from wildseg import calibrate as calibration
+    from wildseg import params
+    from wildseg.artifacts import Artifacts
+
+    calibration.show(Artifacts(), params.load(), Path(ticked) if ticked else None, precision)
+
+
+@main.command()
+@click.argument("one", metavar="A.csv")
+@click.argument("other", metavar="B.csv")
+def agree(one: str, other: str) -> None:
+    """Show how far two tables of labels (Frame, Labels) agree: Cohen's kappa per class, and the share of equal answers.
+
+    Frames that only one of them has are left out.
+    """
+    from pathlib import Path
+
+    from wildseg import agree as agreement
+    from wildseg import params
+    from wildseg.artifacts import Artifacts
+
+    agreement.show(Artifacts(), params.load(), Path(one), Path(other))
+
+
+@main.command()
 def methods() -> None:
     """List every method that exists, by the parameter that chooses it."""
     from wildseg import plugins

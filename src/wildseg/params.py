@@ -67,8 +67,10 @@ class Label:
     """From key frames to the classes that are in them."""
 
     method: str
+    rule: Literal["auto", "fixed", "relative"]
     threshold: Share | dict[str, Share] | Literal["auto"]
     fallback: Literal["none", "argmax"]
+    smooth_s: Annotated[float, Positive] | None
     max_failures: Share
     options: Options
 

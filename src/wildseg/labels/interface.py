@@ -47,9 +47,11 @@ class Answer:
     """What a method found in one frame.
 
     scores: (K,) float in [0, 1]. threshold: where this kind of score is best cut. record: what a method has to say
-    beside its scores, such as a language model's words.
+    beside its scores, such as a language model's words. relative: the threshold is a share of the way from the frame's
+    lowest score to its highest, see `wildseg.labels.decide`.
     """
 
     scores: np.ndarray
     threshold: float
     record: Mapping[str, Any] = field(default_factory=dict)
+    relative: bool = False

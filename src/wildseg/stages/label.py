@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wildseg.artifacts import Artifacts, Words
+from wildseg.artifacts import Artifacts, Frame, Words
 from wildseg.asking import Setting, ask
 from wildseg.errors import DataError
 from wildseg.failures import Failures
 from wildseg.files import save_json, save_table
-from wildseg.labels.decide import correct, decide
+from wildseg.labels.decide import correct, decide, rule_of
+from wildseg.labels.interface import Answer
 from wildseg.labels.sharpness import FEWEST, Ranking
+from wildseg.labels.smoothing import smooth
 from wildseg.params import Params
 from wildseg.runtime import Runtime
 from wildseg.words import choose
@@ -44,8 +46,10 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     answers, from_cache = ask(setting, words, frames, failures)
     corrections = {frame: present for frame, present in overrides.items() if frame not in dict(failures.rows)}
     frames = failures.without(frames)
-    scores = np.stack([answer.scores for answer in answers])
-    present = decide(scores, names, answers[0].threshold, params.label.threshold, params.label.fallback)
+    named = set(frames)
+    scores = _scores(answers, [frame for frame in key_frames if frame.name in named], params.label.smooth_s)
+    natural, relative = rule_of(answers[0], params.label.rule)
+    present = decide(scores, names, natural, params.label.threshold, params.label.fallback, relative=relative)
     present = correct(frames, present, corrections, artifacts.overrides_csv)
     if not present.any():
         raise DataError(
@@ -65,6 +69,14 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     print(
         f"label: {len(frames)} frames, {mean:.1f} classes a frame, {empty} without any{corrected}{failures}{from_cache}"
     )
+
+
+def _scores(answers: Sequence[Answer], frames: Sequence[Frame], smooth_s: float | None) -> np.ndarray:
+    """Return the scores to decide on, (n, K), of as many frames as there are answers."""
+    scores = np.stack([answer.scores for answer in answers])
+    if smooth_s is None:
+        return scores
+    return smooth(scores, [frame.source for frame in frames], [frame.time_s for frame in frames], smooth_s)
 
 
 # What is told of the words ---------------------------------------------------------------------------------------
