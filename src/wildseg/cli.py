@@ -77,6 +77,11 @@ def _stage(name: str) -> Callable[[], None]:
 for _name, _help in STAGES.items():
     main.command(_name, help=_help)(_stage(_name))
 
+main.command(
+    "weak",
+    help="Make boxes, points and scribbles of the maps; 'dvc repro data/weak/dvc.yaml' runs it, the pipeline not.",
+)(_stage("weak"))
+
 
 @main.command()
 def summary() -> None:

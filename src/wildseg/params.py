@@ -133,6 +133,19 @@ class Crf:
 
 
 @dataclass(frozen=True)
+class Weak:
+    """From activation maps to boxes, points and scribbles; no stage that `dvc repro` runs unasked has it."""
+
+    tau: Share
+    min_area: Share
+    min_share: Share
+    points: Natural
+    scribble: Share
+    background: Share
+    pictures: Natural
+
+
+@dataclass(frozen=True)
 class Train:
     """From pseudo masks to a segmentation model."""
 
@@ -178,6 +191,7 @@ class Params:
     label: Label
     cam: Cam
     crf: Crf
+    weak: Weak
     train: Train
     eval: Eval
 

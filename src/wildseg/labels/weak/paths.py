@@ -14,8 +14,8 @@ def longest_paths(skeleton: np.ndarray, shortest_branch: float) -> np.ndarray:
     """Return the longest path of each part of a skeleton, (H, W) bool, after branches were cut off.
 
     A branch leads from a loose end to a fork. Those shorter than `shortest_branch` go, all at once; a part that would
-    be left with its forks alone keeps them. The longest path is the longest of the shortest ways between two pixels; where
-    a part has loops, two searches may miss the very longest.
+    be left with its forks alone keeps them. The longest path is the longest of the shortest ways between two pixels;
+    where a part has loops, two searches may miss the very longest.
 
     Args:
         skeleton: (H, W) bool, lines of one pixel.
