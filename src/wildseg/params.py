@@ -95,6 +95,7 @@ class Cam:
     flip: bool
     max_side: Count | None
     positions: Literal["bicubic", "bilinear_half"]
+    boxes: str
     max_failures: Share
     options: Options
     caa: Caa

@@ -98,6 +98,7 @@ def test_pictures_show_as_many_frames_as_wanted(project: Artifacts) -> None:
 def test_two_runs_any_workers_and_the_cache_give_the_same_bytes(
     project: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("WILDSEG_CACHE", "")
     settings = values(("wall",))
     weak.run(settings, project, ALONE)
     expected = outputs(project)

@@ -39,6 +39,11 @@ class Boxes(Project):
         """The boxes that were made from maps."""
         return self.data / "boxes.json"
 
+    @property
+    def limits_json(self) -> Path:
+        """A person's boxes that maps are kept inside of, which no stage ever writes."""
+        return self.data / "labels" / "boxes.json"
+
     def save_boxes(self, found: Mapping[str, FrameBoxes], class_names: Sequence[str], path: Path | None = None) -> None:
         """Write data/boxes.json, or another file; `found` by the name of the frame, also those without any box.
 
