@@ -154,6 +154,7 @@ class Train:
     encoder: str
     encoder_weights: str | None
     options: Options
+    supervision: Literal["masks", "scribbles", "points"]
     loss: Literal["cross_entropy", "confidence_guided"]
     mu: Amount
     class_weights: Literal["none", "sqrt_inverse"]
@@ -272,6 +273,11 @@ def _check_consistency(params: Params) -> None:
                 raise ParamsError(
                     f"label.threshold.{name}: there is no such class{did_you_mean(name, params.classes.names)}"
                 )
+    if params.train.loss == "confidence_guided" and params.train.supervision != "masks":
+        raise ParamsError(
+            f"train.loss: confidence_guided needs the confidence of pseudo masks, which {params.train.supervision} "
+            "do not have; choose cross_entropy, or train.supervision: masks"
+        )
     low_high = params.train.scale
     if len(low_high) != 2 or low_high[0] > low_high[1]:
         raise ParamsError(f"train.scale: expected [smallest, largest], found {list(low_high)}")
