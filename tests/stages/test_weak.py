@@ -120,3 +120,15 @@ def test_maps_that_do_not_fit_are_told(project: Artifacts) -> None:
     project.save_maps("drive_000001", np.array([7]), np.ones((1, 4, 6)))
     with pytest.raises(DataError, match=r"drive_000001.*class indices below 3, found \[7\]; run 'dvc repro cam'"):
         weak.run(values(), project, ALONE)
+
+
+def test_of_frames_in_shards_they_are_in_shards(project: Artifacts) -> None:
+    names = [frame.name for frame in project.load_frames()]
+    weak.run(values(), project, ALONE)
+    loose = {(kind, name): project.load_weak(kind, name) for kind in ("points", "scribbles") for name in names}
+    project.pack_frames(names)
+    project.pack_maps(names)
+    weak.run(values(), project, ALONE)
+    for (kind, name), ids in loose.items():
+        assert not project.weak_path(kind, name).exists()
+        assert (project.load_weak(kind, name) == ids).all()
