@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save as tensors_as_bytes
 
 from tests.encoders.models import CONFIGS
+from tests.labels import tiny_detectors
 from wildseg import (
     cache_usage,
     explanations,
@@ -37,6 +38,7 @@ from wildseg.files import load_json
 from wildseg.frames import reader
 from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally
+from wildseg.labels.detectors import owlv2
 from wildseg.sample.tiny_clip import checkpoint as tiny_checkpoint
 from wildseg.sample.tiny_clip import dataset as tiny_dataset
 from wildseg.sample.tiny_clip import model as tiny_model
@@ -130,6 +132,16 @@ def _left_by_repair(root: Path, path: Path) -> bool:
     return path.exists()
 
 
+def _detector(path: Path) -> object:
+    """Have a detector read a file of its folder: the other files of it are those of a whole one."""
+    content, folder = path.read_bytes(), path.parent
+    tiny_detectors.owlv2(folder)
+    if path.suffix == ".bin":
+        (folder / "model.safetensors").unlink()
+    path.write_bytes(content)
+    return owlv2.load(str(folder), "cpu")
+
+
 TABLE = ("files.load_table",)
 IDS = ("files.load_label_image",)
 TORCH = ("encoders.loading._from_file", "encoders.loading._check_torch_file", "encoders.loading._misfit")
@@ -162,6 +174,9 @@ READERS = {
     "maps": Reader(("files.load_arrays", "files._array"), "data/cams/drive_000007.npz",
                    lambda a, _: a.load_maps(FRAME.name)),
     "mask": Reader(IDS, "data/masks/drive_000007.png", lambda a, _: a.load_mask(FRAME.name)),
+    "scribbles": Reader(IDS, "data/scribbles/drive_000007.png", lambda a, _: a.load_weak("scribbles", FRAME.name)),
+    "points": Reader(IDS, "data/points/drive_000007.png", lambda a, _: a.load_weak("points", FRAME.name)),
+    "boxes": Reader(("files.load_json",), "data/boxes.json", lambda a, _: a.load_boxes(CLASSES)),
     "confidence": Reader(IDS, "data/masks/confidence/drive_000007.png", lambda a, _: a.load_confidence(FRAME.name)),
     "truth": Reader(IDS, "data/truth/drive_000007.png", lambda a, _: a.load_truth(FRAME, 2, (4, 6))),
     "photo": Reader(("frames.photos.read_photo", "frames.photos._check_whole"), "data/raw/a.jpg",
@@ -201,6 +216,12 @@ READERS = {
                     lambda _, path: Store(path.parents[1]).get(KEY), None),
     "notes of the cache": Reader(("cache_usage._last_run",), ".wildseg/cache/cam.json",
                                  lambda _, path: cache_usage._last_run(path.parent, "cam"), (None, None)),
+    # By transformers, which is told to read safetensors alone.
+    "detector's weights": Reader((), "owl/model.safetensors", lambda _, path: _detector(path)),
+    "detector's weights .bin": Reader((), "owl/pytorch_model.bin", lambda _, path: _detector(path)),
+    "detector's config": Reader((), "owl/config.json", lambda _, path: _detector(path)),
+    "detector's tokenizer": Reader((), "owl/tokenizer.json", lambda _, path: _detector(path)),
+    "detector's processor": Reader((), "owl/processor_config.json", lambda _, path: _detector(path)),
     "tiny CLIP's frames": Reader(("sample.tiny_clip.dataset.load_or_render",), "t/images-0-1x1.npy",
                                  lambda _, path: _tiny_frames(path), errors=OTHERS),
     "tiny CLIP's checkpoint": Reader(("sample.tiny_clip.checkpoint.restore",), "t/state.safetensors",

@@ -97,6 +97,7 @@ class Cam:
     flip: bool
     max_side: Count | None
     positions: Literal["bicubic", "bilinear_half"]
+    boxes: str
     max_failures: Share
     options: Options
     caa: Caa
@@ -135,6 +136,19 @@ class Crf:
 
 
 @dataclass(frozen=True)
+class Weak:
+    """From activation maps to boxes, points and scribbles; no stage that `dvc repro` runs unasked has it."""
+
+    tau: Share
+    min_area: Share
+    min_share: Share
+    points: Natural
+    scribble: Share
+    background: Share
+    pictures: Natural
+
+
+@dataclass(frozen=True)
 class Train:
     """From pseudo masks to a segmentation model."""
 
@@ -142,6 +156,7 @@ class Train:
     encoder: str
     encoder_weights: str | None
     options: Options
+    supervision: Literal["masks", "scribbles", "points"]
     loss: Literal["cross_entropy", "confidence_guided"]
     mu: Amount
     class_weights: Literal["none", "sqrt_inverse"]
@@ -180,6 +195,7 @@ class Params:
     label: Label
     cam: Cam
     crf: Crf
+    weak: Weak
     train: Train
     eval: Eval
 
@@ -259,6 +275,11 @@ def _check_consistency(params: Params) -> None:
                 raise ParamsError(
                     f"label.threshold.{name}: there is no such class{did_you_mean(name, params.classes.names)}"
                 )
+    if params.train.loss == "confidence_guided" and params.train.supervision != "masks":
+        raise ParamsError(
+            f"train.loss: confidence_guided needs the confidence of pseudo masks, which {params.train.supervision} "
+            "do not have; choose cross_entropy, or train.supervision: masks"
+        )
     low_high = params.train.scale
     if len(low_high) != 2 or low_high[0] > low_high[1]:
         raise ParamsError(f"train.scale: expected [smallest, largest], found {list(low_high)}")
