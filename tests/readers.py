@@ -26,6 +26,8 @@ from wildseg.files import load_json
 from wildseg.frames import reader
 from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally
+from wildseg.labels.language import server
+from wildseg.labels.language.messages import Ask
 from wildseg.sample.tiny_clip import checkpoint as tiny_checkpoint
 from wildseg.sample.tiny_clip import dataset as tiny_dataset
 from wildseg.sample.tiny_clip import model as tiny_model
@@ -128,6 +130,8 @@ OTHERS = (
     LookupError,
 )  # a recipe that only whoever teaches the tiny CLIP runs: the library's own error
 
+QUESTION = Ask((("user", "what is it?"),), None, temperature=0.0, seed=0, max_tokens=9)
+
 READERS = {
     "params": Reader(("strict_yaml.load",), "params.yaml", lambda a, path: params.load(path)),
     "dvc.lock": Reader(("provenance.lock_digests",), "dvc.lock", lambda a, _: provenance.lock_digests(a.root), {}),
@@ -142,6 +146,8 @@ READERS = {
     "given": Reader(TABLE, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
     "scores": Reader(TABLE, "data/labels/scores.csv", lambda a, _: a.load_scores(CLASSES)),
     "prompts": Reader(("files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
+    "server's answer": Reader(("labels.language.server.reply_of",), "answer.json",
+                              lambda _, path: server.reply_of(path.read_bytes(), QUESTION, 0.0)),
     "curve": Reader(("tracking._curve_of_file",), "metrics/train/curve.csv", lambda _, path: _curve(path), None),
     "key frame": Reader(("files.load_image",), "data/frames/drive_000007.jpg", lambda a, _: a.load_image(FRAME.name)),
     "shard": Reader(("formats.shards.open_file", "formats.shards._read", "formats.shards._directory"),
@@ -196,6 +202,8 @@ READERS = {
 
 # Opens files that are not anybody else's, or does not look into them.
 HARMLESS = {
+    "labels.language.server._post": "an address, never a file; what comes is read by reply_of",
+    "labels.language.server._said": "shown as text",
     "files.open_loose": "opened for the readers of files.py",
     "formats.shards.pack": "bytes that were just written",
     "cache._compute_and_keep": "bytes that were just written",

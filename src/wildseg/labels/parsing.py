@@ -108,8 +108,8 @@ def names_in(value: Any, key: str = KEY) -> list[Any] | None:  # noqa: ANN401
 def values(text: str) -> Iterator[Any]:
     """Yield the outermost JSON objects and lists in a text, from its beginning to its end.
 
-    What opens and is no JSON is stepped over with its bracket; whatever it opens and never closes ends the search, since
-    a list inside half an object is not what the model was going to say.
+    A bracket that opens no JSON is stepped over. One that is never closed ends the search, since a list inside half an
+    object is not what the model was going to say.
     """
     decoder = json.JSONDecoder()
     position, depth = 0, 0
