@@ -23,7 +23,7 @@ from wildseg.parallel import crew, gpus
 from wildseg.params import Clip as ClipParams
 from wildseg.params import Label
 from wildseg.progress import track
-from wildseg.runtime import Runtime, worker_device
+from wildseg.runtime import Runtime, torch_device, worker_device
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
     from wildseg.encoders.clip import Clip
@@ -79,7 +79,10 @@ class Setting:
                 "a folder or name of weights), found none"
             )
         if server is None:
-            raise ParamsError("label.language.server: expected the address of a server, found none")
+            from wildseg.labels.language.local import Local
+
+            device = partial(torch_device, self.runtime.device)
+            return Local(model, self.artifacts.root, device, constrained=self.label.language.constrained)
         from wildseg.labels.language.server import Server
 
         return Server(server, model, self.label.language.constrained, self.runtime.requests, self.runtime.per_minute)

@@ -1,0 +1,157 @@
+"""Models on this machine: a tiny LLaVA with random weights, asked for real."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.encoders.models import noise
+from tests.labels.language.models import NAMES, OPTIONS, frames, language, question
+from tests.labels.language.tiny_llava import save_llama, save_llava
+from wildseg.errors import ModelError
+from wildseg.labels.language.local import Local, digest
+from wildseg.labels.language.messages import Ask, Picture, Reply
+from wildseg.labels.methods import vlm_cot, vlm_direct
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> Local:
+    return local(save_llava(tmp_path_factory.mktemp("models") / "llava"))
+
+
+def local(folder: Path, **changes: object) -> Local:
+    return Local(folder.name, folder.parent, lambda: "cpu", **{"constrained": True, **changes})
+
+
+def ask(text: str = "which?", image: int = 0, **changes: object) -> Ask:
+    values = {"temperature": 0.0, "seed": 0, "max_tokens": 12, "names": NAMES, **changes}
+    return Ask((("user", text),), Picture(noise((20, 30), image)), **values)
+
+
+def said(model: Local, *asks: Ask) -> list[Reply]:
+    found = dict(model.answer(asks))
+    return [found[place] for place in range(len(asks))]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0, 2.0])
+def test_whatever_the_weights_the_answer_is_json_that_names_classes_once(llava: Local, temperature: float) -> None:
+    replies = said(llava, *(ask(f"{number}?", number, temperature=temperature, seed=number) for number in range(9)))
+    for reply in replies:
+        content = json.loads(reply.text)
+        assert list(content) == ["annotations"]
+        assert set(content["annotations"]) <= set(NAMES)
+        assert len(set(content["annotations"])) == len(content["annotations"])
+        assert not reply.cut
+        assert reply.tokens_in > 10
+        assert reply.seconds > 0
+
+
+def test_free_words_are_cut_at_the_limit_and_constrained_ones_never(llava: Local) -> None:
+    free, bound = said(llava, ask(names=None), ask(max_tokens=1))
+    assert free.cut
+    assert free.tokens_out == 12
+    assert not bound.cut
+
+
+def test_an_answer_is_the_likeliest_by_one_forward_at_a_time(llava: Local) -> None:
+    (reply,) = said(llava, ask(names=None))
+    network = llava._loaded
+    inputs = network.inputs([ask()])
+    tokens = []
+    with torch.no_grad():
+        for _ in range(12):
+            tokens.append(int(network.model(**inputs).logits[0, -1].argmax()))
+            if tokens[-1] in network.ends:
+                break
+            inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([tokens[-1:]])], 1)
+            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    assert reply.text == network.tokenizer.decode(tokens).strip()
+
+
+def test_a_sample_depends_on_its_seed_and_not_on_its_neighbours(llava: Local) -> None:
+    own = [ask(f"{'?' * number}", number, temperature=1.5, seed=number, names=None) for number in range(5)]
+    together = said(llava, *own)
+    assert [said(llava, one)[0].text for one in own] == [reply.text for reply in together]
+    other = said(llava, *(ask("", 0, temperature=1.5, seed=seed, names=None) for seed in range(6)))
+    assert len({reply.text for reply in other}) == 6
+
+
+def test_samples_are_as_frequent_as_their_probability(llava: Local) -> None:
+    temperature = 3.0
+    with torch.no_grad():
+        logits = llava._loaded.model(**llava._loaded.inputs([ask()])).logits[0, -1]
+    expected = (logits / temperature).softmax(0)
+    token = int(expected.argmax())
+    number = 400
+    replies = said(llava, *(ask(temperature=temperature, seed=s, names=None, max_tokens=1) for s in range(number)))
+    text = llava._loaded.tokens.texts.get(token, b"").decode(errors="replace").strip()
+    alike = [t for t in range(len(expected))
+             if llava._loaded.tokens.texts.get(t, b"").decode(errors="replace").strip() == text]  # fmt: skip
+    share, wanted = sum(reply.text == text for reply in replies) / number, float(expected[alike].sum())
+    assert abs(share - wanted) < 5 * (wanted * (1 - wanted) / number) ** 0.5
+
+
+def test_the_picture_and_the_words_matter(llava: Local) -> None:
+    texts = [reply.text for reply in said(llava, ask(names=None), ask(image=1, names=None), ask("what?", names=None))]
+    assert len(set(texts)) == 3
+
+
+@pytest.mark.parametrize("method", [vlm_direct, vlm_cot])
+def test_methods_have_labels_for_every_frame_of_any_size(method: object, llava: Local) -> None:
+    options = OPTIONS[method.__name__.rsplit(".", 1)[-1]]
+    asked = [*frames(2), *frames(1, shape=(64, 9))]
+    found = list(method.label(asked, question(language(llava)), **options))
+    assert [answer.record["parse_errors"] for answer in found] == [0, 0, 0]
+    assert all(set(np.unique(answer.scores)) <= {0.0, 1.0} for answer in found)
+
+
+def test_a_model_that_only_reads_can_answer_words_and_is_told_apart_from_one_that_sees(tmp_path: Path) -> None:
+    llama = local(save_llama(tmp_path / "llama"))
+    (reply,) = said(llama, Ask((("user", "a lawn"),), None, 1.0, 0, 9, NAMES))
+    assert set(json.loads(reply.text)["annotations"]) <= set(NAMES)
+    with pytest.raises(ModelError, match="expected a model that sees pictures, .* only reads"):
+        said(llama, ask())
+
+
+def test_nothing_is_loaded_to_tell_models_apart(tmp_path: Path) -> None:
+    folder = save_llama(tmp_path / "llama")
+    before = digest(folder)
+    assert local(folder).identity == ["local", before, True]
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    assert digest(folder) != before
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("content", [None, b"", b"\x80\x04garbage", b"[" * 10_000])
+def test_a_folder_that_is_no_model_is_told_in_one_line(file: str, content: bytes | None, tmp_path: Path) -> None:
+    folder = save_llama(tmp_path / "llama")
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_bytes(content)
+    with pytest.raises(ModelError, match="expected a model that transformers can read") as caught:
+        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
+    folder = save_llama(tmp_path / "llama")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine", "AutoModelForCausalLM": "mine.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    marker = tmp_path / "marker"
+    (folder / "mine.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    with pytest.raises(ModelError, match="without running its code"):
+        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
+    assert not marker.exists()
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    folder = save_llama(tmp_path / "llama")
+    (folder / "model.safetensors").unlink()
+    torch.save({"a": torch.zeros(1)}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="from safetensors"):
+        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
