@@ -12,8 +12,9 @@ from tests.labels.language.tiny_llava import tokenizer
 from wildseg.labels.language.grammar import Grammar, Tokens, byte_letters, token_texts
 
 NAMES = ("ab", "abc", "öd")
-PIECES = ["{", '"annotations"', ": [", "[", ": ", '"', "a", "b", "ab", "c", '"]', '"]}', "]", "}", ", ", '", "', ",", " ",
-          "x", "an", "notations", *"notis:"]  # every letter by itself, too, as in a tokenizer of bytes  # fmt: skip
+SOME = """{ "annotations" : [ " a b ab c "] "]} ] } , x an notations"""
+# Every letter by itself, too, as in a tokenizer of bytes.
+PIECES = [*SOME.split(), ": [", ": ", ", ", '", "', " ", *"notis"]
 TEXTS = {number: piece.encode() for number, piece in enumerate(PIECES)}
 TEXTS |= {100: "ö".encode()[:1], 101: "ö".encode()[1:] + b"d", 102: "ö".encode()[1:], 103: b"d", 104: b""}
 END = 200

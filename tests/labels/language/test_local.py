@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,7 +14,7 @@ from tests.labels.language.tiny_llava import save_llama, save_llava
 from wildseg.errors import ModelError
 from wildseg.labels.language.local import Local, digest
 from wildseg.labels.language.messages import Ask, Picture, Reply
-from wildseg.labels.methods import vlm_cot, vlm_direct
+from wildseg.labels.methods import describe_then_decide, vlm_cot, vlm_direct, vlm_yes_no
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +99,39 @@ def test_the_picture_and_the_words_matter(llava: Local) -> None:
     assert len(set(texts)) == 3
 
 
-@pytest.mark.parametrize("method", [vlm_direct, vlm_cot])
+@pytest.mark.parametrize("method", [vlm_direct, vlm_cot, describe_then_decide, vlm_yes_no])
 def test_methods_have_labels_for_every_frame_of_any_size(method: object, llava: Local) -> None:
     options = OPTIONS[method.__name__.rsplit(".", 1)[-1]]
     asked = [*frames(2), *frames(1, shape=(64, 9))]
     found = list(method.label(asked, question(language(llava)), **options))
     assert [answer.record["parse_errors"] for answer in found] == [0, 0, 0]
-    assert all(set(np.unique(answer.scores)) <= {0.0, 1.0} for answer in found)
+    assert all(((answer.scores >= 0) & (answer.scores <= 1)).all() for answer in found)
+
+
+def test_yes_and_no_are_summed_over_the_ways_to_write_them(llava: Local) -> None:
+    asks = [ask(f"Is there any {name}? ", yes_no=True, names=None) for name in ("sky", "grey road", "x")]
+    found = said(llava, *asks)
+    words = llava._loaded.tokenizer
+    ids = [[words.convert_tokens_to_ids(form) for form in forms] for forms in (("yes", "Yes"), ("no", "No"))]
+    with torch.no_grad():
+        for one, reply in zip(asks, found, strict=True):
+            last = llava._loaded.model(**llava._loaded.inputs([one])).logits[0, -1].double().exp()
+            yes, no = last[ids[0]].sum(), last[ids[1]].sum()
+            assert reply.yes == pytest.approx(float(yes / (yes + no)), abs=1e-5)
+    assert len({reply.yes for reply in found}) == 3
+
+
+def test_a_picture_is_read_once_for_all_classes(llava: Local) -> None:
+    network = llava._loaded
+    said(llava, *(ask(f"any {name}?", yes_no=True, names=None) for name in NAMES))
+    assert network._shares is True
+    seen = []
+    hook = network.model.model.vision_tower.register_forward_hook(lambda *_: seen.append(1))
+    try:
+        said(llava, *(ask(f"any {name}?", 3, yes_no=True, names=None) for name in NAMES * 5))
+    finally:
+        hook.remove()
+    assert len(seen) == 1
 
 
 def test_a_model_that_only_reads_can_answer_words_and_is_told_apart_from_one_that_sees(tmp_path: Path) -> None:

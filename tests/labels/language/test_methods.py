@@ -15,9 +15,9 @@ from wildseg.errors import ModelError, ParamsError
 from wildseg.labels.language.conversation import shrunk
 from wildseg.labels.language.messages import Ask, Language, Reply
 from wildseg.labels.language.server import Server
-from wildseg.labels.methods import vlm_cot, vlm_direct
+from wildseg.labels.methods import describe_then_decide, vlm_cot, vlm_direct, vlm_yes_no
 
-METHODS = {"vlm_direct": vlm_direct, "vlm_cot": vlm_cot}
+METHODS = {"vlm_direct": vlm_direct, "vlm_cot": vlm_cot, "describe_then_decide": describe_then_decide}
 METHOD = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 
@@ -71,6 +71,8 @@ def test_the_second_answer_counts_and_one_that_was_cut_may_be_longer() -> None:
 @METHOD
 def test_answers_belong_to_their_frames_and_what_is_kept_is_not_asked_again(method: ModuleType) -> None:
     def says(ask: Ask) -> str:
+        if ask.picture is None:  # the description says it
+            return ask.messages[0][1].split("\n\n")[1]
         bright = ask.picture.pixels.mean()
         return json.dumps([NAMES[number] for number in range(3) if np.isclose(bright, noise((20, 30), number).mean())])
 
@@ -128,6 +130,85 @@ def test_thinking_aloud_in_one_turn_takes_the_last_object() -> None:
     assert "- lawn: mown grass" in ask.messages[0][1]
 
 
+def test_who_decides_reads_the_description_and_sees_no_picture(bad_server: Misbehaving) -> None:
+    eyes = Server(bad_server.url, "thinker", constrained=True)
+    reader = Script(lambda ask: json.dumps(["lawn"] * ("a wide green meadow" in ask.messages[0][1])))
+    (answer,) = answers(describe_then_decide, language(eyes, reader))
+    assert names(answer.scores) == ["lawn"]
+    (ask,) = reader.asked
+    assert ask.picture is None
+    assert [turn["answered"] for turn in answer.record["turns"]] == ["a wide green meadow", '["lawn"]']
+    (seen,) = bad_server.asked("thinker")
+    assert "image_url" in json.dumps(seen["messages"])
+
+
+def test_without_a_description_nothing_is_decided() -> None:
+    reader = Script(lambda _: '["lawn"]')
+    (answer,) = answers(describe_then_decide, language(Script(lambda _: " "), reader))
+    assert reader.asked == []
+    assert not answer.scores.any()
+    assert answer.record["parse_error"] == "no description"
+
+
+# Votes ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ties", "present"), [(True, ["sky", "lawn"]), (False, ["sky"])])
+def test_scores_are_shares_of_the_votes_that_can_be_read(ties: bool, present: list[str]) -> None:
+    said = {0: '["sky"]', 1000: '["sky", "lawn"]', 2000: '["lawn", "sky"]', 3000: "hm", 3001: "hm", 4000: '["sky"]'}
+    model = Script(lambda ask: said[ask.seed])
+    (answer,) = answers(vlm_direct, language(model, votes=5, ties=ties))
+    np.testing.assert_allclose(answer.scores, [1, 0, 0.5])
+    assert [name for name, score in zip(NAMES, answer.scores, strict=True) if score > answer.threshold] == present
+    assert answer.record["parse_errors"] == 1
+    assert len(answer.record["parsed"]) == 5
+
+
+@METHOD
+def test_one_vote_is_no_voting(method: ModuleType) -> None:
+    alone, voting = Script(lambda _: '["sky"]'), Script(lambda _: '["sky"]')
+    (one,) = answers(method, language(alone, votes=1, shuffle=False, flip=False))
+    (first,) = answers(method, language(voting, votes=1, shuffle=True, flip=True))
+    assert one.record == first.record
+    np.testing.assert_array_equal(one.scores, first.scores)
+
+
+def test_votes_see_other_orders_and_mirrored_pictures() -> None:
+    model = Script(lambda _: "[]")
+    answers(vlm_direct, language(model, votes=8))
+    by_seed = {ask.seed: ask for ask in model.asked}
+    orders = [by_seed[seed].names for seed in range(0, 8000, 1000)]
+    assert orders[0] == NAMES
+    assert all(sorted(order) == sorted(NAMES) for order in orders)
+    assert len(set(orders)) > 2
+    plain, mirrored = noise((20, 30)), noise((20, 30))[:, ::-1]
+    for vote in range(8):
+        np.testing.assert_array_equal(by_seed[1000 * vote].picture.pixels, mirrored if vote % 2 else plain)
+    for ask, order in zip((by_seed[seed] for seed in range(0, 8000, 1000)), orders, strict=True):
+        places = [ask.messages[0][1].index(f"- {name}:") for name in order]
+        assert places == sorted(places)
+
+
+# Yes or no -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_class_scores_as_yes_is_likelier_than_no() -> None:
+    belief = {"sky": 0.9, "road": 0.5, "lawn (mown grass)": None}
+    model = Script(lambda ask: Reply("?", yes=belief[ask.messages[0][1].partition("class: ")[2].partition("?")[0]]))
+    (answer,) = answers(vlm_yes_no, language(model))
+    np.testing.assert_allclose(answer.scores, [0.9, 0.5, 0])
+    assert answer.threshold == 0.5
+    assert answer.record["parsed"] == [["sky"]]
+    assert answer.record["parse_error"] == "neither yes nor no: lawn"
+
+
+def test_the_mean_over_mirrored_pictures_is_a_vote() -> None:
+    plain = noise((20, 30))
+    model = Script(lambda ask: Reply("", yes=0.25 if np.array_equal(ask.picture.pixels, plain) else 0.75))
+    (answer,) = answers(vlm_yes_no, language(model, votes=3))
+    np.testing.assert_allclose(answer.scores, 0.5)
+
+
 @pytest.mark.parametrize(
     ("method", "options", "line"),
     [
@@ -135,6 +216,8 @@ def test_thinking_aloud_in_one_turn_takes_the_last_object() -> None:
         (vlm_direct, {"prompt": 3}, "expected a text to ask with, found 3"),
         (vlm_direct, {"prompt": "what is it?"}, "expected {classes} where it goes, found 'what is it"),
         (vlm_cot, {"weigh": "?"}, r"vlm_cot.weigh: expected \{classes\}"),
+        (describe_then_decide, {"decide": "{classes}"}, r"decide: expected \{description\}"),
+        (vlm_yes_no, {"prompt": "any?"}, r"vlm_yes_no.prompt: expected \{class\}"),
         (vlm_cot, {"turns": 2}, "vlm_cot.turns: expected 1 or 3, found 2"),
     ],
 )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import torch
 
 BATCH = {"cpu": 4, "cuda": 16}
+SAME = 0.02  # probabilities of tokens that may differ between two ways of computing them, in bfloat16
+PICTURES = {"pixel_values", "image_grid_thw", "image_sizes"}
 SAMPLE = 2**20  # bytes of each end of a large file that tell it from others
 HASHED_WHOLE = 2**26
 
@@ -117,15 +119,15 @@ class Network:
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-        safe = {"trust_remote_code": False, "local_files_only": here}
+        safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": here}
         self.device = device.split(":")[0]
         dtype = torch.float32 if self.device == "cpu" else torch.bfloat16
         try:
             config = tf.AutoConfig.from_pretrained(model, **safe)
             self.sees = type(config) in tf.AutoModelForImageTextToText._model_mapping
-            kind = tf.AutoModelForImageTextToText if self.sees else tf.AutoModelForCausalLM
-            reader = (tf.AutoProcessor if self.sees else tf.AutoTokenizer).from_pretrained(model, **safe)
-            network = kind.from_pretrained(model, dtype=dtype, use_safetensors=True, **safe)
+            kind: Any = tf.AutoModelForImageTextToText if self.sees else tf.AutoModelForCausalLM
+            reader: Any = (tf.AutoProcessor if self.sees else tf.AutoTokenizer).from_pretrained(model, **safe)
+            network: Any = kind.from_pretrained(model, dtype=dtype, use_safetensors=True, **safe)
         except Exception as error:  # as many kinds as there are ways to build a model
             line = " ".join(str(error).split())[:200] or type(error).__name__
             raise ModelError(
@@ -133,7 +135,7 @@ class Network:
                 f"its code, found {model!r} ({line})"
             ) from error
         self.model, self.reader, self.name = network.to(device).eval(), reader, model
-        self.tokenizer = getattr(reader, "tokenizer", reader)
+        self.tokenizer: Any = getattr(reader, "tokenizer", reader)
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
@@ -144,6 +146,7 @@ class Network:
             raise ModelError(
                 f"label.language.model: expected a model made for conversation, {model!r} has no chat template"
             )
+        self._shares: bool | None = None  # whether questions can share what they begin with; not known yet
         self.tokens = Tokens(token_texts(self.tokenizer), self.ends)
 
     def inputs(self, asks: Sequence[Ask]) -> Any:  # noqa: ANN401
@@ -207,11 +210,54 @@ class Network:
         return replies
 
     def _last_logits(self, asks: Sequence[Ask]) -> torch.Tensor:
-        """Return the logits of the next token after each question: (n, V)."""
+        """Return the logits of the next token after each question about one picture: (n, V).
+
+        What the questions begin with, the picture included, is read once. Whether a model can go on from there for
+        several questions is tried with the first two that it is asked: some number their tokens in ways of their own.
+        """
         import torch
 
-        rows = [self.model(**self.inputs([ask]), logits_to_keep=1).logits[0, -1] for ask in asks]
-        return torch.stack(rows)
+        one_by_one = lambda own: torch.stack([self._logits(self.inputs([ask]))[0] for ask in own])  # noqa: E731
+        if len(asks) < 2 or self._shares is False:
+            return one_by_one(asks)
+        try:
+            shared = self._shared(asks)
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError):
+            if self._shares:
+                raise
+            self._shares = False
+            return one_by_one(asks)
+        if self._shares is None:
+            apart = one_by_one(asks[:2]).float().softmax(-1) - shared[:2].float().softmax(-1)
+            self._shares = bool(apart.abs().max() < SAME)
+        return shared if self._shares else one_by_one(asks)
+
+    def _shared(self, asks: Sequence[Ask]) -> torch.Tensor:
+        import torch
+
+        rows = [self.inputs([ask]) for ask in asks]
+        tokens = [row["input_ids"][0].tolist() for row in rows]
+        shortest = min(map(len, tokens)) - 1  # each is left with a token to be asked about
+        common = next((i for i in range(shortest) if len({own[i] for own in tokens}) > 1), shortest)
+        # Cut what belongs to tokens, and leave the pictures whole.
+        whole = len(tokens[0])
+        begun = {
+            name: value[:, :common] if value.dim() == 2 and value.shape[1] == whole and name not in PICTURES else value
+            for name, value in rows[0].items()
+        }
+        past = self.model(**begun, use_cache=True).past_key_values
+        past.batch_repeat_interleave(len(asks))
+        ends = [own[common:] for own in tokens]
+        longest = max(map(len, ends))
+        device = rows[0]["input_ids"].device
+        pad = self.tokenizer.pad_token_id
+        ids = torch.tensor([own + [pad] * (longest - len(own)) for own in ends], device=device)
+        mask = torch.tensor([[1] * (common + len(own)) + [0] * (longest - len(own)) for own in ends], device=device)
+        logits = self.model(input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=True).logits
+        return torch.stack([logits[row, len(own) - 1] for row, own in enumerate(ends)])
+
+    def _logits(self, inputs: Any) -> torch.Tensor:  # noqa: ANN401
+        return self.model(**inputs, logits_to_keep=1).logits[:, -1]
 
     def _forms(self, word: str) -> list[int]:
         found = [token for token, text in self.tokens.texts.items() if text.strip(b" \n").lower() == word.encode()]
