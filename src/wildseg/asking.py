@@ -149,10 +149,7 @@ def ask(setting: Setting, words: Words, frames: Sequence[str], failures: Failure
         ModelError: the model cannot be had.
     """
     if setting.by_language:
-        for frame in frames:  # a conversation about several frames is no place to find that one is broken
-            if isinstance(error := cache.met(setting.artifacts.load_image, frame), DataError):
-                failures.add(frame, str(error))
-        frames = failures.without(frames)
+        frames = readable(setting, frames, failures)
         answers = list(track(setting.answers(frames, words), len(frames), "label"))
         return answers, str(setting.memory)
     if not setting.by_encoder:
@@ -165,6 +162,20 @@ def ask(setting: Setting, words: Words, frames: Sequence[str], failures: Failure
     records = dict(track(kept.serve(frames, workers, failures=failures), len(frames), "label"))
     in_order = (records[frame] for frame in failures.without(frames))
     return [Answer(np.array(scores), threshold, said) for scores, threshold, said in in_order], str(kept)
+
+
+def readable(setting: Setting, frames: Sequence[str], failures: Failures) -> list[str]:
+    """Return those of `frames` that can be read, and note the others.
+
+    A conversation about several frames is no place to find that one is broken.
+
+    Raises:
+        DataError: there are too many.
+    """
+    for frame in frames:
+        if isinstance(error := cache.met(setting.artifacts.load_image, frame), DataError):
+            failures.add(frame, str(error))
+    return failures.without(frames)
 
 
 def frame_bytes(artifacts: Artifacts, frame: str) -> tuple[bytes]:

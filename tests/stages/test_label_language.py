@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from tests.encoders.models import noise
+from tests.encoders.models import noise, save
 from tests.labels.language.conftest import Misbehaving, bad_server, no_key, short_pauses
+from tests.labels.language.tiny_llava import save_llava
 from wildseg import params
 from wildseg.artifacts import Artifacts, Frame
 from wildseg.errors import ModelError, ParamsError
@@ -20,6 +26,7 @@ from wildseg.runtime import Runtime
 from wildseg.stages import label
 
 __all__ = ["bad_server", "no_key", "short_pauses"]
+ROOT = Path(__file__).parents[2]
 NAMES = ("sky", "lawn")
 CPU = Runtime(1, "cpu")
 
@@ -109,6 +116,46 @@ def test_no_key_is_written_anywhere(
     assert len(written) > 10
     assert [path for path in written if b"very-secret" in path.read_bytes()] == []
     assert "very-secret" not in "".join(capfd.readouterr()) + str(caught.value)
+
+
+def test_templates_can_be_ranked_by_what_a_language_model_says(project: Artifacts, bad_server: Misbehaving) -> None:
+    (project.data / "frames" / "drive_000003.jpg").write_bytes(b"not a picture")
+    name, weights = save(project.root, "tiny")
+    asked = values(bad_server.url, "good")
+    sharpest = replace(asked.clip.sharpest, candidates=("a photo of {}.", "{}"))
+    clip = replace(asked.clip, model=name, pretrained=Path(weights).name, templates="sharpest", sharpest=sharpest)
+    label.run(replace(asked, clip=clip), project, CPU)
+    assert load_json(project.metrics_path("label.json"))["sharpest"]["candidates"] == 2
+    assert len(bad_server.asked("good")) == 4  # each frame once, for the ranking and the labels
+
+
+def test_a_run_that_was_killed_asks_only_what_it_had_not_heard(project: Artifacts, bad_server: Misbehaving) -> None:
+    text = yaml.safe_load((ROOT / "params.yaml").read_text())
+    text["label"]["language"] |= {"server": bad_server.url, "model": "slow"}
+    text["label"]["method"] = "vlm_direct"
+    (project.root / "params.yaml").write_text(yaml.safe_dump(text))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "WILDSEG_REQUESTS": "1"}
+    program = [sys.executable, "-m", "wildseg.cli", "label"]
+    with subprocess.Popen(program, cwd=project.root, env=environment, stdout=subprocess.DEVNULL) as process:
+        while len(bad_server.asked("slow")) < 3:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    assert not project.labels_csv.exists()
+    kept = len([path for path in (project.root / "kept" / "language").rglob("*") if path.is_file()])
+    assert kept >= 2
+    before = len(bad_server.asked("slow"))
+    subprocess.run(program, cwd=project.root, env=environment, check=True, capture_output=True)
+    assert len(bad_server.asked("slow")) - before == 5 - kept
+    assert len(project.answers_jsonl.read_text().splitlines()) == 5
+
+
+def test_a_model_on_this_machine_labels_every_frame(project: Artifacts) -> None:
+    save_llava(project.root / "llava")
+    label.run(values(None, "llava"), project, CPU)
+    lines = [json.loads(line) for line in project.answers_jsonl.read_text().splitlines()]
+    assert [line["parse_errors"] for line in lines] == [0] * 5
+    assert load_json(project.metrics_path("label.json"))["language"]["tokens_out"] > 0
 
 
 def test_other_methods_leave_an_empty_file_of_answers(project: Artifacts) -> None:
