@@ -11,6 +11,7 @@ import torch
 from tests.encoders.models import noise
 from tests.labels.language.models import NAMES, OPTIONS, frames, language, question
 from tests.labels.language.tiny_llava import save_llama, save_llava
+from tests.labels.language.tiny_qwen import save_qwen
 from wildseg.errors import ModelError
 from wildseg.labels.language.local import Local, digest
 from wildseg.labels.language.messages import Ask, Picture, Reply
@@ -20,6 +21,11 @@ from wildseg.labels.methods import describe_then_decide, vlm_cot, vlm_direct, vl
 @pytest.fixture(scope="module")
 def llava(tmp_path_factory: pytest.TempPathFactory) -> Local:
     return local(save_llava(tmp_path_factory.mktemp("models") / "llava"))
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Local:
+    return local(save_qwen(tmp_path_factory.mktemp("models") / "qwen"))
 
 
 def local(folder: Path, **changes: object) -> Local:
@@ -119,6 +125,25 @@ def test_yes_and_no_are_summed_over_the_ways_to_write_them(llava: Local) -> None
             yes, no = last[ids[0]].sum(), last[ids[1]].sum()
             assert reply.yes == pytest.approx(float(yes / (yes + no)), abs=1e-5)
     assert len({reply.yes for reply in found}) == 3
+
+
+def test_questions_that_share_their_beginning_are_answered_as_if_they_did_not(llava: Local, qwen: Local) -> None:
+    asks = [ask(f"is there any {text}?", yes_no=True, names=None) for text in ("sky", "old grey road", "x", "old tree")]
+    for model in (llava, qwen):
+        network = model._loaded
+        apart = torch.stack([network._logits(network.inputs([one]))[0] for one in asks]).detach()
+        with torch.no_grad():
+            torch.testing.assert_close(network._shared(asks), apart, atol=1e-4, rtol=1e-4)
+        assert len({reply.yes for reply in said(model, *asks)}) == 4
+        assert network._shares is True
+
+
+@pytest.mark.parametrize("method", [vlm_direct, vlm_cot, describe_then_decide, vlm_yes_no])
+def test_a_model_that_takes_pictures_of_any_size_labels_them(method: object, qwen: Local) -> None:
+    options = OPTIONS[method.__name__.rsplit(".", 1)[-1]]
+    asked = [*frames(2), *frames(1, shape=(90, 40))]
+    found = list(method.label(asked, question(language(qwen)), **options))
+    assert [answer.record["parse_errors"] for answer in found] == [0, 0, 0]
 
 
 def test_a_picture_is_read_once_for_all_classes(llava: Local) -> None:

@@ -252,8 +252,8 @@ class Network:
         device = rows[0]["input_ids"].device
         pad = self.tokenizer.pad_token_id
         ids = torch.tensor([own + [pad] * (longest - len(own)) for own in ends], device=device)
-        mask = torch.tensor([[1] * (common + len(own)) + [0] * (longest - len(own)) for own in ends], device=device)
-        logits = self.model(input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=True).logits
+        # No mask: what pads the ends on the right is after every token that is read.
+        logits = self.model(input_ids=ids, past_key_values=past, use_cache=True).logits
         return torch.stack([logits[row, len(own) - 1] for row, own in enumerate(ends)])
 
     def _logits(self, inputs: Any) -> torch.Tensor:  # noqa: ANN401
