@@ -84,6 +84,17 @@ def test_answers_belong_to_their_frames_and_what_is_kept_is_not_asked_again(meth
     assert [answer.record for answer in again] == [answer.record for answer in found]
 
 
+@pytest.mark.parametrize("record", ["7", "[]", "{}", '{"text": "hm"}', '{"text": 3, "cut": false, "tokens_in": 0, '
+                                    '"tokens_out": 0, "seconds": 0.5, "cost": null, "yes": null}'])  # fmt: skip
+def test_what_was_kept_by_something_else_is_asked_for_anew(record: str) -> None:
+    memory, model = Memory(), Script(lambda _: '["sky"]')
+    (before,) = answers(vlm_direct, language(model, memory=memory))
+    memory.kept = dict.fromkeys(memory.kept, record)
+    (after,) = answers(vlm_direct, language(model, memory=memory))
+    assert len(model.asked) == 2
+    assert after.record == before.record
+
+
 @pytest.mark.parametrize("change", ["temperature", "seed", "max_tokens", "max_side"])
 def test_whatever_changes_the_question_is_asked_anew(change: str) -> None:
     memory, model = Memory(), Script(lambda _: "[]")
@@ -96,13 +107,15 @@ def test_whatever_changes_the_question_is_asked_anew(change: str) -> None:
 
 def test_a_run_that_breaks_off_goes_on_where_it_was(bad_server: Misbehaving) -> None:
     memory = Memory()
-    for number in range(6):
-        model = Server(bad_server.url, "dies:4", constrained=True, requests=1)
+    model = Server(bad_server.url, "dies:4", constrained=True, requests=1)
+    for _ in range(2):
         with pytest.raises(ModelError, match="the money is used up"):
             answers(vlm_direct, language(model, memory=memory), number=6)
-        assert len(memory.kept) == 4, number
-        break
-    assert len({json.dumps(body["messages"]) for body in bad_server.asked("dies:4")[:4]}) == 4
+        assert len(memory.kept) == 4
+    asked = [json.dumps(body["messages"]) for body in bad_server.asked("dies:4")]
+    assert len(set(asked[:4])) == 4
+    assert len(asked) == 6
+    assert asked[4] == asked[5]
 
 
 def test_thinking_aloud_keeps_the_picture_and_all_that_was_said() -> None:

@@ -71,8 +71,8 @@ def _replies(asks: Sequence[Ask], language: Language) -> list[Reply]:
         own = [place for place, ask in enumerate(asks) if (ask.picture is not None) == seeing]
         keys = {place: [list(speaker.identity), *asks[place].parts()] for place in own}
         for place in own:
-            if (record := language.memory.get(keys[place])) is not None:
-                found[place] = Reply.from_record(record)
+            if (kept := Reply.from_record(language.memory.get(keys[place]))) is not None:
+                found[place] = kept
         missing = [place for place in own if place not in found]
         for index, reply in speaker.answer([asks[place] for place in missing]) if missing else ():
             found[missing[index]] = reply

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -70,9 +70,14 @@ class Reply:
     yes: float | None = None
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Reply:
-        """Build it again from what `record` returned."""
-        return cls(**record)
+    def from_record(cls, record: Any) -> Reply | None:  # noqa: ANN401
+        """Build it again from what `record` returned; None from anything else, such as a record of another version."""
+        kinds = {"text": str, "cut": bool, "tokens_in": int, "tokens_out": int, "seconds": float}
+        if not isinstance(record, dict) or set(record) != {one.name for one in fields(cls)}:
+            return None
+        likely = all(record[name] is None or isinstance(record[name], (int, float)) for name in ("cost", "yes"))
+        fits = all(isinstance(record[name], kind) for name, kind in kinds.items())
+        return cls(**record) if likely and fits else None
 
     def record(self) -> dict[str, Any]:
         """Return what JSON can hold."""
