@@ -39,6 +39,8 @@ from wildseg.frames import reader
 from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally
 from wildseg.labels.detectors import owlv2
+from wildseg.labels.language import server
+from wildseg.labels.language.messages import Ask
 from wildseg.sample.tiny_clip import checkpoint as tiny_checkpoint
 from wildseg.sample.tiny_clip import dataset as tiny_dataset
 from wildseg.sample.tiny_clip import model as tiny_model
@@ -151,6 +153,8 @@ OTHERS = (
     LookupError,
 )  # a recipe that only whoever teaches the tiny CLIP runs: the library's own error
 
+QUESTION = Ask((("user", "what is it?"),), None, temperature=0.0, seed=0, max_tokens=9)
+
 READERS = {
     "params": Reader(("strict_yaml.text_of", "strict_yaml.parse"), "params.yaml", lambda a, path: params.load(path)),
     "params under presets": Reader(("strict_yaml.text_of", "strict_yaml.parse"), "params.yaml",
@@ -167,6 +171,8 @@ READERS = {
     "given": Reader(TABLE, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
     "scores": Reader(TABLE, "data/labels/scores.csv", lambda a, _: a.load_scores(CLASSES)),
     "prompts": Reader(("files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
+    "server's answer": Reader(("labels.language.server.reply_of",), "answer.json",
+                              lambda _, path: server.reply_of(path.read_bytes(), QUESTION, 0.0)),
     "curve": Reader(("tracking._curve_of_file",), "metrics/train/curve.csv", lambda _, path: _curve(path), None),
     "key frame": Reader(("files.load_image",), "data/frames/drive_000007.jpg", lambda a, _: a.load_image(FRAME.name)),
     "shard": Reader(("formats.shards.open_file", "formats.shards._read", "formats.shards._directory"),
@@ -232,6 +238,9 @@ READERS = {
 
 # Opens files that are not anybody else's, or does not look into them.
 HARMLESS = {
+    "labels.language.local.digest": "hashed",
+    "labels.language.server._post": "an address, never a file; what comes is read by reply_of",
+    "labels.language.server._said": "shown as text",
     "files.open_loose": "opened for the readers of files.py",
     "formats.shards.pack": "bytes that were just written",
     "cache._compute_and_keep": "bytes that were just written",
