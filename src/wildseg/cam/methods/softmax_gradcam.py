@@ -2,8 +2,8 @@
 
 With ``L_j`` the map of logit j before the relu and ``p = softmax(logits)``, the map of ``p_c`` is
 ``p_c (L_c - sum_j p_j L_j)``: what speaks for competitors is taken away. The target here is the log odds
-``log(p_c / (1 - p_c)) = z_c - log(sum_(j != c) exp(z_j))``. Its map is the same but for the factor ``p_c (1 - p_c)``, in
-which all would drown where the model is sure.
+``log(p_c / (1 - p_c)) = z_c - log(sum_(j != c) exp(z_j))``. Its map is the same but for the factor ``p_c (1 - p_c)``,
+in which all would drown where the model is sure.
 """
 
 from __future__ import annotations
