@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save as tensors_as_bytes
 
 from tests.encoders.models import CONFIGS
+from tests.labels import tiny_detectors
 from wildseg import (
     cache_usage,
     explanations,
@@ -37,6 +38,9 @@ from wildseg.files import load_json
 from wildseg.frames import reader
 from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally
+from wildseg.labels.detectors import owlv2
+from wildseg.labels.language import server
+from wildseg.labels.language.messages import Ask
 from wildseg.sample.tiny_clip import checkpoint as tiny_checkpoint
 from wildseg.sample.tiny_clip import dataset as tiny_dataset
 from wildseg.sample.tiny_clip import model as tiny_model
@@ -130,6 +134,16 @@ def _left_by_repair(root: Path, path: Path) -> bool:
     return path.exists()
 
 
+def _detector(path: Path) -> object:
+    """Have a detector read a file of its folder: the other files of it are those of a whole one."""
+    content, folder = path.read_bytes(), path.parent
+    tiny_detectors.owlv2(folder)
+    if path.suffix == ".bin":
+        (folder / "model.safetensors").unlink()
+    path.write_bytes(content)
+    return owlv2.load(str(folder), "cpu")
+
+
 TABLE = ("files.load_table",)
 IDS = ("files.load_label_image",)
 TORCH = ("encoders.loading._from_file", "encoders.loading._check_torch_file", "encoders.loading._misfit")
@@ -138,6 +152,8 @@ OTHERS = (
     ValueError,
     LookupError,
 )  # a recipe that only whoever teaches the tiny CLIP runs: the library's own error
+
+QUESTION = Ask((("user", "what is it?"),), None, temperature=0.0, seed=0, max_tokens=9)
 
 READERS = {
     "params": Reader(("strict_yaml.text_of", "strict_yaml.parse"), "params.yaml", lambda a, path: params.load(path)),
@@ -155,6 +171,8 @@ READERS = {
     "given": Reader(TABLE, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
     "scores": Reader(TABLE, "data/labels/scores.csv", lambda a, _: a.load_scores(CLASSES)),
     "prompts": Reader(("files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
+    "server's answer": Reader(("labels.language.server.reply_of",), "answer.json",
+                              lambda _, path: server.reply_of(path.read_bytes(), QUESTION, 0.0)),
     "curve": Reader(("tracking._curve_of_file",), "metrics/train/curve.csv", lambda _, path: _curve(path), None),
     "key frame": Reader(("files.load_image",), "data/frames/drive_000007.jpg", lambda a, _: a.load_image(FRAME.name)),
     "shard": Reader(("formats.shards.open_file", "formats.shards._read", "formats.shards._directory"),
@@ -162,6 +180,9 @@ READERS = {
     "maps": Reader(("files.load_arrays", "files._array"), "data/cams/drive_000007.npz",
                    lambda a, _: a.load_maps(FRAME.name)),
     "mask": Reader(IDS, "data/masks/drive_000007.png", lambda a, _: a.load_mask(FRAME.name)),
+    "scribbles": Reader(IDS, "data/scribbles/drive_000007.png", lambda a, _: a.load_weak("scribbles", FRAME.name)),
+    "points": Reader(IDS, "data/points/drive_000007.png", lambda a, _: a.load_weak("points", FRAME.name)),
+    "boxes": Reader(("files.load_json",), "data/boxes.json", lambda a, _: a.load_boxes(CLASSES)),
     "confidence": Reader(IDS, "data/masks/confidence/drive_000007.png", lambda a, _: a.load_confidence(FRAME.name)),
     "truth": Reader(IDS, "data/truth/drive_000007.png", lambda a, _: a.load_truth(FRAME, 2, (4, 6))),
     "photo": Reader(("frames.photos.read_photo", "frames.photos._check_whole"), "data/raw/a.jpg",
@@ -201,6 +222,12 @@ READERS = {
                     lambda _, path: Store(path.parents[1]).get(KEY), None),
     "notes of the cache": Reader(("cache_usage._last_run",), ".wildseg/cache/cam.json",
                                  lambda _, path: cache_usage._last_run(path.parent, "cam"), (None, None)),
+    # By transformers, which is told to read safetensors alone.
+    "detector's weights": Reader((), "owl/model.safetensors", lambda _, path: _detector(path)),
+    "detector's weights .bin": Reader((), "owl/pytorch_model.bin", lambda _, path: _detector(path)),
+    "detector's config": Reader((), "owl/config.json", lambda _, path: _detector(path)),
+    "detector's tokenizer": Reader((), "owl/tokenizer.json", lambda _, path: _detector(path)),
+    "detector's processor": Reader((), "owl/processor_config.json", lambda _, path: _detector(path)),
     "tiny CLIP's frames": Reader(("sample.tiny_clip.dataset.load_or_render",), "t/images-0-1x1.npy",
                                  lambda _, path: _tiny_frames(path), errors=OTHERS),
     "tiny CLIP's checkpoint": Reader(("sample.tiny_clip.checkpoint.restore",), "t/state.safetensors",
@@ -211,6 +238,9 @@ READERS = {
 
 # Opens files that are not anybody else's, or does not look into them.
 HARMLESS = {
+    "labels.language.local.digest": "hashed",
+    "labels.language.server._post": "an address, never a file; what comes is read by reply_of",
+    "labels.language.server._said": "shown as text",
     "files.open_loose": "opened for the readers of files.py",
     "formats.shards.pack": "bytes that were just written",
     "cache._compute_and_keep": "bytes that were just written",

@@ -73,7 +73,8 @@ def test_every_command_has_help(command: str, option: str) -> None:
 
 
 def test_every_stage_of_the_pipeline_has_a_command_and_a_file() -> None:
-    assert set(cli.STAGES) == {path.stem for path in (plugins.PACKAGE / "stages").glob("[a-z]*.py")}
+    beside = {"weak"}  # a stage of data/weak/dvc.yaml
+    assert set(cli.STAGES) | beside == {path.stem for path in (plugins.PACKAGE / "stages").glob("[a-z]*.py")}
     assert set(cli.STAGES) <= set(cli.main.commands)
 
 

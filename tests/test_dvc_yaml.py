@@ -58,6 +58,15 @@ def test_every_method_of_params_yaml_exists_and_every_placeholder_is_a_parameter
         assert isinstance(value, str)
 
 
+def test_weak_labels_name_exactly_the_source_files_and_parameters_they_need() -> None:
+    stage = yaml.safe_load((ROOT / "data/weak/dvc.yaml").read_text())["stages"]["weak"]
+    module = source.PACKAGE / "stages" / "weak.py"
+    named = {dep for dep in stage["deps"] if dep.startswith("src/")}
+    assert named == {str(path.relative_to(ROOT)) for path in source.closure(module).files}
+    assert set(stage["params"]) == set(re.findall(r"\bparams\.([a-z]+)", module.read_text())) - {"import"}
+    assert stage["cmd"].split()[-2:] == ["wildseg", "weak"]
+
+
 @pytest.mark.parametrize("folder", ["data/raw", "models/tiny_clip"])
 def test_the_stages_of_the_sample_name_exactly_the_source_files_they_import(folder: str) -> None:
     stages = yaml.safe_load((ROOT / folder / "dvc.yaml").read_text())["stages"]

@@ -25,7 +25,7 @@ GROUND = {"classes", "errors"}
 LIBRARY: dict[str, set[str]] = {
     "frames": set(),
     "encoders": set(),
-    "labels": {"encoders"},
+    "labels": {"encoders", "cam"},
     "cam": {"encoders"},
     "crf": set(),
     "segment": {"metrics"},
@@ -42,7 +42,7 @@ SHARED = {"formats"}  # a folder of what all stages share
 USES_THE_LIBRARY = (
     TOP
     | {"tracking_model", "inference", "selection", "known_photos", "asking", "words"}
-    | {"explainer", "explanations"}
+    | {"explainer", "explanations", "detections", "calibrate", "agree"}
 )
 HEAVY = {"torch", "torchvision", "open_clip", "transformers", "mlflow", "segmentation_models_pytorch", "timm"}
 PLUGIN_FOLDERS = {source.PACKAGE.joinpath(*folder.split(".")) for _, _, folder, _ in METHODS}
@@ -155,7 +155,15 @@ def loaded_after(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["--version"], ["extract", "--help"], ["train", "--help"], ["explain", "--help"]]
+    "command",
+    [
+        ["--help"],
+        ["--version"],
+        ["extract", "--help"],
+        ["train", "--help"],
+        ["explain", "--help"],
+        ["detect", "--help"],
+    ],
 )
 def test_help_loads_nothing_that_takes_time(command: list[str]) -> None:
     code = f"from click.testing import CliRunner; from wildseg.cli import main\nCliRunner().invoke(main, {command})"

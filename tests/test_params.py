@@ -42,7 +42,7 @@ def sections(content: dict[str, Any], prefix: str = "") -> list[str]:
     """The dotted names of all mappings whose keys are fixed."""
     named = [prefix] if prefix else [""]
     for name, value in content.items():
-        if isinstance(value, dict) and name not in ("classes", "options", "threshold"):
+        if isinstance(value, dict) and name not in ("classes", "options", "threshold", "definitions"):
             named += sections(value, f"{prefix}.{name}" if prefix else name)
     return named
 
@@ -52,7 +52,7 @@ def keys(content: dict[str, Any], prefix: str = "") -> list[str]:
     named = []
     for name, value in content.items():
         named.append(f"{prefix}{name}")
-        if isinstance(value, dict) and name not in ("classes", "options", "threshold"):
+        if isinstance(value, dict) and name not in ("classes", "options", "threshold", "definitions"):
             named += keys(value, f"{prefix}{name}.")
     return named
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,15 @@ from wildseg.artifacts import Artifacts, Words
 from wildseg.cache import Cache
 from wildseg.classes import Classes
 from wildseg.encoders.weights import identity
+from wildseg.errors import DataError, ParamsError
 from wildseg.failures import Failures
 from wildseg.labels.interface import Answer, NamedImage, Question
+from wildseg.labels.language.messages import Language, Manner, Speaker
 from wildseg.parallel import crew, gpus
 from wildseg.params import Clip as ClipParams
 from wildseg.params import Label
 from wildseg.progress import track
-from wildseg.runtime import Runtime, worker_device
+from wildseg.runtime import Runtime, torch_device, worker_device
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
     from wildseg.encoders.clip import Clip
@@ -49,6 +51,42 @@ class Setting:
         device = worker_device(self.runtime.device, rank)
         return clip.load(self.clip.model, self.clip.pretrained, device=device, root=self.artifacts.root)
 
+    @property
+    def by_language(self) -> bool:
+        """Whether the label method asks a language model."""
+        return "language" in plugins.needs("labels.methods", self.label.method)
+
+    @cached_property
+    def memory(self) -> Remembered:
+        """What language models answered, now and in other runs."""
+        return Remembered(cache.Store.of(self.artifacts.root, "language"))
+
+    def language(self) -> Language:
+        """Return the language models, and how they are asked."""
+        wish = self.label.language
+        votes = (wish.votes.number, wish.votes.shuffle, wish.votes.flip, wish.votes.ties == "present")
+        manner = Manner(wish.temperature, wish.seed, wish.max_tokens, wish.max_side, wish.reminder, *votes)
+        vision = self._speaker(wish.model, wish.server)
+        if wish.text_model is None and wish.text_server is None:
+            return Language(vision, vision, self.memory, manner)
+        text = self._speaker(wish.text_model or wish.model, wish.text_server or wish.server)
+        return Language(vision, text, self.memory, manner)
+
+    def _speaker(self, model: str | None, server: str | None) -> Speaker:
+        if not model:
+            raise ParamsError(
+                f"label.language.model: expected the model that {self.label.method} asks (the server's name for it, or "
+                "a folder or name of weights), found none"
+            )
+        if server is None:
+            from wildseg.labels.language.local import Local
+
+            device = partial(torch_device, self.runtime.device)
+            return Local(model, self.artifacts.root, device, constrained=self.label.language.constrained)
+        from wildseg.labels.language.server import Server
+
+        return Server(server, model, self.label.language.constrained, self.runtime.requests, self.runtime.per_minute)
+
     def answers(self, frames: Sequence[str], words: Words, rank: int = 0, clip: Clip | None = None) -> Iterator[Answer]:
         """Ask the label method about `frames`; `clip` is the model, to be loaded if it is asked for and not given."""
         encoder = lru_cache(maxsize=1)(lambda: clip or self.load_clip(rank))
@@ -59,6 +97,8 @@ class Setting:
             words.templates,
             encoder,
             lambda path: self.artifacts.load_labels(self.classes.names, self.artifacts.root / path),
+            self.label.language.definitions,
+            self.language,
         )
         method = plugins.load("labels.methods", self.label.method, "label.method")
         images = [NamedImage(frame, partial(self.artifacts.load_image, frame)) for frame in frames]
@@ -76,6 +116,31 @@ class Setting:
         }
 
 
+class Remembered:
+    """Keeps what language models answered, each answer by all that it depends on; see `messages.Memory`."""
+
+    def __init__(self, store: cache.Store) -> None:
+        """Remember where."""
+        self.store = store
+        self.hits = 0
+        self.misses = 0
+
+    def get(self, parts: Sequence[Any]) -> Any:  # noqa: ANN401
+        """Return the record that was kept, or None."""
+        entry = self.store.get(cache.key_of(parts))
+        self.hits += entry is not None
+        return None if entry is None else entry.record
+
+    def put(self, parts: Sequence[Any], record: Mapping[str, Any]) -> None:
+        """Keep a record."""
+        self.misses += 1
+        self.store.put(cache.key_of(parts), cache.Entry(record))
+
+    def __str__(self) -> str:
+        """Say how many answers were kept, in a few words for the line that a stage prints; empty if none was."""
+        return f", {self.hits} of {self.hits + self.misses} answers from the cache" if self.hits else ""
+
+
 def ask(setting: Setting, words: Words, frames: Sequence[str], failures: Failures) -> tuple[list[Answer], str]:
     """Return the answers about those of `frames` that can be read, and in a few words how many the cache knew.
 
@@ -83,6 +148,10 @@ def ask(setting: Setting, words: Words, frames: Sequence[str], failures: Failure
         DataError: too many frames cannot be read.
         ModelError: the model cannot be had.
     """
+    if setting.by_language:
+        frames = readable(setting, frames, failures)
+        answers = list(track(setting.answers(frames, words), len(frames), "label"))
+        return answers, str(setting.memory)
     if not setting.by_encoder:
         return list(track(setting.answers(frames, words), len(frames), "label")), ""
     ingredients = {**setting.ingredients(), "words": [setting.classes, words.background, words.templates]}
@@ -92,7 +161,21 @@ def ask(setting: Setting, words: Words, frames: Sequence[str], failures: Failure
     workers = lambda number: crew(setting.runtime, number, prepare, model=True)  # noqa: E731
     records = dict(track(kept.serve(frames, workers, failures=failures), len(frames), "label"))
     in_order = (records[frame] for frame in failures.without(frames))
-    return [Answer(np.array(scores), threshold, said) for scores, threshold, said in in_order], str(kept)
+    return [Answer(np.array(scores), *rest) for scores, *rest in in_order], str(kept)
+
+
+def readable(setting: Setting, frames: Sequence[str], failures: Failures) -> list[str]:
+    """Return those of `frames` that can be read, and note the others.
+
+    A conversation about several frames is no place to find that one is broken.
+
+    Raises:
+        DataError: there are too many.
+    """
+    for frame in frames:
+        if isinstance(error := cache.met(setting.artifacts.load_image, frame), DataError):
+            failures.add(frame, str(error))
+    return failures.without(frames)
 
 
 def frame_bytes(artifacts: Artifacts, frame: str) -> tuple[bytes]:
@@ -119,6 +202,6 @@ def _prepare(setting: Setting, words: Words, rank: int) -> _Tools:
     return _Tools(setting, words, setting.load_clip(rank))
 
 
-def _answer(frame: str, tools: _Tools) -> tuple[list[float], float, dict[str, Any]]:
+def _answer(frame: str, tools: _Tools) -> tuple[list[float], float, dict[str, Any], bool]:
     (answer,) = tools.setting.answers([frame], tools.words, clip=tools.clip)
-    return answer.scores.tolist(), answer.threshold, dict(answer.record)
+    return answer.scores.tolist(), answer.threshold, dict(answer.record), answer.relative

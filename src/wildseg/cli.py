@@ -77,6 +77,11 @@ def _stage(name: str) -> Callable[[], None]:
 for _name, _help in STAGES.items():
     main.command(_name, help=_help)(_stage(_name))
 
+main.command(
+    "weak",
+    help="Make boxes, points and scribbles of the maps; 'dvc repro data/weak/dvc.yaml' runs it, the pipeline not.",
+)(_stage("weak"))
+
 
 @main.command()
 def summary() -> None:
@@ -228,6 +233,87 @@ def explain(
     )
     output = explanations.Output(Path(into), save_maps)
     explanations.show(Artifacts(), runtime, frames, classes, question, output, max_side)
+
+
+@main.command()
+@click.argument("ticked", required=False, metavar="[TABLE]")
+@click.option(
+    "--precision", type=click.FloatRange(0, 1, min_open=True), metavar="P", help="Wanted precision; else the best F1."
+)
+def calibrate(ticked: str | None, precision: float | None) -> None:
+    """Fit a label threshold per class to frames whose classes you ticked, and print it as it stands in params.yaml.
+
+    TABLE has the columns Frame and Labels; data/labels/overrides.csv by default. Scores are those of the last label.
+    """
+    from pathlib import Path
+
+    from wildseg import calibrate as calibration
+    from wildseg import params
+    from wildseg.artifacts import Artifacts
+
+    calibration.show(Artifacts(), params.load(), Path(ticked) if ticked else None, precision)
+
+
+@main.command()
+@click.argument("one", metavar="A.csv")
+@click.argument("other", metavar="B.csv")
+def agree(one: str, other: str) -> None:
+    """Show how far two tables of labels (Frame, Labels) agree: Cohen's kappa per class, and the share of equal answers.
+
+    Frames that only one of them has are left out.
+    """
+    from pathlib import Path
+
+    from wildseg import agree as agreement
+    from wildseg import params
+    from wildseg.artifacts import Artifacts
+
+    agreement.show(Artifacts(), params.load(), Path(one), Path(other))
+
+
+@main.command()
+@click.option("--method", required=True, metavar="NAME", help="The detector: owlv2 or grounding_dino.")
+@click.option("--model", required=True, metavar="NAME", help="Its weights: a folder, or a name on the model hub.")
+@click.option("--into", required=True, metavar="FILE", help="Where to write boxes, such as data/labels/boxes.json.")
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1), default=0.25, show_default=True, help="Lowest score of a box."
+)
+@click.option("--iou", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Above it the lower box goes.")
+@click.option(
+    "--labels", metavar="FILE", help="Also write which classes are in each frame, such as data/labels/given.csv."
+)
+@click.option("--presence", multiple=True, metavar="[NAME=]SCORE", help="From which score on a class is in a frame.")
+def detect(
+    method: str,
+    model: str,
+    into: str,
+    threshold: float,
+    iou: float,
+    labels: str | None,
+    presence: tuple[str, ...],
+) -> None:
+    """Ask an open-vocabulary detector for boxes of the classes in all key frames.
+
+    What it writes is a person's: `cam.boxes` keeps maps inside of the boxes, `label.method: given` takes the labels.
+    """
+    from pathlib import Path
+
+    from wildseg import detections, params
+    from wildseg.artifacts import Artifacts
+    from wildseg.runtime import Runtime
+
+    detections.run(
+        params.load(),
+        Artifacts(),
+        Runtime.from_environment(),
+        method=method,
+        model=model,
+        into=Path(into),
+        threshold=threshold,
+        iou=iou,
+        labels=Path(labels) if labels else None,
+        presence=presence,
+    )
 
 
 @main.command()

@@ -63,13 +63,48 @@ class Extract:
 
 
 @dataclass(frozen=True)
+class Votes:
+    """How many answers of a language model are asked for, and how they differ; see `labels.language.voting`."""
+
+    number: Count
+    shuffle: bool
+    flip: bool
+    ties: Literal["present", "absent"]
+
+
+@dataclass(frozen=True)
+class Language:
+    """The language model that some label methods ask, and how; see `wildseg.labels.language`.
+
+    model: a name that the server knows, or a folder or name of weights that transformers reads where server is null.
+    text_model and text_server: for what needs no eyes; null means the same.
+    """
+
+    model: str | None
+    server: str | None
+    text_model: str | None
+    text_server: str | None
+    definitions: dict[str, str]
+    constrained: bool
+    temperature: Annotated[float, Between(0, 2)]
+    seed: Seed
+    max_tokens: Count
+    max_side: Count | None
+    votes: Votes
+    reminder: str
+
+
+@dataclass(frozen=True)
 class Label:
     """From key frames to the classes that are in them."""
 
     method: str
+    rule: Literal["auto", "fixed", "relative"]
     threshold: Share | dict[str, Share] | Literal["auto"]
     fallback: Literal["none", "argmax"]
+    smooth_s: Annotated[float, Positive] | None
     max_failures: Share
+    language: Language
     options: Options
 
 
@@ -95,6 +130,7 @@ class Cam:
     flip: bool
     max_side: Count | None
     positions: Literal["bicubic", "bilinear_half"]
+    boxes: str
     max_failures: Share
     options: Options
     caa: Caa
@@ -133,6 +169,19 @@ class Crf:
 
 
 @dataclass(frozen=True)
+class Weak:
+    """From activation maps to boxes, points and scribbles; no stage that `dvc repro` runs unasked has it."""
+
+    tau: Share
+    min_area: Share
+    min_share: Share
+    points: Natural
+    scribble: Share
+    background: Share
+    pictures: Natural
+
+
+@dataclass(frozen=True)
 class Train:
     """From pseudo masks to a segmentation model."""
 
@@ -140,6 +189,7 @@ class Train:
     encoder: str
     encoder_weights: str | None
     options: Options
+    supervision: Literal["masks", "scribbles", "points"]
     loss: Literal["cross_entropy", "confidence_guided"]
     mu: Amount
     class_weights: Literal["none", "sqrt_inverse"]
@@ -178,6 +228,7 @@ class Params:
     label: Label
     cam: Cam
     crf: Crf
+    weak: Weak
     train: Train
     eval: Eval
 
@@ -257,6 +308,16 @@ def _check_consistency(params: Params) -> None:
                 raise ParamsError(
                     f"label.threshold.{name}: there is no such class{did_you_mean(name, params.classes.names)}"
                 )
+    if params.train.loss == "confidence_guided" and params.train.supervision != "masks":
+        raise ParamsError(
+            f"train.loss: confidence_guided needs the confidence of pseudo masks, which {params.train.supervision} "
+            "do not have; choose cross_entropy, or train.supervision: masks"
+        )
+    for name in params.label.language.definitions:
+        if name not in params.classes.names:
+            raise ParamsError(
+                f"label.language.definitions.{name}: there is no such class{did_you_mean(name, params.classes.names)}"
+            )
     low_high = params.train.scale
     if len(low_high) != 2 or low_high[0] > low_high[1]:
         raise ParamsError(f"train.scale: expected [smallest, largest], found {list(low_high)}")

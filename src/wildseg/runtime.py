@@ -1,7 +1,8 @@
 """What a run may use: processes and device. It never changes results, so it is not in params.yaml.
 
 Read from the environment: `WILDSEG_WORKERS` (default: the usable cores), `WILDSEG_DEVICE` (default: `auto`; or `cpu`,
-`cuda`, `cuda:1`, ...) and `WILDSEG_ENGINE` (default: `local`; or `ray`, see `wildseg.parallel`).
+`cuda`, `cuda:1`, ...) and `WILDSEG_ENGINE` (default: `local`; or `ray`, see `wildseg.parallel`). `WILDSEG_REQUESTS`
+(default: 4) says how many questions a language server is asked at once, `WILDSEG_REQUESTS_PER_MINUTE` how often.
 """
 
 from __future__ import annotations
@@ -23,27 +24,36 @@ class Runtime:
     """Worker processes and the torch device's name; ``"auto"`` is resolved by whoever imports torch.
 
     `chosen` says that a person asked for this number of workers, and it is not just the number of this machine's cores.
+    `requests` and `per_minute` are for language servers; None is as often as it goes.
     """
 
     workers: int
     device: str
     engine: str = "local"
     chosen: bool = False
+    requests: int = 4
+    per_minute: int | None = None
 
     @classmethod
     def from_environment(cls) -> Runtime:
         """Read `WILDSEG_WORKERS`, `WILDSEG_DEVICE` and `WILDSEG_ENGINE`.
 
         Raises:
-            WildsegError: the number of workers is not a positive integer, or there is no such engine.
+            WildsegError: a number is not a positive integer, or there is no such engine.
         """
-        text = os.environ.get("WILDSEG_WORKERS", "")
-        if text and not (text.isdecimal() and int(text) > 0):
-            raise WildsegError(f"WILDSEG_WORKERS: expected a positive whole number, found {text!r}")
+        asked = _number("WILDSEG_WORKERS")
         engine = os.environ.get(ENGINE) or "local"
         plugins.check(ENGINES, engine, ENGINE)
-        workers = int(text) if text else _usable_cores()
-        return cls(workers, os.environ.get("WILDSEG_DEVICE") or "auto", engine, bool(text))
+        device = os.environ.get("WILDSEG_DEVICE") or "auto"
+        requests, per_minute = _number("WILDSEG_REQUESTS") or 4, _number("WILDSEG_REQUESTS_PER_MINUTE")
+        return cls(asked or _usable_cores(), device, engine, asked is not None, requests, per_minute)
+
+
+def _number(variable: str) -> int | None:
+    text = os.environ.get(variable, "")
+    if text and not (text.isdecimal() and int(text) > 0):
+        raise WildsegError(f"{variable}: expected a positive whole number, found {text!r}")
+    return int(text) if text else None
 
 
 def _usable_cores() -> int:

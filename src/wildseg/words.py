@@ -16,12 +16,12 @@ import numpy as np
 
 from wildseg import cache, source
 from wildseg.artifacts import Dropped, Frame, Words
-from wildseg.asking import Setting, frame_bytes, no_files
+from wildseg.asking import Setting, frame_bytes, no_files, readable
 from wildseg.cache import Cache
 from wildseg.encoders.meaning import PAIRS, same_meaning
 from wildseg.encoders.prompts import COMPETITORS, named
 from wildseg.failures import Failures
-from wildseg.labels.decide import correct, decide
+from wildseg.labels.decide import correct, decide, rule_of
 from wildseg.labels.interface import Answer
 from wildseg.labels.sharpness import Ranking, rank
 from wildseg.parallel import crew
@@ -124,7 +124,7 @@ def _compare(phrases: list[str], _: str, tools: _Tools) -> tuple[float | None, l
 def _ranking(setting: Setting, words: Words, frames: Sequence[str], overrides: Mapping[str, np.ndarray]) -> Ranking:
     """Rank the templates of `words`; which classes are present says the label method, asked with all of them."""
     # Others than the model are asked first, since what is wrong with a table is then told at once.
-    told = {} if setting.by_encoder else dict(zip(frames, setting.answers(frames, words), strict=True))
+    told = {} if setting.by_encoder else _told(setting, words, frames)
     ingredients = {**_ingredients(setting), "words": [setting.classes, words.background, words.templates]}
     recipe = cache.Recipe(ingredients, partial(frame_bytes, setting.artifacts), no_files, _look)
     kept = Cache(setting.artifacts.root, "words", recipe)
@@ -132,14 +132,26 @@ def _ranking(setting: Setting, words: Words, frames: Sequence[str], overrides: M
     workers = lambda number: crew(setting.runtime, number, partial(_prepare, setting, words), model=True)  # noqa: E731
     records = dict(track(kept.serve(frames, workers, failures=failures), len(frames), "label: templates"))
     frames = failures.without(frames)
-    answers = [told.get(frame) or Answer(np.array(records[frame][1]), records[frame][2]) for frame in frames]
-    scores, natural = np.stack([answer.scores for answer in answers]), answers[0].threshold
-    present = decide(scores, setting.classes.names, natural, setting.label.threshold, setting.label.fallback)
+    answers = [told.get(frame) or _as_answer(*records[frame][1:]) for frame in frames]
+    scores, label = np.stack([answer.scores for answer in answers]), setting.label
+    natural, relative = rule_of(answers[0], label.rule)
+    present = decide(scores, setting.classes.names, natural, label.threshold, label.fallback, relative=relative)
     by_hand = {frame: overrides[frame] for frame in frames if frame in overrides}
     present = correct(frames, present, by_hand, setting.artifacts.overrides_csv)
     belief = np.array([records[frame][0] for frame in frames])
     how = setting.clip.sharpest
     return rank(words.templates, belief, present, how.reduction, how.guard)
+
+
+def _as_answer(scores: list[float], threshold: float, relative: bool) -> Answer:
+    return Answer(np.array(scores), threshold, relative=relative)
+
+
+def _told(setting: Setting, words: Words, frames: Sequence[str]) -> dict[str, Answer]:
+    """Return what a label method says that does not ask the model."""
+    if setting.by_language:
+        frames = readable(setting, frames, Failures("label", 1.0, len(frames)))
+    return dict(zip(frames, setting.answers(frames, words), strict=True))
 
 
 def _ingredients(setting: Setting) -> dict[str, Any]:
@@ -160,13 +172,13 @@ def _prepare(setting: Setting, words: Words, number: int) -> _Tools:
     return _Tools(setting, words, setting.load_clip(number))
 
 
-def _look(frame: str, tools: _Tools) -> tuple[list[list[float]], list[float], float]:
-    """Return the belief of each template in each class, (T, C), and what the label method says: scores, threshold."""
+def _look(frame: str, tools: _Tools) -> tuple[list[list[float]], list[float], float, bool]:
+    """Return the belief of each template in each class, (T, C), and the label method's scores, threshold, relative."""
     belief = beliefs(tools.clip, tools.setting.artifacts.load_image(frame), _texts(tools)).tolist()
     if not tools.setting.by_encoder:
-        return belief, [], 0.0
+        return belief, [], 0.0, False
     (answer,) = tools.setting.answers([frame], tools.words, clip=tools.clip)
-    return belief, answer.scores.tolist(), answer.threshold
+    return belief, answer.scores.tolist(), answer.threshold, answer.relative
 
 
 def _texts(tools: _Tools) -> torch.Tensor:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from wildseg.errors import DataError, ParamsError
-from wildseg.labels.decide import correct, decide
+from wildseg.labels.decide import correct, decide, rule_of
+from wildseg.labels.interface import Answer
 
 NAMES = ("sky", "road", "lawn")
 SCORES = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.15]])
@@ -46,6 +47,37 @@ def test_a_softmax_passes_fewer_classes_than_one_over_the_threshold() -> None:
     logits = np.random.default_rng(0).normal(0, 1, (500, 8))
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert decide(p, [str(c) for c in range(8)], 0.2).sum(1).max() <= 4
+
+
+def test_a_relative_threshold_counts_from_each_frames_lowest_score_to_its_highest() -> None:
+    # .1 + .5 (.7 - .1) = .4; .1 + .5 (.2 - .1) = .15, which .15 does not exceed
+    np.testing.assert_array_equal(
+        decide(SCORES, NAMES, 0.5, relative=True), [[True, False, False], [False, True, False]]
+    )
+    np.testing.assert_array_equal(
+        decide(SCORES, NAMES, 0.5, {"road": 0.1}, relative=True), [[True, True, False], [False, True, False]]
+    )
+
+
+def test_where_all_scores_are_the_same_a_relative_threshold_finds_nothing() -> None:
+    same = np.full((1, 3), 0.9)
+    assert not decide(same, NAMES, 0.5, relative=True).any()
+    np.testing.assert_array_equal(decide(same, NAMES, 0.5, fallback="argmax", relative=True), [[True, False, False]])
+
+
+def test_a_rule_takes_the_methods_own_threshold_where_it_has_one() -> None:
+    fixed, relative = Answer(SCORES[0], 0.2), Answer(SCORES[0], 0.3, relative=True)
+    assert [rule_of(fixed, rule) for rule in ("auto", "fixed", "relative")] == [(0.2, False), (0.2, False), (0.5, True)]
+    expected = [(0.3, True), (None, False), (0.3, True)]
+    assert [rule_of(relative, rule) for rule in ("auto", "fixed", "relative")] == expected
+
+
+@pytest.mark.parametrize("threshold", ["auto", {"sky": 0.1, "road": 0.1}])
+def test_a_fixed_rule_without_a_threshold_is_refused(threshold: object) -> None:
+    with pytest.raises(ParamsError, match="label.rule fixed this method has none of its own; expected a number"):
+        decide(SCORES, NAMES, None, threshold)
+    every = decide(SCORES, NAMES, None, {"sky": 0.1, "road": 0.1, "lawn": 0.1})
+    np.testing.assert_array_equal(every, SCORES > 0.1)
 
 
 def test_another_word_for_a_threshold_is_refused() -> None:

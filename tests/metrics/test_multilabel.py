@@ -34,6 +34,22 @@ def test_the_worked_example() -> None:
     assert "map" not in report
 
 
+@pytest.mark.parametrize("levels", [1000, 12])
+@pytest.mark.parametrize("wanted", [0.3, 0.6, 0.8, 0.95, 1.0])
+def test_recall_at_a_precision_is_read_off_the_curve_of_scikit_learn(levels: int, wanted: float) -> None:
+    truth, scores = random_labels(3, levels)
+    valid = np.random.default_rng(4).random(truth.shape) < 0.8
+    precision, recall, _ = sk.precision_recall_curve(truth[valid], scores[valid])
+    assert ml.recall_at(truth, scores, wanted, valid) == pytest.approx(recall[precision >= wanted].max())
+
+
+def test_recall_at_a_precision_by_hand() -> None:
+    target, scores = np.array([[1], [0], [1], [0]], bool), np.array([[0.9], [0.8], [0.7], [0.6]])
+    assert [ml.recall_at(target, scores, wanted) for wanted in (1.0, 0.6, 0.5)] == [0.5, 1.0, 1.0]
+    assert ml.recall_at(~target, scores, 0.9) == 0
+    assert np.isnan(ml.recall_at(np.zeros((2, 1), bool), np.ones((2, 1)), 0.5))
+
+
 def test_average_precision_of_four_ranked_frames() -> None:
     target, scores = np.array([[1], [0], [1], [0]], bool), np.array([[0.9], [0.8], [0.7], [0.6]])
     np.testing.assert_allclose(ml.average_precision(target, scores), 5 / 6)

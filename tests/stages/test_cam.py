@@ -10,7 +10,7 @@ import pytest
 
 from tests.encoders.models import noise, save
 from wildseg import cache, params
-from wildseg.artifacts import Artifacts, Frame, Words
+from wildseg.artifacts import Artifacts, Frame, FrameBoxes, Words
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps
 from wildseg.cam.methods import gradcam, hirescam
@@ -208,3 +208,34 @@ def test_any_kind_of_clip_gives_maps(kind: str, grid: tuple[int, int], project: 
     assert classes.tolist() == [0, 2]
     assert maps.shape == (2, *grid)
     assert np.isfinite(maps).all()
+
+
+def test_maps_are_kept_inside_of_boxes_in_the_frames_that_are_listed(
+    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WILDSEG_CACHE", "")  # which must tell frames with boxes from those without
+    cam.run(values, project, CPU)
+    whole = {frame: project.load_maps(frame)[1] for frame in ("drive_000000", "drive_000002")}
+    box = np.array([[8, 16, 32, 40, 3, 1.0]])  # of the third class, in cells of 8 pixels: columns 1-3, rows 2-4
+    project.save_boxes({"drive_000000": FrameBoxes(64, 48, box)}, NAMES, project.limits_json)
+    capsys.readouterr()
+    cam.run(values, project, CPU)  # the default names a person's file
+    printed = capsys.readouterr().out
+    assert printed == (
+        "cam: 3 frames, 3 maps by gradcam, 1 frames without any, 1 frames inside of boxes, 1 maps the same everywhere "
+        "(kept as zero), 2 from the cache\n"
+    )
+    _, maps = project.load_maps("drive_000000")
+    assert (maps[0] == 0).all()  # sky is there, and has no box
+    expected = np.zeros_like(whole["drive_000000"][1])
+    expected[2:5, 1:4] = whole["drive_000000"][1][2:5, 1:4]
+    assert expected.any()
+    np.testing.assert_array_equal(maps[1], expected)
+    np.testing.assert_array_equal(project.load_maps("drive_000002")[1], whole["drive_000002"])
+
+
+def test_boxes_that_are_named_must_be_there(project: Artifacts, values: Params) -> None:
+    with pytest.raises(DataError, match=r"mine\.json: expected a JSON file \(No such file or directory\)"):
+        cam.run(with_cam(values, boxes="mine.json"), project, CPU)
+    project.save_boxes({}, ("sky", "tree"), project.root / "mine.json")
+    cam.run(with_cam(values, boxes="mine.json"), project, CPU)  # lists no frame

@@ -11,7 +11,8 @@ import pytest
 from tests.encoders.models import noise, save
 from wildseg import params
 from wildseg.artifacts import Artifacts, Frame
-from wildseg.errors import DataError, ModelError
+from wildseg.errors import DataError, ModelError, ParamsError
+from wildseg.files import load_json
 from wildseg.params import Params
 from wildseg.runtime import Runtime
 from wildseg.stages import label
@@ -76,6 +77,58 @@ def test_any_number_of_workers_writes_the_same_bytes(project: Artifacts, values:
     before = project.scores_csv.read_bytes(), project.labels_csv.read_bytes()
     label.run(values, project, Runtime(2, "cpu"))
     assert (project.scores_csv.read_bytes(), project.labels_csv.read_bytes()) == before
+
+
+def test_scores_are_smoothed_over_the_key_frames_of_a_video(project: Artifacts, values: Params) -> None:
+    label.run(values, project, CPU)
+    plain = np.stack(list(project.load_scores(NAMES).values()))
+    label.run(with_label(values, smooth_s=0.4), project, CPU)  # 0.2 s between frames: weights 1/2, 1, 1/2
+    smoothed = np.stack(list(project.load_scores(NAMES).values()))
+    weights = np.array([[1, 0.5, 0], [0.5, 1, 0.5], [0, 0.5, 1]])
+    np.testing.assert_allclose(smoothed, weights @ plain / weights.sum(1, keepdims=True), atol=2e-6)
+
+
+def test_tagclip_decides_by_each_frames_range_of_scores_whoever_computes_them(
+    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = with_label(values, method="tagclip", threshold="auto", options={"tagclip": {"look_again": 0.2}})
+    monkeypatch.setenv("WILDSEG_CACHE", "off")
+    label.run(values, project, CPU)
+    before = project.scores_csv.read_bytes(), project.labels_csv.read_bytes()
+    present = np.stack(list(project.load_labels(NAMES).values()))
+    scores = np.stack(list(project.load_scores(NAMES).values()))
+    low, high = scores.min(1, keepdims=True), scores.max(1, keepdims=True)
+    np.testing.assert_array_equal(present, scores > low + 0.5 * (high - low))
+    assert present.any(1).all()
+    monkeypatch.delenv("WILDSEG_CACHE")
+    label.run(values, project, Runtime(2, "cpu"))
+    assert (project.scores_csv.read_bytes(), project.labels_csv.read_bytes()) == before
+    label.run(values, project, CPU)
+    assert (project.scores_csv.read_bytes(), project.labels_csv.read_bytes()) == before
+    assert capsys.readouterr().out.splitlines()[-1].endswith("3 from the cache")
+
+
+def test_templates_are_ranked_by_what_a_relative_rule_finds(project: Artifacts, values: Params) -> None:
+    among = replace(values.clip.sharpest, candidates=("a photo of {}.", "{}"))
+    values = replace(values, clip=replace(values.clip, templates="sharpest", sharpest=among))
+    told = {}
+    for threshold in (0.5, 1.0):
+        chosen = with_label(values, method="tagclip", threshold=threshold, fallback="argmax", options={})
+        label.run(chosen, project, CPU)
+        label.run(chosen, project, CPU)  # from what was kept
+        told[threshold] = load_json(project.metrics_path("label.json"))
+    assert told[0.5]["classes_per_frame"] > told[1.0]["classes_per_frame"] == 1
+    assert all(own["sharpest"]["top1"] is not None for own in told.values())
+
+
+def test_a_fixed_rule_needs_a_threshold_where_the_method_has_only_a_relative_one(
+    project: Artifacts, values: Params
+) -> None:
+    values = with_label(values, method="tagclip", rule="fixed", threshold="auto", options={})
+    with pytest.raises(ParamsError, match=r"label.threshold: for label.rule fixed this method has none of its own"):
+        label.run(values, project, CPU)
+    label.run(with_label(values, threshold=0.0), project, CPU)
+    assert all(row.all() for row in project.load_labels(NAMES).values())
 
 
 def test_a_person_wins_over_the_method_and_is_not_overwritten(

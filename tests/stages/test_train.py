@@ -340,3 +340,54 @@ def test_a_full_disk_leaves_no_half_written_model(project: Artifacts, monkeypatc
     with pytest.raises(OSError, match="No space left"):
         train.run(values(), project, CPU)
     assert not list(project.segmenter_folder.iterdir())
+
+
+# Scribbles and points ------------------------------------------------------------------------------------------------
+
+
+def weaken(artifacts: Artifacts, kind: str) -> None:
+    """Keep of each mask every fourth row, as scribbles, or every fourth pixel of these, as points."""
+    for frame in artifacts.load_frames():
+        mask = artifacts.load_mask(frame.name)
+        few = np.full_like(mask, 255)
+        few[2::4, :: 1 if kind == "scribbles" else 4] = mask[2::4, :: 1 if kind == "scribbles" else 4]
+        artifacts.save_weak(kind, frame.name, few)
+        artifacts.mask_path(frame.name).unlink()  # nobody needs it
+
+
+@pytest.mark.parametrize("kind", ["scribbles", "points"])
+def test_it_learns_from_the_few_pixels_that_scribbles_and_points_mark(kind: str, project: Artifacts) -> None:
+    masks = {frame.name: project.load_mask(frame.name) for frame in project.load_frames()}
+    weaken(project, kind)
+    train.run(values(supervision=kind, steps=40, lr=0.02, crop=24), project, CPU)
+    state, config = project.load_segmenter()
+    predictor = predict.load(unet.build, state, config)
+    images = [project.load_image(name) for name in masks]
+    right = [(ids == masks[name])[masks[name] != 255]
+             for name, ids in zip(masks, predictor.predict(images), strict=True)]  # fmt: skip
+    assert np.concatenate(right).mean() > 0.7  # a third by chance
+    assert load_json(project.metrics_path("train.json"))["frames_skipped"] == 1
+
+
+def test_scribbles_that_mark_everything_are_masks(project: Artifacts) -> None:
+    train.run(values(), project, CPU)
+    expected = outputs(project)
+    for frame in project.load_frames():
+        project.save_weak("scribbles", frame.name, project.load_mask(frame.name))
+    train.run(values(supervision="scribbles"), project, CPU)
+    assert outputs(project) == expected
+
+
+def test_frames_without_scribbles_are_left_out_where_the_maps_were(project: Artifacts) -> None:
+    weaken(project, "scribbles")
+    project.weak_path("scribbles", "drive_000001").unlink()
+    with pytest.raises(DataError, match=r"scribbles/drive_000001\.png.*run 'dvc repro data/weak/dvc\.yaml'"):
+        train.run(values(supervision="scribbles"), project, CPU)
+    project.save_quarantine("scribbles", [("drive_000001", "broken")])
+    train.run(values(supervision="scribbles"), project, CPU)
+    assert load_json(project.metrics_path("train.json"))["frames_train"] == 2
+
+
+def test_scribbles_have_no_confidence() -> None:
+    with pytest.raises(ParamsError, match=r"train\.loss: confidence_guided needs .* which scribbles do not have"):
+        values(supervision="scribbles", loss="confidence_guided")

@@ -65,7 +65,7 @@ class Watch:
         return Matrices(self.pairs)
 
     def wants(self, block: int) -> bool:
-        """Say whether a block takes part in the mean."""
+        """Say whether the weights of a block are worth working out as it passes."""
         return block in self.averaged
 
     def see(self, block: int, query: Tensor, key: Tensor) -> None:
@@ -73,12 +73,13 @@ class Watch:
         if self.every:
             self.pairs.append((query, key))
         if self.wants(block):
-            self.take(weigh(query, key))
+            self.take(block, weigh(query, key))
 
-    def take(self, weights: Tensor) -> None:
-        """Take over the weights of a block that takes part in the mean, (B, T, T); they are changed in place."""
-        share = weights.div_(len(self.averaged))
-        self.mean = share if self.mean is None else self.mean.add_(share)
+    def take(self, block: int, weights: Tensor) -> None:
+        """Take over the weights of a block, (B, T, T), if it takes part in the mean; they are changed in place."""
+        if block in self.averaged:
+            share = weights.div_(len(self.averaged))
+            self.mean = share if self.mean is None else self.mean.add_(share)
 
 
 def attend(
@@ -92,8 +93,9 @@ def attend(
     """Multi-head attention of `queries` (B, R, D) over `context` (B, T, D).
 
     Returns (B, R, D), and the weights (B, R, T), mean over heads, where they are asked for; nothing can be
-    differentiated then. `visible` (R, T) bool says which of the context each query may see; None for all of it. `keep`
-    is given q and k of all heads.
+    differentiated then. `visible` says which of the context each query may see, bool of (R, T) or of what
+    broadcasts to (B, heads, R, T); None for all of it. `keep` is given q and k of all
+    heads.
     """
     query, key, value = queries_keys_values(layer, queries, context)
     if keep is not None:

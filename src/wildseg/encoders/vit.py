@@ -86,7 +86,7 @@ class ViT:
         keep = watch.pairs if watch.every else None
         values, weights = self.block(block, values, block.ln_1(values), EVERY, watch.wants(number), keep)
         if weights is not None:
-            watch.take(weights)
+            watch.take(number, weights)
         return values
 
     def block(
@@ -175,6 +175,28 @@ class ViT:
         mixed, _ = attend(last.attn, query, normed, visible=visible)
         values = self.after_attention(last, cls, mixed)  # (B, R, D)
         return self.pooled(values.flatten(0, 1)[:, None], "tok").unflatten(0, (len(pixels), -1))
+
+    def features_seeing(self, pixels: Tensor, visible: Tensor) -> Tensor:
+        """Return one feature per image, (B, d), not normalised; in every block its class token sees some patches only.
+
+        Patches see everything, as ever; a model that pools by a mean averages only the visible ones.
+
+        Args:
+            pixels: (B, 3, H', W').
+            visible: (B, h*w) bool on the grid of the pixels. Without any, the class token sees itself alone.
+        """
+        values = self.embed(pixels).values
+        cls = torch.cat([visible.new_ones(len(visible), 1), visible], dim=1)  # (B, T)
+        tokens = cls.shape[1]
+        seen = torch.cat([cls[:, None], visible.new_ones(len(visible), tokens - 1, tokens)], dim=1)[:, None]
+        for block in self.blocks:
+            normed = block.ln_1(values)
+            mixed, _ = attend(block.attn, normed, normed, visible=seen)  # seen: (B, 1, T, T), the same for all heads
+            values = self.after_attention(block, values, mixed)
+        if self.pool == "tok":
+            return self.pooled(values, "tok")
+        kept = [_keep(own[None], there if there.any() else ~there) for own, there in zip(values, visible, strict=True)]
+        return torch.cat([self.pooled(own, "avg") for own in kept])
 
     def features(self, pixels: Tensor) -> Tensor:
         """Return what open_clip's forward returns for pixels (B, 3, H', W') of any size: (B, d), not normalised."""

@@ -1,14 +1,16 @@
-"""Image labels: which classes are in each frame, and how sure the method was."""
+"""Image labels: which classes are in each frame, how sure the method was, and what a language model said of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from wildseg.errors import DataError, did_you_mean
-from wildseg.files import load_table, save_table
+from wildseg.files import load_table, save_bytes, save_table
 from wildseg.formats.names import check_names, made_by
 from wildseg.formats.project import Project
 
@@ -25,6 +27,11 @@ class Labels(Project):
     def scores_csv(self) -> Path:
         """What it decided on."""
         return self.data / "labels" / "scores.csv"
+
+    @property
+    def answers_jsonl(self) -> Path:
+        """What a language model was asked, what it said, and what was made of it; empty for other methods."""
+        return self.data / "labels" / "answers.jsonl"
 
     @property
     def overrides_csv(self) -> Path:
@@ -80,3 +87,13 @@ class Labels(Project):
                 return {row["frame"]: np.array([float(row[name]) for name in class_names]) for row in rows}
             except ValueError as error:
                 raise DataError(f"{self.scores_csv}: expected numbers ({error})") from error
+
+    def save_answers(self, frames: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:
+        """Write data/labels/answers.jsonl: one JSON object a line for each frame that has a record."""
+        lines = [
+            json.dumps({"frame": frame, **record}, ensure_ascii=False, allow_nan=False) + "\n"
+            for frame, record in zip(frames, records, strict=True)
+            if record
+        ]
+        # A model may say half of a character that takes two codes, which UTF-8 cannot hold.
+        save_bytes(self.answers_jsonl, "".join(lines).encode("utf-8", "replace"))

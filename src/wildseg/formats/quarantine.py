@@ -9,7 +9,14 @@ from wildseg.files import load_table, save_table
 from wildseg.formats.names import check_names, made_by
 from wildseg.formats.project import Project
 
-FOLDERS = {"extract": "frames", "label": "labels", "cam": "cams", "crf": "masks"}
+FOLDERS = {
+    "extract": "frames",
+    "label": "labels",
+    "cam": "cams",
+    "crf": "masks",
+    "scribbles": "scribbles",
+    "points": "points",
+}
 COLUMNS = ("item", "reason")
 
 

@@ -7,14 +7,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from wildseg.errors import DataError, ParamsError, did_you_mean
+from wildseg.labels.interface import Answer
+
+NO_THRESHOLD = (
+    "label.threshold: for label.rule fixed this method has none of its own; expected a number, or one for each class; "
+    "or set label.rule to auto"
+)
+HALF_WAY = 0.5  # between a frame's lowest score and its highest: TagCLIP's share
 
 
 def decide(
     scores: np.ndarray,
     class_names: Sequence[str],
-    natural: float,
+    natural: float | None,
     threshold: float | Mapping[str, float] | str = "auto",
     fallback: str = "none",
+    *,
+    relative: bool = False,
 ) -> np.ndarray:
     """Return which classes are present: (n, K) bool, those whose score is strictly above the threshold.
 
@@ -22,29 +31,61 @@ def decide(
         scores: (n, K) in [0, 1].
         class_names: the K names.
         natural: the threshold that suits the method; taken for ``"auto"`` and for classes that a mapping leaves out.
+            None where there is none, see `rule_of`.
         threshold: ``"auto"``, one number, or a number per class name.
         fallback: ``"argmax"`` gives a frame in which nothing passes its best class, ``"none"`` leaves it empty.
+        relative: a threshold t stands for ``min + t (max - min)`` of the frame's own scores (TagCLIP, Lin et al. 2024).
+            With t < 1 every frame whose scores are not all the same has a class then.
 
     Raises:
         ParamsError: the mapping names a class that does not exist, or the fallback is another word.
     """
     if fallback not in ("none", "argmax"):
         raise ParamsError(f"label.fallback: expected none or argmax, found {fallback!r}")
-    present = scores > thresholds(class_names, natural, threshold)
+    cut = thresholds(class_names, natural, threshold)
+    if relative:
+        low, high = scores.min(1, keepdims=True), scores.max(1, keepdims=True)
+        cut = low + cut * (high - low)  # (n, K)
+    present = scores > cut
     if fallback == "argmax":
         empty = ~present.any(1)
         present[empty, scores[empty].argmax(1)] = True
     return present
 
 
-def thresholds(class_names: Sequence[str], natural: float, threshold: float | Mapping[str, float] | str) -> np.ndarray:
+def positions(scores: np.ndarray) -> np.ndarray:
+    """Return where scores (n, K) lie between their frame's lowest, 0, and highest, 1; 0 where all are the same."""
+    low, high = scores.min(1, keepdims=True), scores.max(1, keepdims=True)
+    return (scores - low) / np.where(high > low, high - low, 1.0)
+
+
+def rule_of(answer: Answer, rule: str) -> tuple[float | None, bool]:
+    """Return the natural threshold, and whether thresholds are relative; None where none suits the rule.
+
+    Args:
+        answer: any of the method's.
+        rule: ``fixed``, ``relative``, or ``auto``: what suits the method.
+    """
+    relative = answer.relative if rule == "auto" else rule == "relative"
+    if relative == answer.relative:
+        return answer.threshold, relative
+    return (HALF_WAY if relative else None), relative
+
+
+def thresholds(
+    class_names: Sequence[str], natural: float | None, threshold: float | Mapping[str, float] | str
+) -> np.ndarray:
     """Return one threshold per class: (K,) float64."""
     if isinstance(threshold, Mapping):
         for name in threshold:
             if name not in class_names:
                 raise ParamsError(f"label.threshold.{name}: there is no such class{did_you_mean(name, class_names)}")
-        return np.array([float(threshold.get(name, natural)) for name in class_names])
+        if natural is None and any(name not in threshold for name in class_names):
+            raise ParamsError(NO_THRESHOLD)
+        return np.array([float(threshold.get(name, natural or 0.0)) for name in class_names])
     if threshold == "auto":
+        if natural is None:
+            raise ParamsError(NO_THRESHOLD)
         threshold = natural
     elif isinstance(threshold, str):
         raise ParamsError(f"label.threshold: expected auto, a number, or a number per class; found {threshold!r}")

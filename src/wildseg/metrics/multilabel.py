@@ -85,6 +85,28 @@ def average_precision(target: np.ndarray, scores: np.ndarray, valid: np.ndarray 
     return np.array([_average_precision(truth[use], score[use]) for truth, score, use in columns])
 
 
+def recall_at(target: np.ndarray, scores: np.ndarray, precision: float, valid: np.ndarray | None = None) -> float:
+    """Return the highest micro recall that one threshold for all classes reaches with at least this micro precision.
+
+    With it methods are compared at equal precision, wherever each is cut by default.
+
+    Args:
+        target: (n, K) bool.
+        scores: (n, K) float, comparable between frames and classes.
+        precision: in (0, 1].
+        valid: (n, K) bool, the entries that count; all by default.
+
+    Returns:
+        In [0, 1]; 0 where no threshold is precise enough, NaN where no class is in any frame.
+    """
+    counted = _entries(target, valid)
+    truth, score = target[counted], scores[counted]
+    if not truth.any():
+        return float("nan")
+    hits, named = _falling(truth, score)
+    return float((hits / truth.sum())[hits / named >= precision].max(initial=0.0))
+
+
 def mean_average_precision(values: np.ndarray) -> float:
     """Return the mean of per-class average precision over classes that are in some frame."""
     return mean(values)
@@ -140,8 +162,12 @@ def _average_precision(target: np.ndarray, scores: np.ndarray) -> float:
     # target (n,) bool, scores (n,), one class
     if not target.any():
         return float("nan")
+    hits, named = _falling(target, scores)
+    return float((np.diff(hits, prepend=0) * hits / named).sum() / target.sum())
+
+
+def _falling(target: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # true positives and all positives for each threshold, from the highest score down; ties fall together
     order = np.argsort(-scores, kind="stable")
     last_of_tie = np.append(np.diff(scores[order]) != 0, True)
-    hits = np.cumsum(target[order])[last_of_tie]
-    named = np.arange(1, len(target) + 1)[last_of_tie]
-    return float((np.diff(hits, prepend=0) * hits / named).sum() / target.sum())
+    return np.cumsum(target[order])[last_of_tie], np.arange(1, len(target) + 1)[last_of_tie]

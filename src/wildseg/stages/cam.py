@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from operator import itemgetter
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wildseg import cache, plugins, source
-from wildseg.artifacts import Artifacts
+from wildseg.artifacts import Artifacts, FrameBoxes
 from wildseg.cache import Cache
+from wildseg.cam.boxes import inside
 from wildseg.cam.competition import nothing_to_compete
 from wildseg.encoders.weights import identity
 from wildseg.errors import DataError, ParamsError
@@ -38,7 +39,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 
     Raises:
         ParamsError: a method that compares classes has nothing to compare.
-        DataError: no key frames, frames without a line in labels.csv, or no prompts.json.
+        DataError: no key frames, frames without a line in labels.csv, no prompts.json, or boxes that cannot be used.
         ModelError: the model cannot be had, or cannot be traced.
     """
     _check_competition(params, artifacts)
@@ -50,10 +51,11 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
             f"{artifacts.labels_csv}: expected labels for each of {len(frames)} frames, {len(missing)} have none, the "
             f"first is {missing[0]!r}; run 'dvc repro label'"
         )
-    work = [(frame, np.flatnonzero(labels[frame]).tolist()) for frame in frames]
+    limits = _limits(params, artifacts)
+    work = [_Work(frame, np.flatnonzero(labels[frame]).tolist(), limits.get(frame)) for frame in frames]
     kept = Cache(artifacts.root, "cam", _recipe(params, artifacts, runtime))
     tally = dict.fromkeys(("maps", "without", "blank", "small"), 0)
-    failures = Failures("cam", params.cam.max_failures, len(work), name=itemgetter(0))
+    failures = Failures("cam", params.cam.max_failures, len(work), name=attrgetter("frame"))
     begin = partial(fresh, artifacts.cams_folder)
     served = kept.serve(work, partial(_crew, params, artifacts, runtime), begin, failures)
     for _, (maps, blank, small) in track(served, len(work), "cam"):
@@ -65,9 +67,10 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     if artifacts.frames_are_packed():
         artifacts.pack_maps(done)
     artifacts.save_quarantine("cam", aside + failures.rows)
+    boxed = len(limits.keys() & set(done))
     print(
         f"cam: {len(done)} frames, {tally['maps']} maps by {params.cam.method}, {tally['without']} frames without any"
-        f"{_odd(tally['blank'], tally['small'])}{failures}{kept}"
+        f"{f', {boxed} frames inside of boxes' if boxed else ''}{_odd(tally['blank'], tally['small'])}{failures}{kept}"
     )
 
 
@@ -77,6 +80,14 @@ def _odd(blank: int, small: int) -> str:
         [f", {small} frames smaller than a patch of the model (one cell, so no map shows anything)"] if small else []
     )
     return "".join(parts)
+
+
+def _limits(params: Params, artifacts: Artifacts) -> dict[str, FrameBoxes]:
+    """Return the boxes by frame that maps are kept inside of; a person's own file need not be there, others must."""
+    path = artifacts.root / params.cam.boxes
+    return (
+        {} if path == artifacts.limits_json and not path.is_file() else artifacts.load_boxes(params.classes.names, path)
+    )
 
 
 def _check_competition(params: Params, artifacts: Artifacts) -> None:
@@ -98,7 +109,16 @@ def make_recipe(params: Params) -> Recipe:
 
 # What a frame's maps depend on -----------------------------------------------------------------------------------
 
-_Work = tuple[str, list[int]]  # a frame and the indices of the classes in it
+
+@dataclass(frozen=True)
+class _Work:
+    """A frame, the indices of the classes in it, and the boxes that its maps are kept inside of, if there are any."""
+
+    frame: str
+    present: list[int]
+    limits: FrameBoxes | None
+
+
 _Record = tuple[int, int, int]  # how many maps, how many of them show nothing, and whether there is one cell alone
 
 TOGETHER = 16  # frames that are handed to a GPU at a time; on a CPU each passes by itself, as fast and in less memory
@@ -107,7 +127,7 @@ TOGETHER = 16  # frames that are handed to a GPU at a time; on a CPU each passes
 def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Recipe[_Work]:
     method, words = params.cam.method, artifacts.load_prompts()
     ingredients = {
-        "cam": replace(params.cam, options={method: params.cam.options.get(method, {})}, max_failures=0.0),
+        "cam": replace(params.cam, options={method: params.cam.options.get(method, {})}, boxes="", max_failures=0.0),
         "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
         "words": [params.classes.phrases, words.background, words.templates],
         "code": source.digest("stages.cam", f"cam.methods.{method}"),
@@ -120,13 +140,14 @@ def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Rec
     )
 
 
-def _inputs(artifacts: Artifacts, work: _Work) -> tuple[bytes, list[int]]:
-    frame, present = work
-    return artifacts.frame_bytes(frame), present
+def _inputs(artifacts: Artifacts, work: _Work) -> tuple[Any, ...]:
+    limits = work.limits
+    boxes = () if limits is None else (limits.width, limits.height, limits.boxes.tolist())
+    return artifacts.frame_bytes(work.frame), work.present, boxes
 
 
 def _files(artifacts: Artifacts, work: _Work) -> dict[str, Path]:
-    return {"maps": artifacts.maps_path(work[0])}
+    return {"maps": artifacts.maps_path(work.frame)}
 
 
 # In a worker -----------------------------------------------------------------------------------------------------
@@ -163,12 +184,12 @@ def prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _To
 
 
 def _write_maps(work: _Work, tools: _Tools) -> _Record:
-    return _save(work, _compute(tools, [(work, tools.artifacts.load_image(work[0]))])[0], tools)
+    return _save(work, _compute(tools, [(work, tools.artifacts.load_image(work.frame))])[0], tools)
 
 
 def _write_several(works: Sequence[_Work], tools: _Tools) -> list[_Record | DataError]:
     """Do the same for several frames: those of one size pass the network together."""
-    images = [cache.met(tools.artifacts.load_image, frame) for frame, _ in works]
+    images = [cache.met(tools.artifacts.load_image, work.frame) for work in works]
     records: list[Any] = list(images)  # where there is no image, the error stays
     sizes: dict[tuple[int, ...], list[int]] = {}
     for number, image in enumerate(images):
@@ -183,13 +204,14 @@ def _write_several(works: Sequence[_Work], tools: _Tools) -> list[_Record | Data
 def _compute(tools: _Tools, frames: Sequence[tuple[_Work, np.ndarray]]) -> list[np.ndarray]:
     from wildseg.cam.engine import activation_maps_of_batch
 
-    images, present = [image for _, image in frames], [classes for (_, classes), _ in frames]
+    images, present = [image for _, image in frames], [work.present for work, _ in frames]
     return activation_maps_of_batch(tools.model, images, tools.texts, present, tools.num_classes, tools.recipe)
 
 
 def _save(work: _Work, maps: np.ndarray, tools: _Tools) -> _Record:
     # Maps go to the disk from here, and only numbers go back.
-    frame, present = work
-    tools.artifacts.save_maps(frame, np.array(present, np.int16), maps)
+    if (limits := work.limits) is not None:
+        maps = maps * inside(limits.boxes, (limits.width, limits.height), work.present, maps.shape[1:])
+    tools.artifacts.save_maps(work.frame, np.array(work.present, np.int16), maps)
     blank = int((maps.max((1, 2)) == maps.min((1, 2))).sum()) if len(maps) else 0
     return len(maps), blank, int(maps.shape[1] * maps.shape[2] == 1)

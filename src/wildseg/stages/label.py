@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from wildseg.artifacts import Artifacts, Words
+from wildseg.artifacts import Artifacts, Frame, Words
 from wildseg.asking import Setting, ask
 from wildseg.errors import DataError
 from wildseg.failures import Failures
 from wildseg.files import save_json, save_table
-from wildseg.labels.decide import correct, decide
+from wildseg.labels.decide import correct, decide, rule_of
+from wildseg.labels.interface import Answer
 from wildseg.labels.sharpness import FEWEST, Ranking
+from wildseg.labels.smoothing import smooth
 from wildseg.params import Params
 from wildseg.runtime import Runtime
 from wildseg.words import choose
@@ -22,7 +25,8 @@ from wildseg.words import choose
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """Read key frames, choose the words, ask the label method, decide, apply a person's corrections.
 
-    Writes labels.csv, scores.csv and prompts.json in data/labels, metrics/label.json and metrics/label/templates.csv.
+    Writes labels.csv, scores.csv, prompts.json and answers.jsonl in data/labels, metrics/label.json and
+    metrics/label/templates.csv.
     Frames that cannot be read are in neither table, and listed in data/labels/quarantine.csv.
 
     Raises:
@@ -33,8 +37,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     frames = [frame.name for frame in key_frames]
     # Read first: a slip in it is told before anything is computed or removed.
     overrides = artifacts.load_labels(names, artifacts.overrides_csv) if artifacts.overrides_csv.is_file() else {}
-    made = (artifacts.labels_csv, artifacts.scores_csv, artifacts.prompts_json, artifacts.quarantine_csv("label"))
-    for leftover in made:
+    made = (artifacts.labels_csv, artifacts.scores_csv, artifacts.prompts_json, artifacts.answers_jsonl)
+    for leftover in (*made, artifacts.quarantine_csv("label")):
         leftover.unlink(missing_ok=True)
 
     setting = Setting(params.classes, params.clip, params.label, artifacts, runtime)
@@ -44,8 +48,11 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     answers, from_cache = ask(setting, words, frames, failures)
     corrections = {frame: present for frame, present in overrides.items() if frame not in dict(failures.rows)}
     frames = failures.without(frames)
-    scores = np.stack([answer.scores for answer in answers])
-    present = decide(scores, names, answers[0].threshold, params.label.threshold, params.label.fallback)
+    artifacts.save_answers(frames, [answer.record for answer in answers])
+    named = set(frames)
+    scores = _scores(answers, [frame for frame in key_frames if frame.name in named], params.label.smooth_s)
+    natural, relative = rule_of(answers[0], params.label.rule)
+    present = decide(scores, names, natural, params.label.threshold, params.label.fallback, relative=relative)
     present = correct(frames, present, corrections, artifacts.overrides_csv)
     if not present.any():
         raise DataError(
@@ -57,7 +64,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     artifacts.save_scores(frames, names, scores)
     artifacts.save_prompts(words)
     artifacts.save_quarantine("label", failures.rows)
-    save_json(artifacts.metrics_path("label.json"), summary(present, words, ranking))
+    save_json(artifacts.metrics_path("label.json"), summary(present, words, ranking, answers))
     save_table(artifacts.metrics_path("label/templates.csv"), COLUMNS, _rows(ranking))
     empty = int((~present.any(1)).sum())
     corrected = f", {len(corrections)} by hand" if corrections else ""
@@ -67,18 +74,31 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     )
 
 
+def _scores(answers: Sequence[Answer], frames: Sequence[Frame], smooth_s: float | None) -> np.ndarray:
+    """Return the scores to decide on, (n, K), of as many frames as there are answers."""
+    scores = np.stack([answer.scores for answer in answers])
+    if smooth_s is None:
+        return scores
+    return smooth(scores, [frame.source for frame in frames], [frame.time_s for frame in frames], smooth_s)
+
+
 # What is told of the words ---------------------------------------------------------------------------------------
 
 COLUMNS = ("template", "sharpness", "top1", "verdict")
 
 
-def summary(present: np.ndarray, words: Words, ranking: Ranking | None) -> dict[str, object]:
+def summary(
+    present: np.ndarray, words: Words, ranking: Ranking | None, answers: Sequence[Answer] = ()
+) -> dict[str, object]:
     """Return metrics/label.json; `sharpest` is null where the templates are a person's own.
+
+    `language` is null where no language model was asked.
 
     Args:
         present: (n, K) bool.
         words: what was asked with.
         ranking: of the templates. All of it is in metrics/label/templates.csv, since DVC shows a column per number.
+        answers: of the label method.
     """
     return {
         "frames": len(present),
@@ -86,6 +106,25 @@ def summary(present: np.ndarray, words: Words, ranking: Ranking | None) -> dict[
         "classes_per_frame": present.sum(1).mean(),
         "background_phrases": len(words.background),
         "sharpest": None if ranking is None else _best(ranking),
+        "language": _spent([answer.record for answer in answers if answer.record]),
+    }
+
+
+def _spent(records: Sequence[Mapping[str, Any]]) -> dict[str, object] | None:
+    """Return what asking a language model took: all that led to these labels, whenever it was answered."""
+    if not records:
+        return None
+    turns = [turn for record in records for turn in record["turns"]]
+    costs = [turn["cost"] for turn in turns if turn["cost"] is not None]
+    return {
+        "questions": len(turns),
+        "retries": sum(record["retries"] for record in records),
+        "parse_errors": sum(record["parse_errors"] for record in records),
+        "refused_names": sum(len(record["refused"]) for record in records),
+        "tokens_in": sum(turn["tokens"][0] for turn in turns),
+        "tokens_out": sum(turn["tokens"][1] for turn in turns),
+        "seconds": round(sum(turn["seconds"] for turn in turns), 3),
+        "cost": sum(costs) if costs else None,
     }
 
 

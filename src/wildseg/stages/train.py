@@ -1,4 +1,4 @@
-"""Stage 5: key frames and their pseudo masks -> a segmentation model."""
+"""Stage 5: key frames and their pseudo masks, or scribbles or points -> a segmentation model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wildseg import launch, plugins, tracking
 from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError, WildsegError
 from wildseg.files import fresh, save_json, save_table
-from wildseg.params import Params
+from wildseg.params import Params, Train
 from wildseg.progress import track
 from wildseg.runtime import Runtime, torch_device
 from wildseg.segment import validate
@@ -27,6 +27,10 @@ from wildseg.segment.losses import only_confident, sqrt_inverse_weights
 from wildseg.segment.predict import Predictor, describe, resolve_precision
 from wildseg.segment.team import Team, join
 
+LOOK_AT = {
+    "masks": "see metrics/crf.json, lower crf.confidence or train.mu",
+    "weak": "see metrics/weak.json, lower weak.scribble or weak.tau",
+}
 LOADERS = 8  # processes that prepare batches for a GPU; on the CPU training itself takes all cores
 
 
@@ -103,8 +107,10 @@ def _join(params: Params, runtime: Runtime) -> Team:
 
 def _read(params: Params, artifacts: Artifacts, ids: Sequence[int], team: Team) -> _Data:
     mu = params.train.mu if params.train.loss == "confidence_guided" else None
-    load_mask = partial(_load_mask, artifacts=artifacts, mu=mu)
-    frames = {split: [frame.name for frame in artifacts.load_frames(split, after="crf")] for split in ("train", "val")}
+    kind = params.train.supervision
+    load_mask = partial(_load_mask, artifacts=artifacts, kind=kind, mu=mu)
+    before = "crf" if kind == "masks" else kind
+    frames = {split: [frame.name for frame in artifacts.load_frames(split, after=before)] for split in ("train", "val")}
     everything = frames["train"] + frames["val"]
     counts, sizes = _count(everything, load_mask, ids, team)
     usable = {split: [frame for frame in names if counts[frame].any()] for split, names in frames.items()}
@@ -112,7 +118,7 @@ def _read(params: Params, artifacts: Artifacts, ids: Sequence[int], team: Team) 
         certain = "" if mu is None else f" of at least train.mu = {mu:g} confidence"
         raise DataError(
             f"train: expected training frames with labelled pixels{certain}, found none in {len(frames['train'])} "
-            "frames of the split train; see metrics/crf.json, lower crf.confidence or train.mu, or check the labels"
+            f"frames of the split train; {LOOK_AT['masks' if kind == 'masks' else 'weak']}, or check the labels"
         )
     return _Data(
         Pairs(usable["train"], artifacts.load_image, load_mask, sizes=sizes),
@@ -137,8 +143,8 @@ def _count(
     return dict(zip(frames, pixels, strict=True)), known
 
 
-def _load_mask(frame: str, *, artifacts: Artifacts, mu: float | None) -> np.ndarray:
-    mask = artifacts.load_mask(frame)
+def _load_mask(frame: str, *, artifacts: Artifacts, kind: str, mu: float | None) -> np.ndarray:
+    mask = artifacts.load_mask(frame) if kind == "masks" else artifacts.load_weak(kind, frame)
     return mask if mu is None else only_confident(mask, artifacts.load_confidence(frame), mu)
 
 
@@ -177,15 +183,18 @@ def _checkpoints(
     matters = replace(settings, options=chosen, checkpoint_every=1)
     values = (matters, params.seed, len(params.classes), bool(params.background), device.split(":")[0], precision)
     return Checkpoints(
-        artifacts.root / ".wildseg" / "train", key_of(_files(artifacts, data, settings.loss, encoder_weights), values)
+        artifacts.root / ".wildseg" / "train", key_of(_files(artifacts, data, settings, encoder_weights), values)
     )
 
 
-def _files(artifacts: Artifacts, data: _Data, loss: str, encoder_weights: str | None) -> Iterator[tuple[str, bytes]]:
+def _files(
+    artifacts: Artifacts, data: _Data, settings: Train, encoder_weights: str | None
+) -> Iterator[tuple[str, bytes]]:
+    kind = settings.supervision
     for frame in (*data.train.frames, *data.val.frames):
         yield f"{frame}.jpg", artifacts.frame_bytes(frame)
-        yield f"{frame}.png", artifacts.mask_bytes(frame)
-        if loss == "confidence_guided":
+        yield f"{frame}.png", artifacts.mask_bytes(frame) if kind == "masks" else artifacts.weak_bytes(kind, frame)
+        if settings.loss == "confidence_guided":
             yield f"{frame}.png", artifacts.confidence_bytes(frame)
     if encoder_weights and encoder_weights.endswith(".safetensors"):
         yield Path(encoder_weights).name, Path(encoder_weights).read_bytes()

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from wildseg.encoders.clip import Clip
-from wildseg.errors import ParamsError, did_you_mean
+from wildseg.errors import ParamsError
+from wildseg.labels.belief import ACTIVATIONS, activation_of, one_of, probabilities
 from wildseg.labels.interface import Answer, NamedImage, Question
 from wildseg.labels.views import WHOLE, Box, boxes, cells, look
 
@@ -55,11 +56,11 @@ def label(
     """
     if tiles != "auto" and (isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1):
         raise ParamsError(f"label.options.clip.tiles: expected auto or a whole number from 1, found {tiles!r}")
-    _one_of("tiles_by", tiles_by, ("auto", "crop", "attention"))
-    _one_of("resize", resize, ("squash", "crop", "pad"))
-    _one_of("activation", activation, ("auto", "softmax", "sigmoid"))
+    one_of("label.options.clip.tiles_by", tiles_by, ("auto", "crop", "attention"))
+    one_of("label.options.clip.resize", resize, ("squash", "crop", "pad"))
+    one_of("label.options.clip.activation", activation, ACTIVATIONS)
     clip = question.encoder()
-    activation = _activation(clip, activation)
+    activation = activation_of(clip, activation, "clip")
     texts = clip.classifier((*question.phrases, *((phrase,) for phrase in question.background)), question.templates)
     if tiles_by == "auto":
         tiles_by = "attention" if clip.knows_regions else "crop"
@@ -69,11 +70,6 @@ def label(
         features = features_of(clip, frame.load(), looks, resize)  # (looks, d)
         belief = probabilities(clip.logits(features, texts), activation)  # (looks, classes + background)
         yield Answer(_numpy(belief[:, : len(question.class_names)].amax(0)), THRESHOLDS[activation])
-
-
-def probabilities(logits: Tensor, activation: str) -> Tensor:
-    """Turn logits (B, C) into probabilities, over all C together or for each on its own."""
-    return logits.softmax(-1) if activation == "softmax" else logits.sigmoid()
 
 
 def _features_by_crop(clip: Clip, image: np.ndarray, tiles: Sequence[Box], resize: str) -> Tensor:
@@ -86,23 +82,6 @@ def _features_by_attention(clip: Clip, image: np.ndarray, tiles: Sequence[Box], 
     pixels = clip.pixels([look(image, WHOLE, clip.size, resize, clip.mean)])
     regions = torch.from_numpy(np.stack([cells(box, clip.vit.native_grid) for box in tiles])).to(clip.device)
     return clip.region_features(pixels, regions)[0]
-
-
-def _activation(clip: Clip, activation: str) -> str:
-    if activation == "sigmoid" and clip.bias is None:
-        raise ParamsError(
-            f"label.options.clip.activation: sigmoid needs a model that learned a logit bias; {clip.name} has none; "
-            "use auto or softmax"
-        )
-    if activation != "auto":
-        return activation
-    return "softmax" if clip.bias is None else "sigmoid"
-
-
-def _one_of(option: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        nearest = did_you_mean(value, known)
-        raise ParamsError(f"label.options.clip.{option}: expected one of {', '.join(known)}; found {value!r}{nearest}")
 
 
 def _numpy(scores: Tensor) -> np.ndarray:

@@ -1,0 +1,91 @@
+"""`wildseg calibrate`: a threshold per class from scores and frames ticked by hand, as a part of params.yaml."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from wildseg.artifacts import Artifacts
+from wildseg.errors import DataError, did_you_mean
+from wildseg.labels.calibration import FEWEST, Fit, fit
+from wildseg.labels.decide import positions
+from wildseg.params import Params
+
+DIGITS = 7  # scores are kept with six: a cut between two of them has seven
+
+
+def show(artifacts: Artifacts, params: Params, ticked: Path | None = None, precision: float | None = None) -> None:
+    """Print how sure each class's threshold is, and the thresholds as they stand in params.yaml.
+
+    Args:
+        artifacts: of the project; `label` has run.
+        params: its parameters. With label.rule relative the thresholds are relative, else fixed.
+        ticked: a table of frames and their classes; data/labels/overrides.csv by default.
+        precision: the precision wanted; None for the best F1.
+
+    Raises:
+        DataError: there are no scores or no ticked frames, one is unknown, or they say nothing about any class.
+    """
+    names, path = params.classes.names, ticked or artifacts.overrides_csv
+    scores, truth = artifacts.load_scores(names), artifacts.load_labels(names, path)
+    frames = _known(list(truth), scores, path)
+    belief = np.stack([scores[frame] for frame in frames])
+    relative = params.label.rule == "relative"
+    fits = fit(positions(belief) if relative else belief, np.stack([truth[frame] for frame in frames]), precision)
+    if fits is None:
+        raise DataError(
+            f"{path}: expected classes that are in some frames and not in others, with scores above 0; {len(frames)} "
+            "frames say nothing about any threshold; tick a few more"
+        )
+    wanted = "the best F1" if precision is None else f"a precision of {precision:g}"
+    print(f"calibrate: {len(frames)} frames of {path}, for {wanted}; in brackets what 95 % of such samples say")
+    print("\n".join(_table(names, fits, precision)))
+    rule = "relative" if relative else "fixed"
+    thresholds = {name: round(own.threshold, DIGITS) for name, own in zip(names, fits, strict=True)}
+    print("\nparams.yaml:\n")
+    print(yaml.safe_dump({"label": {"rule": rule, "threshold": thresholds}}, sort_keys=False, allow_unicode=True))
+
+
+def _known(frames: Sequence[str], scores: Mapping[str, np.ndarray], path: Path) -> list[str]:
+    if not frames:
+        raise DataError(f"{path}: expected a few frames with their classes, found none")
+    for frame in frames:
+        if frame not in scores:
+            raise DataError(
+                f"{path}: expected frames of data/labels/scores.csv, found {frame!r}{did_you_mean(frame, scores)}"
+            )
+    return list(frames)
+
+
+def _table(names: Sequence[str], fits: Sequence[Fit], precision: float | None) -> list[str]:
+    width = max(5, *(len(name) for name in names))
+    lines = [f"{'class':<{width}}  present  absent  {'threshold':<21}  {'precision':<21}  {'recall':<21}"]
+    for name, own in zip(names, fits, strict=True):
+        cells = (
+            _cell(own.threshold, own.likely),
+            _cell(own.precision, own.precision_in),
+            _cell(own.recall, own.recall_in),
+        )
+        told = "  ".join(f"{cell:<21}" for cell in cells)
+        lines.append(f"{name:<{width}}  {own.present:>7}  {own.absent:>6}  {told}  {_remark(own, precision)}".rstrip())
+    return lines
+
+
+def _cell(value: float, interval: tuple[float, float]) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.3f}" if math.isnan(interval[0]) else f"{value:.3f} ({interval[0]:.3f}..{interval[1]:.3f})"
+
+
+def _remark(own: Fit, precision: float | None) -> str:
+    remarks = []
+    if not own.own:
+        lacking = "with" if own.present < FEWEST else "without" if own.absent < FEWEST else "with a score above 0"
+        remarks.append(f"too few frames {lacking} it ({FEWEST} are needed): the threshold of all classes together")
+    if precision is not None and not own.reached:
+        remarks.append(f"a precision of {precision:g} is out of reach")
+    return "; ".join(remarks)

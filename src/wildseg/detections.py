@@ -1,0 +1,100 @@
+"""`wildseg detect`: asks a detector for the classes in all key frames, writes its boxes, and labels made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wildseg import plugins
+from wildseg.artifacts import Artifacts, FrameBoxes
+from wildseg.errors import WildsegError, did_you_mean
+from wildseg.files import save_table
+from wildseg.labels.detection import present, tidy
+from wildseg.params import Params
+from wildseg.progress import track
+from wildseg.runtime import Runtime, torch_device
+
+DETECTORS = "labels.detectors"
+
+
+def run(
+    params: Params,
+    artifacts: Artifacts,
+    runtime: Runtime,
+    *,
+    method: str,
+    model: str,
+    into: Path,
+    threshold: float,
+    iou: float,
+    labels: Path | None,
+    presence: Sequence[str],
+) -> None:
+    """Write boxes of all key frames as COCO has them, and where `labels` is given, a table of the classes in each.
+
+    Args:
+        params: the classes and their phrases.
+        artifacts: of the project.
+        runtime: where to compute.
+        method: a file of `labels/detectors`.
+        model: a folder, or a name on the model hub.
+        into: the file of boxes.
+        threshold: the lowest score of a box.
+        iou: of two boxes that overlap by more, the one of the lower score goes.
+        labels: a table as label.method `given` reads it.
+        presence: see `thresholds`.
+
+    Raises:
+        WildsegError: no key frames, no such detector or class, or weights that cannot be used.
+    """
+    names = params.classes.names
+    cuts = thresholds(presence, names, threshold)
+    frames = [frame.name for frame in artifacts.load_frames()]
+    detect = plugins.load(DETECTORS, method, "--method").load(model, torch_device(runtime.device))
+    found: dict[str, FrameBoxes] = {}
+    for frame in track(frames, len(frames), "detect"):
+        image = artifacts.load_image(frame)
+        height, width = image.shape[:2]
+        boxes = tidy(detect(image, params.classes.phrases, threshold), (width, height), iou)
+        found[frame] = FrameBoxes(width, height, boxes)
+    artifacts.save_boxes(found, names, into)
+    if labels is not None:
+        save_labels(labels, found, names, cuts)
+    number = sum(len(here.boxes) for here in found.values())
+    print(
+        f"detect: {len(frames)} frames, {number} boxes by {method} in {into}{f', labels in {labels}' if labels else ''}"
+    )
+
+
+def save_labels(path: Path, found: Mapping[str, FrameBoxes], names: Sequence[str], cuts: Sequence[float]) -> None:
+    """Write a table of labels: a class is in a frame if a box of it reaches its threshold."""
+    rows = [(frame, ",".join(np.array(names)[present(here.boxes, cuts)].tolist())) for frame, here in found.items()]
+    save_table(path, ("Frame", "Labels"), rows, quote_all=True)
+
+
+def thresholds(wishes: Sequence[str], names: Sequence[str], default: float) -> list[float]:
+    """Return the threshold of each class from wishes such as ``0.3``, for all, and ``lawn=0.2``, for one.
+
+    Raises:
+        WildsegError: a wish is none of these.
+    """
+    one = {}
+    for wish in wishes:
+        name, equals, number = wish.rpartition("=")
+        if equals and name not in names:
+            raise WildsegError(f"--presence {wish}: there is no such class{did_you_mean(name, names)}")
+        try:
+            value = float(number)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1:
+            raise WildsegError(
+                f"--presence: expected a number from 0 to 1, or a class with one as in lawn=0.2; found {wish!r}"
+            )
+        if equals:
+            one[name] = value
+        else:
+            default = value
+    return [one.get(name, default) for name in names]

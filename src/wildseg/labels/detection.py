@@ -1,0 +1,90 @@
+"""What detectors have in common: the question, what is done with boxes afterwards, and labels from boxes.
+
+A detector is a file in `labels/detectors` with ``load(model, device) -> Detect``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision import ops
+
+from wildseg.errors import ModelError, WildsegError
+
+# From a frame (H, W, 3) uint8 RGB, the phrases of each class and the lowest score to boxes (m, 6) float64: x0, y0, x1,
+# y1 in pixels of the frame, the id of the class, from 1, a score in [0, 1]; neither cut off at the frame nor thinned.
+Detect = Callable[[np.ndarray, Sequence[Sequence[str]], float], np.ndarray]
+
+
+def tidy(boxes: np.ndarray, size: tuple[int, int], iou: float) -> np.ndarray:
+    """Cut boxes (m, 6) off at the frame, drop empty ones and those that a better one overlaps; the best come first.
+
+    Args:
+        boxes: x0, y0, x1, y1 in pixels, id, score.
+        size: (W, H).
+        iou: of two boxes that overlap by more than this, of whatever classes, the one of the lower score goes.
+    """
+    boxes = boxes.copy()
+    boxes[:, 0:4:2] = boxes[:, 0:4:2].clip(0, size[0])
+    boxes[:, 1:4:2] = boxes[:, 1:4:2].clip(0, size[1])
+    boxes = boxes[(boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])]
+    return boxes[ops.nms(torch.from_numpy(boxes[:, :4]), torch.from_numpy(boxes[:, 5]), iou).numpy()]
+
+
+def present(boxes: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
+    """Return which classes have a box whose score reaches the class's threshold: (K,) bool."""
+    best = np.zeros(len(thresholds))
+    np.maximum.at(best, boxes[:, 4].astype(int) - 1, boxes[:, 5])
+    return np.isin(np.arange(len(thresholds)) + 1, boxes[:, 4]) & (best >= np.asarray(thresholds))
+
+
+def class_of(words: str, phrases: Sequence[Sequence[str]]) -> int:
+    """Return the id, from 1, of the class whose phrase has most words in common with `words`; 0 where none has any.
+
+    What counts is the share of common words among those of both; of equals, the first.
+    """
+    found = set(words.lower().replace(".", " ").split())
+    shares = [
+        (len(found & own) / len(found | own), -index)
+        for index, each in enumerate(phrases, 1)
+        for own in (set(phrase.lower().replace(".", " ").split()) for phrase in each)
+        if found | own
+    ]
+    share, index = max(shares, default=(0.0, 0))
+    return -index if share > 0 else 0
+
+
+def network_of(kind: Any, model: str, device: str) -> Any:  # noqa: ANN401
+    """Load the weights of a network of transformers' class `kind`, all of them, from safetensors alone.
+
+    Raises:
+        ValueError: some are missing, which would be filled in at random.
+        Exception: what transformers raises.
+    """
+    network, report = kind.from_pretrained(model, use_safetensors=True, output_loading_info=True)
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"{len(missing)} tensors are missing, such as {missing[0]}")
+    return network.to(torch.device(device)).eval()
+
+
+@contextmanager
+def loading(model: str, kind: str) -> Iterator[None]:
+    """Turn whatever a library raises for weights that it cannot use into one line.
+
+    Raises:
+        ModelError: that line.
+    """
+    try:
+        yield
+    except WildsegError:
+        raise
+    except Exception as error:  # transformers, tokenizers and safetensors each raise their own kinds
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"{model}: expected a folder, or the name on the model hub, of {kind} with weights as safetensors "
+            f"({reason if len(reason) <= 200 else f'{reason[:197]}...'})"
+        ) from error

@@ -1,0 +1,1 @@
+"""Detectors that are asked for classes by words: a file each, with ``load(model, device)``."""

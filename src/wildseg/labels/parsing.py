@@ -1,0 +1,165 @@
+"""From a language model's words to class names, never more than it said: no crash, and no label that it did not name.
+
+Understood are the outermost JSON of an answer (an object with a list of names, or a bare list), alone or amid other
+words, or the last object in it, for answers that reason first. A name counts if it is a class or one of its phrases,
+whatever the case, in singular or plural, and with one slip of the pen. Anything else is refused, and said to be.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+KEY = "annotations"  # what we ask for; see `names_in`
+
+LONGEST = 1_000_000  # characters of an answer that are looked at
+DEEPEST = 64  # brackets in brackets
+SURE = 4  # letters from which one slip leaves no doubt: "soil" may be "sol", while "cat" and "car" are two words
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What an answer says: the classes by index, names that mean none of them, and why it says nothing, if so."""
+
+    present: tuple[int, ...]
+    refused: tuple[str, ...]
+    error: str | None = None
+
+
+class Vocabulary:
+    """What the classes are called."""
+
+    def __init__(self, class_names: Sequence[str], phrases: Sequence[Sequence[str]]) -> None:
+        """Remember names and synonyms; a word that means two classes means none."""
+        self._exact: dict[str, int | None] = {}
+        for forms in (_plain, _singular):
+            known: dict[str, set[int]] = {}
+            for index, (name, synonyms) in enumerate(zip(class_names, phrases, strict=True)):
+                for word in (name, *synonyms):
+                    known.setdefault(forms(word), set()).add(index)
+            for word, meant in known.items():
+                self._exact.setdefault(word, next(iter(meant)) if len(meant) == 1 else None)
+        for index, name in enumerate(class_names):  # a class's own name is its own, whoever has it as a synonym
+            self._exact[_plain(name)] = index
+        self._exact.pop("", None)
+
+    def index(self, word: str) -> int | None:
+        """Return the class that `word` means, or None: no class, or more than one."""
+        for form in (_plain(word), _singular(word)):
+            if form in self._exact:
+                return self._exact[form]
+        word = _plain(word)
+        if len(word) < SURE:
+            return None
+        near = {index for known, index in self._exact.items() if len(known) >= SURE and within_one(word, known)}
+        return near.pop() if len(near) == 1 else None
+
+
+def parse(text: str, vocabulary: Vocabulary, *, last: bool = False, key: str = KEY) -> Parsed:
+    """Read the classes out of an answer.
+
+    Args:
+        text: what the model said.
+        vocabulary: what the classes are called.
+        last: take the last JSON object rather than the first: the model was asked to think aloud.
+        key: under which the list of names stands in an object.
+    """
+    text = text[:LONGEST].rpartition("</think>")[2]  # what a model thought aloud before it spoke
+    if not text.strip():
+        return Parsed((), (), "empty")
+    whole = list(values(text))
+    found = [(value, names) for value in whole if (names := names_in(value, key)) is not None]
+    if not found:
+        why = "JSON without a list of names" if whole else "cut off" if re.search(r"[\[{]", text) else "no JSON"
+        return Parsed((), (), why)
+    if last:  # a list such as [1] may follow it; an object more seldom
+        found = [entry for entry in found if isinstance(entry[0], dict)][-1:] or found[-1:]
+    names = found[0][1]
+    present, refused = [], []
+    for name in names:
+        index = vocabulary.index(name) if isinstance(name, str) else None
+        if index is None:
+            refused.append(name if isinstance(name, str) else json.dumps(name))
+        elif index not in present:
+            present.append(index)
+    return Parsed(tuple(sorted(present)), tuple(refused))
+
+
+def names_in(value: Any, key: str = KEY) -> list[Any] | None:  # noqa: ANN401
+    """Return the list that a JSON value holds: itself, or that under `key`; None if it is not an answer.
+
+    Of an object without `key`, its only list is taken, whatever it is called.
+    """
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, dict):
+        return None
+    lower = {str(name).strip().lower(): part for name, part in value.items()}
+    if key in lower:
+        part = lower[key]
+        return part if isinstance(part, list) else [part] if isinstance(part, str) and part.strip() else None
+    lists = [part for part in lower.values() if isinstance(part, list)]
+    return lists[0] if len(lists) == 1 and all(isinstance(name, str) for name in lists[0]) else None
+
+
+def values(text: str) -> Iterator[Any]:
+    """Yield the outermost JSON objects and lists in a text, from its beginning to its end.
+
+    A bracket that opens no JSON is stepped over. One that is never closed ends the search, since a list inside half an
+    object is not what the model was going to say.
+    """
+    decoder = json.JSONDecoder()
+    position, depth = 0, 0
+    for opening in re.finditer(r"[\[{]", text):
+        if opening.start() < position:
+            continue
+        end = _closing(text, opening.start())
+        if end is None:
+            return
+        try:
+            value, position = decoder.raw_decode(text, opening.start())
+        except (ValueError, RecursionError):
+            # Words in brackets. What is inside may still be JSON, as in "[see {...}]"; each try costs its length.
+            depth += 1
+            if depth > DEEPEST:
+                return
+            continue
+        yield value
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Return where the bracket at `start` is closed, brackets in strings not counted; None if it never is."""
+    depth, position = 0, start
+    token = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+    while match := token.search(text, position):
+        position = match.end()
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match.group(), 0)
+        if depth == 0:
+            return match.start()
+    return None
+
+
+def within_one(a: str, b: str) -> bool:
+    """Say whether one insertion, deletion or substitution, or none, makes `a` into `b`."""
+    if abs(len(a) - len(b)) > 1:
+        return False
+    if len(a) > len(b):
+        a, b = b, a
+    same = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
+    return a[same + (len(a) == len(b)) :] == b[same + 1 :]
+
+
+def _plain(word: str) -> str:
+    return " ".join(re.sub(r"[\W_]+", " ", word.casefold()).split())
+
+
+def _singular(word: str) -> str:
+    """Return a word of a class without its plural, at the end alone: ``road markings``, ``grasses``, ``berries``."""
+    plain = _plain(word)
+    for ending, instead in (("ies", "y"), ("ches", "ch"), ("shes", "sh"), ("sses", "ss"), ("xes", "x")):
+        if plain.endswith(ending) and len(plain) > len(ending) + 1:
+            return plain[: -len(ending)] + instead
+    return plain[:-1] if plain.endswith("s") and not plain.endswith("ss") and len(plain) > 3 else plain

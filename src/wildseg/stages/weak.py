@@ -1,0 +1,191 @@
+"""Beside the pipeline: activation maps -> boxes, points and scribbles, frame by frame over worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from wildseg import cache, source
+from wildseg.artifacts import Artifacts, FrameBoxes
+from wildseg.cache import Cache
+from wildseg.classes import BACKGROUND, IGNORE
+from wildseg.crf.unary import upsample
+from wildseg.errors import DataError
+from wildseg.failures import Failures
+from wildseg.files import atomic, fresh, save_json
+from wildseg.formats.weak import WEAK
+from wildseg.labels.weak import points as weak_points
+from wildseg.labels.weak.boxes import boxes
+from wildseg.labels.weak.regions import stretch
+from wildseg.labels.weak.scribbles import dots, scribbles
+from wildseg.parallel import Workers, crew, no_tools
+from wildseg.params import Params, Weak
+from wildseg.progress import track
+from wildseg.report.weak import draw
+from wildseg.runtime import Runtime
+
+
+def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
+    """Write data/boxes.json, data/points, data/scribbles, metrics/weak.json and pictures in metrics/weak.
+
+    Raises:
+        DataError: no key frames, or a frame or its maps that cannot be read or do not fit.
+    """
+    aside = artifacts.load_quarantine("cam")
+    frames = [frame.name for frame in artifacts.load_frames(after="cam")]
+    kept = Cache(artifacts.root, "weak", _recipe(params, artifacts))
+    served = kept.serve(frames, partial(_crew, runtime), partial(_begin, artifacts), Failures("weak", 0.0, len(frames)))
+    records = dict(track(served, len(frames), "weak"))
+    found = {frame: _boxes_of(records[frame]) for frame in frames}
+    names = params.classes.with_background
+    artifacts.save_boxes(found, params.classes.names)
+    artifacts.save_points((frame, x, y, names[value]) for frame in frames for x, y, value in records[frame]["points"])
+    _draw(params, artifacts, [(frame, found[frame], records[frame]) for frame in _some(frames, params.weak.pictures)])
+    if artifacts.frames_are_packed():
+        artifacts.pack_weak(frames)
+    for kind in WEAK:
+        artifacts.save_quarantine(kind, aside)
+    report = summary(records, names)
+    save_json(artifacts.metrics_path("weak.json"), report)
+    print(
+        f"weak: {len(frames)} frames, {report['boxes']} boxes, {report['points']} points, scribbles on "
+        f"{report['scribbled']:.2%} of pixels{kept}"
+    )
+
+
+def summary(records: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """Return metrics/weak.json: how many boxes and points there are in all and by class, and the scribbles' share."""
+    box_ids = np.bincount([box[4] for record in records.values() for box in record["boxes"]], minlength=len(names))
+    point_ids = np.bincount([at[2] for record in records.values() for at in record["points"]], minlength=len(names))
+    pixels = sum(record["size"][0] * record["size"][1] for record in records.values())
+    scribbled = sum(record["scribbled"] for record in records.values())
+    return {
+        "frames": len(records),
+        "boxes": int(box_ids.sum()),
+        "points": int(point_ids.sum()),
+        "scribbled": scribbled / pixels,
+        "boxes_by_class": dict(zip(names[1:], box_ids[1:].tolist(), strict=True)),
+        "points_by_class": dict(zip(names, point_ids.tolist(), strict=True)),
+    }
+
+
+def _crew(runtime: Runtime, frames: int) -> Workers[None]:
+    return crew(runtime, frames, no_tools, model=False)
+
+
+def _begin(artifacts: Artifacts) -> None:
+    for kind in WEAK:
+        fresh(artifacts.weak_folder(kind))
+
+
+def _some(frames: Sequence[str], number: int) -> list[str]:
+    """Return at most `number` frames, evenly spread."""
+    number = min(number, len(frames))
+    return [frames[(2 * place + 1) * len(frames) // (2 * number)] for place in range(number)]
+
+
+def _boxes_of(record: Mapping[str, Any]) -> FrameBoxes:
+    width, height = record["size"]
+    return FrameBoxes(width, height, np.array(record["boxes"], np.float64).reshape(-1, 6))
+
+
+def _draw(params: Params, artifacts: Artifacts, shown: Sequence[tuple[str, FrameBoxes, Mapping[str, Any]]]) -> None:
+    folder = fresh(artifacts.metrics_path("weak"))
+    for frame, here, record in shown:
+        points = np.array(record["points"], int).reshape(-1, 3)
+        lines = artifacts.load_weak("scribbles", frame)
+        image = artifacts.load_image(frame)
+        sheet = draw(frame, image, here.boxes, points, lines, params.classes.with_background)
+        with atomic(folder / f"{frame}.png") as temporary:
+            Image.fromarray(sheet).save(temporary)
+
+
+# What a frame's weak labels depend on ----------------------------------------------------------------------------
+
+
+def _recipe(params: Params, artifacts: Artifacts) -> cache.Recipe[str]:
+    num_classes, background = len(params.classes), bool(params.background)
+    settings = params.weak
+    ingredients = {
+        "weak": [settings.tau, settings.min_area, settings.min_share, settings.points, settings.scribble,
+                 settings.background],
+        "classes": [num_classes, background],
+        "seed": params.seed,
+        "code": source.digest("stages.weak"),
+        "libraries": cache.versions("numpy", "scipy", "opencv-python-headless", "pillow"),
+    }  # fmt: skip
+    work = partial(
+        _label_frame,
+        artifacts=artifacts,
+        settings=settings,
+        num_classes=num_classes,
+        background=background,
+        seed=params.seed,
+    )
+    return cache.Recipe(ingredients, partial(_inputs, artifacts), partial(_files, artifacts), work)
+
+
+def _inputs(artifacts: Artifacts, frame: str) -> tuple[str, bytes, bytes]:
+    return frame, artifacts.frame_bytes(frame), artifacts.maps_bytes(frame)  # the name is part of the seed
+
+
+def _files(artifacts: Artifacts, frame: str) -> dict[str, Path]:
+    return {kind: artifacts.weak_path(kind, frame) for kind in WEAK}
+
+
+# In a worker -----------------------------------------------------------------------------------------------------
+
+
+def _label_frame(
+    frame: str, _: None, *, artifacts: Artifacts, settings: Weak, num_classes: int, background: bool, seed: int
+) -> dict[str, Any]:
+    height, width = artifacts.load_image(frame).shape[:2]
+    classes, grid = artifacts.load_maps(frame)
+    _check(frame, classes, grid, num_classes)
+    maps = stretch(upsample(grid, (height, width)))  # (K, H, W)
+    ids = (classes + 1).tolist()
+    found = [[*map(int, box[:4]), value, round(box[4], 6)] for value, heat in zip(ids, maps, strict=True)
+             for box in boxes(heat, settings.tau, settings.min_area, settings.min_share).tolist()]  # fmt: skip
+    places = _points(maps, ids, settings, background, np.random.default_rng([seed, *frame.encode()]))
+    artifacts.save_weak("points", frame, dots(places, (height, width)))
+    drawn = scribbles(maps, ids, settings.scribble, settings.background if background else None)
+    artifacts.save_weak("scribbles", frame, drawn)
+    return {
+        "size": [width, height],
+        "boxes": found,
+        "points": places.tolist(),
+        "scribbled": int((drawn != IGNORE).sum()),
+    }
+
+
+def _points(
+    maps: np.ndarray, ids: Sequence[int], settings: Weak, background: bool, rng: np.random.Generator
+) -> np.ndarray:
+    """Return points (m, 3) int: x, y, id."""
+    kinds = [
+        (value, weak_points.foreground(heat, settings.points, settings.tau, settings.min_area, settings.min_share))
+        for value, heat in zip(ids, maps, strict=True)
+    ]
+    if background:
+        kinds.append((BACKGROUND, weak_points.background(maps, settings.points, settings.background, rng)))
+    rows = [np.column_stack([places, np.full(len(places), value)]) for value, places in kinds]
+    return np.concatenate([np.zeros((0, 3), int), *rows])
+
+
+def _check(frame: str, classes: np.ndarray, maps: np.ndarray, num_classes: int) -> None:
+    if maps.ndim != 3 or classes.shape != maps.shape[:1] or (len(classes) and not maps.size):
+        problem = f"expected classes (K,) and maps (K, h, w), found {classes.shape} and {maps.shape}"
+    elif not len(classes):
+        return
+    elif not 0 <= classes.min() <= classes.max() < num_classes:
+        problem = f"expected class indices below {num_classes}, found {classes.tolist()}"
+    elif not (maps.min() >= 0 and maps.max() <= 1):  # not the other way round: NaN must fail
+        problem = f"expected values in [0, 1], found {maps.min():g} to {maps.max():g}"
+    else:
+        return
+    raise DataError(f"maps of the frame {frame!r}: {problem}; run 'dvc repro cam'")

@@ -1,0 +1,106 @@
+"""An OpenAI-compatible server that behaves as the model's name in the question says; run as a program of its own.
+
+It prints its port, and writes a line for each question to the file it is given: the time, the key, the body.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+LOG = Path(sys.argv[1])
+LOCK = threading.Lock()
+SEEN: dict[str, int] = {}
+
+
+def completion(text: str, finish: str = "stop", **more: object) -> dict:
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}, **more}
+    return {"choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 7, "cost": 0.25}}
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def send(self, code: int, content: object, **headers: str) -> None:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(code)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:  # noqa: N802
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        key = self.headers.get("Authorization", "")
+        with LOCK:
+            number = SEEN[body["model"]] = SEEN.get(body["model"], 0) + 1
+            with LOG.open("a") as log:
+                log.write(json.dumps({"time": time.monotonic(), "key": key, "path": self.path, **body}) + "\n")
+        good = completion('{"annotations": ["sky", "boat"]}')
+        kind, _, limit = body["model"].partition(":")
+        if kind == "good":
+            self.send(200, good)
+        elif kind == "busy":  # 429, 500, a closed line, garbage, half an answer, an empty choice; then good
+            refusals = [
+                lambda: self.send(429, {"error": {"message": "slow down"}}, Retry_After="0"),
+                lambda: self.send(500, b"<html>oops"),
+                lambda: self.connection.close(),
+                lambda: self.send(200, b"\xff\x00 garbage"),
+                lambda: self.send(200, json.dumps(good).encode()[:20], Content_Length="400") or self.connection.close(),
+                lambda: self.send(200, good),
+            ]
+            refusals[min(number, 6) - 1]()
+        elif kind == "down":
+            self.send(503, {"error": "overloaded"})
+        elif kind == "empty":
+            self.send(200, {"choices": []})
+        elif kind == "prose":
+            self.send(200, completion("I see the sky and a lawn."))
+        elif kind == "prose-then-json":
+            again = len(body["messages"]) > 1
+            self.send(200, good if again else completion('{"annotations": ["sky", "la', "length"))
+        elif kind == "slow":
+            time.sleep(0.5)
+            self.send(200, good)
+        elif kind == "dies":  # after `limit` answers
+            if number > int(limit):
+                self.send(400, {"error": {"message": "the money is used up"}})
+            else:
+                self.send(200, good)
+        elif kind == "strict":
+            if "response_format" in body:
+                self.send(400, {"error": {"message": "response_format is not supported"}})
+            else:
+                self.send(200, good)
+        elif kind == "locked":
+            self.send(401, {"error": {"message": f"wrong key {key}"}})
+        elif kind == "moved":
+            self.send(307, b"", Location="http://127.0.0.1:9/v1/chat/completions")
+        elif kind == "endless":
+            self.send(200, b"x" * 200_000)
+        elif kind == "yes":
+            top = [
+                {"token": " Yes", "logprob": -0.5},
+                {"token": "yes", "logprob": -3.0},
+                {"token": "No", "logprob": -1.5},
+            ]
+            self.send(200, completion("Yes", logprobs={"content": [{"token": " Yes", "top_logprobs": top}]}))
+        elif kind == "thinker":  # what it answers tells what it was told
+            said = json.dumps(body["messages"])
+            seen = "image_url" in said
+            self.send(200, completion("a wide green meadow" if seen else json.dumps(["lawn"] * ("meadow" in said))))
+        else:
+            self.send(404, {"error": {"message": f"model {body['model']} not found"}})
+
+
+if __name__ == "__main__":
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    print(server.server_port, flush=True)
+    server.serve_forever()

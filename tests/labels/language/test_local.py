@@ -1,0 +1,203 @@
+"""Models on this machine: a tiny LLaVA with random weights, asked for real."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.encoders.models import noise
+from tests.labels.language.models import NAMES, OPTIONS, frames, language, question
+from tests.labels.language.tiny_llava import save_llama, save_llava
+from tests.labels.language.tiny_qwen import save_qwen
+from wildseg.errors import ModelError
+from wildseg.labels.language.grammar import Tokens
+from wildseg.labels.language.local import Choice, Local, digest
+from wildseg.labels.language.messages import Ask, Picture, Reply
+from wildseg.labels.methods import describe_then_decide, vlm_cot, vlm_direct, vlm_yes_no
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> Local:
+    return local(save_llava(tmp_path_factory.mktemp("models") / "llava"))
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Local:
+    return local(save_qwen(tmp_path_factory.mktemp("models") / "qwen"))
+
+
+def local(folder: Path, **changes: object) -> Local:
+    return Local(folder.name, folder.parent, lambda: "cpu", **{"constrained": True, **changes})
+
+
+def ask(text: str = "which?", image: int = 0, **changes: object) -> Ask:
+    values = {"temperature": 0.0, "seed": 0, "max_tokens": 12, "names": NAMES, **changes}
+    return Ask((("user", text),), Picture(noise((20, 30), image)), **values)
+
+
+def said(model: Local, *asks: Ask) -> list[Reply]:
+    found = dict(model.answer(asks))
+    return [found[place] for place in range(len(asks))]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0, 2.0])
+def test_whatever_the_weights_the_answer_is_json_that_names_classes_once(llava: Local, temperature: float) -> None:
+    replies = said(llava, *(ask(f"{number}?", number, temperature=temperature, seed=number) for number in range(9)))
+    for reply in replies:
+        content = json.loads(reply.text)
+        assert list(content) == ["annotations"]
+        assert set(content["annotations"]) <= set(NAMES)
+        assert len(set(content["annotations"])) == len(content["annotations"])
+        assert not reply.cut
+        assert reply.tokens_in > 10
+        assert reply.seconds > 0
+
+
+def test_free_words_are_cut_at_the_limit_and_constrained_ones_never(llava: Local) -> None:
+    free, bound = said(llava, ask(names=None), ask(max_tokens=1))
+    assert free.cut
+    assert free.tokens_out == 12
+    assert not bound.cut
+
+
+def test_an_answer_is_the_likeliest_by_one_forward_at_a_time(llava: Local) -> None:
+    (reply,) = said(llava, ask(names=None))
+    network = llava._loaded
+    inputs = network.inputs([ask()])
+    tokens = []
+    with torch.no_grad():
+        for _ in range(12):
+            tokens.append(int(network.model(**inputs).logits[0, -1].argmax()))
+            if tokens[-1] in network.ends:
+                break
+            inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([tokens[-1:]])], 1)
+            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    assert reply.text == network.tokenizer.decode(tokens).strip()
+
+
+def test_a_sample_depends_on_its_seed_and_not_on_its_neighbours(llava: Local) -> None:
+    own = [ask(f"{'?' * number}", number, temperature=1.5, seed=number, names=None) for number in range(5)]
+    together = said(llava, *own)
+    assert [said(llava, one)[0].text for one in own] == [reply.text for reply in together]
+    other = said(llava, *(ask("", 0, temperature=1.5, seed=seed, names=None) for seed in range(6)))
+    assert len({reply.text for reply in other}) == 6
+
+
+def test_samples_are_as_frequent_as_their_probability() -> None:
+    logits, temperature, number = torch.tensor([2.0, 0.0, 1.0, -3.0]), 1.5, 4000
+    asks = [ask(temperature=temperature, seed=seed, names=None) for seed in range(number)]
+    choice = Choice(asks, [None] * number, Tokens({}, []), length=1)
+    chosen = choice(torch.zeros(number, 1, dtype=torch.long), logits.expand(number, -1)).argmax(1)
+    expected = (logits / temperature).softmax(0)
+    shares = torch.bincount(chosen, minlength=4) / number
+    assert (abs(shares - expected) < 5 * (expected * (1 - expected) / number).sqrt()).all()
+
+
+def test_the_picture_and_the_words_matter(llava: Local) -> None:
+    texts = [reply.text for reply in said(llava, ask(names=None), ask(image=1, names=None), ask("what?", names=None))]
+    assert len(set(texts)) == 3
+
+
+@pytest.mark.parametrize("method", [vlm_direct, vlm_cot, describe_then_decide, vlm_yes_no])
+def test_methods_have_labels_for_every_frame_of_any_size(method: object, llava: Local) -> None:
+    options = OPTIONS[method.__name__.rsplit(".", 1)[-1]]
+    asked = [*frames(2), *frames(1, shape=(64, 9))]
+    found = list(method.label(asked, question(language(llava)), **options))
+    assert [answer.record["parse_errors"] for answer in found] == [0, 0, 0]
+    assert all(((answer.scores >= 0) & (answer.scores <= 1)).all() for answer in found)
+
+
+def test_yes_and_no_are_summed_over_the_ways_to_write_them(llava: Local) -> None:
+    asks = [ask(f"Is there any {name}? ", yes_no=True, names=None) for name in ("sky", "grey road", "x")]
+    found = said(llava, *asks)
+    words = llava._loaded.tokenizer
+    ids = [[words.convert_tokens_to_ids(form) for form in forms] for forms in (("yes", "Yes"), ("no", "No"))]
+    with torch.no_grad():
+        for one, reply in zip(asks, found, strict=True):
+            last = llava._loaded.model(**llava._loaded.inputs([one])).logits[0, -1].double().exp()
+            yes, no = last[ids[0]].sum(), last[ids[1]].sum()
+            assert reply.yes == pytest.approx(float(yes / (yes + no)), abs=1e-5)
+    assert len({reply.yes for reply in found}) == 3
+
+
+def test_questions_that_share_their_beginning_are_answered_as_if_they_did_not(llava: Local, qwen: Local) -> None:
+    asks = [ask(f"is there any {text}?", yes_no=True, names=None) for text in ("sky", "old grey road", "x", "old tree")]
+    for model in (llava, qwen):
+        network = model._loaded
+        apart = torch.stack([network._logits(network.inputs([one]))[0] for one in asks]).detach()
+        with torch.no_grad():
+            torch.testing.assert_close(network._shared(asks), apart, atol=1e-4, rtol=1e-4)
+        assert len({reply.yes for reply in said(model, *asks)}) == 4
+        assert network._shares is True
+
+
+@pytest.mark.parametrize("method", [vlm_direct, vlm_cot, describe_then_decide, vlm_yes_no])
+def test_a_model_that_takes_pictures_of_any_size_labels_them(method: object, qwen: Local) -> None:
+    options = OPTIONS[method.__name__.rsplit(".", 1)[-1]]
+    asked = [*frames(2), *frames(1, shape=(90, 40))]
+    found = list(method.label(asked, question(language(qwen)), **options))
+    assert [answer.record["parse_errors"] for answer in found] == [0, 0, 0]
+
+
+def test_a_picture_is_read_once_for_all_classes(llava: Local) -> None:
+    network = llava._loaded
+    said(llava, *(ask(f"any {name}?", yes_no=True, names=None) for name in NAMES))
+    assert network._shares is True
+    seen = []
+    hook = network.model.model.vision_tower.register_forward_hook(lambda *_: seen.append(1))
+    try:
+        said(llava, *(ask(f"any {name}?", 3, yes_no=True, names=None) for name in NAMES * 5))
+    finally:
+        hook.remove()
+    assert len(seen) == 1
+
+
+def test_a_model_that_only_reads_can_answer_words_and_is_told_apart_from_one_that_sees(tmp_path: Path) -> None:
+    llama = local(save_llama(tmp_path / "llama"))
+    (reply,) = said(llama, Ask((("user", "a lawn"),), None, 1.0, 0, 9, NAMES))
+    assert set(json.loads(reply.text)["annotations"]) <= set(NAMES)
+    with pytest.raises(ModelError, match="expected a model that sees pictures, .* only reads"):
+        said(llama, ask())
+
+
+def test_nothing_is_loaded_to_tell_models_apart(tmp_path: Path) -> None:
+    folder = save_llama(tmp_path / "llama")
+    before = digest(folder)
+    assert local(folder).identity == ["local", before, True]
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    assert digest(folder) != before
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("content", [None, b"", b"\x80\x04garbage", b"[" * 10_000])
+def test_a_folder_that_is_no_model_is_told_in_one_line(file: str, content: bytes | None, tmp_path: Path) -> None:
+    folder = save_llama(tmp_path / "llama")
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_bytes(content)
+    with pytest.raises(ModelError, match="expected a model that transformers can read") as caught:
+        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
+    folder = save_llama(tmp_path / "llama")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine", "AutoModelForCausalLM": "mine.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    marker = tmp_path / "marker"
+    (folder / "mine.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    with pytest.raises(ModelError, match="without running its code"):
+        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
+    assert not marker.exists()
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    folder = save_llama(tmp_path / "llama")
+    (folder / "model.safetensors").unlink()
+    torch.save({"a": torch.zeros(1)}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="from safetensors"):
+        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))

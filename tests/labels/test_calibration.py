@@ -1,0 +1,113 @@
+"""Fitted thresholds against brute force, intervals against scipy's tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from sklearn.metrics import f1_score
+
+from wildseg.labels.calibration import FEWEST, best_threshold, exact_interval, fit
+
+
+def random_class(seed: int, levels: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    truth = rng.random(25) < 0.5
+    return np.round((rng.random(25) + 0.5 * truth) / 1.5 * levels) / levels, truth
+
+
+GRID = np.arange(0, 1, 0.0005)
+
+
+@pytest.mark.parametrize("levels", [1000, 8])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_f1_is_that_of_all_thresholds_tried(seed: int, levels: int) -> None:
+    scores, truth = random_class(seed, levels)
+    threshold = best_threshold(scores, truth, None)
+    assert threshold is not None
+    best = max(f1_score(truth, scores > cut, zero_division=0) for cut in GRID)
+    assert f1_score(truth, scores > threshold) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("wanted", [0.5, 0.7, 0.9, 1.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_wanted_precision_is_kept_with_as_much_recall_as_it_allows(seed: int, wanted: float) -> None:
+    scores, truth = random_class(seed)
+
+    def reaches(cut: float) -> tuple[float, float]:
+        named = scores > cut
+        return float(truth[named].mean()) if named.any() else 0.0, float((named & truth).sum() / truth.sum())
+
+    threshold = best_threshold(scores, truth, wanted)
+    assert threshold is not None
+    tried = [reaches(cut) for cut in GRID]
+    allowed = [recall for precision, recall in tried if precision >= wanted]
+    precision, recall = reaches(threshold)
+    if allowed:
+        assert precision >= wanted
+        assert recall == pytest.approx(max(allowed))
+    else:
+        assert precision == pytest.approx(max(precision for precision, _ in tried))
+
+
+def test_thresholds_by_hand() -> None:
+    scores, truth = np.array([0.9, 0.6, 0.5, 0.2]), np.array([True, False, True, False])
+    assert best_threshold(scores, truth, None) == pytest.approx(0.35)  # F1 2/3, 1/2, 4/5, 2/3
+    assert best_threshold(scores, truth, 1.0) == pytest.approx(0.75)
+    assert best_threshold(scores, truth, 0.6) == pytest.approx(0.35)
+    assert best_threshold(scores, ~truth, 0.9) == pytest.approx(0.1)  # out of reach: 1/2 at most
+    assert best_threshold(scores, np.zeros(4, bool), None) is None
+    assert best_threshold(np.zeros(4), truth, None) is None  # nothing lies above 0
+    assert best_threshold(np.array([0.4, 0.0]), np.array([True, True]), None) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("hits", "of"), [(0, 1), (1, 1), (0, 7), (7, 7), (3, 7), (19, 20)])
+def test_intervals_are_those_of_clopper_and_pearson(hits: int, of: int) -> None:
+    expected = binomtest(hits, of).proportion_ci(0.95, "exact")
+    assert exact_interval(hits, of) == pytest.approx((expected.low, expected.high))
+
+
+def test_an_interval_of_nothing_is_everything() -> None:
+    assert exact_interval(0, 0) == (0.0, 1.0)
+
+
+def test_a_class_with_too_few_frames_takes_the_threshold_of_all_together() -> None:
+    scores = np.stack([random_class(0)[0], random_class(1)[0], random_class(2)[0]], 1)
+    truth = np.stack([random_class(0)[1], np.arange(25) < FEWEST - 1, np.arange(25) >= FEWEST - 1], 1)
+    first, rare, common = fits = fit(scores, truth) or []
+    assert [own.own for own in fits] == [True, False, False]
+    assert first.threshold == best_threshold(scores[:, 0], truth[:, 0], None)
+    together = best_threshold(scores.ravel(), truth.ravel(), None)
+    assert rare.threshold == common.threshold == together
+    assert (rare.present, rare.absent) == (common.absent, common.present) == (FEWEST - 1, 25 - FEWEST + 1)
+    assert np.isnan([*rare.likely, *rare.precision_in, *rare.recall_in]).all()
+    named = scores[:, 1] > rare.threshold
+    assert rare.recall == named[: FEWEST - 1].mean()
+
+
+def test_the_interval_of_thresholds_is_that_of_frames_drawn_again() -> None:
+    scores, truth = random_class(3)
+    (own,) = fit(scores[:, None], truth[:, None], seed=5) or []
+    draws = np.random.default_rng(5).integers(0, 25, (1000, 25))
+    again = [best_threshold(scores[rows], truth[rows], None) for rows in draws]
+    expected = np.quantile([value for value in again if value is not None], [0.025, 0.975])
+    assert own.likely == pytest.approx(tuple(expected))
+    assert own.likely[0] <= own.threshold <= own.likely[1]
+
+
+def test_more_frames_make_it_surer() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.random((400, 1)) < 0.5
+    scores = (rng.random((400, 1)) + truth) / 2
+    (few,), (many,) = fit(scores[:20], truth[:20]) or [], fit(scores, truth) or []
+    for few_in, many_in in (
+        (few.precision_in, many.precision_in),
+        (few.recall_in, many.recall_in),
+        (few.likely, many.likely),
+    ):
+        assert many_in[1] - many_in[0] < few_in[1] - few_in[0]
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_frames_that_show_all_classes_or_none_say_nothing(everything: bool) -> None:
+    assert fit(np.random.default_rng(0).random((6, 2)), np.full((6, 2), everything)) is None

@@ -1,0 +1,187 @@
+"""What is done with detectors' boxes, and tiny detectors of random weights against the arithmetic of their papers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    GroundingDinoForObjectDetection,
+    GroundingDinoProcessor,
+    Owlv2ForObjectDetection,
+    Owlv2Processor,
+)
+
+from tests.labels import tiny_detectors
+from wildseg.errors import ModelError
+from wildseg.labels.detection import class_of, present, tidy
+from wildseg.labels.detectors import grounding_dino, owlv2
+
+PHRASES = (("lawn", "grass"), ("road",), ("red brick",))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("detectors")
+    tiny_detectors.owlv2(root / "owlv2")
+    tiny_detectors.grounding_dino(root / "grounding_dino")
+    return root
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+# Afterwards ----------------------------------------------------------------------------------------------------------
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    width, height = (min(one[k + 2], other[k + 2]) - max(one[k], other[k]) for k in (0, 1))
+    both = max(width, 0) * max(height, 0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return both / (sum(areas) - both)
+
+
+def test_of_boxes_that_overlap_the_best_stays_whatever_its_class() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        corner, side = rng.uniform(0, 60, (30, 2)), rng.uniform(20, 40, (30, 2))
+        boxes = np.column_stack([corner, corner + side, rng.integers(1, 4, 30), rng.permutation(30) / 30])
+        expected: list[np.ndarray] = []
+        for box in boxes[(-boxes[:, 5]).argsort()]:
+            if all(overlap(box, other) <= 0.5 for other in expected):
+                expected.append(box)
+        assert 1 < len(expected) < 30
+        assert tidy(boxes, (100, 100), 0.5).tolist() == np.array(expected).tolist()
+
+
+def test_boxes_are_cut_off_at_the_frame_and_empty_ones_go() -> None:
+    boxes = np.array([[-5, -5, 10, 10, 1, 0.9], [30, 15, 60, 60, 2, 0.8], [41, 0, 50, 9, 3, 0.7], [5, 25, 9, 31, 1, 1]])
+    assert tidy(boxes, (40, 20), 0.5).tolist() == [[0, 0, 10, 10, 1, 0.9], [30, 15, 40, 20, 2, 0.8]]
+    assert tidy(boxes[:0], (40, 20), 0.5).shape == (0, 6)
+
+
+def test_a_class_is_there_if_its_best_box_reaches_its_threshold() -> None:
+    boxes = np.array([[0, 0, 1, 1, 1, 0.2], [0, 0, 1, 1, 1, 0.5], [0, 0, 1, 1, 3, 0.3]])
+    assert present(boxes, [0.5, 0.0, 0.31]).tolist() == [True, False, False]
+    assert present(boxes, [0.51, 0.0, 0.3]).tolist() == [False, False, True]
+    assert present(boxes[:0], [0.0, 0.0]).tolist() == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("lawn", 1), ("grass", 1), ("road", 2), ("red", 3), ("brick", 3), ("Red Brick.", 3), ("red brick lawn", 3),
+     ("road lawn", 1), ("", 0), ("[unk]", 0), ("broad", 0)],
+)  # fmt: skip
+def test_words_are_those_of_the_class_that_shares_most(words: str, expected: int) -> None:
+    assert class_of(words, PHRASES) == expected
+
+
+# OWLv2 ---------------------------------------------------------------------------------------------------------------
+
+
+def by_hand(path: Path, image: np.ndarray, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (cx, cy, w, h) in shares of the padded square (n, 4), the best text (n,) and its score (n,)."""
+    network = Owlv2ForObjectDetection.from_pretrained(path)
+    inputs = Owlv2Processor.from_pretrained(path)(text=[list(texts)], images=image, return_tensors="pt")
+    with torch.no_grad():
+        outputs = network(**inputs)
+    scores = 1 / (1 + np.exp(-outputs.logits[0].double().numpy()))
+    return outputs.pred_boxes[0].double().numpy(), scores.argmax(1), scores.max(1)
+
+
+@pytest.mark.parametrize("shape", [(48, 80), (80, 48), (64, 64)])
+def test_boxes_of_owlv2_are_shares_of_the_padded_square(folder: Path, shape: tuple[int, int]) -> None:
+    image = picture(*shape)
+    found = owlv2.load(str(folder / "owlv2"), "cpu")(image, PHRASES, 0.0)
+    texts = [f"a photo of a {phrase}" for phrase in ("lawn", "grass", "road", "red brick")]
+    relative, best, scores = by_hand(folder / "owlv2", image, texts)
+    kept = scores > 0
+    centre, half = relative[kept, :2] * max(shape), relative[kept, 2:] * max(shape) / 2
+    np.testing.assert_allclose(found[:, :4], np.hstack([centre - half, centre + half]), rtol=1e-4, atol=1e-3)
+    assert found[:, 4].tolist() == np.array([1, 1, 2, 3])[best[kept]].tolist()
+    np.testing.assert_allclose(found[:, 5], scores[kept], rtol=1e-4, atol=1e-6)
+    if shape[0] == shape[1]:  # there, the frame's own sides are those of the square
+        size = np.array([shape[1], shape[0]])
+        np.testing.assert_allclose(found[:, :2], relative[kept, :2] * size - half, rtol=1e-4, atol=1e-3)
+
+
+def test_a_higher_threshold_leaves_the_better_boxes(folder: Path) -> None:
+    for name, detector in (("owlv2", owlv2), ("grounding_dino", grounding_dino)):
+        detect = detector.load(str(folder / name), "cpu")
+        all_of_them = detect(picture(48, 80), PHRASES, 0.0)
+        cut = float(np.median(all_of_them[:, 5]))
+        some = detect(picture(48, 80), PHRASES, cut)
+        assert 0 < len(some) < len(all_of_them)
+        assert some.tolist() == all_of_them[all_of_them[:, 5] > cut].tolist()
+        assert detect(picture(48, 80), PHRASES, 1.0).shape == (0, 6)
+
+
+# Grounding DINO ------------------------------------------------------------------------------------------------------
+
+
+def test_phrases_are_one_text_of_lower_case_with_dots() -> None:
+    assert grounding_dino.sentence((("Road",), ("curb.", "kerb stone"), ("lawn",))) == "road. curb. kerb stone. lawn."
+
+
+def test_boxes_of_grounding_dino_are_shares_of_the_frame(folder: Path) -> None:
+    path, image = folder / "grounding_dino", picture(48, 80)
+    found = grounding_dino.load(str(path), "cpu")(image, PHRASES, 0.0)
+    processor = GroundingDinoProcessor.from_pretrained(path)
+    network = GroundingDinoForObjectDetection.from_pretrained(path).eval()
+    inputs = processor(images=image, text="lawn. grass. road. red brick.", return_tensors="pt")
+    with torch.no_grad():
+        outputs = network(**inputs)
+    tokens = processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist())
+    scores = 1 / (1 + np.exp(-outputs.logits[0].double().numpy()))
+    expected = []
+    owner = {"lawn": 1, "grass": 1, "road": 2, "red": 3, "brick": 3}
+    for (cx, cy, w, h), row in zip(outputs.pred_boxes[0].double().numpy(), scores, strict=True):
+        words = {token for token, score in zip(tokens[1:-1], row[1:], strict=False) if score > 0.25} - {"."}
+        shares = {}
+        for phrase in ("lawn", "grass", "road", "red brick"):
+            own = set(phrase.split())
+            shares.setdefault(owner[phrase.split()[0]], []).append(len(own & words) / len(own | words))
+        best = max(shares, key=lambda value: max(shares[value]))  # the first of equals
+        if words & owner.keys():
+            expected.append(
+                [80 * (cx - w / 2), 48 * (cy - h / 2), 80 * (cx + w / 2), 48 * (cy + h / 2), best, row.max()]
+            )
+    assert len(expected) > 3
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_older_versions_name_the_threshold_of_boxes_otherwise(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, image = str(folder / "grounding_dino"), picture(48, 80)
+    expected = grounding_dino.load(path, "cpu")(image, PHRASES, 0.3)
+    present_day = GroundingDinoProcessor.post_process_grounded_object_detection
+
+    def older(self: Any, outputs: Any, input_ids: Any, box_threshold: float = 0.25, text_threshold: float = 0.25,  # noqa: ANN401
+              target_sizes: Any = None) -> Any:  # noqa: ANN401 # fmt: skip
+        found = present_day(self, outputs, input_ids, box_threshold, text_threshold, target_sizes)
+        return [{"scores": one["scores"], "boxes": one["boxes"], "labels": one["text_labels"]} for one in found]
+
+    monkeypatch.setattr(GroundingDinoProcessor, "post_process_grounded_object_detection", older)
+    assert grounding_dino.load(path, "cpu")(image, PHRASES, 0.3).tolist() == expected.tolist()
+
+
+def test_more_words_than_it_reads_are_told(folder: Path) -> None:
+    detect = grounding_dino.load(str(folder / "grounding_dino"), "cpu")
+    with pytest.raises(ModelError, match=r"at most 32 tokens in all, found 42; give fewer"):
+        detect(picture(48, 80), [("road",)] * 20, 0.3)
+
+
+# Weights that cannot be used -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("detector", [owlv2, grounding_dino])
+def test_a_folder_of_something_else_is_told_in_one_line(detector: Any, folder: Path, tmp_path: Path) -> None:  # noqa: ANN401
+    other = folder / ("grounding_dino" if detector is owlv2 else "owlv2")
+    for path in (tmp_path, tmp_path / "nowhere", other):
+        with pytest.raises(ModelError, match="expected a folder, or the name on the model hub, of ") as caught:
+            detector.load(str(path), "cpu")
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,177 @@
+"""What is read out of a language model's answer, and that nothing else is."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wildseg.labels.parsing import Parsed, Vocabulary, names_in, parse, values, within_one
+
+NAMES = ("sky", "cement_road", "lawn", "red_brick_path", "curb")
+PHRASES = (
+    ("sky", "clouds"),
+    ("cement road", "grey pavement"),
+    ("lawn", "grass"),
+    ("red brick path",),
+    ("curb", "kerb stone"),
+)
+WORDS = Vocabulary(NAMES, PHRASES)
+
+
+def said(text: str, **how: object) -> tuple[list[str], list[str], str | None]:
+    parsed = parse(text, WORDS, **how)
+    return [NAMES[index] for index in parsed.present], list(parsed.refused), parsed.error
+
+
+@pytest.mark.parametrize(
+    ("text", "present"),
+    [
+        ('{"annotations": ["sky", "lawn"]}', ["sky", "lawn"]),
+        ('["lawn"]', ["lawn"]),
+        ('{"annotations": []}', []),
+        ("[]", []),
+        ('{"annotations": "sky"}', ["sky"]),
+        ('{"Annotations": ["sky"]}', ["sky"]),
+        ('{"labels": ["sky"]}', ["sky"]),
+        ('Sure! Here it is:\n```json\n{"annotations": ["sky"]}\n```\nAnything else?', ["sky"]),
+        ('[see below] {"annotations": ["sky"]}', ["sky"]),
+        ('a set {x | x > 2} and {"annotations": ["curb"]}', ["curb"]),
+        ('{"annotations": ["  SKY ", "Cement Road", "cement-road", "cement_road"]}', ["sky", "cement_road"]),
+        ('{"annotations": ["clouds", "Grass", "kerb stones", "grasses"]}', ["sky", "lawn", "curb"]),
+        ('{"annotations": ["lawns", "curbs", "skies"]}', ["sky", "lawn", "curb"]),
+        ('{"annotations": ["lawm", "cemnt road", "currb", "red brick paths"]}',
+         ["cement_road", "lawn", "red_brick_path", "curb"]),
+        ('{"evidence": "a } and a ] and \\" in words", "annotations": ["sky"]}', ["sky"]),
+    ],
+)  # fmt: skip
+def test_an_answer_is_understood(text: str, present: list[str]) -> None:
+    assert said(text) == (present, [], None)
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ('{"annotations": ["boat", "sky"]}', ["boat"]),
+        ('{"annotations": ["a sky so blue", "sky"]}', ["a sky so blue"]),
+        ('{"annotations": ["sku", "sky"]}', ["sku"]),  # three letters: "sky" and "ski" are a slip apart, too
+        ('{"annotations": [7, "sky", null, ["lawn"]]}', ["7", "null", '["lawn"]']),
+        ('{"annotations": ["", "sky"]}', [""]),
+    ],
+)
+def test_what_is_no_class_is_refused_and_told(text: str, refused: list[str]) -> None:
+    assert said(text) == (["sky"], refused, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "empty"),
+        (" \n", "empty"),
+        ("I see a lawn and the sky.", "no JSON"),
+        ('{"annotations": ["sky", "la', "cut off"),
+        ('{"annotations": ["sky", "lawn"]', "cut off"),
+        ('{"steps": [{"sky": true}], "annotations": ["sk', "cut off"),
+        ("{}", "JSON without a list of names"),
+        ('{"annotations": null}', "JSON without a list of names"),
+        ('{"annotations": {"sky": true}}', "JSON without a list of names"),
+        ('<think>{"annotations": ["sky"]}, I guess</think>', "empty"),
+        ("7", "no JSON"),
+        ("[" * 50_000, "cut off"),
+        ("{" * 50_000 + "}" * 50_000, "cut off"),
+        ('"' * 50_001, "no JSON"),
+    ],
+)
+def test_an_answer_that_says_nothing_is_no_label(text: str, error: str) -> None:
+    assert said(text) == ([], [], error)
+
+
+def test_of_an_answer_that_reasons_the_last_object_counts() -> None:
+    text = 'First {"annotations": ["sky"]}, but no: {"annotations": ["lawn"]}. [sic] [1]'
+    assert said(text)[0] == ["sky"]
+    assert said(text, last=True)[0] == ["lawn"]
+    assert said('no object at all: ["curb"]', last=True)[0] == ["curb"]
+
+
+def test_what_a_model_thinks_before_it_speaks_does_not_count() -> None:
+    assert said('<think>{"annotations": ["sky"]}?</think>{"annotations": ["lawn"]}')[0] == ["lawn"]
+
+
+def test_a_word_that_means_two_classes_means_none() -> None:
+    words = Vocabulary(("road", "path"), (("road", "paving"), ("path", "paving")))
+    assert words.index("paving") is None
+    assert words.index("road") == 0
+    near = Vocabulary(("boot", "boat"), (("boot",), ("boat",)))
+    assert near.index("boit") is None
+    assert near.index("boats") == 1
+
+
+def test_a_class_keeps_its_name_though_it_is_a_phrase_of_another() -> None:
+    words = Vocabulary(("lawn", "grass"), (("lawn", "grass"), ("grass",)))
+    assert words.index("grass") == 1
+    assert words.index("lawn") == 0
+
+
+def distance(a: str, b: str) -> int:
+    """Levenshtein's distance, by his recursion."""
+    if not a or not b:
+        return len(a) + len(b)
+    return min(distance(a[1:], b) + 1, distance(a, b[1:]) + 1, distance(a[1:], b[1:]) + (a[0] != b[0]))
+
+
+def test_one_slip_is_one_step_of_levenshtein() -> None:
+    words = ["".join(letters) for length in range(5) for letters in product("ab", repeat=length)]
+    for a, b in product(words, repeat=2):
+        assert within_one(a, b) == (distance(a, b) <= 1), (a, b)
+
+
+@given(st.text())
+def test_no_text_breaks_it_or_makes_a_label_of_nothing(text: str) -> None:
+    parsed = parse(text, WORDS)
+    assert set(parsed.present) <= set(range(len(NAMES)))
+    assert not (parsed.error and parsed.present)
+    if "[" not in text and "{" not in text:
+        assert parsed == Parsed((), (), "no JSON" if text.strip() else "empty")
+
+
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text() | st.sampled_from(NAMES),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["annotations", "a", "b"]), inner),
+    max_leaves=8,
+)
+
+
+@given(JSONS, st.text(alphabet="abc ,.:"), st.text())
+def test_json_amid_words_is_found_whole(value: object, before: str, after: str) -> None:
+    text = before + json.dumps(value) + after
+    found = list(values(text))
+    if isinstance(value, (list, dict)):
+        assert json.dumps(found[0]) == json.dumps(value)
+
+
+@given(st.lists(st.sampled_from(NAMES), unique=True), st.integers(0, 200))
+def test_an_answer_cut_anywhere_is_an_error_and_never_half_an_answer(names: list[str], at: int) -> None:
+    text = json.dumps({"annotations": names})
+    parsed = parse(text[:at], WORDS)
+    if at < len(text):
+        assert parsed.error
+        assert parsed.present == ()
+    else:
+        assert [NAMES[index] for index in parsed.present] == sorted(names, key=NAMES.index)
+
+
+@given(st.lists(st.sampled_from([word for phrases in PHRASES for word in phrases] + list(NAMES)) | st.text()))
+def test_every_name_is_a_class_or_refused(names: list[str]) -> None:
+    parsed = parse(json.dumps(names), WORDS)
+    meant = {WORDS.index(name) for name in names} - {None}
+    assert set(parsed.present) == meant
+    assert len(parsed.refused) == sum(WORDS.index(name) is None for name in names)
+
+
+def test_lists_of_other_things_are_no_answer() -> None:
+    assert names_in({"a": [1], "b": 2}) is None
+    assert names_in({"a": ["x"], "b": ["y"]}) is None
+    assert names_in("x") is None

@@ -1,0 +1,111 @@
+"""`wildseg calibrate` on a folder with scores and a few ticked frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from wildseg import calibrate, cli, params
+from wildseg.artifacts import Artifacts
+from wildseg.errors import DataError
+from wildseg.labels.decide import decide, positions
+
+ROOT = Path(__file__).parents[1]
+FRAMES = [f"drive_{index:06d}" for index in range(30)]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
+    """Thirty frames with scores, 24 of them ticked."""
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    artifacts, names = Artifacts(), params.load().classes.names
+    rng = np.random.default_rng(0)
+    truth = rng.random((30, len(names))) < 0.5
+    truth[:, 0] = True
+    artifacts.save_scores(FRAMES, names, np.round((rng.random(truth.shape) + 0.7 * truth) / 1.7, 6))
+    rows = [
+        f'{frame},"{",".join(name for name, is_in in zip(names, own, strict=True) if is_in)}"'
+        for frame, own in zip(FRAMES[:24], truth, strict=False)
+    ]
+    artifacts.overrides_csv.write_text("\n".join(["Frame,Labels", *rows]) + "\n", encoding="utf-8")
+    return artifacts
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, ["calibrate", *arguments])
+
+
+def snippet(output: str) -> dict:
+    return yaml.safe_load(output.split("params.yaml:\n", 1)[1])["label"]
+
+
+@pytest.mark.parametrize("rule", ["fixed", "relative"])
+def test_the_snippet_read_back_decides_as_was_promised(
+    rule: str, project: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = params.load()
+    values = replace(values, label=replace(values.label, rule=rule))
+    calibrate.show(project, values)
+    found = snippet(capsys.readouterr().out)
+    assert found["rule"] == rule
+    names = values.classes.names
+    assert list(found["threshold"]) == list(names)
+    scores = np.stack(list(project.load_scores(names).values()))[:24]
+    truth = np.stack(list(project.load_labels(names, project.overrides_csv).values()))
+    present = decide(scores, names, None, found["threshold"], relative=rule == "relative")
+    belief = positions(scores) if rule == "relative" else scores
+    for index in range(1, len(names)):
+        own, ticked = belief[:, index], truth[:, index]
+        best = max(_f1(own > cut, ticked) for cut in np.arange(0, 1, 0.0005))
+        assert _f1(present[:, index], ticked) >= best - 1e-9
+
+
+def _f1(named: np.ndarray, truth: np.ndarray) -> float:
+    return 2 * (named & truth).sum() / (named.sum() + truth.sum())
+
+
+def test_it_says_how_sure_each_class_is(project: Artifacts) -> None:
+    result = run()
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0].startswith("calibrate: 24 frames of data/labels/overrides.csv, for the best F1")
+    rows = {line.split()[0]: line for line in lines[2:12]}
+    assert "too few frames without it (3 are needed): the threshold of all classes together" in rows["sky"]
+    assert rows["tree"].count("..") == 3
+    assert project.overrides_csv.is_file()
+
+
+def test_a_wanted_precision_and_another_table_can_be_given(project: Artifacts) -> None:
+    project.overrides_csv.rename("mine.csv")
+    plain, strict = run("mine.csv"), run("mine.csv", "--precision", "1.0")
+    assert strict.output.startswith("calibrate: 24 frames of mine.csv, for a precision of 1;")
+    looser, tighter = (snippet(result.output)["threshold"] for result in (plain, strict))
+    assert sum(tighter.values()) > sum(looser.values())
+    assert run("mine.csv", "--precision", "0").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("Frame,Labels\n", "expected a few frames with their classes, found none"),
+        ("Frame,Labels\ndrive_00001,tree\n", r"scores.csv, found 'drive_00001'; did you mean 'drive_0000"),
+        ("Frame,Labels\ndrive_000001,\n", "1 frames say nothing about any threshold"),
+    ],
+)
+def test_frames_that_are_of_no_use_are_told(table: str, line: str, project: Artifacts) -> None:
+    project.overrides_csv.write_text(table)
+    with pytest.raises(DataError, match=line):
+        calibrate.show(project, params.load())
+
+
+def test_without_ticked_frames_or_scores_it_says_what_is_missing(project: Artifacts) -> None:
+    project.overrides_csv.unlink()
+    assert "overrides.csv: expected a CSV file" in run().stderr
+    project.scores_csv.unlink()
+    assert "scores.csv" in run().stderr

@@ -1,0 +1,83 @@
+"""`wildseg detect` on a few frames, with a tiny detector of random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tests.labels import tiny_detectors
+from tests.stages.tiny_run import ROOT
+from wildseg import params
+from wildseg.artifacts import Artifacts, Frame
+from wildseg.cli import main
+from wildseg.detections import thresholds
+from wildseg.errors import WildsegError
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
+    artifacts = Artifacts(tmp_path)
+    rng = np.random.default_rng(0)
+    frames = [Frame(f"a_{index:06d}", "a", index, None, "train") for index in range(2)]
+    artifacts.save_frames(frames)
+    for frame in frames:
+        artifacts.save_image(frame.name, rng.integers(0, 256, (48, 80, 3), np.uint8))
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    tiny_detectors.owlv2(tmp_path / "owl")
+    monkeypatch.chdir(tmp_path)
+    return artifacts
+
+
+def test_boxes_and_labels_are_what_the_next_stages_read(project: Artifacts) -> None:
+    arguments = ["detect", "--method", "owlv2", "--model", "owl", "--into", "data/labels/boxes.json"]
+    presence = ["--labels", "data/labels/given.csv", "--presence", "0.9", "--presence", "sky=0.1"]
+    answer = CliRunner().invoke(main, [*arguments, "--threshold", "0.1", *presence])
+    assert answer.exit_code == 0, answer.output
+    names = params.load("params.yaml").classes.names
+    found = project.load_boxes(names, project.limits_json)
+    assert list(found) == ["a_000000", "a_000001"]
+    labels = project.load_labels(names, project.data / "labels" / "given.csv")
+    number = 0
+    for frame, here in found.items():
+        boxes = here.boxes
+        number += len(boxes)
+        assert (here.width, here.height) == (80, 48)
+        assert ((boxes[:, :4] >= 0) & (boxes[:, :4] <= [80, 48, 80, 48])).all()
+        for index, name in enumerate(names):
+            scores = boxes[boxes[:, 4] == index + 1, 5]
+            assert labels[frame][index] == (scores.size > 0 and scores.max() >= (0.1 if name == "sky" else 0.9))
+    assert number > 0
+    line = f"detect: 2 frames, {number} boxes by owlv2 in data/labels/boxes.json, labels in data/labels/given.csv"
+    assert line in answer.output
+
+
+def test_thresholds_are_for_all_or_for_one() -> None:
+    names = ["sky", "lawn"]
+    assert thresholds([], names, 0.25) == [0.25, 0.25]
+    assert thresholds(["lawn=0.5"], names, 0.25) == [0.25, 0.5]
+    assert thresholds(["lawn=0.5", "0.3"], names, 0.25) == [0.3, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("wish", "line"),
+    [
+        ("lwan=0.5", "there is no such class; did you mean 'lawn'?"),
+        ("lawn=high", "expected a number from 0 to 1, or a class with one as in lawn=0.2; found 'lawn=high'"),
+        ("1.5", "found '1.5'"),
+        ("nan", "found 'nan'"),
+        ("=0.5", "there is no such class"),
+    ],
+)
+def test_a_wish_that_means_nothing_is_told(wish: str, line: str) -> None:
+    with pytest.raises(WildsegError) as caught:
+        thresholds([wish], ["sky", "lawn"], 0.25)
+    assert line in str(caught.value)
+
+
+def test_a_detector_that_does_not_exist_is_told(project: Artifacts) -> None:
+    answer = CliRunner().invoke(main, ["detect", "--method", "owlv3", "--model", "owl", "--into", "b.json"])
+    assert answer.exit_code == 1
+    assert "--method: expected one of grounding_dino, owlv2; found 'owlv3'; did you mean 'owlv2'?" in answer.output
