@@ -113,7 +113,7 @@ def test_compat_has_the_quirks_of_the_published_code_over_clip_es(file: Path) ->
     presets.init(file, ["clip_es"])  # which takes them back
     values = params.load(file)
     assert (values.cam.positions, values.cam.caa.clip_boxes, values.crf.image_mode) == ("bicubic", False, "rgb")
-    assert values.cam.options["softmax_gradcam"]["target"] == "log_probability"
+    assert values.cam.options["softmax_gradcam"]["target"] == "log_odds"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -143,7 +143,7 @@ def compare(methods: tuple[str, ...], frames: int, refine: str) -> None:
     """Measure CAM methods (all, or METHODs) on the same frames: mIoU of maps, seconds a frame, memory.
 
     Needs key frames with a truth, and their labels. Everything but cam.method and cam.refine is as params.yaml says.
-    Writes metrics/methods/table.csv and methods.json; goes on where it was killed.
+    Writes metrics/methods/table.csv and methods.json, with those methods alone; goes on where it was killed.
     """
     from wildseg import params
     from wildseg.artifacts import Artifacts

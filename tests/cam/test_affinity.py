@@ -135,6 +135,7 @@ def test_boxes_are_those_of_opencv_contours() -> None:
 def test_blocks_are_counted_from_the_last_after_leaving_some_out() -> None:
     assert list(Affinity(layers=2).blocks(5)) == [3, 4]
     assert list(Affinity(layers=2, skip_last=1).blocks(5)) == [2, 3]
+    assert list(Affinity().blocks(12)) == [4, 5, 6, 7, 8, 9, 10, 11]  # as published: the last eight of twelve
     assert list(Affinity(layers=8).blocks(5)) == [0, 1, 2, 3, 4]
     assert list(Affinity(layers=8, skip_last=9).blocks(5)) == [0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -20,14 +22,22 @@ SIZES = [(64, 64), (53, 71), (90, 130)]  # the native one, and some that are no 
 FOREGROUND = 4
 
 
+def sharp(folder: Path, kind: str) -> Clip:
+    """Return a random model whose attention looks somewhere: what is flat refines to rounding errors."""
+    model = random_clip(folder, kind)
+    for block in model.network.visual.transformer.resblocks:
+        block.attn.in_proj_weight.data[:64] *= 4
+    return model
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    model = random_clip(tmp_path_factory.mktemp("es"), "vit-quickgelu")
-    for block in model.network.visual.transformer.resblocks:
-        block.attn.in_proj_weight.data[:64] *= (
-            4  # attention that looks somewhere: what is flat refines to rounding errors
-        )
-    return model
+    return sharp(tmp_path_factory.mktemp("es"), "vit-quickgelu")
+
+
+@pytest.fixture(scope="module")
+def clip_of_ten(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    return sharp(tmp_path_factory.mktemp("ten"), "ten-blocks")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +118,17 @@ def test_maps_and_refined_maps_are_those_of_the_published_procedure(
     )
 
 
-def test_at_the_native_size_the_defaults_differ_by_the_boxes_and_the_rounding_alone(clip: Clip, texts: Tensor) -> None:
+def test_of_more_blocks_than_eight_the_last_eight_are_averaged(clip_of_ten: Clip, texts: Tensor) -> None:
+    image = noise((53, 71))
+    _, refined = published(clip_of_ten, image, texts, [0, 3])
+    caa = Recipe(softmax_gradcam, PUBLISHED, Affinity(clip_boxes=True), positions="bilinear_half")
+    found = activation_maps(clip_of_ten, image, texts, [0, 3], FOREGROUND, caa)
+    np.testing.assert_allclose(found, refined, atol=1e-4, rtol=0)
+    all_of_them = Recipe(softmax_gradcam, PUBLISHED, Affinity(layers=10, clip_boxes=True), positions="bilinear_half")
+    assert abs(activation_maps(clip_of_ten, image, texts, [0, 3], FOREGROUND, all_of_them) - refined).max() > 1e-3
+
+
+def test_at_the_native_size_default_maps_differ_by_the_rounding_of_positions_alone(clip: Clip, texts: Tensor) -> None:
     image = noise((64, 64))
     maps, _ = published(clip, image, texts, [0, 3])
     found = activation_maps(clip, image, texts, [0, 3], FOREGROUND, Recipe(softmax_gradcam))

@@ -109,6 +109,16 @@ def test_eigencam_is_the_first_right_singular_vector_applied(channels: int) -> N
     close(found, expected.relu().reshape(4, 5), 1e-5)
 
 
+def test_eigencam_of_places_whose_mean_is_exactly_zero() -> None:
+    half = torch.randint(-3, 4, (90, 6, 6), generator=torch.Generator().manual_seed(0)).float()
+    activations = torch.cat([half, -half], 2)  # (90, 6, 12): more channels than places
+    places = activations.flatten(1).T.double()
+    expected = (places @ torch.linalg.svd(places, full_matrices=False)[2][0]).reshape(6, 12)
+    found = cam("eigencam", written_trace(activations.tolist(), activations.tolist()))[0].double()
+    # Both signs have the same largest magnitude, so either may be taken.
+    assert min((found - signed.relu()).abs().max() for signed in (expected, -expected)) < 1e-3
+
+
 def test_eigencam_of_one_pattern_in_all_channels_is_that_pattern_without_its_mean() -> None:
     pattern, factors = torch.tensor([[4.0, 0.0, 1.0]]), torch.tensor([1.0, -2.0, 2.0])
     activations = (factors[:, None, None] * pattern).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.encoders.models import random_clip
+from wildseg.cam.maps import normalise
 from wildseg.cam.methods import softmax_gradcam
 from wildseg.cam.record import record_clip
 from wildseg.cam.trace import Trace
@@ -45,7 +47,7 @@ def maps(trace: Trace, **options: str) -> Tensor:
 
 
 def by_probability(trace: Trace, columns: list[int]) -> Tensor:
-    """Return the maps of p itself, patches pooled, as published, in place of log p."""
+    """Return the maps of p itself, patches pooled, as published, in place of its log odds."""
 
     def probability(logits: Tensor, classes: tuple[int, ...]) -> Tensor:
         return logits[:, columns].softmax(-1)[torch.arange(len(classes)), [columns.index(c) for c in classes]]
@@ -71,11 +73,34 @@ def test_a_class_alone_in_its_frame_competes_with_the_absent_ones(clip: Clip, pi
 
 
 @pytest.mark.parametrize(("competitors", "columns"), [("present", [0, 1, 3, 5, 6]), ("all", [0, 1, 2, 3, 4, 5, 6])])
-def test_the_map_of_a_probability_is_that_of_its_logarithm(
+def test_the_map_of_a_probability_is_that_of_its_log_odds(
     competitors: str, columns: list[int], clip: Clip, pixels: Tensor, texts: Tensor
 ) -> None:
     trace = record_clip(clip, pixels, texts, CLASSES, 5)
     torch.testing.assert_close(maps(trace, competitors=competitors), by_probability(trace, columns), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [10.0, 30.0, 300.0])
+def test_a_class_that_the_model_is_sure_of_has_a_map_all_the_same(
+    scale: float, clip: Clip, pixels: Tensor, texts: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip.network.logit_scale, "data", torch.tensor(scale).log())
+    trace = record_clip(clip, pixels, texts, tuple(range(5)), 5)
+    logits = torch.zeros(7)
+
+    def logit(all_logits: Tensor, classes: Sequence[int]) -> Tensor:
+        logits.copy_(all_logits[0].detach())
+        return all_logits[torch.arange(len(classes)), list(classes)]
+
+    every = record_clip(clip, pixels, texts, tuple(range(7)), 7).gradients(logit, "patches")
+    raw = (every.mean((2, 3), keepdim=True) * trace.activations).sum(1)  # L_j, (7, h, w)
+    best = int(logits[:5].argmax())
+    others = torch.tensor([text for text in range(7) if text != best])
+    shares = logits[others].softmax(0)[:, None, None]
+    expected = stretch((raw[best] - (shares * raw[others]).sum(0)).relu()[None])
+    if scale == 300:
+        assert logits.softmax(0)[best] == 1
+    torch.testing.assert_close(normalise(softmax_gradcam.cam(trace))[[best]], expected, atol=1e-4, rtol=0)
 
 
 def test_a_constant_added_to_all_logits_changes_nothing(
@@ -141,7 +166,7 @@ def test_the_published_target_is_the_probability(clip: Clip, pixels: Tensor, tex
     ("options", "line"),
     [
         ({"competitors": "al"}, "competitors: expected one of present, all; found 'al'; did you mean 'all'"),
-        ({"target": "log"}, "target: expected one of log_probability, probability; found 'log'"),
+        ({"target": "log"}, "target: expected one of log_odds, probability; found 'log'"),
         ({"pool": "avg"}, "pool: expected one of auto, patches, model; found 'avg'"),
     ],
 )

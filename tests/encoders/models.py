@@ -28,6 +28,7 @@ CONFIGS = {
     "vit-quickgelu": _config({}, quick_gelu=True),
     "vit-scaled": _config({"ls_init_value": 0.1, "layers": 2}),
     "avg": _config({"pool_type": "avg"}),
+    "ten-blocks": _config({"layers": 10}, quick_gelu=True),
     "patch14": _config({"image_size": 56, "patch_size": 14}),
     "patch32": _config({"patch_size": 32}),
     "clipa": _config({"pool_type": "avg", "final_ln_after_pool": True, "no_ln_pre": True}),

@@ -37,7 +37,7 @@ class _Cells(Reading):
     def features(self, layer: Tensor, pool: str) -> Tensor:
         return self.resnet.pooled(self.resnet.tokens(layer), "tok" if pool == "model" else "avg")
 
-    def dense(self, mix: Mix, _residual: bool, _mlp: bool) -> Tensor:
+    def dense(self, mix: Mix, residual: bool, mlp: bool) -> Tensor:
         return self.resnet.dense_features(self.resnet.tokens(self.layer), mix)[0]
 
     def attention_gradients(self, scalars: Scalars) -> Iterator[HeadGradients]:

@@ -57,6 +57,8 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
         memory_mib = peak_mib(lambda: maps(largest), model.device)
     except (ModelError, ParamsError) as error:  # also: an option of this method alone that means nothing
         return replace(row, note=str(error))
+    except (torch.OutOfMemoryError, MemoryError):
+        return replace(row, note="memory ran out")
     row = replace(row, memory_mib=memory_mib, forward_mib=forward_mib)
 
     confusion = Confusion(tools.num_classes + 1)
@@ -108,8 +110,13 @@ class _Looks:
 
 
 def _timed(work: Callable[[], np.ndarray | None], device: torch.device) -> tuple[np.ndarray, float]:
+    _wait(device)  # what came before is not this work's
     start = time.perf_counter()
     result = work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    _wait(device)
     return result, time.perf_counter() - start  # type: ignore[return-value]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":  # which is only handed its work
+        torch.cuda.synchronize(device)

@@ -130,8 +130,8 @@ class Clip:
     @torch.no_grad()
     def image_features(self, pixels: Tensor) -> Tensor:
         """Return unit features (B, d) of pixels (B, 3, H, W) at the native size."""
-        if vit.why_not(self.network.visual) is None:
-            return F.normalize(self.vit.features(pixels), dim=-1)
+        if vit.why_not(self.network.visual) is None or resnet.why_not(self.network.visual) is None:
+            return F.normalize(self.tower().features(pixels), dim=-1)
         return self.network.encode_image(pixels, normalize=True)
 
     @torch.no_grad()

@@ -53,7 +53,7 @@ def overlap(one: str, other: str) -> bool:
     """
     short, long = sorted((_words(one), _words(other)), key=len)
     starts = range(len(long) - len(short) + 1)
-    return any(long[start : start + len(short)] == short for start in starts)
+    return bool(short) and any(long[start : start + len(short)] == short for start in starts)
 
 
 def _words(phrase: str) -> list[str]:
@@ -62,6 +62,7 @@ def _words(phrase: str) -> list[str]:
 
 def _singular(word: str) -> str:
     # Crude on purpose: both sides are cut in the same way, so that a wrong stem still meets its like.
-    if re.search(r"(s|x|z|ch|sh)es$", word):
-        return word[:-2]
-    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    stem = word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+    return stem.removesuffix("e")

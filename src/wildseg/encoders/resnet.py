@@ -44,7 +44,9 @@ class ResNet:
     def cells(self, pixels: Tensor) -> Tensor:
         """Return what the convolutions leave of pixels (B, 3, 32*h, 32*w): (B, C, h, w), not negative."""
         visual = self.visual
-        return visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(pixels)))))
+        # On a GPU torch rounds what convolutions multiply to ten bits (TF32), unless told not to.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            return visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(pixels)))))
 
     def tokens(self, cells: Tensor) -> Tensor:
         """Return what attention pools: (B, 1 + h*w, C), the mean of all cells first, positions added."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Frames with two classes, below which chance decides. On the demo, where 61 frames rank 92 templates, the choice of any
+# Frames with two classes, below which chance decides. On the demo, where 61 frames rank 88 templates, the choice of any
 # 8 of them was among the first six, that of 4 now and then the last.
 FEWEST = 8
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -21,7 +21,7 @@ from wildseg.errors import DataError, ParamsError
 from wildseg.failures import Failures
 from wildseg.files import fresh
 from wildseg.parallel import Workers, crew, gpus
-from wildseg.params import Params
+from wildseg.params import Cam, Params
 from wildseg.progress import track
 from wildseg.runtime import Runtime, worker_device
 
@@ -127,7 +127,7 @@ TOGETHER = 16  # frames that are handed to a GPU at a time; on a CPU each passes
 def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Recipe[_Work]:
     method, words = params.cam.method, artifacts.load_prompts()
     ingredients = {
-        "cam": replace(params.cam, options={method: params.cam.options.get(method, {})}, boxes="", max_failures=0.0),
+        "cam": _chosen(params.cam),
         "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
         "words": [params.classes.phrases, words.background, words.templates],
         "code": source.digest("stages.cam", f"cam.methods.{method}"),
@@ -138,6 +138,13 @@ def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Rec
     return cache.Recipe(
         ingredients, partial(_inputs, artifacts), partial(_files, artifacts), _write_maps, together, _write_several
     )
+
+
+def _chosen(cam: Cam) -> dict[str, Any]:
+    """Return what the maps of a frame depend on: nothing that is said of methods and refinements not chosen."""
+    left_out = {"max_failures", "boxes"} if cam.refine == "caa" else {"max_failures", "boxes", "caa"}
+    chosen = {name: value for name, value in asdict(cam).items() if name not in left_out}
+    return chosen | {"options": cam.options.get(cam.method, {})}
 
 
 def _inputs(artifacts: Artifacts, work: _Work) -> tuple[Any, ...]:

@@ -1,8 +1,9 @@
 """Softmax-Grad-CAM (CLIP-ES, Lin et al. 2023, section 3.1): Grad-CAM of a class's probability among competitors.
 
 With ``L_j`` the map of logit j before the relu and ``p = softmax(logits)``, the map of ``p_c`` is
-``p_c (L_c - sum_j p_j L_j)``: what speaks for competitors is taken away. The target here is ``log p_c``, whose map is
-the same but for the factor ``p_c``; where the model is sure, ``p_c (1 - p_c)`` would drown in rounding.
+``p_c (L_c - sum_j p_j L_j)``: what speaks for competitors is taken away. The target here is the log odds
+``log(p_c / (1 - p_c)) = z_c - log(sum_(j != c) exp(z_j))``. Its map is the same but for the factor ``p_c (1 - p_c)``,
+in which all would drown where the model is sure.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def cam(
     *,
     competitors: str = "present",
     pool: str = "auto",
-    target: str = "log_probability",
+    target: str = "log_odds",
     normalise_twice: bool = False,
 ) -> Tensor:
     """Return maps (K, h, w), not normalised.
@@ -35,7 +36,7 @@ def cam(
             frame, as in CLIP-ES, or ``all`` classes.
         pool: ``patches`` takes the mean over patches, as in CLIP-ES, ``model`` pools as the model was trained to;
             ``auto``: by patches, unless the weights declare that they were taught with captions of regions.
-        target: ``log_probability``, or ``probability``, as in the published code.
+        target: ``log_odds``, or ``probability``, as in the published code.
         normalise_twice: stretch maps to [0, 1] once more than every method's are, as in the published code; it shows
             only where all of a map is near 1e-7.
 
@@ -43,13 +44,17 @@ def cam(
         ParamsError: an option's value means nothing, or nothing competes.
     """
     check(pool, ("auto", "patches", "model"), "cam.options.softmax_gradcam.pool")
-    check(target, ("log_probability", "probability"), "cam.options.softmax_gradcam.target")
+    check(target, ("log_odds", "probability"), "cam.options.softmax_gradcam.target")
 
     def score(logits: Tensor, classes: Sequence[int]) -> Tensor:
         shared = columns(trace, logits.shape[1], competitors, "softmax_gradcam")
         rows, own = torch.arange(len(classes)), [shared.index(c) for c in classes]
-        logs = logits[:, shared].log_softmax(-1)[rows, own]
-        return logs if target == "log_probability" else logs.exp()
+        competing = logits[:, shared]
+        if target == "probability":
+            return competing.softmax(-1)[rows, own]
+        others = competing.clone()
+        others[rows, own] = -torch.inf
+        return competing[rows, own] - others.logsumexp(-1)
 
     gradients = trace.gradients(score, trace.usual_pool if pool == "auto" else pool)
     weights = gradients.mean((2, 3), keepdim=True)  # (K, C, 1, 1)
