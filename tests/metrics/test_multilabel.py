@@ -126,3 +126,15 @@ def test_a_class_in_no_frame_is_left_out_of_the_mean_average_precision() -> None
     values = ml.average_precision(truth, scores)
     assert np.isnan(values[2])
     assert ml.mean_average_precision(values) == pytest.approx(values[[0, 1, 3, 4]].mean())
+
+
+def test_classes_forgotten_together_are_counted_by_frame() -> None:
+    target = np.array([[1, 1, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]], bool)
+    preds = np.array([[0, 0, 1], [0, 1, 1], [0, 0, 0], [1, 1, 0]], bool)
+    expected = [[2, 1, 0], [1, 2, 1], [0, 1, 2]]  # of 0 and 1 in the first frame, of 1 and 2 in the third
+    assert ml.forgotten_together(target, preds).tolist() == expected
+    first_does_not_count = np.ones_like(target)
+    first_does_not_count[0] = False
+    assert ml.forgotten_together(target, preds, first_does_not_count).tolist() == [[1, 0, 0], [0, 1, 1], [0, 1, 2]]
+    by_hand = [[int((target & ~preds)[:, [a, b]].all(1).sum()) for b in range(3)] for a in range(3)]
+    assert by_hand == expected

@@ -1,6 +1,6 @@
 import numpy as np
 
-from wildseg.report.tables import confusion_rows, iou_rows
+from wildseg.report.tables import confusion_rows, forgotten_rows, iou_rows
 
 NAMES = ["background", "lawn", "road"]
 
@@ -22,3 +22,11 @@ def test_the_background_is_a_column_where_it_may_be_answered() -> None:
     counts = np.array([[0, 0, 0, 0], [1, 3, 0, 0], [0, 0, 0, 0]])
     rows = list(confusion_rows(counts, NAMES, background=True))
     assert rows == [("lawn", "background", "0.250000"), ("lawn", "lawn", "0.750000"), ("lawn", "road", "0.000000")]
+
+
+def test_what_is_forgotten_together_is_a_share_of_what_is_forgotten() -> None:
+    together = np.array([[4, 1, 0], [1, 2, 0], [0, 0, 0]])
+    assert list(forgotten_rows(together, ["curb", "water", "sky"])) == [
+        ("curb", "curb", "1.000000"), ("curb", "water", "0.250000"), ("curb", "sky", "0.000000"),
+        ("water", "curb", "0.500000"), ("water", "water", "1.000000"), ("water", "sky", "0.000000"),
+    ]  # fmt: skip

@@ -47,6 +47,11 @@ def test_labels_are_those_counted_on_paper(artifacts: Artifacts) -> None:
     assert [labels[f"f1.{name}"] for name in ("lawn", "road", "sky")] == pytest.approx([2 / 3, 0, 1])
     assert labels["macro_f1"] == pytest.approx((2 / 3 + 0 + 1) / 3)
     assert labels["map"] == pytest.approx(1)
+    assert [labels[f"precision.{name}"] for name in ("lawn", "road", "sky")] == pytest.approx([1, 0, 1])
+    assert [labels[f"recall.{name}"] for name in ("lawn", "sky")] == pytest.approx([1 / 2, 1])
+    assert labels["recall.road"] is None  # in no frame, as far as it counts
+    assert labels["exact_match"] == pytest.approx(1 / 2)
+    assert labels["jaccard"] == pytest.approx((1 / 3 + 1) / 2)
 
 
 def test_a_class_of_few_pixels_is_missed_once_they_are_enough(artifacts: Artifacts) -> None:
@@ -179,6 +184,8 @@ def test_the_tables_hold_what_the_plots_show(artifacts: Artifacts) -> None:
         ("lawn", "lawn"): 1, ("lawn", "road"): 0, ("lawn", "sky"): 0,
         ("road", "lawn"): 1, ("road", "road"): 0, ("road", "sky"): 0,
     }  # fmt: skip
+    forgotten = load_table(artifacts.metrics_path("eval/forgotten.csv"), ("forgotten", "with", "share"))
+    assert {(row["forgotten"], row["with"]) for row in forgotten} >= {("lawn", "lawn")}
 
 
 def test_pictures_are_of_both_groups_and_test_frames(artifacts: Artifacts) -> None:

@@ -77,16 +77,26 @@ class Levels:
             | self._by_class("recall", area.recall(self.segmenter.matrix)),
         }
 
+    def forgotten(self) -> np.ndarray:
+        """Return in how many frames two classes are both there and not named: (K, K), own misses on the diagonal."""
+        target, valid, named, _ = self._columns()
+        return multilabel.forgotten_together(target, named, valid)
+
+    def _columns(self) -> list[np.ndarray]:
+        # target, valid, named, scores: (n, K) each
+        if not self._labels:
+            return [np.zeros((0, len(self.class_names)), kind) for kind in (bool, bool, bool, float)]
+        return [np.stack(column) for column in zip(*self._labels, strict=True)]
+
     def _label_report(self) -> dict[str, float]:
-        columns = [np.stack(column) for column in zip(*self._labels, strict=True)]
-        if not columns:
-            columns = [np.zeros((0, len(self.class_names)), kind) for kind in (bool, bool, bool, float)]
-        target, valid, named, scores = columns  # (n, K) each
+        target, valid, named, scores = self._columns()
         scored = np.isfinite(scores).all()
-        measured = multilabel.summary(target, named, scores if scored else None, valid)
-        per_class = multilabel.f1(multilabel.counts(target, named, valid))
-        wanted = {name: measured.get(name, np.nan) for name in ("precision", "recall", "f1", "macro_f1", "map")}
-        return wanted | {f"f1.{name}": value for name, value in zip(self.class_names, per_class, strict=True)}
+        measured = {"map": np.nan} | multilabel.summary(target, named, scores if scored else None, valid)
+        found = multilabel.counts(target, named, valid)
+        for measure in (multilabel.precision, multilabel.recall, multilabel.f1):
+            values = zip(self.class_names, measure(found), strict=True)
+            measured |= {f"{measure.__name__}.{name}": float(value) for name, value in values}
+        return measured
 
     def _area(self, matrix: np.ndarray, *measures: str) -> dict[str, float]:
         measured = area.summary(matrix)

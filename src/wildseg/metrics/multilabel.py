@@ -126,6 +126,18 @@ def jaccard(target: np.ndarray, preds: np.ndarray, valid: np.ndarray | None = No
     return mean(np.where(either > 0, shared / np.maximum(either, 1), 1.0))
 
 
+def forgotten_together(target: np.ndarray, preds: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Return in how many frames two classes are both there and both missed: (K, K) int64, misses on the diagonal.
+
+    Args:
+        target: (n, K) bool.
+        preds: (n, K) bool.
+        valid: (n, K) bool, the entries that count; all by default.
+    """
+    missed = (target & ~preds & _entries(target, valid)).astype(np.int64)
+    return missed.T @ missed
+
+
 def summary(
     target: np.ndarray, preds: np.ndarray, scores: np.ndarray | None = None, valid: np.ndarray | None = None
 ) -> dict[str, float]:

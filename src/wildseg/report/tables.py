@@ -9,6 +9,7 @@ import numpy as np
 
 IOU_COLUMNS = ("class", "level", "iou")
 CONFUSION_COLUMNS = ("actual", "predicted", "share")
+FORGOTTEN_COLUMNS = ("forgotten", "with", "share")
 
 
 def iou_rows(levels: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, str, str]]:
@@ -34,3 +35,15 @@ def confusion_rows(confusion: np.ndarray, names: Sequence[str], background: bool
     for actual, row in zip(names, confusion, strict=True):
         for predicted in range(0 if background else 1, len(names)) if row.any() else ():
             yield actual, names[predicted], f"{row[predicted] / row.sum():.6f}"
+
+
+def forgotten_rows(together: np.ndarray, names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield (class, other class, share of the frames in which the class is missed where the other is missed too).
+
+    Args:
+        together: (K, K) frames, the class's own misses on the diagonal; a class that is never missed has no rows.
+        names: of the K classes.
+    """
+    for index, name in enumerate(names):
+        for other in range(len(names)) if together[index, index] else ():
+            yield name, names[other], f"{together[index, other] / together[index, index]:.6f}"

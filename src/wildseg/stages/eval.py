@@ -27,7 +27,14 @@ from wildseg.params import Params
 from wildseg.progress import track
 from wildseg.report.choose import evenly
 from wildseg.report.pictures import Label, Page, draw
-from wildseg.report.tables import CONFUSION_COLUMNS, IOU_COLUMNS, confusion_rows, iou_rows
+from wildseg.report.tables import (
+    CONFUSION_COLUMNS,
+    FORGOTTEN_COLUMNS,
+    IOU_COLUMNS,
+    confusion_rows,
+    forgotten_rows,
+    iou_rows,
+)
 from wildseg.runtime import Runtime
 
 SPLITS = {"train": "trained on", "val": "used to choose the best checkpoint"}  # in the title of a picture
@@ -61,7 +68,7 @@ class _Inputs:
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
-    """Write metrics/eval.json, metrics/eval/{iou,confusion}.csv and metrics/eval/pictures; complete the MLflow run.
+    """Write metrics/eval.json, tables and pictures in metrics/eval; complete the MLflow run.
 
     Raises:
         DataError: a stage before left something out, the model is of other classes, or a truth is of another size or
@@ -231,6 +238,8 @@ def _save_tables(folder: Path, drive: _Group, unseen: _Group) -> None:
     names = ["background", *drive.levels.class_names]
     rows = confusion_rows(drive.levels.segmenter.matrix, names, drive.levels.background)
     save_table(folder / "confusion.csv", CONFUSION_COLUMNS, rows)
+    together = drive.levels.forgotten() + unseen.levels.forgotten()
+    save_table(folder / "forgotten.csv", FORGOTTEN_COLUMNS, forgotten_rows(together, drive.levels.class_names))
 
 
 def _labels(inputs: _Inputs, frame: Frame, truth: np.ndarray | None) -> list[Label]:
