@@ -67,21 +67,21 @@ def _replacement(text: str, key: yaml.Node, node: yaml.Node, value: Any) -> _Spl
     if indent or not value or not isinstance(value, Mapping):
         start = node.start_mark.index
         if _is_block(node) or start == key.end_mark.index + 1:  # a block begins on a line of its own; or nothing there
-            return _Splice(key.end_mark.index, _end(node), f": {_flow(value, indent)}")
-        return _Splice(start, _end(node), _flow(value, indent))
+            return _Splice(key.end_mark.index, _end(text, node), f": {_flow(value, indent)}")
+        return _Splice(start, _end(text, node), _flow(value, indent))
     # A section at the top, such as the classes: a line each. What the last of its old lines says beside it goes too.
     if _is_block(node) and node.start_mark.line > key.start_mark.line:
         start = _line_start(text, node.start_mark.index)
-        return _Splice(start, _line_end(text, _end(node)), _block(value, 2))
-    return _Splice(key.end_mark.index, _line_end(text, _end(node)), ":\n" + _block(value, 2))
+        return _Splice(start, _line_end(text, _end(text, node)), _block(value, 2))
+    return _Splice(key.end_mark.index, _line_end(text, _end(text, node)), ":\n" + _block(value, 2))
 
 
 def _addition(text: str, section: yaml.MappingNode, added: Mapping[str, Any]) -> _Splice:
     if section.flow_style:
-        last = _end(section.value[-1][1]) if section.value else section.end_mark.index - 1
+        last = _end(text, section.value[-1][1]) if section.value else section.end_mark.index - 1
         entries = ", ".join(f"{name}: {_flow(value)}" for name, value in added.items())
         return _Splice(last, last, f"{', ' if section.value else ''}{entries}")
-    place = _line_end(text, _end(section))
+    place = _line_end(text, _end(text, section))
     return _Splice(place, place, _block(added, section.start_mark.column))
 
 
@@ -101,12 +101,14 @@ def _is_block(node: yaml.Node) -> bool:
     return isinstance(node, yaml.CollectionNode) and not node.flow_style
 
 
-def _end(node: yaml.Node) -> int:
+def _end(text: str, node: yaml.Node) -> int:
     # The parser ends a block where the next one begins, behind comments that are the next one's.
+    if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
+        return len(text[: node.end_mark.index].rstrip())  # of a text of several lines; empty ones behind it stay
     if not _is_block(node):
         return node.end_mark.index
     last = node.value[-1]
-    return _end(last[1] if isinstance(last, tuple) else last)
+    return _end(text, last[1] if isinstance(last, tuple) else last)
 
 
 def _line_start(text: str, place: int) -> int:
