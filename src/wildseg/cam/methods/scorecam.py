@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wildseg.cam.competition import check
 from wildseg.cam.trace import Trace
-from wildseg.errors import ModelError, ParamsError, did_you_mean
+from wildseg.errors import ModelError, ParamsError
 
 NEEDS = frozenset({"rescore"})
 
@@ -32,11 +33,7 @@ def cam(trace: Trace, *, score: str = "logit", batch: int = 16) -> Tensor:
         ModelError: the trace cannot look again.
         ParamsError: an option's value means nothing.
     """
-    if score not in SCORES:
-        raise ParamsError(
-            f"cam.options.scorecam.score: expected one of {', '.join(SCORES)}; found {score!r}"
-            f"{did_you_mean(score, SCORES)}"
-        )
+    check(score, SCORES, "cam.options.scorecam.score")
     if not isinstance(batch, int) or batch < 1:
         raise ParamsError(f"cam.options.scorecam.batch: expected a whole number from 1, found {batch!r}")
     if trace.rescore is None:
