@@ -14,6 +14,7 @@ from wildseg.cache import Cache
 from wildseg.classes import IGNORE
 from wildseg.crf.dense import DenseCrf
 from wildseg.crf.masks import pseudo_mask
+from wildseg.crf.valid import problem
 from wildseg.errors import DataError
 from wildseg.failures import Failures
 from wildseg.files import fresh, save_json
@@ -141,20 +142,12 @@ def _dense_crf(settings: Crf) -> DenseCrf:
 
 
 def _check(frame: str, image: np.ndarray, classes: np.ndarray, maps: np.ndarray, num_classes: int) -> None:
-    if maps.ndim != 3 or classes.shape != maps.shape[:1] or (len(classes) and not maps.size):
-        problem = f"expected classes (K,) and maps (K, h, w), found {classes.shape} and {maps.shape}"
-    elif not len(classes):
-        return
-    elif not 0 <= classes.min() <= classes.max() < num_classes:
-        problem = f"expected class indices below {num_classes}, found {classes.tolist()}"
-    elif not (maps.min() >= 0 and maps.max() <= 1):  # not the other way round: NaN must fail
-        problem = f"expected values in [0, 1], found {maps.min():g} to {maps.max():g}"
-    elif not _same_aspect(maps.shape[1:], image.shape[:2]):
+    wrong = problem(classes, maps, num_classes)
+    if not wrong and len(classes) and not _same_aspect(maps.shape[1:], image.shape[:2]):
         size, grid = image.shape[1::-1], maps.shape[:0:-1]
-        problem = f"expected a grid of its frame's shape, {size[0]}x{size[1]}, found {grid[0]}x{grid[1]} cells"
-    else:
-        return
-    raise DataError(f"maps of the frame {frame!r}: {problem}; run 'dvc repro cam'")
+        wrong = f"expected a grid of its frame's shape, {size[0]}x{size[1]}, found {grid[0]}x{grid[1]} cells"
+    if wrong:
+        raise DataError(f"maps of the frame {frame!r}: {wrong}; run 'dvc repro cam'")
 
 
 def _same_aspect(grid: tuple[int, ...], pixels: tuple[int, ...]) -> bool:

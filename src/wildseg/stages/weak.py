@@ -15,6 +15,7 @@ from wildseg.artifacts import Artifacts, FrameBoxes
 from wildseg.cache import Cache
 from wildseg.classes import BACKGROUND, IGNORE
 from wildseg.crf.unary import upsample
+from wildseg.crf.valid import problem
 from wildseg.errors import DataError
 from wildseg.failures import Failures
 from wildseg.files import atomic, fresh, save_json
@@ -178,14 +179,5 @@ def _points(
 
 
 def _check(frame: str, classes: np.ndarray, maps: np.ndarray, num_classes: int) -> None:
-    if maps.ndim != 3 or classes.shape != maps.shape[:1] or (len(classes) and not maps.size):
-        problem = f"expected classes (K,) and maps (K, h, w), found {classes.shape} and {maps.shape}"
-    elif not len(classes):
-        return
-    elif not 0 <= classes.min() <= classes.max() < num_classes:
-        problem = f"expected class indices below {num_classes}, found {classes.tolist()}"
-    elif not (maps.min() >= 0 and maps.max() <= 1):  # not the other way round: NaN must fail
-        problem = f"expected values in [0, 1], found {maps.min():g} to {maps.max():g}"
-    else:
-        return
-    raise DataError(f"maps of the frame {frame!r}: {problem}; run 'dvc repro cam'")
+    if wrong := problem(classes, maps, num_classes):
+        raise DataError(f"maps of the frame {frame!r}: {wrong}; run 'dvc repro cam'")
