@@ -157,8 +157,8 @@ def ask(setting: Setting, words: Words, frames: Sequence[str], failures: Failure
     ingredients = {**setting.ingredients(), "words": [setting.classes, words.background, words.templates]}
     recipe = cache.Recipe(ingredients, partial(frame_bytes, setting.artifacts), no_files, _answer)
     kept = Cache(setting.artifacts.root, "label", recipe)
-    prepare = partial(_prepare, setting, words)
-    workers = lambda number: crew(setting.runtime, number, prepare, model=True)  # noqa: E731
+    ready = partial(prepare, setting, words)
+    workers = lambda number: crew(setting.runtime, number, ready, model=True)  # noqa: E731
     records = dict(track(kept.serve(frames, workers, failures=failures), len(frames), "label"))
     in_order = (records[frame] for frame in failures.without(frames))
     return [Answer(np.array(scores), *rest) for scores, *rest in in_order], str(kept)
@@ -192,16 +192,19 @@ def no_files(_: object) -> dict[str, Path]:
 
 
 @dataclass(frozen=True)
-class _Tools:
+class Tools:
+    """What a worker holds that asks the image-text model."""
+
     setting: Setting
     words: Words
     clip: Clip
 
 
-def _prepare(setting: Setting, words: Words, rank: int) -> _Tools:
-    return _Tools(setting, words, setting.load_clip(rank))
+def prepare(setting: Setting, words: Words, rank: int) -> Tools:
+    """Load the model for the worker `rank`."""
+    return Tools(setting, words, setting.load_clip(rank))
 
 
-def _answer(frame: str, tools: _Tools) -> tuple[list[float], float, dict[str, Any], bool]:
+def _answer(frame: str, tools: Tools) -> tuple[list[float], float, dict[str, Any], bool]:
     (answer,) = tools.setting.answers([frame], tools.words, clip=tools.clip)
     return answer.scores.tolist(), answer.threshold, dict(answer.record), answer.relative

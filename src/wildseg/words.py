@@ -8,7 +8,7 @@ model is loaded only for what needs it: `background: auto`, whose phrases it com
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from wildseg import cache, source
 from wildseg.artifacts import Dropped, Frame, Words
-from wildseg.asking import Setting, frame_bytes, no_files, readable
+from wildseg.asking import Setting, Tools, frame_bytes, no_files, prepare, readable
 from wildseg.cache import Cache
 from wildseg.encoders.meaning import PAIRS, same_meaning
 from wildseg.encoders.prompts import COMPETITORS, named
@@ -95,8 +95,8 @@ def without_classes(setting: Setting, templates: tuple[str, ...]) -> Words:
     ingredients = {**_ingredients(setting), "meaning": [phrases, templates, asked]}
     recipe = cache.Recipe(ingredients, _no_inputs, no_files, partial(_compare, rest))
     kept = Cache(setting.artifacts.root, "words", recipe)
-    prepare = partial(_prepare, setting, Words(templates, asked))
-    workers = lambda number: crew(setting.runtime, number, prepare, model=True)  # noqa: E731
+    ready = partial(prepare, setting, Words(templates, asked))
+    workers = lambda number: crew(setting.runtime, number, ready, model=True)  # noqa: E731
     ((_, (cut, matches)),) = kept.serve(["background"], workers)
     similar = {phrase: (index, similarity) for phrase, index, similarity in matches}
     found = [Dropped(phrase, names[index], None) for phrase, index in lexical.items()]
@@ -109,7 +109,7 @@ def _no_inputs(_: object) -> tuple[()]:
     return ()
 
 
-def _compare(phrases: list[str], _: str, tools: _Tools) -> tuple[float | None, list[tuple[str, int, float]]]:
+def _compare(phrases: list[str], _: str, tools: Tools) -> tuple[float | None, list[tuple[str, int, float]]]:
     classes, templates = tools.setting.classes.phrases, tools.words.templates
     vectors = lambda own: tools.clip.classifier([(phrase,) for phrase in own], templates).cpu().double().numpy()  # noqa: E731
     cut, matches = same_meaning(
@@ -129,7 +129,7 @@ def _ranking(setting: Setting, words: Words, frames: Sequence[str], overrides: M
     recipe = cache.Recipe(ingredients, partial(frame_bytes, setting.artifacts), no_files, _look)
     kept = Cache(setting.artifacts.root, "words", recipe)
     failures = Failures("label", 1.0, len(frames))  # counted when all frames are asked about
-    workers = lambda number: crew(setting.runtime, number, partial(_prepare, setting, words), model=True)  # noqa: E731
+    workers = lambda number: crew(setting.runtime, number, partial(prepare, setting, words), model=True)  # noqa: E731
     records = dict(track(kept.serve(frames, workers, failures=failures), len(frames), "label: templates"))
     frames = failures.without(frames)
     answers = [told.get(frame) or _as_answer(*records[frame][1:]) for frame in frames]
@@ -161,18 +161,7 @@ def _ingredients(setting: Setting) -> dict[str, Any]:
 # In a worker -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Tools:
-    setting: Setting
-    words: Words
-    clip: Clip
-
-
-def _prepare(setting: Setting, words: Words, number: int) -> _Tools:
-    return _Tools(setting, words, setting.load_clip(number))
-
-
-def _look(frame: str, tools: _Tools) -> tuple[list[list[float]], list[float], float, bool]:
+def _look(frame: str, tools: Tools) -> tuple[list[list[float]], list[float], float, bool]:
     """Return the belief of each template in each class, (T, C), and the label method's scores, threshold, relative."""
     belief = beliefs(tools.clip, tools.setting.artifacts.load_image(frame), _texts(tools)).tolist()
     if not tools.setting.by_encoder:
@@ -181,7 +170,7 @@ def _look(frame: str, tools: _Tools) -> tuple[list[list[float]], list[float], fl
     return belief, answer.scores.tolist(), answer.threshold, answer.relative
 
 
-def _texts(tools: _Tools) -> torch.Tensor:
+def _texts(tools: Tools) -> torch.Tensor:
     # With the background where the label method asks the same model: its sentences are then computed once for both.
     background = ((phrase,) for phrase in (tools.words.background if tools.setting.by_encoder else ()))
     phrases = tools.setting.classes.phrases
