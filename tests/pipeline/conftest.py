@@ -53,11 +53,11 @@ class Project:
             environment.pop(leftover, None)
         return environment
 
-    def run(self, *command: str, expect: int = 0, **environment: str) -> str:
+    def run(self, *command: str, expect: int = 0, timeout: float = 600, **environment: str) -> str:
         """Run a program of this interpreter's environment; show its output if it exits otherwise than expected."""
         environment = {**self.environment(), **environment}
         done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False
         )
         text = done.stdout + done.stderr
         assert done.returncode == expect, f"{' '.join(command)} exited with {done.returncode}:\n{text}"

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_queued_grid_over_cam_methods_shows_a_row_each(project: Project) -> None:
     project.dvc("exp", "run", "--queue", "-S", "cam.method=hirescam,layercam", "-S", "train.steps=2")
-    project.dvc("exp", "run", "--run-all")
+    run_queue(project)
     table = list(csv.DictReader(io.StringIO(project.dvc("exp", "show", "--csv", "--no-pager"))))
     ran = {row["cam.method"]: row for row in table if row["Experiment"]}
     assert set(ran) == {"hirescam", "layercam"}
@@ -32,6 +32,21 @@ def test_a_queued_grid_over_cam_methods_shows_a_row_each(project: Project) -> No
         assert any(name.endswith("segmenter.miou") and value for name, value in row.items())
     # Queued runs work in temporary folders, yet their record must stay.
     assert (project.folder / "mlflow.db").is_file()
+
+
+def run_queue(project: Project) -> None:
+    """Run all that is queued, as README says: again where it stands still.
+
+    DVC's worker dies of a message that it finds half-written (kombu's file transport), and ``--run-all`` then waits for
+    ever; the next ``--run-all`` starts another worker, or follows the one that is at work.
+    """
+    for _ in range(4):
+        try:
+            project.run("dvc", "exp", "run", "--run-all", timeout=200)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+    pytest.fail("expected the queue to be run in 800 s")
 
 
 def test_metrics_and_plots_are_compared_across_commits(project: Project) -> None:
