@@ -50,7 +50,9 @@ def run_queue(project: Project) -> None:
 
 
 def test_metrics_and_plots_are_compared_across_commits(project: Project) -> None:
-    project.dvc("exp", "run", "-S", "cam.method=hirescam")
+    output = project.dvc("exp", "run", "-S", "cam.method=hirescam")
+    assert stages_run(output) == ["cam", "crf", "train", "eval"]
+    assert "hirescam" in project.dvc("exp", "show", "--csv", "--no-pager")
     project.commit("Try hirescam")
     changes = json.loads(project.dvc("metrics", "diff", "HEAD~1", "--json"))
     assert "cam.miou" in changes["metrics/eval.json"]

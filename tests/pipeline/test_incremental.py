@@ -22,29 +22,34 @@ def add_photos(project: Project, count: int) -> None:
     project.dvc("add", "--quiet", "data/raw/mini")
 
 
-def test_new_frames_alone_are_computed_and_the_bytes_are_those_of_a_clean_run(project: Project) -> None:
-    frames = len(list((project.folder / "data/frames").glob("*.jpg")))
+def test_only_new_frames_are_computed_and_the_bytes_are_those_of_a_clean_run(project: Project) -> None:
+    frames = count(project, "frames", "jpg")
     add_photos(project, 2)
     output = project.dvc("repro", "crf")
     assert stages_run(output) == ["extract", "label", "cam", "crf"]
     assert served(output) == dict.fromkeys(("label", "cam", "crf"), (frames + 2, frames))
-    incremental = project.digests()
+    added = project.digests()
 
+    # One that is removed costs nothing, and leaves nothing.
+    photo = project.folder / "data/raw/mini/photo_1.png"
+    content = photo.read_bytes()
+    photo.unlink()
+    project.dvc("add", "--quiet", "data/raw/mini")
+    left = frames + 1
+    assert served(project.dvc("repro", "crf")) == dict.fromkeys(("label", "cam", "crf"), (left, left))
+    for folder, suffix in (("frames", "jpg"), ("cams", "npz"), ("masks", "png"), ("masks/confidence", "png")):
+        assert count(project, folder, suffix) == left
+
+    photo.write_bytes(content)
+    project.dvc("add", "--quiet", "data/raw/mini")
     shutil.rmtree(project.folder / ".wildseg")
     clean = project.dvc("repro", "--force", "--no-run-cache", "crf", WILDSEG_CACHE="off")
     assert served(clean) == dict.fromkeys(("label", "cam", "crf"), (frames + 2, 0))
-    assert project.digests() == incremental
+    assert project.digests() == added
 
 
-def test_a_removed_frame_costs_nothing_and_leaves_nothing(project: Project) -> None:
-    add_photos(project, 3)
-    project.dvc("repro", "crf")
-    (project.folder / "data/raw/mini/photo_2.png").unlink()
-    project.dvc("add", "--quiet", "data/raw/mini")
-    frames = len(list((project.folder / "data/frames").glob("*.jpg"))) - 1
-    assert served(project.dvc("repro", "crf")) == dict.fromkeys(("label", "cam", "crf"), (frames, frames))
-    for folder, suffix in (("frames", "jpg"), ("cams", "npz"), ("masks", "png"), ("masks/confidence", "png")):
-        assert len(list((project.folder / "data" / folder).glob(f"*.{suffix}"))) == frames
+def count(project: Project, folder: str, suffix: str) -> int:
+    return len(list((project.folder / "data" / folder).glob(f"*.{suffix}")))
 
 
 def test_a_corrected_label_costs_one_frame(project: Project) -> None:
