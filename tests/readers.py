@@ -30,9 +30,9 @@ from wildseg import (
     tracking_store,
 )
 from wildseg.artifacts import Artifacts, Frame
-from wildseg.cache import Store
 from wildseg.compare import table
 from wildseg.encoders import captions, clip
+from wildseg.entries import Store
 from wildseg.errors import WildsegError
 from wildseg.files import load_json
 from wildseg.frames import reader
@@ -218,7 +218,7 @@ READERS = {
                                   lambda _, path: table.kept(path, KEY), None),
     "checkpoint": Reader(("segment.checkpoint._read",), ".wildseg/train/key/state.safetensors",
                          lambda a, path: _checkpoint(path.parents[1]), False),
-    "cache": Reader(("cache.Store.get", "cache._unpack"), f".wildseg/cache/cam/{KEY[:2]}/{KEY[2:]}",
+    "cache": Reader(("entries.Store.get", "entries._unpack"), f".wildseg/cache/cam/{KEY[:2]}/{KEY[2:]}",
                     lambda _, path: Store(path.parents[1]).get(KEY), None),
     "notes of the cache": Reader(("cache_usage._last_run",), ".wildseg/cache/cam.json",
                                  lambda _, path: cache_usage._last_run(path.parent, "cam"), (None, None)),

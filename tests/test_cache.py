@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wildseg import cache, cache_usage
-from wildseg.cache import Cache, Entry, Recipe, Store
+from wildseg import cache_usage, entries
+from wildseg.cache import Cache, Recipe
 from wildseg.engines.local import Workers
+from wildseg.entries import Entry, Store
 from wildseg.errors import DataError
 
 ITEMS = ("a", "b", "c")
@@ -30,7 +31,7 @@ class Settings:
 
 @pytest.fixture(autouse=True)
 def switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(cache.VARIABLE, raising=False)
+    monkeypatch.delenv(entries.VARIABLE, raising=False)
 
 
 def inputs_of(item: str, root: Path) -> list[bytes]:
@@ -208,12 +209,12 @@ def test_nothing_is_touched_before_the_workers_are_ready(root: Path) -> None:
 
 
 def test_it_can_be_switched_off_and_moved(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cache.VARIABLE, "off")
+    monkeypatch.setenv(entries.VARIABLE, "off")
     for _ in range(2):
         serve(opened(root))
         assert computed(root) == "abc"
     assert not (root / ".wildseg").exists()
-    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv(entries.VARIABLE, str(tmp_path / "elsewhere"))
     for expected in ("abc", ""):
         serve(opened(root))
         assert computed(root) == expected
@@ -223,7 +224,7 @@ def test_it_can_be_switched_off_and_moved(root: Path, tmp_path: Path, monkeypatc
 def test_a_cache_that_cannot_be_written_to_is_said_once_and_stops_nothing(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(cache.VARIABLE, str(root / "log"))  # a file where a folder should be
+    monkeypatch.setenv(entries.VARIABLE, str(root / "log"))  # a file where a folder should be
     (root / "log").write_text("")
     assert len(serve(opened(root))) == 3
     assert capsys.readouterr().err.count("cannot be written to") == 1
@@ -261,11 +262,11 @@ def test_pruning_drops_what_was_not_used_for_longest(root: Path) -> None:
 
 def test_keys_tell_neighbouring_parts_apart() -> None:
     lists = (["ab", "c"], ["a", "bc"], [b"ab", "c"], ["abc"], [b"abc"], [["ab", "c"]])
-    assert len({cache.key_of(parts) for parts in lists}) == len(lists)
+    assert len({entries.key_of(parts) for parts in lists}) == len(lists)
 
 
 def test_an_entry_holds_json_and_bytes_only() -> None:
-    packed = cache._pack(Entry({"scores": [0.1, 0.25]}, {"maps": b"\x00\x01"}))
-    assert json.loads(packed[len(cache.MAGIC) + 40 :].split(b"\x00")[0])["record"] == {"scores": [0.1, 0.25]}
+    packed = entries._pack(Entry({"scores": [0.1, 0.25]}, {"maps": b"\x00\x01"}))
+    assert json.loads(packed[len(entries.MAGIC) + 40 :].split(b"\x00")[0])["record"] == {"scores": [0.1, 0.25]}
     with pytest.raises(TypeError):
-        cache._pack(Entry(object()))
+        entries._pack(Entry(object()))

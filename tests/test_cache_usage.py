@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from wildseg import cache, cache_usage
-from wildseg.cache import Entry, Store
+from wildseg import cache_usage, entries
+from wildseg.entries import Entry, Store
 from wildseg.errors import WildsegError
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv(cache.VARIABLE, raising=False)
+    monkeypatch.delenv(entries.VARIABLE, raising=False)
     for stage, count in (("cam", 3), ("crf", 1)):
         store = Store(tmp_path / ".wildseg" / "cache" / stage)
         for number in range(count):
@@ -40,7 +40,7 @@ def test_pruning_says_what_it_removed(root: Path, capsys: pytest.CaptureFixture[
 def test_a_cache_that_is_off_is_said(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(cache.VARIABLE, "off")
+    monkeypatch.setenv(entries.VARIABLE, "off")
     cache_usage.show(root)
     assert capsys.readouterr().out == "cache: WILDSEG_CACHE is off, so nothing is kept\n"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wildseg import cache
+from wildseg import entries
 from wildseg.cache import Cache, Recipe
 from wildseg.engines.local import Workers
 from wildseg.errors import DataError
@@ -74,7 +74,7 @@ def write(folder: Path, item: int, _: None) -> int:
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[int, int], Failures]]:
-    monkeypatch.delenv(cache.VARIABLE)
+    monkeypatch.delenv(entries.VARIABLE)
     recipe = Recipe({}, inputs, partial(files, tmp_path), partial(write, tmp_path))
 
     def serve(share: float, workers: int = 1) -> tuple[dict[int, int], Failures]:

@@ -20,7 +20,7 @@ from tests.readers import HARMLESS, KEY, READERS, REFUSED, _checkpoint, _clip_co
 from tests.test_safety import called, tree
 from wildseg import provenance, source
 from wildseg.artifacts import Artifacts
-from wildseg.cache import MAGIC, Store
+from wildseg.entries import MAGIC, Store
 from wildseg.errors import DataError, ModelError
 from wildseg.frames.photos import read_photo
 from wildseg.frames.tally import Unusable

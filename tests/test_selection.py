@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.frames.clips import flat, numbered, write_clip
 from tests.stages.test_extract import run
-from wildseg import cache, known_photos, selection
+from wildseg import entries, known_photos, selection
 from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError, ParamsError
 from wildseg.frames import video
@@ -25,7 +25,7 @@ from wildseg.frames.tally import Unusable
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
     """Two videos, one of them with a twin of the other's frames, photos, and a photo that is broken."""
-    monkeypatch.delenv(cache.VARIABLE)
+    monkeypatch.delenv(entries.VARIABLE)
     raw = tmp_path / "data" / "raw"
     raw.mkdir(parents=True)
     write_clip(raw / "north.mp4", 12, rate=10)
@@ -87,7 +87,7 @@ def test_several_sources_read_at_once_leave_the_same_bytes(
     assert capsys.readouterr().out.endswith("1 quarantined, 3 of 3 sources from the cache\n")
     assert files(project) == at_once
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(cache.VARIABLE, "off")
+        patch.setenv(entries.VARIABLE, "off")
         run(project, workers=1, duplicate_bits=2)
         assert files(project) == at_once
         run(project, workers=3, duplicate_bits=2)
@@ -131,18 +131,18 @@ def test_a_record_that_names_other_files_is_not_followed(
 ) -> None:
     run(project)
     before = files(project)
-    get = cache.Store.get
+    get = entries.Store.get
 
-    def planted(store: cache.Store, key: str) -> cache.Entry | None:
+    def planted(store: entries.Store, key: str) -> entries.Entry | None:
         entry = get(store, key)
         if entry is None or not isinstance(entry.record, dict):  # a picture, or what was found in a photo
             return entry
         if not isinstance(record, str):
-            return cache.Entry(record)
+            return entries.Entry(record)
         chosen = [frame | {"name": record} for frame in entry.record["chosen"]]
-        return cache.Entry(entry.record | {"chosen": chosen})
+        return entries.Entry(entry.record | {"chosen": chosen})
 
-    monkeypatch.setattr(cache.Store, "get", planted)
+    monkeypatch.setattr(entries.Store, "get", planted)
     run(project)
     assert files(project) == before
     assert [path.name for path in project.root.rglob("outside*")] == []
@@ -154,7 +154,7 @@ def test_a_record_that_names_other_files_is_not_followed(
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
     """A folder of ten photos, one of them broken, of which every second is a key frame."""
-    monkeypatch.delenv(cache.VARIABLE)
+    monkeypatch.delenv(entries.VARIABLE)
     raw = tmp_path / "data" / "raw"
     raw.mkdir(parents=True)
     for number in range(10):
@@ -182,7 +182,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def run_clean(artifacts: Artifacts, **settings: Any) -> dict[str, bytes]:  # noqa: ANN401
     """What a run without any cache leaves."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(cache.VARIABLE, "off")
+        patch.setenv(entries.VARIABLE, "off")
         run(artifacts, **settings)
     return files(artifacts)
 
@@ -296,9 +296,9 @@ def test_an_entry_that_names_another_file_is_computed_anew(project: Artifacts, d
     before = files(project)
     precious = project.root / "precious"
     precious.write_text("not of the cache")
-    folder = cache.location(project.root)
+    folder = entries.location(project.root)
     assert folder is not None
-    store = cache.Store(folder / "extract")
+    store = entries.Store(folder / "extract")
     for path in (folder / "extract").glob("??/*"):
         key = path.parent.name + path.name
         entry = store.get(key)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wildseg import cache, plugins, source
+from wildseg import cache, entries, plugins, source
 from wildseg.artifacts import Artifacts, Words
 from wildseg.cache import Cache
 from wildseg.classes import Classes
@@ -59,7 +59,7 @@ class Setting:
     @cached_property
     def memory(self) -> Remembered:
         """What language models answered, now and in other runs."""
-        return Remembered(cache.Store.of(self.artifacts.root, "language"))
+        return Remembered(entries.Store.of(self.artifacts.root, "language"))
 
     def language(self) -> Language:
         """Return the language models, and how they are asked."""
@@ -111,7 +111,7 @@ class Setting:
             "method": [method, self.label.options.get(method, {})],
             "model": identity(self.clip.model, self.clip.pretrained, self.artifacts.root),
             "code": source.digest("asking", f"labels.methods.{method}"),
-            "libraries": cache.versions("torch", "open_clip_torch", "timm", "transformers", "numpy", "pillow"),
+            "libraries": entries.versions("torch", "open_clip_torch", "timm", "transformers", "numpy", "pillow"),
             "devices": gpus(self.runtime)[:1],
         }
 
@@ -119,7 +119,7 @@ class Setting:
 class Remembered:
     """Keeps what language models answered, each answer by all that it depends on; see `messages.Memory`."""
 
-    def __init__(self, store: cache.Store) -> None:
+    def __init__(self, store: entries.Store) -> None:
         """Remember where."""
         self.store = store
         self.hits = 0
@@ -127,14 +127,14 @@ class Remembered:
 
     def get(self, parts: Sequence[Any]) -> Any:  # noqa: ANN401
         """Return the record that was kept, or None."""
-        entry = self.store.get(cache.key_of(parts))
+        entry = self.store.get(entries.key_of(parts))
         self.hits += entry is not None
         return None if entry is None else entry.record
 
     def put(self, parts: Sequence[Any], record: Mapping[str, Any]) -> None:
         """Keep a record."""
         self.misses += 1
-        self.store.put(cache.key_of(parts), cache.Entry(record))
+        self.store.put(entries.key_of(parts), entries.Entry(record))
 
     def __str__(self) -> str:
         """Say how many answers were kept, in a few words for the line that a stage prints; empty if none was."""

@@ -1,113 +1,29 @@
-"""What was computed for a frame is kept under a key made of everything it depends on, and not computed again.
+"""What was computed for a frame is not computed again.
 
-A stage's outputs are DVC's; this is beside them, in ``.wildseg/cache`` (or where `WILDSEG_CACHE` says; ``off`` keeps
-nothing). An output that is restored from here is the very bytes that were written when it was computed. So a run that
-was killed goes on where it was, and new frames cost what they cost, while DVC sees the bytes of a clean run.
+A stage's outputs are DVC's; `wildseg.entries` is beside them. An output that is restored from there is the very bytes
+that were written when it was computed. So a run that was killed goes on where it was, and new frames cost what they
+cost, while DVC sees the bytes of a clean run.
 
 The key covers the frame's input bytes, the parameters, the model's weights, the source code (`wildseg.source`), and the
-versions of the libraries. An entry is one file, written whole or not at all, with a checksum: one that is damaged is
-computed again. Nothing in it can run code: bytes of files, and a record as JSON.
+versions of the libraries.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass, field, is_dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from wildseg.entries import Entry, Store, key_of, note
 from wildseg.errors import DataError, SystemFailure
 from wildseg.failures import Failures
-from wildseg.files import atomic, save_bytes
+from wildseg.files import save_bytes
 from wildseg.parallel import Workers
-from wildseg.provenance import home
 
 Item = TypeVar("Item")
-
-MAGIC = b"wildseg cache 1\n"
-CHECKSUM = 32  # bytes of SHA-256
-VARIABLE = "WILDSEG_CACHE"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is kept of one frame: a record that JSON can hold, and the contents of its output files by role."""
-
-    record: Any
-    files: Mapping[str, bytes] = field(default_factory=dict)
-
-
-class Store:
-    """Entries of one stage in a folder; several processes may read and write at the same time."""
-
-    def __init__(self, folder: Path | None) -> None:
-        """Remember where; None keeps and finds nothing."""
-        self.folder = folder
-        self.damaged = 0
-        self._complained = False
-
-    @classmethod
-    def of(cls, root: Path, stage: str) -> Store:
-        """Open the store of a stage of the project folder `root`."""
-        folder = location(root)
-        return cls(folder / stage if folder else None)
-
-    def get(self, key: str) -> Entry | None:
-        """Return the entry of a key, or None: there is none, or it is damaged, and then it is removed."""
-        folder = self.folder  # which another thread may give up at any time
-        if folder is None:
-            return None
-        path = _path(folder, key)
-        try:
-            entry = _unpack(path.read_bytes())
-        except OSError:
-            return None
-        except (
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-        ):  # also: whole, but not written here
-            self.damaged += 1
-            with suppress(OSError):
-                path.unlink()
-            return None
-        with suppress(OSError):  # a cache that others own may be read
-            os.utime(path)  # the last use, by which `prune` decides
-        return entry
-
-    def has(self, key: str) -> bool:
-        """Say whether there is an entry, whole or damaged."""
-        folder = self.folder
-        return folder is not None and _path(folder, key).is_file()
-
-    def put(self, key: str, entry: Entry) -> None:
-        """Keep an entry; a full disk or a folder that cannot be written to is said once, and is no error."""
-        folder = self.folder
-        if folder is None:
-            return
-        path = _path(folder, key)
-        try:
-            with atomic(path) as temporary:
-                temporary.write_bytes(_pack(entry))
-        except OSError as error:
-            if not self._complained:
-                reason = error.strerror or error
-                print(f"cache: {folder} cannot be written to ({reason}); nothing more is kept", file=sys.stderr)
-            self._complained = True
-            self.folder = None
-
-
-def _path(folder: Path, key: str) -> Path:
-    return folder / key[:2] / key[2:]
 
 
 @dataclass(frozen=True)
@@ -272,75 +188,3 @@ def _compute_and_keep(
         else:
             store.put(key, Entry(records[number], {role: path.read_bytes() for role, path in files.items()}))
     return records
-
-
-def note(store: Store, stage: str, hits: int, misses: int) -> None:
-    """Leave for `wildseg cache` how many items of a run were kept, and how many were computed."""
-    if store.folder is not None:
-        with suppress(OSError), atomic(store.folder.parent / f"{stage}.json") as temporary:
-            temporary.write_text(json.dumps({"hits": hits, "misses": misses}))
-
-
-def location(root: Path) -> Path | None:
-    """Return the folder of the cache for the project folder `root`, or None if `WILDSEG_CACHE` is ``off``.
-
-    A copy in which DVC runs an experiment shares the cache of the folder that stays.
-    """
-    wish = os.environ.get(VARIABLE, "")
-    if wish.lower() == "off":
-        return None
-    return Path(wish).expanduser() if wish else home(root) / ".wildseg" / "cache"
-
-
-def versions(*distributions: str) -> dict[str, str]:
-    """Return the installed versions of libraries, for a recipe's ingredients; empty for one that is not installed."""
-    found = {}
-    for name in distributions:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # a fork may go by another name
-            found[name] = ""
-    return found
-
-
-# Bytes -----------------------------------------------------------------------------------------------------------
-
-
-def _pack(entry: Entry) -> bytes:
-    header = {"record": entry.record, "files": {role: len(content) for role, content in entry.files.items()}}
-    text = json.dumps(header, allow_nan=False).encode()
-    body = len(text).to_bytes(8, "little") + text + b"".join(entry.files.values())
-    return MAGIC + hashlib.sha256(body).digest() + body
-
-
-def _unpack(content: bytes) -> Entry:
-    start = len(MAGIC) + CHECKSUM
-    body = memoryview(content)[start:]
-    if content[: len(MAGIC)] != MAGIC or hashlib.sha256(body).digest() != content[len(MAGIC) : start]:
-        raise ValueError("not an entry, or a damaged one")
-    length = int.from_bytes(body[:8], "little")
-    header = json.loads(bytes(body[8 : 8 + length]))
-    files, position = {}, 8 + length
-    for role, size in header["files"].items():
-        files[role] = bytes(body[position : position + size])
-        position += size
-    return Entry(header["record"], files)
-
-
-def key_of(parts: Sequence[Any]) -> str:
-    """Return the SHA-256 of plain values, dataclasses, paths' names and bytes, each told apart from its neighbours."""
-    whole = hashlib.sha256()
-    for part in parts:
-        content = part if isinstance(part, bytes) else json.dumps(_plain(part), sort_keys=True).encode()
-        whole.update(f"{type(part) is bytes} {len(content)}\n".encode() + content)
-    return whole.hexdigest()
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"": type(value).__name__, **{name: _plain(part) for name, part in asdict(value).items()}}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    return value

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from wildseg.cache import VARIABLE, location
+from wildseg.entries import VARIABLE, location
 from wildseg.errors import WildsegError
 
 ENTRY = re.compile(r"[0-9a-f]{2}/(?:[0-9a-f]{62}|\.[0-9a-f]{62}\.\d+)")  # whole, or left by a run that was killed

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wildseg import cache, plugins, source
+from wildseg import cache, entries, plugins, source
 from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError
 from wildseg.files import save_label_image
@@ -56,7 +56,7 @@ def _recipe(artifacts: Artifacts, runtime: Runtime, settings: Settings, folder: 
         "config": config,
         "weights": hashlib.sha256(artifacts.segmenter_bytes()).hexdigest(),
         "code": source.digest("inference", f"segment.architectures.{_architecture(config)}"),
-        "libraries": cache.versions("torch", "segmentation-models-pytorch", "timm", "numpy", "pillow"),
+        "libraries": entries.versions("torch", "segmentation-models-pytorch", "timm", "numpy", "pillow"),
         "devices": gpus(runtime)[:1],
     }
     answer = partial(_write_answer, folder)

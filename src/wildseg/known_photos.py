@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wildseg.cache import Entry, Store, key_of
+from wildseg.entries import Entry, Store, key_of
 from wildseg.errors import DataError
 from wildseg.frames.image import mean_difference
 from wildseg.frames.photos import read_photo

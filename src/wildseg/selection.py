@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wildseg import cache, plugins, source
+from wildseg import entries, plugins, source
 from wildseg.artifacts import Artifacts
 from wildseg.frames.duplicates import phash
 from wildseg.frames.image import shrink
@@ -60,10 +60,10 @@ class Selector:
         self._artifacts = artifacts
         self._settings = settings
         self._bar = bar
-        self._store = cache.Store.of(artifacts.root, "extract")
+        self._store = entries.Store.of(artifacts.root, "extract")
         options = settings.options.get(settings.method, {})
-        libraries = cache.versions("av", "numpy", "opencv-python-headless", "pillow", "scenedetect-headless")
-        self._base = cache.key_of(
+        libraries = entries.versions("av", "numpy", "opencv-python-headless", "pillow", "scenedetect-headless")
+        self._base = entries.key_of(
             [
                 [settings.fps, settings.method, options, settings.min_sharpness, settings.max_side],
                 source.digest("selection", f"frames.keyframes.{settings.method}"),
@@ -71,7 +71,7 @@ class Selector:
                 libraries,
             ]
         )
-        self._photo_base = cache.key_of([source.digest("known_photos"), source.digest("selection"), libraries])
+        self._photo_base = entries.key_of([source.digest("known_photos"), source.digest("selection"), libraries])
 
     def select(self, of: Source) -> Selection:
         """Return the key frames of a source; when it returns, their files lie in data/frames.
@@ -80,7 +80,7 @@ class Selector:
             ParamsError: an option of the method means nothing.
         """
         digests = {path: _digest(path) for path in of.paths} if self._store.folder else {}
-        key = cache.key_of([self._base, of.name, of.kind, [[path.name, digests.get(path)] for path in of.paths]])
+        key = entries.key_of([self._base, of.name, of.kind, [[path.name, digests.get(path)] for path in of.paths]])
         return self._restore(of, key) or self._compute(of, key, digests)
 
     def _restore(self, of: Source, key: str) -> Selection | None:
@@ -108,13 +108,13 @@ class Selector:
             samples = track(samples, expected([of], self._settings.fps), f"extract: {of.name}")
         sharp = _Sharp(samples, self._settings.min_sharpness)
         for sample, score in method.select(sharp, **self._settings.options.get(self._settings.method, {})):
-            picture = photos.picture_key(sample.pixels, self._settings.max_side) or cache.key_of([key, sample.index])
+            picture = photos.picture_key(sample.pixels, self._settings.max_side) or entries.key_of([key, sample.index])
             looks = self._write(sample, picture)
             selection.chosen.append(Chosen(sample.name, sample.index, sample.time_s, score, looks, picture))
         known_photos = len(of.paths) - photos.decoded if of.kind == "photos" else 0
         selection = replace(selection, blurred=sharp.blurred, known_photos=known_photos)
         if not selection.tally.passing:
-            self._store.put(key, cache.Entry(_to_record(selection)))
+            self._store.put(key, entries.Entry(_to_record(selection)))
         return selection
 
     def _write(self, sample: Sample, picture: str) -> int:
@@ -126,7 +126,7 @@ class Selector:
         image = sample.pixels.rgb()
         looks = phash(image)
         self._artifacts.save_image(sample.name, shrink(image, self._settings.max_side))
-        self._store.put(picture, cache.Entry(looks, {"frame": self._artifacts.frame_bytes(sample.name)}))
+        self._store.put(picture, entries.Entry(looks, {"frame": self._artifacts.frame_bytes(sample.name)}))
         return looks
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.encoders.models import noise, save
-from wildseg import cache, params
+from wildseg import entries, params
 from wildseg.artifacts import Artifacts, Frame, FrameBoxes, Words
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps
@@ -184,7 +184,7 @@ def test_maps_are_asked_for_in_the_words_that_label_left_and_not_in_those_of_par
 def test_other_words_are_other_entries_of_the_cache_and_the_same_words_the_same(
     project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv(cache.VARIABLE)
+    monkeypatch.delenv(entries.VARIABLE)
     told = []
     for templates in (TEMPLATES, ("{}",), TEMPLATES):
         project.save_prompts(Words(templates, ()))

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.encoders.models import noise, save
-from wildseg import cache, params
+from wildseg import entries, params
 from wildseg.artifacts import Artifacts, Frame, Words
 from wildseg.encoders import clip
 from wildseg.errors import DataError
@@ -134,7 +134,7 @@ def test_any_number_of_workers_chooses_the_same_and_writes_the_same_bytes(projec
 def test_a_frame_is_encoded_once_for_all_templates_and_never_again(
     project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(cache.VARIABLE)
+    monkeypatch.delenv(entries.VARIABLE)
     encoded: list[int] = []
     plain = clip.Clip.image_features
     monkeypatch.setattr(clip.Clip, "image_features", _counted(plain, encoded))
@@ -233,7 +233,7 @@ def test_phrases_that_name_or_mean_a_class_are_left_out_and_said_with_the_reason
 def test_phrases_are_compared_once_and_then_known(
     project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(cache.VARIABLE)
+    monkeypatch.delenv(entries.VARIABLE)
     auto = replace(values, background="auto", clip=replace(values.clip, templates=("{}",)))
     label.run(auto, project, CPU)
     before = project.prompts_json.read_bytes()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import numpy as np
 
-from wildseg import cache, plugins, source
+from wildseg import entries, plugins, source
 from wildseg.artifacts import Artifacts, Frame
 from wildseg.compare.table import Row, keep, kept, lines, save
 from wildseg.encoders.weights import identity
@@ -70,7 +70,7 @@ def run(
     conditions = _conditions(params, artifacts, runtime, chosen)
     rows = []
     for number, variant in enumerate(variants, start=1):
-        key = cache.key_of([conditions, variant.cam])
+        key = entries.key_of([conditions, variant.cam])
         path = folder / f"{variant.cam.method}-{variant.cam.refine}.json"
         row = kept(path, key)
         before = ", kept from a sweep that was killed" if row else ""
@@ -157,14 +157,14 @@ def _conditions(params: Params, artifacts: Artifacts, runtime: Runtime, frames: 
     for frame in frames:
         truth = artifacts.truth_path(frame)
         seen.update(artifacts.frame_bytes(frame.name) + (load_bytes(truth) if truth else b""))
-    return cache.key_of(
+    return entries.key_of(
         [
             seen.hexdigest(),
             [[frame.name, np.flatnonzero(labels[frame.name]).tolist()] for frame in frames],
             identity(params.clip.model, params.clip.pretrained, artifacts.root),
             [params.classes, params.background, params.clip, artifacts.load_prompts()],
             source.fingerprint(),
-            cache.versions("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow"),
+            entries.versions("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow"),
             [platform.node(), platform.machine(), runtime.device],
         ]
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wildseg import cache, plugins, source
+from wildseg import cache, entries, plugins, source
 from wildseg.artifacts import Artifacts, FrameBoxes
 from wildseg.cache import Cache
 from wildseg.cam.boxes import inside
@@ -131,7 +131,7 @@ def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Rec
         "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
         "words": [params.classes.phrases, words.background, words.templates],
         "code": source.digest("stages.cam", f"cam.methods.{method}"),
-        "libraries": cache.versions("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow"),
+        "libraries": entries.versions("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow"),
         "devices": gpus(runtime)[:1],
     }
     together = TOGETHER if ingredients["devices"] else 1

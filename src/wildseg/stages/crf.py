@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wildseg import cache, source
+from wildseg import cache, entries, source
 from wildseg.artifacts import Artifacts
 from wildseg.cache import Cache
 from wildseg.classes import IGNORE
@@ -88,7 +88,7 @@ def _recipe(params: Params, artifacts: Artifacts) -> cache.Recipe[str]:
         "crf": replace(params.crf, max_failures=0.0),
         "classes": [num_classes, background],
         "code": source.digest("stages.crf"),
-        "libraries": cache.versions("pydensecrf2", "pydensecrf", "numpy", "opencv-python-headless", "pillow"),
+        "libraries": entries.versions("pydensecrf2", "pydensecrf", "numpy", "opencv-python-headless", "pillow"),
     }
     work = partial(
         _mask_frame, artifacts=artifacts, settings=params.crf, num_classes=num_classes, background=background

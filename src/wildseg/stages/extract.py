@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from wildseg.artifacts import SPLITS, Artifacts, Frame
-from wildseg.cache import Store, note
+from wildseg.entries import Store, note
 from wildseg.errors import DataError
 from wildseg.files import fresh, save_json
 from wildseg.frames.duplicates import KeptHashes

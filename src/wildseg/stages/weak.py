@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from wildseg import cache, source
+from wildseg import cache, entries, source
 from wildseg.artifacts import Artifacts, FrameBoxes
 from wildseg.cache import Cache
 from wildseg.classes import BACKGROUND, IGNORE
@@ -118,7 +118,7 @@ def _recipe(params: Params, artifacts: Artifacts) -> cache.Recipe[str]:
         "classes": [num_classes, background],
         "seed": params.seed,
         "code": source.digest("stages.weak"),
-        "libraries": cache.versions("numpy", "scipy", "opencv-python-headless", "pillow"),
+        "libraries": entries.versions("numpy", "scipy", "opencv-python-headless", "pillow"),
     }  # fmt: skip
     work = partial(
         _label_frame,
