@@ -30,3 +30,9 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or an empty string if nothing is near."""
     nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5) if isinstance(word, str) else []
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def one_of(key: str, value: object, known: tuple[str, ...]) -> None:
+    """Raise a ParamsError that lists what is known, and names the nearest, unless `value` is among it."""
+    if value not in known:
+        raise ParamsError(f"{key}: expected one of {', '.join(known)}; found {value!r}{did_you_mean(value, known)}")

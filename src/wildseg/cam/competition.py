@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wildseg.errors import ParamsError, did_you_mean
+from wildseg.errors import ParamsError, one_of
 
 if TYPE_CHECKING:  # a stage asks for the words of an error, and has no use for torch
     from wildseg.cam.trace import Trace
@@ -28,7 +28,7 @@ def columns(trace: Trace, texts: int, competitors: str, method: str) -> list[int
     Raises:
         ParamsError: another word, or nothing at all to compete with.
     """
-    check(competitors, COMPETITORS, f"cam.options.{method}.competitors")
+    one_of(f"cam.options.{method}.competitors", competitors, COMPETITORS)
     if texts < 2:
         raise ParamsError(nothing_to_compete(method))
     asked = [c for c in range(texts) if c in trace.classes or c >= trace.num_classes]
@@ -42,9 +42,3 @@ def nothing_to_compete(method: str) -> str:
         "its map would be zero everywhere; expected more classes, phrases under background (or background: auto), or a "
         "method without a softmax, such as gradcam"
     )
-
-
-def check(value: object, known: tuple[str, ...], key: str) -> None:
-    """Raise a ParamsError with the nearest match unless `value` is one of `known`."""
-    if value not in known:
-        raise ParamsError(f"{key}: expected one of {', '.join(known)}; found {value!r}{did_you_mean(value, known)}")

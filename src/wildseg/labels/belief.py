@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from wildseg.encoders.clip import Clip
-from wildseg.errors import ParamsError, did_you_mean
+from wildseg.errors import ParamsError
 
 ACTIVATIONS = ("auto", "softmax", "sigmoid")
 
@@ -34,9 +34,3 @@ def activation_of(clip: Clip, wanted: str, method: str) -> str:
     if wanted != "auto":
         return wanted
     return "softmax" if clip.bias is None else "sigmoid"
-
-
-def one_of(key: str, value: object, known: tuple[str, ...]) -> None:
-    """Raise a ParamsError that lists what is known unless `value` is among it."""
-    if value not in known:
-        raise ParamsError(f"{key}: expected one of {', '.join(known)}; found {value!r}{did_you_mean(value, known)}")

@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wildseg.cam.competition import check
 from wildseg.cam.trace import Trace
-from wildseg.errors import ModelError, ParamsError
+from wildseg.errors import ModelError, ParamsError, one_of
 
 NEEDS = frozenset({"rescore"})
 
@@ -33,7 +32,7 @@ def cam(trace: Trace, *, score: str = "logit", batch: int = 16) -> Tensor:
         ModelError: the trace cannot look again.
         ParamsError: an option's value means nothing.
     """
-    check(score, SCORES, "cam.options.scorecam.score")
+    one_of("cam.options.scorecam.score", score, SCORES)
     if not isinstance(batch, int) or batch < 1:
         raise ParamsError(f"cam.options.scorecam.batch: expected a whole number from 1, found {batch!r}")
     if trace.rescore is None:

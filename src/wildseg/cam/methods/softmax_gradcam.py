@@ -13,9 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from wildseg.cam.competition import check, columns
+from wildseg.cam.competition import columns
 from wildseg.cam.maps import normalise
 from wildseg.cam.trace import Trace
+from wildseg.errors import one_of
 
 NEEDS = frozenset({"gradients", "competition"})
 
@@ -43,8 +44,8 @@ def cam(
     Raises:
         ParamsError: an option's value means nothing, or nothing competes.
     """
-    check(pool, ("auto", "patches", "model"), "cam.options.softmax_gradcam.pool")
-    check(target, ("log_odds", "probability"), "cam.options.softmax_gradcam.target")
+    one_of("cam.options.softmax_gradcam.pool", pool, ("auto", "patches", "model"))
+    one_of("cam.options.softmax_gradcam.target", target, ("log_odds", "probability"))
 
     def score(logits: Tensor, classes: Sequence[int]) -> Tensor:
         shared = columns(trace, logits.shape[1], competitors, "softmax_gradcam")

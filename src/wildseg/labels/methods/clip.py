@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from wildseg.encoders.clip import Clip
-from wildseg.errors import ParamsError
-from wildseg.labels.belief import ACTIVATIONS, activation_of, one_of, probabilities
+from wildseg.errors import ParamsError, one_of
+from wildseg.labels.belief import ACTIVATIONS, activation_of, probabilities
 from wildseg.labels.interface import Answer, NamedImage, Question
 from wildseg.labels.views import WHOLE, Box, boxes, cells, look
 

@@ -27,8 +27,8 @@ from wildseg.encoders.attention import queries_keys_values
 from wildseg.encoders.clip import Clip, resize
 from wildseg.encoders.positions import WAYS
 from wildseg.encoders.vit import ViT
-from wildseg.errors import ModelError, ParamsError
-from wildseg.labels.belief import ACTIVATIONS, activation_of, one_of, probabilities
+from wildseg.errors import ModelError, ParamsError, one_of
+from wildseg.labels.belief import ACTIVATIONS, activation_of, probabilities
 from wildseg.labels.interface import Answer, NamedImage, Question
 from wildseg.labels.refinement import Ballot, bounding_box, refine, stretch
 
