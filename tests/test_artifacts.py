@@ -311,10 +311,12 @@ def test_labels_of_a_person_that_mean_nothing_are_refused(artifacts: Artifacts, 
         artifacts.load_labels(["sky", "lawn"], artifacts.overrides_csv)
 
 
-def test_a_score_that_is_no_number_is_refused(artifacts: Artifacts) -> None:
+@pytest.mark.parametrize("cell", ["high", "nan", "inf", "-0.1", "1.5", ""])
+def test_a_score_that_is_no_number_from_0_to_1_is_refused(cell: str, artifacts: Artifacts) -> None:
     artifacts.scores_csv.parent.mkdir(parents=True)
-    artifacts.scores_csv.write_text("frame,lawn\na,high\n")
-    with pytest.raises(DataError, match=r"scores\.csv: expected numbers .*'high'.*run 'dvc repro label'"):
+    artifacts.scores_csv.write_text(f"frame,lawn\na,{cell}\n")
+    line = rf"scores\.csv, frame 'a': expected a number from 0 to 1 for lawn, found '{cell}'; run 'dvc repro label'"
+    with pytest.raises(DataError, match=line):
         artifacts.load_scores(["lawn"])
 
 

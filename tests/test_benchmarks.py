@@ -7,10 +7,13 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from benchmarks import __main__ as command
-from benchmarks import memory, table, timing
+from benchmarks import label_methods, memory, table, timing
 from benchmarks.timing import Result, compare
+
+from wildseg.artifacts import Frame
 
 RESULT = Result("label, a frame", "ms", 12.345, 10.0, "the bare library", 1.25, 1.0, 1.5, 3)
 
@@ -106,3 +109,22 @@ def test_what_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch, capsys:
     with pytest.raises(SystemExit):
         command.main()
     assert f"expected some of {', '.join(command.WHAT)}; found stage" in capsys.readouterr().err
+
+
+def test_the_gain_of_a_label_method_is_that_of_stretches_drawn_again() -> None:
+    truth = np.random.default_rng(0).random((24, 3)) < 0.5
+    valid, stretch = np.ones_like(truth), np.arange(24) // 4
+    wrong, right = (label_methods.Rows(truth, valid, truth, belief, stretch) for belief in (1.0 - truth, truth * 1.0))
+    assert label_methods.gain_in(right, right) == (0, 0)
+    assert label_methods.gain_in(wrong, right) == (1, 1)
+    half = np.where(stretch[:, None] < 3, truth, 0.0)  # finds all in three of six stretches and nothing in the others
+    low, high = label_methods.gain_in(wrong, label_methods.Rows(truth, valid, truth, half, stretch))
+    assert 0.05 < low < 0.3 < 0.7 < high < 0.95  # of six coins one to five; single frames would say .3 to .7
+
+
+def test_stretches_are_counted_by_source_and_time() -> None:
+    frames = [Frame(str(i), source, i, time, "test") for i, (source, time) in enumerate(
+        [("a", 0.0), ("a", 5.9), ("a", 6.0), ("b", 0.1), ("photos", None), ("photos", None)]
+    )]  # fmt: skip
+    assert label_methods._stretches(frames, 6.0).tolist() == [0, 0, 1, 2, 3, 3]
+    assert label_methods._stretches(frames, None).tolist() == [0, 0, 0, 1, 2, 2]

@@ -77,7 +77,7 @@ def test_it_says_how_sure_each_class_is(project: Artifacts) -> None:
     assert lines[0].startswith("calibrate: 24 frames of data/labels/overrides.csv, for the best F1")
     rows = {line.split()[0]: line for line in lines[2:12]}
     assert "too few frames without it (3 are needed): the threshold of all classes together" in rows["sky"]
-    assert rows["tree"].count("..") == 3
+    assert rows["sky"].count("..") == rows["tree"].count("..") == 3
     assert project.overrides_csv.is_file()
 
 
@@ -87,7 +87,34 @@ def test_a_wanted_precision_and_another_table_can_be_given(project: Artifacts) -
     assert strict.output.startswith("calibrate: 24 frames of mine.csv, for a precision of 1;")
     looser, tighter = (snippet(result.output)["threshold"] for result in (plain, strict))
     assert sum(tighter.values()) > sum(looser.values())
-    assert run("mine.csv", "--precision", "0").exit_code == 2
+    for wrong in ("0", "1.01", "nan", "much"):
+        result = run("mine.csv", "--precision", wrong)
+        assert result.exit_code == 2
+        assert result.stderr.splitlines()[-1].startswith("Error: Invalid value for '--precision': ")
+
+
+def test_five_frames_are_said_to_prove_little(project: Artifacts) -> None:
+    lines = project.overrides_csv.read_text(encoding="utf-8").splitlines()[:6]
+    project.overrides_csv.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[0].endswith("for the best F1; in brackets 95 % intervals")
+    sky = next(line for line in result.output.splitlines() if line.startswith("sky "))
+    assert "1.000 (0.398..1.000)   0.800 (0.284..0.995)" in sky  # all of four, .025 ** (1 / 4); and four of five
+    assert set(snippet(result.output)["threshold"]) == set(params.load().classes.names)
+
+
+def test_ticked_frames_in_quarantine_are_left_out(project: Artifacts) -> None:
+    names, scores = params.load().classes.names, project.load_scores(params.load().classes.names)
+    left = [frame for frame in FRAMES if frame != FRAMES[3]]
+    plain = run()
+    project.save_scores(left, names, np.stack([scores[frame] for frame in left]))
+    assert f"scores.csv, found '{FRAMES[3]}'" in run().stderr
+    project.save_quarantine("label", [(FRAMES[3], "unreadable")])
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("calibrate: 23 frames of data/labels/overrides.csv (1 in quarantine left out), for")
+    assert snippet(result.output) != snippet(plain.output)
 
 
 @pytest.mark.parametrize(

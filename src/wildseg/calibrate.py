@@ -32,7 +32,8 @@ def show(artifacts: Artifacts, params: Params, ticked: Path | None = None, preci
     """
     names, path = params.classes.names, ticked or artifacts.overrides_csv
     scores, truth = artifacts.load_scores(names), artifacts.load_labels(names, path)
-    frames = _known(list(truth), scores, path)
+    set_aside = {frame for frame, _ in artifacts.load_quarantine("label")} & set(truth)
+    frames = _known([frame for frame in truth if frame not in set_aside], scores, path)
     belief = np.stack([scores[frame] for frame in frames])
     relative = params.label.rule == "relative"
     fits = fit(positions(belief) if relative else belief, np.stack([truth[frame] for frame in frames]), precision)
@@ -42,7 +43,8 @@ def show(artifacts: Artifacts, params: Params, ticked: Path | None = None, preci
             "frames say nothing about any threshold; tick a few more"
         )
     wanted = "the best F1" if precision is None else f"a precision of {precision:g}"
-    print(f"calibrate: {len(frames)} frames of {path}, for {wanted}; in brackets what 95 % of such samples say")
+    without = f" ({len(set_aside)} in quarantine left out)" if set_aside else ""
+    print(f"calibrate: {len(frames)} frames of {path}{without}, for {wanted}; in brackets 95 % intervals")
     print("\n".join(_table(names, fits, precision)))
     rule = "relative" if relative else "fixed"
     thresholds = {name: round(own.threshold, DIGITS) for name, own in zip(names, fits, strict=True)}
@@ -52,7 +54,10 @@ def show(artifacts: Artifacts, params: Params, ticked: Path | None = None, preci
 
 def _known(frames: Sequence[str], scores: Mapping[str, np.ndarray], path: Path) -> list[str]:
     if not frames:
-        raise DataError(f"{path}: expected a few frames with their classes, found none")
+        raise DataError(
+            f"{path}: expected a few frames with their classes, found none; write a line for each (Frame, Labels) that "
+            "names all of its classes"
+        )
     for frame in frames:
         if frame not in scores:
             raise DataError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -41,6 +42,19 @@ class _OneLineErrors(click.Group):
             where = f"{error.filename}: " if error.filename else ""
             what_to_do = "; make room, then run the same again" if error.errno in FULL else ""
             _fail(f"{where}{error.strerror or error}{what_to_do}")
+
+
+class _Share(click.FloatRange):
+    """A number from 0 to 1; "nan", which is neither below nor above, is none."""
+
+    def __init__(self, *, min_open: bool = False) -> None:
+        super().__init__(0, 1, min_open=min_open)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 def _fail(message: str) -> None:
@@ -237,9 +251,7 @@ def explain(
 
 @main.command()
 @click.argument("ticked", required=False, metavar="[TABLE]")
-@click.option(
-    "--precision", type=click.FloatRange(0, 1, min_open=True), metavar="P", help="Wanted precision; else the best F1."
-)
+@click.option("--precision", type=_Share(min_open=True), metavar="P", help="Wanted precision; else the best F1.")
 def calibrate(ticked: str | None, precision: float | None) -> None:
     """Fit a label threshold per class to frames whose classes you ticked, and print it as it stands in params.yaml.
 
@@ -275,10 +287,8 @@ def agree(one: str, other: str) -> None:
 @click.option("--method", required=True, metavar="NAME", help="The detector: owlv2 or grounding_dino.")
 @click.option("--model", required=True, metavar="NAME", help="Its weights: a folder, or a name on the model hub.")
 @click.option("--into", required=True, metavar="FILE", help="Where to write boxes, such as data/labels/boxes.json.")
-@click.option(
-    "--threshold", type=click.FloatRange(0, 1), default=0.25, show_default=True, help="Lowest score of a box."
-)
-@click.option("--iou", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Above it the lower box goes.")
+@click.option("--threshold", type=_Share(), default=0.25, show_default=True, help="Lowest score of a box.")
+@click.option("--iou", type=_Share(), default=0.5, show_default=True, help="Above it the lower box goes.")
 @click.option(
     "--labels", metavar="FILE", help="Also write which classes are in each frame, such as data/labels/given.csv."
 )

@@ -80,9 +80,32 @@ def test_a_class_with_too_few_frames_takes_the_threshold_of_all_together() -> No
     together = best_threshold(scores.ravel(), truth.ravel(), None)
     assert rare.threshold == common.threshold == together
     assert (rare.present, rare.absent) == (common.absent, common.present) == (FEWEST - 1, 25 - FEWEST + 1)
-    assert np.isnan([*rare.likely, *rare.precision_in, *rare.recall_in]).all()
     named = scores[:, 1] > rare.threshold
     assert rare.recall == named[: FEWEST - 1].mean()
+    found = int(named[: FEWEST - 1].sum())
+    for own, hits, of in ((rare.recall_in, found, FEWEST - 1), (rare.precision_in, found, int(named.sum()))):
+        expected = binomtest(hits, of).proportion_ci(0.95, "exact")
+        assert own == pytest.approx((expected.low, expected.high))
+    draws = np.random.default_rng(0).integers(0, 25, (1000, 25))
+    again = [best_threshold(scores[rows].ravel(), truth[rows].ravel(), None) for rows in draws]
+    assert rare.likely == common.likely == pytest.approx(tuple(np.quantile(again, [0.025, 0.975])))
+
+
+def test_of_very_few_frames_no_interval_of_thresholds_is_told() -> None:
+    scores, truth = np.array([[0.9, 0.1], [0.8, 0.3], [0.7, 0.2]]), np.tile([True, False], (3, 1))
+    alone, enough = fit(scores[: FEWEST - 1], truth[: FEWEST - 1]) or [], fit(scores, truth) or []
+    assert np.isnan([own.likely for own in alone]).all()
+    assert [own.recall_in for own in alone] == [exact_interval(2, 2), (0.0, 1.0)]
+    assert np.isfinite([own.likely for own in enough]).all()
+
+
+def test_a_precision_is_not_out_of_reach_where_nothing_is_named() -> None:
+    scores = np.array([[0.9, 0.1], [0.8, 0.85], [0.7, 0.2], [0.95, 0.3]])
+    truth = np.tile([True, False], (4, 1))
+    common, never = fit(scores, truth, 1.0) or []
+    assert np.isnan(never.precision)
+    assert [common.reached, never.reached] == [True, True]
+    assert [own.reached for own in fit(1 - scores, truth, 1.0) or []] == [True, False]  # the absent one scores higher
 
 
 def test_the_interval_of_thresholds_is_that_of_frames_drawn_again() -> None:

@@ -100,14 +100,15 @@ def box_mask(image: np.ndarray, share: float) -> np.ndarray:
 
 
 @torch.no_grad()
-def written_out(clip: Clip, image: np.ndarray, averaged: range, needed: int) -> np.ndarray:
+def written_out(clip: Clip, image: np.ndarray, averaged: range, needed: int, positions: str = "bicubic") -> np.ndarray:
     """The scores of one frame, step by step as the paper has them: (K,)."""
     tower, visual = clip.vit, clip.network.visual
     patch, blocks = tower.patch, visual.transformer.resblocks
     size = tuple(-(-side // step) * step for side, step in zip(image.shape[:2], patch, strict=True))
     pixels = clip.pixels([resize(image, size)])
     h, w = size[0] // patch[0], size[1] // patch[1]
-    values, weights = tower.embed(pixels).values, []
+    whole = tower if size == clip.size else ViT(visual, positions)
+    values, weights = whole.embed(pixels).values, []
     for block in blocks[:-1]:
         values, seen = block_of_torch(block, values, None)
         weights.append(seen[0, 1:, 1:].double().numpy())
@@ -345,10 +346,17 @@ def test_options_that_mean_nothing_are_told(options: dict, line: str, softmax: C
         answers(softmax, (64, 64), **options)
 
 
-def test_the_published_position_embeddings_change_the_scores(softmax: Clip) -> None:
-    (usual,), (published,) = answers(softmax, (48, 80)), answers(softmax, (48, 80), positions="bilinear_half")
-    assert np.abs(usual.scores - published.scores).max() > 1e-6
-    assert ViT(softmax.network.visual, "bilinear_half").positions((3, 5)).shape[0] == 16
+@pytest.mark.parametrize("shape", [(64, 64), (50, 90)])
+def test_published_position_embeddings_are_rounded_where_they_are_resampled_and_nowhere_else(
+    shape: tuple[int, int], tmp_path: Path
+) -> None:
+    clip = random_clip(tmp_path, "vit")
+    clip.network.visual.positional_embedding.data *= 100  # of which float16 keeps three digits
+    (found,) = answers(clip, shape, positions="bilinear_half")
+    expected = written_out(clip, noise(shape), range(1, 2), 1, "bilinear_half")
+    np.testing.assert_allclose(found.scores, expected, atol=2e-6)
+    (usual,) = answers(clip, shape)
+    assert (usual.scores.tobytes() == found.scores.tobytes()) is (shape == clip.size)
 
 
 def test_a_resnet_is_refused_in_one_line(tmp_path: Path) -> None:

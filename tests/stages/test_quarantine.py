@@ -93,6 +93,31 @@ def test_above_its_share_of_failures_a_stage_stops(project: Artifacts, values: P
     assert not project.labels_csv.exists()
 
 
+def test_scores_are_smoothed_over_frames_that_could_be_read_and_over_those_of_one_video(
+    project: Artifacts, values: Params
+) -> None:
+    # Two videos that alternate in the table, a gap in one, a photo; the second frame of the first cannot be read.
+    places = [("a", 0.0), ("b", 0.1), ("a", 0.4), ("b", 0.3), ("a", 0.6), ("photo", None), ("a", 9.0), ("b", 0.5)]
+    frames = [replace(frame, source=source, time_s=time) for frame, (source, time) in zip(FRAMES, places, strict=True)]
+    project.save_frames(frames)
+    project.frame_path(FRAMES[2].name).write_bytes(b"no picture")
+    classes, window = values.classes.names, 0.7
+    label.run(values, project, CPU)
+    plain = project.load_scores(classes)
+    label.run(replace(values, label=replace(values.label, smooth_s=window)), project, CPU)
+    smoothed = project.load_scores(classes)
+    assert list(smoothed) == list(plain) == names(0, 1, 3, 4, 5, 6, 7)
+    for number in (0, 1, 3, 4, 5, 6, 7):
+        source, time = places[number]
+        weights = {
+            FRAMES[other].name: max(0.0, 1 - abs(at - time) / window)
+            for other, (own, at) in enumerate(places)
+            if other != 2 and own == source and at is not None and time is not None
+        } or {FRAMES[number].name: 1.0}
+        expected = sum(weight * plain[name] for name, weight in weights.items()) / sum(weights.values())
+        assert smoothed[FRAMES[number].name] == pytest.approx(expected, abs=2e-6)
+
+
 def test_a_frame_that_can_be_read_again_comes_back(project: Artifacts, values: Params) -> None:
     good = project.frame_bytes(FRAMES[1].name)
     project.frame_path(FRAMES[1].name).write_bytes(b"no picture")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,15 +79,24 @@ class Labels(Project):
         """Read scores by frame: (K,) float64 in [0, 1] each.
 
         Raises:
-            DataError: the file is missing or malformed, or a cell is no number.
+            DataError: the file is missing or malformed, or a cell is no number in [0, 1].
         """
         with made_by("label"):
             rows = load_table(self.scores_csv, ("frame", *class_names))
             check_names(self.scores_csv, rows, "frame")
-            try:
-                return {row["frame"]: np.array([float(row[name]) for name in class_names]) for row in rows}
-            except ValueError as error:
-                raise DataError(f"{self.scores_csv}: expected numbers ({error})") from error
+            return {row["frame"]: np.array([self._score(row, name) for name in class_names]) for row in rows}
+
+    def _score(self, row: Mapping[str, str], name: str) -> float:
+        try:
+            score = float(row[name])
+        except ValueError:
+            score = math.nan
+        if not 0 <= score <= 1:
+            raise DataError(
+                f"{self.scores_csv}, frame {row['frame']!r}: expected a number from 0 to 1 for {name}, "
+                f"found {row[name]!r}"
+            )
+        return score
 
     def save_answers(self, frames: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:
         """Write data/labels/answers.jsonl: one JSON object a line for each frame that has a record."""

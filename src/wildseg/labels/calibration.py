@@ -23,8 +23,9 @@ class Fit:
     """A threshold and what it reaches on the ticked frames; NaN where a share is of nothing.
 
     present, absent: how many frames have the class, and how many do not. own: whether there were enough to fit one of
-    its own; else the threshold is the one of all classes together, and intervals are not known. reached: whether it has
-    the wanted precision. likely: where 95 % of resampled thresholds lie. precision_in, recall_in: exact 95 % intervals.
+    its own; else the threshold is the one of all classes together. reached: whether it has the wanted precision; so it
+    does where it names nothing. likely: where 95 % of resampled thresholds lie. precision_in, recall_in: exact 95 %
+    intervals.
     """
 
     present: int
@@ -34,9 +35,9 @@ class Fit:
     reached: bool
     precision: float
     recall: float
-    likely: tuple[float, float] = NOTHING
-    precision_in: tuple[float, float] = NOTHING
-    recall_in: tuple[float, float] = NOTHING
+    likely: tuple[float, float]
+    precision_in: tuple[float, float]
+    recall_in: tuple[float, float]
 
 
 def fit(scores: np.ndarray, truth: np.ndarray, precision: float | None = None, seed: int = 0) -> list[Fit] | None:
@@ -52,7 +53,9 @@ def fit(scores: np.ndarray, truth: np.ndarray, precision: float | None = None, s
     if together is None or truth.all():
         return None
     draws = np.random.default_rng(seed).integers(0, len(scores), (DRAWS, len(scores)))
-    return [_fit(own, ticked, together, precision, draws) for own, ticked in zip(scores.T, truth.T, strict=True)]
+    # Of all classes together whole frames are drawn, since the classes of one are seen together.
+    shared = together, _likely(scores, truth, precision, draws)
+    return [_fit(own, ticked, shared, precision, draws) for own, ticked in zip(scores.T, truth.T, strict=True)]
 
 
 def best_threshold(scores: np.ndarray, truth: np.ndarray, precision: float | None) -> float | None:
@@ -82,32 +85,45 @@ def best_threshold(scores: np.ndarray, truth: np.ndarray, precision: float | Non
     return float(cuts[np.flatnonzero(worth == worth.max())[-1]])
 
 
-def _fit(scores: np.ndarray, truth: np.ndarray, together: float, precision: float | None, draws: np.ndarray) -> Fit:
+def _fit(
+    scores: np.ndarray,
+    truth: np.ndarray,
+    shared: tuple[float, tuple[float, float]],
+    precision: float | None,
+    draws: np.ndarray,
+) -> Fit:
     present = int(truth.sum())
     absent = len(truth) - present
     own = best_threshold(scores, truth, precision) if min(present, absent) >= FEWEST else None
-    threshold = together if own is None else own
+    threshold, likely = shared if own is None else (own, _likely(scores, truth, precision, draws))
     named = scores > threshold
-    hits = int((named & truth).sum())
-    exact, found = _share(hits, int(named.sum())), _share(hits, present)
-    reached = precision is None or exact >= precision
-    if own is None:
-        return Fit(present, absent, threshold, own=False, reached=reached, precision=exact, recall=found)
-    again = [best_threshold(scores[rows], truth[rows], precision) for rows in draws if truth[rows].any()]
-    usable = [value for value in again if value is not None]
-    low, high = np.quantile(usable, [(1 - SURE) / 2, (1 + SURE) / 2]) if usable else NOTHING
+    hits, found = int((named & truth).sum()), int(named.sum())
+    exact = _share(hits, found)
     return Fit(
         present,
         absent,
         threshold,
-        own=True,
-        reached=reached,
+        own=own is not None,
+        reached=precision is None or not exact < precision,
         precision=exact,
-        recall=found,
-        likely=(float(low), float(high)),
-        precision_in=exact_interval(hits, int(named.sum())),
+        recall=_share(hits, present),
+        likely=likely,
+        precision_in=exact_interval(hits, found),
         recall_in=exact_interval(hits, present),
     )
+
+
+def _likely(scores: np.ndarray, truth: np.ndarray, precision: float | None, draws: np.ndarray) -> tuple[float, float]:
+    """Return where 95 % of the thresholds lie that are fitted to the frames of `draws`; scores, truth: (n, ...).
+
+    Of fewer than `FEWEST` frames nothing is known: one frame drawn again is always the same.
+    """
+    if len(scores) < FEWEST:
+        return NOTHING
+    again = [best_threshold(scores[rows].ravel(), truth[rows].ravel(), precision) for rows in draws]
+    usable = [value for value in again if value is not None]
+    low, high = np.quantile(usable, [(1 - SURE) / 2, (1 + SURE) / 2]) if usable else NOTHING
+    return float(low), float(high)
 
 
 def exact_interval(hits: int, of: int) -> tuple[float, float]:

@@ -62,7 +62,8 @@ def label(
         layers: number of blocks whose attention is averaged, those before the last, or ``auto``.
         votes: number of blocks that must find two patches related, or ``auto``.
         activation: ``softmax``, ``sigmoid``, or ``auto``: sigmoid where the model has a logit bias.
-        positions: how position embeddings are brought to the frame's grid; the published code has ``bilinear_half``.
+        positions: how position embeddings are brought to the grid of a frame that is not of the model's native size;
+            the published code has ``bilinear_half``.
         max_side: larger frames are shrunk so that their longer side is this, in pixels; None for no limit.
         clip_boxes: end boxes before the last row and column, as the published code does.
         early_return: leave all further classes with their local score once one has an empty region, as the published
@@ -87,13 +88,15 @@ def label(
     for frame in frames:
         pixels = clip.pixels([_whole_patches(frame.load(), tower.patch, max_side)])
         ballot = Ballot(averaged)
-        coarse, grid = look_at_patches(clip, tower, pixels, texts, activation, ballot)
+        # At the native size, as of every region, nothing is resampled, and the published code rounds nothing.
+        fitting = clip.vit if tuple(pixels.shape[2:]) == clip.size else tower
+        coarse, grid = look_at_patches(clip, fitting, pixels, texts, activation, ballot)
         refined = refine(coarse, ballot.attention(needed), grid, clip_boxes)
         local = refined[:, :number].amax(0)
         low, high = refined.min(), refined.max()
         chosen = (local > low + look_again * (high - low)).nonzero()[:, 0].tolist()
         crops = _regions(refined, chosen, grid, region, clip_boxes, early_return)
-        scores = fuse(local, look_at_regions(clip, tower, pixels, crops, texts, activation))
+        scores = fuse(local, look_at_regions(clip, clip.vit, pixels, crops, texts, activation))
         yield Answer(scores.double().clamp(0, 1).cpu().numpy(), SHARE, relative=True)
 
 
