@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from wildseg.labels.language import server as wire
+from wildseg.labels.language import server
+from wildseg.labels.language.messages import Picture
+
+GREY = server._data_url(Picture.grey())
 
 
 class Misbehaving:
@@ -20,9 +23,11 @@ class Misbehaving:
     def __init__(self, url: str, log: Path) -> None:
         self.url, self.log = url, log
 
-    def asked(self, model: str) -> list[dict[str, Any]]:
+    def asked(self, model: str, *, control: bool = False) -> list[dict[str, Any]]:
+        """What it was asked, without the questions about a grey picture, or those alone."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [body for body in map(json.loads, lines) if body["model"] == model]
+        bodies = [body for body in map(json.loads, lines) if body["model"] == model]
+        return [body for body in bodies if (GREY in json.dumps(body["messages"])) == control]
 
 
 @pytest.fixture
@@ -44,4 +49,4 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(server, "FIRST_PAUSE", 0.01)

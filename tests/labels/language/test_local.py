@@ -13,8 +13,10 @@ from tests.labels.language.models import NAMES, OPTIONS, frames, language, quest
 from tests.labels.language.tiny_llava import save_llama, save_llava
 from tests.labels.language.tiny_qwen import save_qwen
 from wildseg.errors import ModelError
+from wildseg.labels.language.choice import Choice
+from wildseg.labels.language.folder import digest
 from wildseg.labels.language.grammar import Tokens
-from wildseg.labels.language.local import Choice, Local, digest
+from wildseg.labels.language.local import Local
 from wildseg.labels.language.messages import Ask, Picture, Reply
 from wildseg.labels.methods import describe_then_decide, vlm_cot, vlm_direct, vlm_yes_no
 
@@ -123,14 +125,20 @@ def test_yes_and_no_are_summed_over_the_ways_to_write_them(llava: Local) -> None
     assert len({reply.yes for reply in found}) == 3
 
 
+TEXTS = ("sky", "old grey road", "x", "old tree", "lawn", "oar", "old grey rock")  # more than a batch
+
+
 def test_questions_that_share_their_beginning_are_answered_as_if_they_did_not(llava: Local, qwen: Local) -> None:
-    asks = [ask(f"is there any {text}?", yes_no=True, names=None) for text in ("sky", "old grey road", "x", "old tree")]
+    asks = [ask(f"is there any {text}?", yes_no=True, names=None) for text in TEXTS]
     for model in (llava, qwen):
         network = model._loaded
-        apart = torch.stack([network._logits(network.inputs([one]))[0] for one in asks]).detach()
+        rows = [network.inputs([one]) for one in asks]
         with torch.no_grad():
-            torch.testing.assert_close(network._shared(asks), apart, atol=1e-4, rtol=1e-4)
-        assert len({reply.yes for reply in said(model, *asks)}) == 4
+            apart = torch.stack([network._logits(row)[0] for row in rows])
+            torch.testing.assert_close(network._shared(rows), apart, atol=1e-4, rtol=1e-4)
+        replies = said(model, *asks)
+        assert len({reply.yes for reply in replies}) == 7
+        assert [reply.tokens_in for reply in replies] == [row["input_ids"].shape[1] for row in rows]
         assert network._shares is True
 
 

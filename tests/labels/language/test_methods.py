@@ -12,8 +12,9 @@ from tests.encoders.models import noise
 from tests.labels.language.conftest import Misbehaving
 from tests.labels.language.models import NAMES, OPTIONS, Memory, Script, frames, language, names, question
 from wildseg.errors import ModelError, ParamsError
+from wildseg.labels.interface import NamedImage
 from wildseg.labels.language.conversation import shrunk
-from wildseg.labels.language.messages import Ask, Language, Reply
+from wildseg.labels.language.messages import Ask, Language, Refusal, Reply
 from wildseg.labels.language.server import Server
 from wildseg.labels.methods import describe_then_decide, vlm_cot, vlm_direct, vlm_yes_no
 
@@ -66,6 +67,85 @@ def test_the_second_answer_counts_and_one_that_was_cut_may_be_longer() -> None:
     assert [ask.max_tokens for ask in model.asked] == [40, 80]
     assert answer.record["parse_error"] is None
     assert [turn["answered"] for turn in answer.record["turns"]] == ['{"annotations": ["sk', '["lawn"]']
+
+
+@METHOD
+def test_the_second_answer_is_held_to_names_whatever_the_first_was(method: ModuleType) -> None:
+    model = Script(lambda _: "I cannot say.")
+    options = {"turns": 1} if method is vlm_cot else {}
+    answers(method, language(model), **options)
+    assert model.asked[-1].names == NAMES
+
+
+@METHOD
+def test_thoughts_are_recorded_and_neither_count_nor_are_repeated(method: ModuleType) -> None:
+    model = Script(lambda _: '<think>A lawn? {"annotations": ["lawn"]}</think>{"annotations": ["sky"]}')
+    (answer,) = answers(method, language(model))
+    assert names(answer.scores) == ["sky"]
+    assert all("A lawn?" in turn["answered"] for turn in answer.record["turns"])
+    assert "A lawn?" not in json.dumps([ask.messages for ask in model.asked])
+
+
+@pytest.mark.parametrize("model", ["thinks", "thinks-aloud", "streams", "parts"])
+def test_what_a_server_makes_of_thoughts_is_understood(model: str, bad_server: Misbehaving) -> None:
+    (answer,) = answers(vlm_direct, language(Server(bad_server.url, model, constrained=True)))
+    assert names(answer.scores) == ["sky"]
+
+
+@pytest.mark.parametrize("model", ["still-thinks", "declines", "silent"])
+def test_a_server_that_says_nothing_is_asked_once_more(model: str, bad_server: Misbehaving) -> None:
+    (answer,) = answers(vlm_direct, language(Server(bad_server.url, model, constrained=True)))
+    assert not answer.scores.any()
+    assert answer.record["parse_errors"] == 1
+    assert len(bad_server.asked(model)) == 2
+
+
+# Refusals and repetitions --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", [*METHODS.values(), vlm_yes_no], ids=[*METHODS, "vlm_yes_no"])
+@pytest.mark.parametrize("votes", [1, 4])
+def test_a_frame_that_is_refused_fails_alone(method: ModuleType, votes: int) -> None:
+    shade = noise((20, 30), 1)[:, ::-1].mean()
+
+    def says(ask: Ask) -> str | Reply | Refusal:
+        if ask.picture is not None and np.isclose(ask.picture.pixels.mean(), shade) and len(ask.messages) == 1:
+            return Refusal("not this one")
+        return Reply('["sky"]', yes=0.75)
+
+    memory = Memory()
+    found = answers(method, language(Script(says), memory=memory, votes=votes), number=3)
+    assert [answer.failed for answer in found] == [None, "not this one", None]
+    assert names(found[0].scores) == names(found[2].scores) != []
+    assert "not this one" not in json.dumps(memory.kept)
+    whole = answers(
+        method, language(Script(lambda _: Reply('["sky"]', yes=0.75)), memory=memory, votes=votes), number=3
+    )
+    assert [answer.failed for answer in whole] == [None] * 3  # another day
+
+
+@METHOD
+def test_what_is_asked_twice_at_the_same_time_is_asked_once(method: ModuleType) -> None:
+    model, once = Script(lambda _: '["sky"]'), Script(lambda _: '["sky"]')
+    own = OPTIONS[method.__name__.rsplit(".", 1)[-1]]
+    models = language(model)
+    twins = [NamedImage("a", lambda: noise((20, 30))), NamedImage("b", lambda: noise((20, 30)))]
+    first, second = method.label(twins, question(models), **own)
+    (alone,) = method.label(frames(1), question(language(once)), **own)
+    assert len(model.asked) == len(once.asked)
+    assert first.record == second.record == alone.record
+
+
+@METHOD
+def test_votes_from_memory_are_those_that_were_cast(method: ModuleType) -> None:
+    memory = Memory()
+    said = {0: '["sky"]', 1000: '["road"]', 2000: '["sky", "lawn"]'}
+    fresh = answers(method, language(Script(lambda ask: said[ask.seed]), memory=memory, votes=3), number=2)
+    never = Script(lambda _: pytest.fail("asked again"))
+    kept = answers(method, language(never, memory=memory, votes=3), number=2)
+    assert [answer.record for answer in kept] == [answer.record for answer in fresh]
+    np.testing.assert_array_equal([a.scores for a in kept], [a.scores for a in fresh])
+    np.testing.assert_allclose(fresh[0].scores, [2 / 3, 1 / 3, 1 / 3])
 
 
 @METHOD
