@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.encoders.models import noise
-from tests.labels.language.models import NAMES, OPTIONS, frames, language, question
+from tests.labels.language.models import NAMES, OPTIONS, Memory, frames, language, question
 from tests.labels.language.tiny_llava import save_llama, save_llava
 from tests.labels.language.tiny_qwen import save_qwen
 from wildseg.errors import ModelError
@@ -171,12 +175,111 @@ def test_a_model_that_only_reads_can_answer_words_and_is_told_apart_from_one_tha
         said(llama, ask())
 
 
-def test_nothing_is_loaded_to_tell_models_apart(tmp_path: Path) -> None:
+def test_models_are_told_apart_by_every_byte_and_large_files_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = save_llama(tmp_path / "llama")
-    before = digest(folder)
+    weights, before = folder / "model.safetensors", digest(folder)
     assert local(folder).identity == ["local", before, True]
-    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
-    assert digest(folder) != before
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1  # a fine-tuned model has the same names, sizes and ends
+    weights.write_bytes(content)
+    tuned = digest(folder)
+    (folder / "merges.txt").write_text("a b")
+    assert len({before, tuned, digest(folder)}) == 3
+    monkeypatch.setattr("wildseg.labels.language.folder.LARGE", 1000)
+    memory = Memory()
+    assert local(folder, digests=memory).identity[1] == digest(folder)
+    kept = dict(memory.kept)
+    assert 0 < len(kept) < len(list(folder.iterdir()))
+    memory.kept = {parts: json.dumps({"sha256": "0" * 64}) for parts in kept}
+    assert digest(folder, memory) != digest(folder)  # not read again
+    weights.write_bytes(content)
+    assert digest(folder, memory) != digest(folder)
+    memory.kept = dict.fromkeys(kept, "[7]")
+    assert digest(folder, memory) == digest(folder)
+    monkeypatch.undo()
+    assert digest(folder) == digest(folder, Memory())
+
+
+def test_a_large_file_that_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wildseg.labels.language.folder.LARGE", 1)
+    memory, file = Memory(), tmp_path / "model.safetensors"
+    found = set()
+    for content in (b"one", b"two", b"one"):
+        file.write_bytes(content)
+        os.utime(file, ns=(0, len(found)))  # as if time had passed
+        found.add(digest(tmp_path, memory))
+    assert len(found) == 2
+    assert len(memory.kept) == 3
+
+
+def test_what_a_folder_wishes_for_its_answers_does_not_change_them(tmp_path: Path) -> None:
+    plain, wishful = save_llama(tmp_path / "plain"), save_llama(tmp_path / "wishful")
+    wishes = {"eos_token_id": [2], "do_sample": True, "temperature": 5.0, "repetition_penalty": 3.0, "num_beams": 3,
+              "min_new_tokens": 30, "suppress_tokens": [40, 41], "max_length": 3, "top_k": 1}  # fmt: skip
+    (wishful / "generation_config.json").write_text(json.dumps(wishes))
+    asks = [
+        Ask((("user", f"a lawn {n}"),), None, temperature, n, 20, names)
+        for n, (temperature, names) in enumerate([(0.0, None), (1.0, None), (0.0, NAMES), (1.0, NAMES)])
+    ]
+    first, second = ([(reply.text, reply.cut) for reply in said(local(own), *asks)] for own in (plain, wishful))
+    assert first == second
+    assert all(json.loads(text) for text, _ in second[2:])
+
+
+@pytest.mark.parametrize("save", [save_llama, save_llava])
+def test_a_model_without_a_form_for_conversations_is_told(save: Callable[[Path], Path], tmp_path: Path) -> None:
+    folder = save(tmp_path / "base")
+    for path in folder.glob("*.jinja"):
+        path.unlink()
+    for path in folder.glob("*config.json"):
+        content = json.loads(path.read_text())
+        content.pop("chat_template", None)
+        path.write_text(json.dumps(content))
+    with pytest.raises(
+        ModelError, match="made for conversation, .* has no chat template; choose the variant"
+    ) as caught:
+        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_form_that_refuses_what_is_said_is_told(tmp_path: Path) -> None:
+    folder = save_llama(tmp_path / "llama")
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('A system message must come first') }}")
+    with pytest.raises(ModelError, match="cannot be asked in its own form .A system message must come first"):
+        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
+
+
+def test_a_class_that_the_tokens_cannot_write_is_told(llava: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = llava._loaded.tokens
+    short = {token: text for token, text in tokens.texts.items() if text != b"\xc3"}
+    monkeypatch.setattr(llava._loaded, "tokens", Tokens(short, tokens._end))
+    assert json.loads(said(llava, ask())[0].text)
+    with pytest.raises(ModelError, match="no token for the bytes .*xc3.*; rename the class, or set"):
+        said(llava, ask(names=("sky", "gr\u00fcn")))
+
+
+def test_a_model_in_half_precision_is_given_pictures_in_half_precision(
+    llava: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llava._loaded, "model", copy.deepcopy(llava._loaded.model).to(torch.bfloat16))
+    assert llava._loaded.inputs([ask()])["pixel_values"].dtype == torch.bfloat16
+    assert json.loads(said(llava, ask())[0].text)
+
+
+@pytest.mark.parametrize("constrained", [True, False])
+def test_a_batch_of_long_and_short_conversations_is_answered_as_one_by_one(llava: Local, constrained: bool) -> None:
+    names = NAMES if constrained else None
+    turns = (("assistant", "I see a road. " * 9), ("user", "and now?"))
+    own = [
+        replace(ask(f"{'x' * 40 * n}?", n, names=names, temperature=0.7 * (n % 2), seed=n), messages=messages)
+        for n in range(4)
+        for messages in [(("user", f"{'x' * 40 * n}?"), *(turns if n % 3 else ()))]
+    ]
+    together = [(reply.text, reply.tokens_in, reply.tokens_out) for reply in said(llava, *own)]
+    apart = [(reply.text, reply.tokens_in, reply.tokens_out) for one in own for reply in said(llava, one)]
+    assert together == apart
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
