@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 
 from tests.labels.language.conftest import Misbehaving, bad_server
@@ -9,7 +11,7 @@ from tests.pipeline.conftest import Project, stages_run
 
 __all__ = ["bad_server"]
 pytestmark = pytest.mark.slow
-KEY = "very-secret-1f0e2d3c4b5a"
+KEY = f"sk-{secrets.token_hex(20)}"  # in no file of the tests either
 WHERE_ONE_MIGHT_BE = (
     "params.yaml", "dvc.lock", "data/labels/answers.jsonl", "data/labels/labels.csv", "data/labels/prompts.json",
     "metrics/label.json", ".wildseg/cache/language/*/*", ".dvc/cache/files/md5/*/*", ".dvc/cache/runs/*/*/*",

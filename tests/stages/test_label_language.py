@@ -131,6 +131,17 @@ def test_more_refusals_than_may_be_stop_the_stage(project: Artifacts, bad_server
     assert "\n" not in str(caught.value)
 
 
+def test_answers_that_say_nothing_are_told(
+    project: Artifacts, bad_server: Misbehaving, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = values(bad_server.url, "prose")
+    with pytest.raises(DataError, match=r"found none .*; 5 answers could not be read, .*answers.jsonl has them"):
+        label.run(asked, project, CPU)
+    assert "I see the sky and a lawn." in project.answers_jsonl.read_text()
+    label.run(replace(asked, label=replace(asked.label, fallback="argmax")), project, CPU)
+    assert ", 5 answers that could not be read, 10 of 10 answers from the cache" in capsys.readouterr().out
+
+
 def test_no_key_is_written_anywhere(
     project: Artifacts, bad_server: Misbehaving, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

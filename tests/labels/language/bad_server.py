@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import sys
 import threading
 import time
@@ -117,6 +118,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.send(400, {"error": {"message": "the money is used up"}})
             else:
                 self.send(200, good)
+        elif kind == "exits":  # after `limit` answers, as if it were killed
+            if number > int(limit):
+                os._exit(1)
+            self.send(200, good)
         elif kind == "strict":
             if "response_format" in body:
                 self.send(400, {"error": {"message": "response_format is not supported"}})

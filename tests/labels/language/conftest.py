@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,20 @@ class Misbehaving:
         return [body for body in bodies if (GREY in json.dumps(body["messages"])) == control]
 
 
-@pytest.fixture
-def bad_server(tmp_path: Path) -> Iterator[Misbehaving]:
-    log = tmp_path / "asked.jsonl"
+@contextmanager
+def misbehaving(log: Path) -> Iterator[Misbehaving]:
     program = [sys.executable, str(Path(__file__).with_name("bad_server.py")), str(log)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Misbehaving(f"http://127.0.0.1:{process.stdout.readline().strip()}/v1", log)
         finally:
             process.kill()
+
+
+@pytest.fixture
+def bad_server(tmp_path: Path) -> Iterator[Misbehaving]:
+    with misbehaving(tmp_path / "asked.jsonl") as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from tests.encoders.models import noise
-from tests.labels.language.conftest import Misbehaving
+from tests.labels.language.conftest import Misbehaving, misbehaving
 from tests.labels.language.models import NAMES, OPTIONS, Memory, Script, frames, language, names, question
 from wildseg.errors import ModelError, ParamsError
 from wildseg.labels.interface import NamedImage
@@ -183,6 +184,8 @@ def test_whatever_changes_the_question_is_asked_anew(change: str) -> None:
     assert len(model.asked) == 2
     answers(vlm_direct, language(Script(model.says, "another"), memory=memory))
     assert len(memory.kept) == 3
+    answers(vlm_direct, language(model, memory=memory), prompt="Which of {names}?")
+    assert len(model.asked) == 3
 
 
 def test_a_run_that_breaks_off_goes_on_where_it_was(bad_server: Misbehaving) -> None:
@@ -196,6 +199,19 @@ def test_a_run_that_breaks_off_goes_on_where_it_was(bad_server: Misbehaving) -> 
     assert len(set(asked[:4])) == 4
     assert len(asked) == 6
     assert asked[4] == asked[5]
+
+
+def test_a_run_whose_server_dies_goes_on_with_another(tmp_path: Path) -> None:
+    memory, model = Memory(), "exits:4"
+    for number, log in enumerate((tmp_path / "first", tmp_path / "second")):
+        with misbehaving(log) as server:
+            models = language(Server(server.url, model, constrained=True, requests=1), memory=memory)
+            if number == 0:
+                with pytest.raises(ModelError, match=r"did not answer in 6 attempts .*; what was answered is kept"):
+                    answers(vlm_direct, models, number=7)
+            else:
+                assert all(names(answer.scores) == ["sky"] for answer in answers(vlm_direct, models, number=7))
+            assert len(server.asked(model)) == (5, 3)[number]  # the fifth was in flight
 
 
 def test_thinking_aloud_keeps_the_picture_and_all_that_was_said() -> None:
@@ -231,6 +247,7 @@ def test_who_decides_reads_the_description_and_sees_no_picture(bad_server: Misbe
     (ask,) = reader.asked
     assert ask.picture is None
     assert [turn["answered"] for turn in answer.record["turns"]] == ["a wide green meadow", '["lawn"]']
+    assert [turn["picture"] for turn in answer.record["turns"]] == ["plain", None]
     (seen,) = bad_server.asked("thinker")
     assert "image_url" in json.dumps(seen["messages"])
 
@@ -268,12 +285,13 @@ def test_one_vote_is_no_voting(method: ModuleType) -> None:
 
 def test_votes_see_other_orders_and_mirrored_pictures() -> None:
     model = Script(lambda _: "[]")
-    answers(vlm_direct, language(model, votes=8))
+    (answer,) = answers(vlm_direct, language(model, votes=8))
     by_seed = {ask.seed: ask for ask in model.asked}
     orders = [by_seed[seed].names for seed in range(0, 8000, 1000)]
     assert orders[0] == NAMES
     assert all(sorted(order) == sorted(NAMES) for order in orders)
     assert len(set(orders)) > 2
+    assert [turn["picture"] for turn in answer.record["turns"]] == ["plain", "mirrored"] * 4
     plain, mirrored = noise((20, 30)), noise((20, 30))[:, ::-1]
     for vote in range(8):
         np.testing.assert_array_equal(by_seed[1000 * vote].picture.pixels, mirrored if vote % 2 else plain)

@@ -164,9 +164,14 @@ def decided(
 
 
 def turn(ask: Ask, reply: Reply) -> dict[str, Any]:
-    """Return what was asked last and what was answered, for the record of a frame."""
+    """Return what was asked last and what was answered, for the record of a frame.
+
+    picture: ``plain`` or ``mirrored``, null where a model was asked that sees none.
+    """
+    seen = None if ask.picture is None else "mirrored" if ask.picture.mirrored else "plain"
     return {
         "asked": ask.messages[-1][1],
+        "picture": seen,
         "temperature": ask.temperature,
         "seed": ask.seed,
         "answered": reply.text,

@@ -134,7 +134,8 @@ class Network:
             network: Any = kind.from_pretrained(model, dtype=dtype, use_safetensors=True, **safe)
         except Exception as error:  # as many kinds as there are ways to build a model
             line = " ".join(str(error).split())[:200] or type(error).__name__
-            advice = "see that it was copied whole" if here else "check the network, or name a folder of this machine"
+            elsewhere = "there is no such folder here, so it was to be fetched: check its name, or the network"
+            advice = "see that it was copied whole" if here else elsewhere
             raise ModelError(
                 f"label.language.model: expected a model that transformers can read from safetensors without running "
                 f"its code, found {model!r} ({line}); {advice}"

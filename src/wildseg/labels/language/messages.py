@@ -17,9 +17,10 @@ Message = tuple[str, str]  # ("user" or "assistant", what was said)
 class Picture:
     """The picture that goes with a question, known by its pixels."""
 
-    def __init__(self, pixels: np.ndarray) -> None:
-        """Remember (H, W, 3) uint8 RGB."""
+    def __init__(self, pixels: np.ndarray, *, mirrored: bool = False) -> None:
+        """Remember (H, W, 3) uint8 RGB, and whether that is the mirror image of what was taken."""
         self.pixels = np.ascontiguousarray(pixels)
+        self.mirrored = mirrored
 
     @cached_property
     def digest(self) -> str:
@@ -33,7 +34,7 @@ class Picture:
 
     def flipped(self) -> Picture:
         """Return it with left and right exchanged."""
-        return Picture(self.pixels[:, ::-1])
+        return Picture(self.pixels[:, ::-1], mirrored=not self.mirrored)
 
 
 @dataclass(frozen=True)
