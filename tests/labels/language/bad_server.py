@@ -144,13 +144,20 @@ class Handler(BaseHTTPRequestHandler):
             said = json.dumps(body["messages"])
             seen = "image_url" in said
             self.send(200, completion("a wide green meadow" if seen else json.dumps(["lawn"] * ("meadow" in said))))
-        elif kind in ("picky", "withholds", "chokes"):  # on every picture with the size of the `limit`: 20x30
+        elif kind in (
+            "picky",
+            "withholds",
+            "throttles",
+            "chokes",
+        ):  # on every picture with the size of the `limit`: 20x30
             if limit not in sizes(body["messages"]):
                 self.send(200, good)
             elif kind == "picky":
                 self.send(400, {"error": {"message": f"content policy; wrong key {key}", "code": "content_filter"}})
             elif kind == "withholds":
                 self.send(200, completion("", "content_filter"))
+            elif kind == "throttles":
+                self.send(429, {"error": "slow down"})
             else:
                 self.send(500, {"error": "out of memory"})
         elif kind == "repeats":  # the key, at the end of a long line

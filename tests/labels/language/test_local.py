@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -258,6 +259,24 @@ def test_a_class_that_the_tokens_cannot_write_is_told(llava: Local, monkeypatch:
     assert json.loads(said(llava, ask())[0].text)
     with pytest.raises(ModelError, match="no token for the bytes .*xc3.*; rename the class, or set"):
         said(llava, ask(names=("sky", "gr\u00fcn")))
+
+
+def test_a_batch_without_room_is_answered_in_halves(llava: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = [ask(f"{n}?", n, temperature=1.0, seed=n) for n in range(4)]
+    expected = [reply.text for reply in said(llava, *own)]
+    network, room = llava._loaded, 1
+    generate = network.model.generate
+
+    def cramped(**inputs: Any) -> torch.Tensor:  # noqa: ANN401
+        if len(inputs["input_ids"]) > room:
+            raise torch.OutOfMemoryError
+        return generate(**inputs)
+
+    monkeypatch.setattr(network.model, "generate", cramped)
+    assert [reply.text for reply in said(llava, *own)] == expected
+    room = 0
+    with pytest.raises(ModelError, match="no room in the GPU's memory for one picture; lower label.language.max_side"):
+        said(llava, *own)
 
 
 def test_a_model_in_half_precision_is_given_pictures_in_half_precision(

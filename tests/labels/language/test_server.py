@@ -190,6 +190,7 @@ def test_a_picture_that_alone_is_refused_is_told_apart_from_others(
     assert isinstance(found[1], Reply)
     for place in (0, 2):
         assert isinstance(found[place], Refusal)
+        assert "has no answer about it, though one about a grey picture (" in found[place].reason
         assert reason in found[place].reason
         assert "\n" not in found[place].reason
     assert len(bad_server.asked(model)) == 2 * attempts + 1
@@ -197,6 +198,13 @@ def test_a_picture_that_alone_is_refused_is_told_apart_from_others(
     (refused, *_) = bad_server.asked(model)
     assert {**control, "messages": 0, "time": 0} == {**refused, "messages": 0, "time": 0}
     assert control["messages"][0]["content"][1] == refused["messages"][0]["content"][1]
+
+
+def test_a_server_that_has_too_much_to_do_has_nothing_against_a_picture(bad_server: Misbehaving) -> None:
+    with pytest.raises(ModelError, match="HTTP 429: slow down"):
+        replies(bad_server, "throttles:20x30")
+    assert len(bad_server.asked("throttles:20x30")) == 6
+    assert bad_server.asked("throttles:20x30", control=True) == []
 
 
 def test_a_question_without_picture_has_its_control_too(bad_server: Misbehaving) -> None:

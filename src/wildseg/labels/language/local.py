@@ -84,8 +84,20 @@ class Local:
                 )
 
     def _speak(self, asks: Sequence[Ask], limit: int) -> list[Reply]:
+        """Answer a batch; one that the GPU's memory has no room for, in halves."""
+        import torch
+
         grammars = [self._grammar(ask) for ask in asks]
-        return self._loaded.speak(asks, grammars, limit)
+        try:
+            return self._loaded.speak(asks, grammars, limit)
+        except torch.OutOfMemoryError as error:
+            if len(asks) == 1:
+                raise ModelError(
+                    f"label.language.model: {self.model!r} found no room in the GPU's memory for one picture; lower "
+                    "label.language.max_side or max_tokens, or choose a smaller model"
+                ) from error
+        half = len(asks) // 2  # outside of the handler, which holds on to what did not fit
+        return self._speak(asks[:half], limit) + self._speak(asks[half:], limit)
 
     def _limit(self, ask: Ask) -> int:
         # An answer that may only be JSON is as long as the list of all classes at most: never cut, always read.
@@ -131,7 +143,12 @@ class Network:
             self.sees = type(config) in tf.AutoModelForImageTextToText._model_mapping
             kind: Any = tf.AutoModelForImageTextToText if self.sees else tf.AutoModelForCausalLM
             reader: Any = (tf.AutoProcessor if self.sees else tf.AutoTokenizer).from_pretrained(model, **safe)
-            network: Any = kind.from_pretrained(model, dtype=dtype, use_safetensors=True, **safe)
+            network: Any = kind.from_pretrained(model, dtype=dtype, use_safetensors=True, **safe).to(device)
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"label.language.model: {model!r} found no room in the memory of {device}; choose a smaller one, or "
+                "set WILDSEG_DEVICE=cpu"
+            ) from error
         except Exception as error:  # as many kinds as there are ways to build a model
             line = " ".join(str(error).split())[:200] or type(error).__name__
             elsewhere = "there is no such folder here, so it was to be fetched: check its name, or the network"
@@ -140,7 +157,7 @@ class Network:
                 f"label.language.model: expected a model that transformers can read from safetensors without running "
                 f"its code, found {model!r} ({line}); {advice}"
             ) from error
-        self.model, self.reader, self.name = network.to(device).eval(), reader, model
+        self.model, self.reader, self.name = network.eval(), reader, model
         self.tokenizer: Any = getattr(reader, "tokenizer", reader)
         self.tokenizer.padding_side = "left"
         ends = network.generation_config.eos_token_id
@@ -185,11 +202,9 @@ class Network:
         except Exception as error:  # a template is a program of the model's makers
             line = " ".join(str(error).split())[:200] or type(error).__name__
             raise ModelError(f"label.language.model: {self.name!r} cannot be asked in its own form ({line})") from error
-        dtype = self.model.dtype
-        return {
-            name: value.to(self.model.device, dtype) if value.is_floating_point() else value.to(self.model.device)
-            for name, value in found.items()
-        }
+        found = found.to(self.model.device)
+        whole = {name: value for name, value in found.items() if hasattr(value, "is_floating_point")}
+        return {**found, **{name: v.to(self.model.dtype) for name, v in whole.items() if v.is_floating_point()}}
 
     def speak(self, asks: Sequence[Ask], grammars: Sequence[Grammar | None], limit: int) -> list[Reply]:
         """Answer questions of one kind, each in at most `limit` tokens.

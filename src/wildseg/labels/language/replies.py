@@ -74,8 +74,8 @@ def _streamed(content: bytes) -> dict[str, Any]:
     Raises:
         ValueError: the last piece is missing.
     """
-    message: dict[str, str] = {}
-    whole: dict[str, Any] = {"message": message, "finish_reason": None}
+    message: dict[str, list[str]] = {}
+    whole: dict[str, Any] = {"finish_reason": None}
     usage = None
     for line in content.splitlines():
         if not line.startswith(b"data:") or line[5:].strip() == b"[DONE]":
@@ -85,12 +85,13 @@ def _streamed(content: bytes) -> dict[str, Any]:
         for choice in piece.get("choices", ())[:1]:
             for name, part in (choice.get("delta") or {}).items():
                 if name != "role":
-                    message[name] = message.get(name, "") + _words(part)
+                    message.setdefault(name, []).append(_words(part))
             whole["finish_reason"] = choice.get("finish_reason") or whole["finish_reason"]
             if choice.get("logprobs"):
                 whole.setdefault("logprobs", choice["logprobs"])
     if whole["finish_reason"] is None:
         raise ValueError("half an answer")
+    whole["message"] = {name: "".join(parts) for name, parts in message.items()}
     return {"choices": [whole], "usage": usage}
 
 

@@ -130,12 +130,13 @@ class Server:
                 try:
                     return self._attempts(ask, 1)
                 except Unanswered as again:
-                    return Refusal(f"{self.url} has no answer about it, though about a grey picture ({again.reason})")
+                    other = "other words" if ask.picture is None else "a grey picture"
+                    return Refusal(f"{self.url} has no answer about it, though one about {other} ({again.reason})")
         raise ModelError(f"label.language.server: {failure}") from None
 
     def _attempts(self, ask: Ask, number: int) -> Reply:
         body = json.dumps(self._body(ask)).encode()
-        pause, reason, key = FIRST_PAUSE, "", key_for(self.url)
+        pause, reason, busy, key = FIRST_PAUSE, "", False, key_for(self.url)
         for attempt in range(number):
             if attempt:
                 time.sleep(pause * random.uniform(0.8, 1.2))  # so that those who failed together do not return together
@@ -146,7 +147,7 @@ class Server:
                 reply = reply_of(post(self._address, body, key), ask, time.monotonic() - begun)
                 return replace(reply, text=scrubbed(reply.text, key)) if len(key) >= SECRET else reply
             except Passing as error:
-                reason = short(scrubbed(str(error), key))
+                reason, busy = short(scrubbed(str(error), key)), error.busy
                 pause = min(max(pause, error.pause), LONGEST_PAUSE)
             except urllib.error.HTTPError as error:
                 raise self._refused(error) from None
@@ -154,6 +155,7 @@ class Server:
             f"{self.url} did not answer in {number} attempts ({reason}); see that it runs; what was answered is kept, "
             "and the next run goes on from there",
             reason,
+            busy,
         )
 
     @property

@@ -19,15 +19,19 @@ TIMEOUT = 600.0  # seconds for an answer as a whole: large models on a CPU take 
 LARGEST = 2**24  # bytes of a body
 LINE = 200  # letters of what a server says that are shown
 AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
+BUSY = {429, 503, 529}
 
 
 class Passing(WildsegError):
-    """What may be gone at the next attempt; pause: for how many seconds the server asked."""
+    """What may be gone at the next attempt.
 
-    def __init__(self, reason: str, pause: float = 0.0) -> None:
+    pause: for how many seconds the server asked. busy: it has too much to do, whatever it is asked.
+    """
+
+    def __init__(self, reason: str, pause: float = 0.0, *, busy: bool = False) -> None:
         """Remember why."""
         super().__init__(reason)
-        self.pause = pause
+        self.pause, self.busy = pause, busy
 
 
 class Unanswered(WildsegError):
@@ -75,9 +79,8 @@ def post(address: str, body: bytes, key: str) -> bytes:
             return content
     except urllib.error.HTTPError as error:
         if error.code in AGAIN:
-            raise Passing(
-                f"HTTP {error.code}: {said_of(error, key)}", _pause(error.headers.get("Retry-After"))
-            ) from None
+            pause, busy = _pause(error.headers.get("Retry-After")), error.code in BUSY
+            raise Passing(f"HTTP {error.code}: {said_of(error, key)}", pause, busy=busy) from None
         raise
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = getattr(error, "reason", None) or error
