@@ -115,6 +115,14 @@ def test_of_an_answer_that_reasons_and_is_cut_nothing_counts(end: str) -> None:
     assert said("I see", cut=True)[2] == said("", cut=True)[2] == "cut off"
 
 
+def test_what_goes_on_and_on_is_read_up_to_a_limit() -> None:
+    answer = '{"annotations": ["sky"]}'
+    assert said("hm " * 40_000 + "</think>" + answer, last=True)[0] == ["sky"]
+    assert said(answer + " hm" * 40_000)[0] == ["sky"]
+    assert said("hm " * 40_000 + answer) == ([], [], "cut off")
+    assert said(answer + " hm" * 40_000, last=True) == ([], [], "cut off")
+
+
 def test_what_a_model_thinks_before_it_speaks_does_not_count() -> None:
     assert said('<think>{"annotations": ["sky"]}?</think>{"annotations": ["lawn"]}')[0] == ["lawn"]
 

@@ -16,8 +16,8 @@ from typing import Any
 
 KEY = "annotations"  # what we ask for; see `names_in`
 
-LONGEST = 1_000_000  # characters of an answer that are looked at
-PATIENCE = 64  # how often the length of an answer is read in search of JSON, whatever its brackets
+LONGEST = 100_000  # characters of an answer that are looked at, thoughts not counted
+PATIENCE = 16  # how often the length of an answer is read in search of JSON, whatever its brackets
 SURE = 4  # letters from which one slip leaves no doubt: "soil" may be "sol", while "cat" and "car" are two words
 
 
@@ -70,7 +70,8 @@ def parse(text: str, vocabulary: Vocabulary, *, last: bool = False, cut: bool = 
         cut: the answer ended at the token limit.
         key: under which the list of names stands in an object.
     """
-    text = spoken(text[:LONGEST])
+    text = spoken(text)
+    text, cut = text[:LONGEST], cut or len(text) > LONGEST
     if not text:
         return Parsed((), (), "cut off" if cut else "empty")
     search = Search(text)
@@ -145,7 +146,8 @@ class Search:
                 self.half = True
                 return
             try:
-                value, position = decoder.raw_decode(text, start)
+                value = decoder.decode(text[start : end + 1])
+                position = end + 1
             except (ValueError, RecursionError):
                 # Words in brackets. What is inside may still be JSON, as in "[see {...}]"; each try costs its length.
                 patience -= end - start

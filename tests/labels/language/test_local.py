@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.encoders.models import noise
 from tests.labels.language.models import NAMES, OPTIONS, Memory, frames, language, question
@@ -311,6 +312,15 @@ def test_a_folder_that_is_no_model_is_told_in_one_line(file: str, content: bytes
     with pytest.raises(ModelError, match="expected a model that transformers can read") as caught:
         said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
+    folder = save_llava(tmp_path / "llava")
+    weights = load_file(folder / "model.safetensors")
+    gone = next(name for name in sorted(weights) if "projector" in name)
+    save_file({name: tensor for name, tensor in weights.items() if name != gone}, folder / "model.safetensors")
+    with pytest.raises(ModelError, match="expected all weights of a Llava.*, .* lacks 1 of them, such as .*projector"):
+        said(local(folder), ask())
 
 
 def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:

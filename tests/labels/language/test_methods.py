@@ -17,6 +17,7 @@ from wildseg.labels.interface import NamedImage
 from wildseg.labels.language.conversation import shrunk
 from wildseg.labels.language.messages import Ask, Language, Refusal, Reply
 from wildseg.labels.language.server import Server
+from wildseg.labels.language.voting import threshold
 from wildseg.labels.methods import describe_then_decide, vlm_cot, vlm_direct, vlm_yes_no
 
 METHODS = {"vlm_direct": vlm_direct, "vlm_cot": vlm_cot, "describe_then_decide": describe_then_decide}
@@ -261,6 +262,10 @@ def test_without_a_description_nothing_is_decided() -> None:
 
 
 # Votes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_half_of_the_votes_is_enough_for_a_tie_and_less_is_not() -> None:
+    assert 500 / 1001 < threshold(True) < 0.5 == threshold(False)
 
 
 @pytest.mark.parametrize(("ties", "present"), [(True, ["sky", "lawn"]), (False, ["sky"])])

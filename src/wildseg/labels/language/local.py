@@ -143,7 +143,10 @@ class Network:
             self.sees = type(config) in tf.AutoModelForImageTextToText._model_mapping
             kind: Any = tf.AutoModelForImageTextToText if self.sees else tf.AutoModelForCausalLM
             reader: Any = (tf.AutoProcessor if self.sees else tf.AutoTokenizer).from_pretrained(model, **safe)
-            network: Any = kind.from_pretrained(model, dtype=dtype, use_safetensors=True, **safe).to(device)
+            network, report = kind.from_pretrained(
+                model, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
+            )
+            network = network.to(device)
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"label.language.model: {model!r} found no room in the memory of {device}; choose a smaller one, or "
@@ -157,6 +160,11 @@ class Network:
                 f"label.language.model: expected a model that transformers can read from safetensors without running "
                 f"its code, found {model!r} ({line}); {advice}"
             ) from error
+        if missing := sorted(report["missing_keys"]):  # transformers would fill them with noise
+            raise ModelError(
+                f"label.language.model: expected all weights of a {type(network).__name__}, {model!r} lacks "
+                f"{len(missing)} of them, such as {missing[0]}"
+            )
         self.model, self.reader, self.name = network.eval(), reader, model
         self.tokenizer: Any = getattr(reader, "tokenizer", reader)
         self.tokenizer.padding_side = "left"
