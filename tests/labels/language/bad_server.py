@@ -146,14 +146,17 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, completion("a wide green meadow" if seen else json.dumps(["lawn"] * ("meadow" in said))))
         elif kind in (
             "picky",
+            "heavy",
             "withholds",
             "throttles",
             "chokes",
-        ):  # on every picture with the size of the `limit`: 20x30
-            if limit not in sizes(body["messages"]):
+        ):
+            if limit not in sizes(body["messages"]):  # such as 20x30
                 self.send(200, good)
             elif kind == "picky":
                 self.send(400, {"error": {"message": f"content policy; wrong key {key}", "code": "content_filter"}})
+            elif kind == "heavy":
+                self.send(413, b"")
             elif kind == "withholds":
                 self.send(200, completion("", "content_filter"))
             elif kind == "throttles":

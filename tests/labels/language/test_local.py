@@ -6,7 +6,6 @@ import copy
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -289,16 +288,22 @@ def test_a_model_in_half_precision_is_given_pictures_in_half_precision(
 
 
 @pytest.mark.parametrize("constrained", [True, False])
-def test_a_batch_of_long_and_short_conversations_is_answered_as_one_by_one(llava: Local, constrained: bool) -> None:
-    names = NAMES if constrained else None
+@pytest.mark.parametrize("name", ["llava", "qwen"])
+def test_a_batch_of_long_and_short_conversations_is_answered_as_one_by_one(
+    name: str, constrained: bool, request: pytest.FixtureRequest
+) -> None:
+    model: Local = request.getfixturevalue(name)
     turns = (("assistant", "I see a road. " * 9), ("user", "and now?"))
     own = [
-        replace(ask(f"{'x' * 40 * n}?", n, names=names, temperature=0.7 * (n % 2), seed=n), messages=messages)
+        Ask(
+            (("user", f"{'x' * 40 * n}?"), *(turns if n % 3 else ())),
+            Picture(noise((30 + 40 * n, 90 - 20 * n), n)),
+            temperature=0.7 * (n % 2), seed=n, max_tokens=12, names=NAMES if constrained else None,
+        )
         for n in range(4)
-        for messages in [(("user", f"{'x' * 40 * n}?"), *(turns if n % 3 else ()))]
-    ]
-    together = [(reply.text, reply.tokens_in, reply.tokens_out) for reply in said(llava, *own)]
-    apart = [(reply.text, reply.tokens_in, reply.tokens_out) for one in own for reply in said(llava, one)]
+    ]  # fmt: skip
+    together = [(reply.text, reply.tokens_in, reply.tokens_out) for reply in said(model, *own)]
+    apart = [(reply.text, reply.tokens_in, reply.tokens_out) for one in own for reply in said(model, one)]
     assert together == apart
 
 

@@ -109,6 +109,13 @@ def test_the_rate_is_kept(bad_server: Misbehaving) -> None:
     assert times[-1] - times[0] > 4 * 0.1 - 0.05  # never faster; slower is no fault of ours
 
 
+def test_two_models_of_a_server_share_its_rate(bad_server: Misbehaving) -> None:
+    for model in ("good", "thinks", "good", "thinks"):
+        replies(bad_server, model, per_minute=600)
+    times = sorted(body["time"] for model in ("good", "thinks") for body in bad_server.asked(model))
+    assert times[-1] - times[0] > 3 * 0.1 - 0.05
+
+
 def test_what_was_answered_before_a_refusal_is_not_lost(bad_server: Misbehaving) -> None:
     answers = Server(bad_server.url, "dies:6", constrained=True, requests=2).answer([ask(n) for n in range(9)])
     kept = [next(answers) for _ in range(6)]
@@ -178,6 +185,7 @@ def test_a_server_without_likelihoods_is_told(bad_server: Misbehaving) -> None:
     ("model", "reason", "attempts"),
     [
         ("picky:20x30", "HTTP 400: content policy; wrong key", 2),  # once more, since the server is there
+        ("heavy:20x30", "HTTP 413: Request Entity Too Large", 2),
         ("withholds:20x30", "content_filter", 2),
         ("chokes:20x30", "HTTP 500: out of memory", 7),
     ],
@@ -186,7 +194,7 @@ def test_a_picture_that_alone_is_refused_is_told_apart_from_others(
     model: str, reason: str, attempts: int, bad_server: Misbehaving
 ) -> None:
     asks = [ask(), Ask(ask().messages, Picture(noise((20, 31))), 0.0, 0, 9), ask()]
-    found = dict(Server(bad_server.url, model, constrained=True).answer(asks))
+    found = dict(Server(bad_server.url, model, constrained=True, requests=1).answer(asks))
     assert isinstance(found[1], Reply)
     for place in (0, 2):
         assert isinstance(found[place], Refusal)

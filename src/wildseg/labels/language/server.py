@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from PIL import Image
@@ -77,7 +78,7 @@ class Server:
             raise ParamsError(
                 f"label.language.server: expected an address such as http://localhost:11434/v1, found {self.url!r}"
             )
-        object.__setattr__(self, "_pace", _Pace(self.per_minute))
+        object.__setattr__(self, "_pace", _pace_of(self.url, self.per_minute))
 
     @property
     def identity(self) -> Sequence[Any]:
@@ -232,6 +233,12 @@ def _data_url(picture: Picture) -> str:
     content = io.BytesIO()
     Image.fromarray(picture.pixels).save(content, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+@cache
+def _pace_of(url: str, per_minute: float | None) -> _Pace:
+    """Return the pace of a server, whichever of its models are asked."""
+    return _Pace(per_minute)
 
 
 class _Pace:
