@@ -173,6 +173,8 @@ READERS = {
     "prompts": Reader(("files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
     "server's answer": Reader(("labels.language.replies.reply_of",), "answer.json",
                               lambda _, path: replies.reply_of(path.read_bytes(), QUESTION, 0.0)),
+    "server's pieces": Reader(("labels.language.replies._streamed",), "answer.txt",
+                              lambda _, path: replies.reply_of(b"data:" + path.read_bytes(), QUESTION, 0.0)),
     "curve": Reader(("tracking._curve_of_file",), "metrics/train/curve.csv", lambda _, path: _curve(path), None),
     "key frame": Reader(("files.load_image",), "data/frames/drive_000007.jpg", lambda a, _: a.load_image(FRAME.name)),
     "shard": Reader(("formats.shards.open_file", "formats.shards._read", "formats.shards._directory"),
