@@ -39,7 +39,7 @@ from wildseg.frames import reader
 from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally
 from wildseg.labels.detectors import owlv2
-from wildseg.labels.language import server
+from wildseg.labels.language import replies
 from wildseg.labels.language.messages import Ask
 from wildseg.sample.tiny_clip import checkpoint as tiny_checkpoint
 from wildseg.sample.tiny_clip import dataset as tiny_dataset
@@ -171,8 +171,10 @@ READERS = {
     "given": Reader(TABLE, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
     "scores": Reader(TABLE, "data/labels/scores.csv", lambda a, _: a.load_scores(CLASSES)),
     "prompts": Reader(("files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
-    "server's answer": Reader(("labels.language.server.reply_of",), "answer.json",
-                              lambda _, path: server.reply_of(path.read_bytes(), QUESTION, 0.0)),
+    "server's answer": Reader(("labels.language.replies.reply_of",), "answer.json",
+                              lambda _, path: replies.reply_of(path.read_bytes(), QUESTION, 0.0)),
+    "server's pieces": Reader(("labels.language.replies._streamed",), "answer.txt",
+                              lambda _, path: replies.reply_of(b"data:" + path.read_bytes(), QUESTION, 0.0)),
     "curve": Reader(("tracking._curve_of_file",), "metrics/train/curve.csv", lambda _, path: _curve(path), None),
     "key frame": Reader(("files.load_image",), "data/frames/drive_000007.jpg", lambda a, _: a.load_image(FRAME.name)),
     "shard": Reader(("formats.shards.open_file", "formats.shards._read", "formats.shards._directory"),
@@ -238,9 +240,9 @@ READERS = {
 
 # Opens files that are not anybody else's, or does not look into them.
 HARMLESS = {
-    "labels.language.local.digest": "hashed",
-    "labels.language.server._post": "an address, never a file; what comes is read by reply_of",
-    "labels.language.server._said": "shown as text",
+    "labels.language.folder._digest": "hashed",
+    "labels.language.wire.post": "an address, never a file; what comes is read by reply_of",
+    "labels.language.wire.said_of": "shown as text",
     "files.open_loose": "opened for the readers of files.py",
     "formats.shards.pack": "bytes that were just written",
     "cache._compute_and_keep": "bytes that were just written",

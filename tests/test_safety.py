@@ -169,7 +169,8 @@ def test_the_package_reaches_for_no_network_of_its_own() -> None:
     network = {"requests", "urllib", "urllib3", "http", "socket", "ftplib", "httpx", "aiohttp", "telnetlib"}
     allowed = (
         "src/wildseg/engines/_ray_cluster.py",  # asks whether anybody answers at RAY_ADDRESS
-        "src/wildseg/labels/language/server.py",  # asks the server that label.language names
+        "src/wildseg/labels/language/server.py",  # asks the server that label.language names,
+        "src/wildseg/labels/language/wire.py",  # by this
     )
     assert [w for w, package in imports("src") if package in network and not w.startswith(allowed)] == []
 

@@ -61,15 +61,19 @@ class Setting:
         """What language models answered, now and in other runs."""
         return Remembered(entries.Store.of(self.artifacts.root, "language"))
 
+    @cached_property
+    def digests(self) -> Remembered:
+        """The digests of large files of weights, by where and how large they are and when they were written."""
+        return Remembered(cache.Store.of(self.artifacts.root, "weights"))
+
     def language(self) -> Language:
         """Return the language models, and how they are asked."""
         wish = self.label.language
         votes = (wish.votes.number, wish.votes.shuffle, wish.votes.flip, wish.votes.ties == "present")
         manner = Manner(wish.temperature, wish.seed, wish.max_tokens, wish.max_side, wish.reminder, *votes)
         vision = self._speaker(wish.model, wish.server)
-        if wish.text_model is None and wish.text_server is None:
-            return Language(vision, vision, self.memory, manner)
-        text = self._speaker(wish.text_model or wish.model, wish.text_server or wish.server)
+        reader = wish.text_model or wish.model, wish.text_server or wish.server
+        text = vision if reader == (wish.model, wish.server) else self._speaker(*reader)
         return Language(vision, text, self.memory, manner)
 
     def _speaker(self, model: str | None, server: str | None) -> Speaker:
@@ -82,7 +86,8 @@ class Setting:
             from wildseg.labels.language.local import Local
 
             device = partial(torch_device, self.runtime.device)
-            return Local(model, self.artifacts.root, device, constrained=self.label.language.constrained)
+            constrained = self.label.language.constrained
+            return Local(model, self.artifacts.root, device, constrained=constrained, digests=self.digests)
         from wildseg.labels.language.server import Server
 
         return Server(server, model, self.label.language.constrained, self.runtime.requests, self.runtime.per_minute)
@@ -117,7 +122,7 @@ class Setting:
 
 
 class Remembered:
-    """Keeps what language models answered, each answer by all that it depends on; see `messages.Memory`."""
+    """Keeps records by all that they depend on, such as what language models answered; see `messages.Memory`."""
 
     def __init__(self, store: entries.Store) -> None:
         """Remember where."""
@@ -148,12 +153,12 @@ def ask(setting: Setting, words: Words, frames: Sequence[str], failures: Failure
         DataError: too many frames cannot be read.
         ModelError: the model cannot be had.
     """
-    if setting.by_language:
-        frames = readable(setting, frames, failures)
-        answers = list(track(setting.answers(frames, words), len(frames), "label"))
-        return answers, str(setting.memory)
     if not setting.by_encoder:
-        return list(track(setting.answers(frames, words), len(frames), "label")), ""
+        told = told_about(setting, words, frames, failures)
+        answers = list(told.values())
+        if setting.by_language:
+            cache.note(setting.memory.store, "language", setting.memory.hits, setting.memory.misses)
+        return answers, str(setting.memory) if setting.by_language else ""
     ingredients = {**setting.ingredients(), "words": [setting.classes, words.background, words.templates]}
     recipe = cache.Recipe(ingredients, partial(frame_bytes, setting.artifacts), no_files, _answer)
     kept = Cache(setting.artifacts.root, "label", recipe)
@@ -162,6 +167,24 @@ def ask(setting: Setting, words: Words, frames: Sequence[str], failures: Failure
     records = dict(track(kept.serve(frames, workers, failures=failures), len(frames), "label"))
     in_order = (records[frame] for frame in failures.without(frames))
     return [Answer(np.array(scores), *rest) for scores, *rest in in_order], str(kept)
+
+
+def told_about(setting: Setting, words: Words, frames: Sequence[str], failures: Failures) -> dict[str, Answer]:
+    """Return what a label method says of `frames` that does not ask the image-text model, but for those that fail.
+
+    Raises:
+        DataError: too many frames cannot be read, or are refused an answer.
+        ModelError: the model cannot be had.
+    """
+    if setting.by_language:
+        frames = readable(setting, frames, failures)
+    told = {}
+    for frame, answer in zip(frames, track(setting.answers(frames, words), len(frames), "label"), strict=True):
+        if answer.failed is None:
+            told[frame] = answer
+        else:
+            failures.add(frame, f"{frame}: {answer.failed}; label.max_failures says how many may be left out")
+    return told
 
 
 def readable(setting: Setting, frames: Sequence[str], failures: Failures) -> list[str]:

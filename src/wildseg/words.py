@@ -16,7 +16,7 @@ import numpy as np
 
 from wildseg import cache, source
 from wildseg.artifacts import Dropped, Frame, Words
-from wildseg.asking import Setting, Tools, frame_bytes, no_files, prepare, readable
+from wildseg.asking import Setting, Tools, frame_bytes, no_files, prepare, told_about
 from wildseg.cache import Cache
 from wildseg.encoders.meaning import PAIRS, same_meaning
 from wildseg.encoders.prompts import COMPETITORS, named
@@ -124,11 +124,12 @@ def _compare(phrases: list[str], _: str, tools: Tools) -> tuple[float | None, li
 def _ranking(setting: Setting, words: Words, frames: Sequence[str], overrides: Mapping[str, np.ndarray]) -> Ranking:
     """Rank the templates of `words`; which classes are present says the label method, asked with all of them."""
     # Others than the model are asked first, since what is wrong with a table is then told at once.
-    told = {} if setting.by_encoder else _told(setting, words, frames)
+    failures = Failures("label", 1.0, len(frames))  # counted when all frames are asked about
+    told = {} if setting.by_encoder else told_about(setting, words, frames, failures)
+    frames = failures.without(frames)
     ingredients = {**_ingredients(setting), "words": [setting.classes, words.background, words.templates]}
     recipe = cache.Recipe(ingredients, partial(frame_bytes, setting.artifacts), no_files, _look)
     kept = Cache(setting.artifacts.root, "words", recipe)
-    failures = Failures("label", 1.0, len(frames))  # counted when all frames are asked about
     workers = lambda number: crew(setting.runtime, number, partial(prepare, setting, words), model=True)  # noqa: E731
     records = dict(track(kept.serve(frames, workers, failures=failures), len(frames), "label: templates"))
     frames = failures.without(frames)
@@ -145,13 +146,6 @@ def _ranking(setting: Setting, words: Words, frames: Sequence[str], overrides: M
 
 def _as_answer(scores: list[float], threshold: float, relative: bool) -> Answer:
     return Answer(np.array(scores), threshold, relative=relative)
-
-
-def _told(setting: Setting, words: Words, frames: Sequence[str]) -> dict[str, Answer]:
-    """Return what a label method says that does not ask the model."""
-    if setting.by_language:
-        frames = readable(setting, frames, Failures("label", 1.0, len(frames)))
-    return dict(zip(frames, setting.answers(frames, words), strict=True))
 
 
 def _ingredients(setting: Setting) -> dict[str, Any]:

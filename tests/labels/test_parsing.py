@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wildseg.labels.parsing import Parsed, Vocabulary, names_in, parse, values, within_one
+from wildseg.labels.parsing import Parsed, Search, Vocabulary, names_in, parse, within_one
 
 NAMES = ("sky", "cement_road", "lawn", "red_brick_path", "curb")
 PHRASES = (
@@ -45,6 +45,11 @@ def said(text: str, **how: object) -> tuple[list[str], list[str], str | None]:
         ('{"annotations": ["lawns", "curbs", "skies"]}', ["sky", "lawn", "curb"]),
         ('{"annotations": ["lawm", "cemnt road", "currb", "red brick paths"]}',
          ["cement_road", "lawn", "red_brick_path", "curb"]),
+        ('As in [1], {"annotations": ["sky"]} [2].', ["sky"]),
+        ('Candidates: ["sky", "curb"]. {"annotations": ["sky"]}', ["sky"]),
+        ('{"annotations": "sky, Lawns"}', ["sky", "lawn"]),
+        ("[present] or [absent]? " * 200 + '{"annotations": ["sky"]}', ["sky"]),
+        ('<think>["lawn"]?</think> {"annotations": ["sky"]} <think>or ["curb"]', ["sky"]),
         ('{"evidence": "a } and a ] and \\" in words", "annotations": ["sky"]}', ["sky"]),
     ],
 )  # fmt: skip
@@ -79,6 +84,11 @@ def test_what_is_no_class_is_refused_and_told(text: str, refused: list[str]) -> 
         ('{"annotations": null}', "JSON without a list of names"),
         ('{"annotations": {"sky": true}}', "JSON without a list of names"),
         ('<think>{"annotations": ["sky"]}, I guess</think>', "empty"),
+        ('<think>{"annotations": ["sky"]}, I guess', "empty"),
+        ("[1]", "JSON without a list of names"),
+        ('[{"label": "sky", "box": [1, 2, 3, 4]}]', "JSON without a list of names"),
+        ('{"annotations": [{"name": "sky"}]}', "JSON without a list of names"),
+        ("{'annotations': ['sky']}", "no JSON"),
         ("7", "no JSON"),
         ("[" * 50_000, "cut off"),
         ("{" * 50_000 + "}" * 50_000, "cut off"),
@@ -94,6 +104,23 @@ def test_of_an_answer_that_reasons_the_last_object_counts() -> None:
     assert said(text)[0] == ["sky"]
     assert said(text, last=True)[0] == ["lawn"]
     assert said('no object at all: ["curb"]', last=True)[0] == ["curb"]
+
+
+@pytest.mark.parametrize("end", [" Final: {", ' Final: {"annotations": ["la', ' ["lawn'])
+def test_of_an_answer_that_reasons_and_is_cut_nothing_counts(end: str) -> None:
+    text = 'At first sight {"annotations": ["sky"]}.'
+    assert said(text + end, last=True) == ([], [], "cut off")
+    assert said(text, last=True, cut=True) == ([], [], "cut off")
+    assert said(text, cut=True) == (["sky"], [], None)  # what came after a whole answer was not asked for
+    assert said("I see", cut=True)[2] == said("", cut=True)[2] == "cut off"
+
+
+def test_what_goes_on_and_on_is_read_up_to_a_limit() -> None:
+    answer = '{"annotations": ["sky"]}'
+    assert said("hm " * 40_000 + "</think>" + answer, last=True)[0] == ["sky"]
+    assert said(answer + " hm" * 40_000)[0] == ["sky"]
+    assert said("hm " * 40_000 + answer) == ([], [], "cut off")
+    assert said(answer + " hm" * 40_000, last=True) == ([], [], "cut off")
 
 
 def test_what_a_model_thinks_before_it_speaks_does_not_count() -> None:
@@ -147,7 +174,7 @@ JSONS = st.recursive(
 @given(JSONS, st.text(alphabet="abc ,.:"), st.text())
 def test_json_amid_words_is_found_whole(value: object, before: str, after: str) -> None:
     text = before + json.dumps(value) + after
-    found = list(values(text))
+    found = list(Search(text))
     if isinstance(value, (list, dict)):
         assert json.dumps(found[0]) == json.dumps(value)
 

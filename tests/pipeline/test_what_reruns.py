@@ -37,9 +37,16 @@ def test_a_changed_parameter_reruns_the_stages_that_read_it(
     assert touched(project) == stages
 
 
+def test_a_changed_prompt_reruns_label(project: Project) -> None:
+    options = project.params()["label"]["options"]
+    options["vlm_direct"]["prompt"] += "Take your time."
+    project.change("label", options=options)
+    assert touched(project) == ["label"]
+
+
 def touched(project: Project) -> list[str]:
     """Return the stages that DVC finds changed by themselves, whatever comes to them from those before."""
-    found = json.loads(project.dvc("status", "--json", "--quiet"))
+    found, _ = json.JSONDecoder().raw_decode(project.dvc("status", "--json"))  # warnings follow it
     return [stage for stage in STAGES if any("changed deps" in change for change in found.get(stage, ()))]
 
 

@@ -19,7 +19,7 @@ from tests.labels.language.conftest import Misbehaving, bad_server, no_key, shor
 from tests.labels.language.tiny_llava import save_llava
 from wildseg import params
 from wildseg.artifacts import Artifacts, Frame
-from wildseg.errors import ModelError, ParamsError
+from wildseg.errors import DataError, ModelError, ParamsError
 from wildseg.files import load_json
 from wildseg.params import Params
 from wildseg.runtime import Runtime
@@ -104,6 +104,44 @@ def test_a_broken_frame_is_set_aside(project: Artifacts, bad_server: Misbehaving
     assert "drive_000002" in project.quarantine_csv("label").read_text()
 
 
+def test_a_frame_that_the_server_refuses_is_set_aside(
+    project: Artifacts, bad_server: Misbehaving, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WILDSEG_API_KEY", "very-secret")
+    project.save_image("drive_000002", noise((48, 66)))
+    label.run(values(bad_server.url, "picky:48x66"), project, CPU)
+    assert [f"drive_{i:06d}" for i in (0, 1, 3, 4)] == list(project.load_labels(NAMES)) == list(
+        json.loads(line)["frame"] for line in project.answers_jsonl.read_text().splitlines()
+    )  # fmt: skip
+    listed = project.quarantine_csv("label").read_text()
+    assert "drive_000002: http://127.0.0.1" in listed
+    assert "HTTP 400: content policy; wrong key Bearer ..." in listed
+    assert "very-secret" not in listed
+    assert ", 1 quarantined" in capsys.readouterr().out
+
+
+def test_more_refusals_than_may_be_stop_the_stage(project: Artifacts, bad_server: Misbehaving) -> None:
+    asked = values(bad_server.url, "picky:48x64")
+    with pytest.raises(
+        DataError, match=r"label.max_failures: expected at most 50% of 5 .* first drive_000000 \(.*HTTP 400"
+    ):
+        label.run(asked, project, CPU)
+    with pytest.raises(DataError, match=r"^drive_000000: http.*HTTP 400.*; label.max_failures says how many") as caught:
+        label.run(replace(asked, label=replace(asked.label, max_failures=0.0)), project, CPU)
+    assert "\n" not in str(caught.value)
+
+
+def test_answers_that_say_nothing_are_told(
+    project: Artifacts, bad_server: Misbehaving, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = values(bad_server.url, "prose")
+    with pytest.raises(DataError, match=r"found none .*; 5 answers could not be read, .*answers.jsonl has them"):
+        label.run(asked, project, CPU)
+    assert "I see the sky and a lawn." in project.answers_jsonl.read_text()
+    label.run(replace(asked, label=replace(asked.label, fallback="argmax")), project, CPU)
+    assert ", 5 answers that could not be read, 10 of 10 answers from the cache" in capsys.readouterr().out
+
+
 def test_no_key_is_written_anywhere(
     project: Artifacts, bad_server: Misbehaving, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,13 +158,16 @@ def test_no_key_is_written_anywhere(
 
 def test_templates_can_be_ranked_by_what_a_language_model_says(project: Artifacts, bad_server: Misbehaving) -> None:
     (project.data / "frames" / "drive_000003.jpg").write_bytes(b"not a picture")
+    project.save_image("drive_000002", noise((48, 66)))
     name, weights = save(project.root, "tiny")
-    asked = values(bad_server.url, "good")
+    asked = values(bad_server.url, "picky:48x66")
     sharpest = replace(asked.clip.sharpest, candidates=("a photo of {}.", "{}"))
     clip = replace(asked.clip, model=name, pretrained=Path(weights).name, templates="sharpest", sharpest=sharpest)
     label.run(replace(asked, clip=clip), project, CPU)
     assert load_json(project.metrics_path("label.json"))["sharpest"]["candidates"] == 2
-    assert len(bad_server.asked("good")) == 4  # each frame once, for the ranking and the labels
+    assert len(project.load_labels(NAMES)) == 3
+    # Each frame once, for the ranking and the labels; but the one that is refused twice, and once more.
+    assert len(bad_server.asked("picky:48x66")) == 3 + 4
 
 
 def test_a_run_that_was_killed_asks_only_what_it_had_not_heard(project: Artifacts, bad_server: Misbehaving) -> None:

@@ -53,10 +53,12 @@ class Answer:
 
     scores: (K,) float in [0, 1]. threshold: where this kind of score is best cut. record: what a method has to say
     beside its scores, such as a language model's words. relative: the threshold is a share of the way from the frame's
-    lowest score to its highest, see `wildseg.labels.decide`.
+    lowest score to its highest, see `wildseg.labels.decide`. failed: why there is no answer about this frame; its
+    scores mean nothing then, and it is to be set aside.
     """
 
     scores: np.ndarray
     threshold: float
     record: Mapping[str, Any] = field(default_factory=dict)
     relative: bool = False
+    failed: str | None = None

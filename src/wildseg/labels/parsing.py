@@ -1,8 +1,9 @@
 """From a language model's words to class names, never more than it said: no crash, and no label that it did not name.
 
-Understood are the outermost JSON of an answer (an object with a list of names, or a bare list), alone or amid other
-words, or the last object in it, for answers that reason first. A name counts if it is a class or one of its phrases,
-whatever the case, in singular or plural, and with one slip of the pen. Anything else is refused, and said to be.
+Understood are the outermost JSON of an answer (an object with a list of names, or else a bare list), alone or amid
+other words, or the last object in it, for answers that reason first. A name counts if it is a class or one of its
+phrases, whatever the case, in singular or plural, and with one slip of the pen. Anything else is refused, and said to
+be.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 
 KEY = "annotations"  # what we ask for; see `names_in`
 
-LONGEST = 1_000_000  # characters of an answer that are looked at
-DEEPEST = 64  # brackets in brackets
+LONGEST = 100_000  # characters of an answer that are looked at, thoughts not counted
+PATIENCE = 16  # how often the length of an answer is read in search of JSON, whatever its brackets
 SURE = 4  # letters from which one slip leaves no doubt: "soil" may be "sol", while "cat" and "car" are two words
 
 
@@ -58,26 +59,30 @@ class Vocabulary:
         return near.pop() if len(near) == 1 else None
 
 
-def parse(text: str, vocabulary: Vocabulary, *, last: bool = False, key: str = KEY) -> Parsed:
+def parse(text: str, vocabulary: Vocabulary, *, last: bool = False, cut: bool = False, key: str = KEY) -> Parsed:
     """Read the classes out of an answer.
 
     Args:
         text: what the model said.
         vocabulary: what the classes are called.
-        last: take the last JSON object rather than the first: the model was asked to think aloud.
+        last: take the last JSON object rather than the first: the model was asked to think aloud. An answer that ends
+            half-way was still thinking then, and says nothing.
+        cut: the answer ended at the token limit.
         key: under which the list of names stands in an object.
     """
-    text = text[:LONGEST].rpartition("</think>")[2]  # what a model thought aloud before it spoke
-    if not text.strip():
-        return Parsed((), (), "empty")
-    whole = list(values(text))
+    text = spoken(text)
+    text, cut = text[:LONGEST], cut or len(text) > LONGEST
+    if not text:
+        return Parsed((), (), "cut off" if cut else "empty")
+    search = Search(text)
+    whole = list(search)
     found = [(value, names) for value in whole if (names := names_in(value, key)) is not None]
-    if not found:
-        why = "JSON without a list of names" if whole else "cut off" if re.search(r"[\[{]", text) else "no JSON"
-        return Parsed((), (), why)
-    if last:  # a list such as [1] may follow it; an object more seldom
-        found = [entry for entry in found if isinstance(entry[0], dict)][-1:] or found[-1:]
-    names = found[0][1]
+    half = cut or search.half
+    if not found or (last and half):
+        return Parsed((), (), "cut off" if half else "JSON without a list of names" if whole else "no JSON")
+    # A list amid words, such as [1], may be anything; an object seldom is.
+    found = [entry for entry in found if isinstance(entry[0], dict)] or found
+    names = found[-1 if last else 0][1]
     present, refused = [], []
     for name in names:
         index = vocabulary.index(name) if isinstance(name, str) else None
@@ -88,46 +93,66 @@ def parse(text: str, vocabulary: Vocabulary, *, last: bool = False, key: str = K
     return Parsed(tuple(sorted(present)), tuple(refused))
 
 
+def spoken(text: str) -> str:
+    """Return what a model said after it had thought; nothing if it was still thinking.
+
+    Some templates open the thoughts themselves, so that only their end is seen.
+    """
+    return text.rpartition("</think>")[2].partition("<think>")[0].strip()
+
+
 def names_in(value: Any, key: str = KEY) -> list[Any] | None:  # noqa: ANN401
     """Return the list that a JSON value holds: itself, or that under `key`; None if it is not an answer.
 
-    Of an object without `key`, its only list is taken, whatever it is called.
+    Of an object without `key`, its only list is taken, whatever it is called. A list without any word in it is none of
+    names; a text under `key` is one name, or several with commas between them.
     """
     if isinstance(value, list):
-        return value
+        return value if not value or any(isinstance(name, str) for name in value) else None
     if not isinstance(value, dict):
         return None
     lower = {str(name).strip().lower(): part for name, part in value.items()}
     if key in lower:
         part = lower[key]
-        return part if isinstance(part, list) else [part] if isinstance(part, str) and part.strip() else None
+        if isinstance(part, str):
+            return [name.strip() for name in part.split(",")] if part.strip() else None
+        return names_in(part) if isinstance(part, list) else None
     lists = [part for part in lower.values() if isinstance(part, list)]
     return lists[0] if len(lists) == 1 and all(isinstance(name, str) for name in lists[0]) else None
 
 
-def values(text: str) -> Iterator[Any]:
-    """Yield the outermost JSON objects and lists in a text, from its beginning to its end.
+class Search:
+    """Finds the outermost JSON objects and lists in a text, from its beginning to its end.
 
     A bracket that opens no JSON is stepped over. One that is never closed ends the search, since a list inside half an
-    object is not what the model was going to say.
+    object is not what the model was going to say. half: whether the search ended so, once it has ended.
     """
-    decoder = json.JSONDecoder()
-    position, depth = 0, 0
-    for opening in re.finditer(r"[\[{]", text):
-        if opening.start() < position:
-            continue
-        end = _closing(text, opening.start())
-        if end is None:
-            return
-        try:
-            value, position = decoder.raw_decode(text, opening.start())
-        except (ValueError, RecursionError):
-            # Words in brackets. What is inside may still be JSON, as in "[see {...}]"; each try costs its length.
-            depth += 1
-            if depth > DEEPEST:
+
+    def __init__(self, text: str) -> None:
+        """Begin at the beginning."""
+        self.text = text
+        self.half = False
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield what is found."""
+        text, decoder = self.text, json.JSONDecoder()
+        position, patience = 0, PATIENCE * len(self.text)
+        for opening in re.finditer(r"[\[{]", text):
+            start = opening.start()
+            if start < position:
+                continue
+            end = _closing(text, start)
+            if end is None or patience < 0:
+                self.half = True
                 return
-            continue
-        yield value
+            try:
+                value = decoder.decode(text[start : end + 1])
+                position = end + 1
+            except (ValueError, RecursionError):
+                # Words in brackets. What is inside may still be JSON, as in "[see {...}]"; each try costs its length.
+                patience -= end - start
+                continue
+            yield value
 
 
 def _closing(text: str, start: int) -> int | None:

@@ -54,10 +54,12 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     natural, relative = rule_of(answers[0], params.label.rule)
     present = decide(scores, names, natural, params.label.threshold, params.label.fallback, relative=relative)
     present = correct(frames, present, corrections, artifacts.overrides_csv)
+    unread = sum(answer.record.get("parse_errors", 0) for answer in answers)
     if not present.any():
+        said = f"; {unread} answers could not be read, {artifacts.answers_jsonl} has them" if unread else ""
         raise DataError(
             f"label: expected some class in some of {len(frames)} frames, found none (the highest score is "
-            f"{scores.max():.3f}); lower label.threshold, set label.fallback to argmax, or change the phrases"
+            f"{scores.max():.3f}); lower label.threshold, set label.fallback to argmax, or change the phrases{said}"
         )
 
     artifacts.save_labels(frames, names, present)
@@ -68,9 +70,11 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     save_table(artifacts.metrics_path("label/templates.csv"), COLUMNS, _rows(ranking))
     empty = int((~present.any(1)).sum())
     corrected = f", {len(corrections)} by hand" if corrections else ""
+    illegible = f", {unread} answers that could not be read" if unread else ""
     mean = present.sum(1).mean()
     print(
-        f"label: {len(frames)} frames, {mean:.1f} classes a frame, {empty} without any{corrected}{failures}{from_cache}"
+        f"label: {len(frames)} frames, {mean:.1f} classes a frame, {empty} without any{corrected}{illegible}{failures}"
+        f"{from_cache}"
     )
 
 

@@ -5,12 +5,17 @@ It prints its port, and writes a line for each question to the file it is given:
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import os
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from PIL import Image
 
 LOG = Path(sys.argv[1])
 LOCK = threading.Lock()
@@ -20,6 +25,45 @@ SEEN: dict[str, int] = {}
 def completion(text: str, finish: str = "stop", **more: object) -> dict:
     choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}, **more}
     return {"choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 7, "cost": 0.25}}
+
+
+def sizes(messages: list[dict]) -> list[str]:
+    """Heights and widths of all pictures in a question."""
+    urls = [part["image_url"]["url"] for said in messages for part in said["content"] if "image_url" in part]
+    images = [Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for url in urls]
+    return [f"{image.height}x{image.width}" for image in images]
+
+
+def piece(delta: dict, finish: str | None = None) -> bytes:
+    return (
+        b"data: " + json.dumps({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}).encode() + b"\n\n"
+    )
+
+
+def said(message: dict, **more: object) -> dict:
+    return {"choices": [{"index": 0, "finish_reason": "stop", "message": message, **more}]}
+
+
+SKY = '{"annotations": ["sky"]}'
+STREAM = [b": hello\n\n", piece({"role": "assistant", "content": SKY[:9]}), piece({"content": SKY[9:]})]
+USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 6}}\n\ndata: [DONE]\n\n'
+FORMS = {
+    "parts": said({"content": [{"type": "text", "text": SKY[:5]}, {"type": "text", "text": SKY[5:]}]}),
+    "thinks": said({"content": SKY, "reasoning_content": 'A lawn? {"annotations": ["lawn"]}'}),
+    "reasons": said({"content": SKY, "reasoning": "hm", "reasoning_content": None}),
+    "thinks-aloud": said({"content": f'<think>{{"annotations": ["lawn"]}}</think>\n{SKY}'}),
+    "still-thinks": said({"content": '<think>maybe {"annotations": ["lawn"]}'}),
+    "declines": said({"content": None, "refusal": "I will not look at that."}),
+    "silent": said({"content": None}),
+    "counts-oddly": {**said({"content": SKY}), "usage": {"prompt_tokens": float("nan"), "completion_tokens": "many"}},
+    "counts-not": {**said({"content": SKY}), "usage": [1]},
+    "streams": b"".join([*STREAM, piece({}, "stop"), USAGE]),
+    "streams-half": b"".join(STREAM),
+    "object": said({"content": {"annotations": ["sky"]}}),
+    "excuses": {"error": {"message": "the model is loading", "code": 502}},
+    "nan": said({"content": "Yes"}, logprobs={"content": [{"token": "Yes", "top_logprobs": [
+        {"token": "Yes", "logprob": float("nan")}, {"token": "No", "logprob": -1.0}]}]}),
+}  # fmt: skip
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -74,6 +118,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.send(400, {"error": {"message": "the money is used up"}})
             else:
                 self.send(200, good)
+        elif kind == "exits":  # after `limit` answers, as if it were killed
+            if number > int(limit):
+                os._exit(1)
+            self.send(200, good)
         elif kind == "strict":
             if "response_format" in body:
                 self.send(400, {"error": {"message": "response_format is not supported"}})
@@ -96,6 +144,29 @@ class Handler(BaseHTTPRequestHandler):
             said = json.dumps(body["messages"])
             seen = "image_url" in said
             self.send(200, completion("a wide green meadow" if seen else json.dumps(["lawn"] * ("meadow" in said))))
+        elif kind in (
+            "picky",
+            "heavy",
+            "withholds",
+            "throttles",
+            "chokes",
+        ):
+            if limit not in sizes(body["messages"]):  # such as 20x30
+                self.send(200, good)
+            elif kind == "picky":
+                self.send(400, {"error": {"message": f"content policy; wrong key {key}", "code": "content_filter"}})
+            elif kind == "heavy":
+                self.send(413, b"")
+            elif kind == "withholds":
+                self.send(200, completion("", "content_filter"))
+            elif kind == "throttles":
+                self.send(429, {"error": "slow down"})
+            else:
+                self.send(500, {"error": "out of memory"})
+        elif kind == "repeats":  # the key, at the end of a long line
+            self.send(400, {"error": {"message": "x" * 180 + f" {key}"}})
+        elif kind in FORMS:
+            self.send(200, FORMS[kind])
         else:
             self.send(404, {"error": {"message": f"model {body['model']} not found"}})
 

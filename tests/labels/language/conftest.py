@@ -6,12 +6,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wildseg.labels.language import server as wire
+from wildseg.labels.language import server
+from wildseg.labels.language.messages import Picture
+
+GREY = server._data_url(Picture.grey())
 
 
 class Misbehaving:
@@ -20,20 +24,27 @@ class Misbehaving:
     def __init__(self, url: str, log: Path) -> None:
         self.url, self.log = url, log
 
-    def asked(self, model: str) -> list[dict[str, Any]]:
+    def asked(self, model: str, *, control: bool = False) -> list[dict[str, Any]]:
+        """What it was asked, without the questions about a grey picture, or those alone."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [body for body in map(json.loads, lines) if body["model"] == model]
+        bodies = [body for body in map(json.loads, lines) if body["model"] == model]
+        return [body for body in bodies if (GREY in json.dumps(body["messages"])) == control]
 
 
-@pytest.fixture
-def bad_server(tmp_path: Path) -> Iterator[Misbehaving]:
-    log = tmp_path / "asked.jsonl"
+@contextmanager
+def misbehaving(log: Path) -> Iterator[Misbehaving]:
     program = [sys.executable, str(Path(__file__).with_name("bad_server.py")), str(log)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Misbehaving(f"http://127.0.0.1:{process.stdout.readline().strip()}/v1", log)
         finally:
             process.kill()
+
+
+@pytest.fixture
+def bad_server(tmp_path: Path) -> Iterator[Misbehaving]:
+    with misbehaving(tmp_path / "asked.jsonl") as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -44,4 +55,4 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(server, "FIRST_PAUSE", 0.01)

@@ -12,7 +12,7 @@ import yaml
 
 from tests.encoders.models import noise
 from wildseg.labels.interface import NamedImage, Question
-from wildseg.labels.language.messages import Ask, Language, Manner, Reply
+from wildseg.labels.language.messages import Ask, Language, Manner, Refusal, Reply
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = yaml.safe_load((ROOT / "params.yaml").read_text())["label"]["options"]
@@ -26,14 +26,14 @@ class Script:
 
     window = 2
 
-    def __init__(self, says: Callable[[Ask], str | Reply], name: str = "script") -> None:
+    def __init__(self, says: Callable[[Ask], str | Reply | Refusal], name: str = "script") -> None:
         self.says, self.identity, self.asked = says, [name], list[Ask]()
 
-    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply]]:
+    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply | Refusal]]:
         for place, ask in reversed(list(enumerate(asks))):  # in any order
             self.asked.append(ask)
             said = self.says(ask)
-            yield place, said if isinstance(said, Reply) else Reply(said, tokens_in=10, tokens_out=2)
+            yield place, said if isinstance(said, (Reply, Refusal)) else Reply(said, tokens_in=10, tokens_out=2)
 
 
 class Memory:

@@ -82,6 +82,18 @@ def test_the_bytes_of_tokens_are_what_they_decode_to() -> None:
     assert b"".join(texts[token] for token in words(text, add_special_tokens=False)["input_ids"]).decode() == text
 
 
+def test_what_was_added_to_a_tokenizer_of_bytes_does_not_hide_what_it_is() -> None:
+    words = tokenizer()
+    words.add_tokens(["  ", "\n\n", "<tool>"])
+    texts = token_texts(words)
+    assert texts[words.convert_tokens_to_ids("Ġ")] == b" "
+    assert [texts[words.convert_tokens_to_ids(word)] for word in ("  ", "\n\n", "<tool>")] == [
+        b"  ",
+        b"\n\n",
+        b"<tool>",
+    ]
+
+
 def test_tokens_of_sentencepiece_are_understood() -> None:
     class Piece:
         all_special_ids = (0,)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.encoders.models import noise
-from tests.labels.language.models import NAMES, OPTIONS, frames, language, question
+from tests.labels.language.models import NAMES, OPTIONS, Memory, frames, language, question
 from tests.labels.language.tiny_llava import save_llama, save_llava
 from tests.labels.language.tiny_qwen import save_qwen
 from wildseg.errors import ModelError
+from wildseg.labels.language.choice import Choice
+from wildseg.labels.language.folder import digest
 from wildseg.labels.language.grammar import Tokens
-from wildseg.labels.language.local import Choice, Local, digest
+from wildseg.labels.language.local import Local
 from wildseg.labels.language.messages import Ask, Picture, Reply
 from wildseg.labels.methods import describe_then_decide, vlm_cot, vlm_direct, vlm_yes_no
 
@@ -123,14 +130,20 @@ def test_yes_and_no_are_summed_over_the_ways_to_write_them(llava: Local) -> None
     assert len({reply.yes for reply in found}) == 3
 
 
+TEXTS = ("sky", "old grey road", "x", "old tree", "lawn", "oar", "old grey rock")  # more than a batch
+
+
 def test_questions_that_share_their_beginning_are_answered_as_if_they_did_not(llava: Local, qwen: Local) -> None:
-    asks = [ask(f"is there any {text}?", yes_no=True, names=None) for text in ("sky", "old grey road", "x", "old tree")]
+    asks = [ask(f"is there any {text}?", yes_no=True, names=None) for text in TEXTS]
     for model in (llava, qwen):
         network = model._loaded
-        apart = torch.stack([network._logits(network.inputs([one]))[0] for one in asks]).detach()
+        rows = [network.inputs([one]) for one in asks]
         with torch.no_grad():
-            torch.testing.assert_close(network._shared(asks), apart, atol=1e-4, rtol=1e-4)
-        assert len({reply.yes for reply in said(model, *asks)}) == 4
+            apart = torch.stack([network._logits(row)[0] for row in rows])
+            torch.testing.assert_close(network._shared(rows), apart, atol=1e-4, rtol=1e-4)
+        replies = said(model, *asks)
+        assert len({reply.yes for reply in replies}) == 7
+        assert [reply.tokens_in for reply in replies] == [row["input_ids"].shape[1] for row in rows]
         assert network._shares is True
 
 
@@ -163,12 +176,135 @@ def test_a_model_that_only_reads_can_answer_words_and_is_told_apart_from_one_tha
         said(llama, ask())
 
 
-def test_nothing_is_loaded_to_tell_models_apart(tmp_path: Path) -> None:
+def test_models_are_told_apart_by_every_byte_and_large_files_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = save_llama(tmp_path / "llama")
-    before = digest(folder)
+    weights, before = folder / "model.safetensors", digest(folder)
     assert local(folder).identity == ["local", before, True]
-    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
-    assert digest(folder) != before
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1  # a fine-tuned model has the same names, sizes and ends
+    weights.write_bytes(content)
+    tuned = digest(folder)
+    (folder / "merges.txt").write_text("a b")
+    assert len({before, tuned, digest(folder)}) == 3
+    monkeypatch.setattr("wildseg.labels.language.folder.LARGE", 1000)
+    memory = Memory()
+    assert local(folder, digests=memory).identity[1] == digest(folder)
+    kept = dict(memory.kept)
+    assert 0 < len(kept) < len(list(folder.iterdir()))
+    memory.kept = {parts: json.dumps({"sha256": "0" * 64}) for parts in kept}
+    assert digest(folder, memory) != digest(folder)  # not read again
+    weights.write_bytes(content)
+    assert digest(folder, memory) != digest(folder)
+    memory.kept = dict.fromkeys(kept, "[7]")
+    assert digest(folder, memory) == digest(folder)
+    monkeypatch.undo()
+    assert digest(folder) == digest(folder, Memory())
+
+
+def test_a_large_file_that_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wildseg.labels.language.folder.LARGE", 1)
+    memory, file = Memory(), tmp_path / "model.safetensors"
+    found = set()
+    for content in (b"one", b"two", b"one"):
+        file.write_bytes(content)
+        os.utime(file, ns=(0, len(found)))  # as if time had passed
+        found.add(digest(tmp_path, memory))
+    assert len(found) == 2
+    assert len(memory.kept) == 3
+
+
+def test_what_a_folder_wishes_for_its_answers_does_not_change_them(tmp_path: Path) -> None:
+    plain, wishful = save_llama(tmp_path / "plain"), save_llama(tmp_path / "wishful")
+    wishes = {"eos_token_id": [2], "do_sample": True, "temperature": 5.0, "repetition_penalty": 3.0, "num_beams": 3,
+              "min_new_tokens": 30, "suppress_tokens": [40, 41], "max_length": 3, "top_k": 1}  # fmt: skip
+    (wishful / "generation_config.json").write_text(json.dumps(wishes))
+    asks = [
+        Ask((("user", f"a lawn {n}"),), None, temperature, n, 20, names)
+        for n, (temperature, names) in enumerate([(0.0, None), (1.0, None), (0.0, NAMES), (1.0, NAMES)])
+    ]
+    first, second = ([(reply.text, reply.cut) for reply in said(local(own), *asks)] for own in (plain, wishful))
+    assert first == second
+    assert all(json.loads(text) for text, _ in second[2:])
+
+
+@pytest.mark.parametrize("save", [save_llama, save_llava])
+def test_a_model_without_a_form_for_conversations_is_told(save: Callable[[Path], Path], tmp_path: Path) -> None:
+    folder = save(tmp_path / "base")
+    for path in folder.glob("*.jinja"):
+        path.unlink()
+    for path in folder.glob("*config.json"):
+        content = json.loads(path.read_text())
+        content.pop("chat_template", None)
+        path.write_text(json.dumps(content))
+    with pytest.raises(
+        ModelError, match="made for conversation, .* has no chat template; choose the variant"
+    ) as caught:
+        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_form_that_refuses_what_is_said_is_told(tmp_path: Path) -> None:
+    folder = save_llama(tmp_path / "llama")
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('A system message must come first') }}")
+    with pytest.raises(ModelError, match="cannot be asked in its own form .A system message must come first"):
+        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
+
+
+def test_a_class_that_the_tokens_cannot_write_is_told(llava: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = llava._loaded.tokens
+    short = {token: text for token, text in tokens.texts.items() if text != b"\xc3"}
+    monkeypatch.setattr(llava._loaded, "tokens", Tokens(short, tokens._end))
+    assert json.loads(said(llava, ask())[0].text)
+    with pytest.raises(ModelError, match="no token for the bytes .*xc3.*; rename the class, or set"):
+        said(llava, ask(names=("sky", "gr\u00fcn")))
+
+
+def test_a_batch_without_room_is_answered_in_halves(llava: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = [ask(f"{n}?", n, temperature=1.0, seed=n) for n in range(4)]
+    expected = [reply.text for reply in said(llava, *own)]
+    network, room = llava._loaded, 1
+    generate = network.model.generate
+
+    def cramped(**inputs: Any) -> torch.Tensor:  # noqa: ANN401
+        if len(inputs["input_ids"]) > room:
+            raise torch.OutOfMemoryError
+        return generate(**inputs)
+
+    monkeypatch.setattr(network.model, "generate", cramped)
+    assert [reply.text for reply in said(llava, *own)] == expected
+    room = 0
+    with pytest.raises(ModelError, match="no room in the GPU's memory for one picture; lower label.language.max_side"):
+        said(llava, *own)
+
+
+def test_a_model_in_half_precision_is_given_pictures_in_half_precision(
+    llava: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llava._loaded, "model", copy.deepcopy(llava._loaded.model).to(torch.bfloat16))
+    assert llava._loaded.inputs([ask()])["pixel_values"].dtype == torch.bfloat16
+    assert json.loads(said(llava, ask())[0].text)
+
+
+@pytest.mark.parametrize("constrained", [True, False])
+@pytest.mark.parametrize("name", ["llava", "qwen"])
+def test_a_batch_of_long_and_short_conversations_is_answered_as_one_by_one(
+    name: str, constrained: bool, request: pytest.FixtureRequest
+) -> None:
+    model: Local = request.getfixturevalue(name)
+    turns = (("assistant", "I see a road. " * 9), ("user", "and now?"))
+    own = [
+        Ask(
+            (("user", f"{'x' * 40 * n}?"), *(turns if n % 3 else ())),
+            Picture(noise((30 + 40 * n, 90 - 20 * n), n)),
+            temperature=0.7 * (n % 2), seed=n, max_tokens=12, names=NAMES if constrained else None,
+        )
+        for n in range(4)
+    ]  # fmt: skip
+    together = [(reply.text, reply.tokens_in, reply.tokens_out) for reply in said(model, *own)]
+    apart = [(reply.text, reply.tokens_in, reply.tokens_out) for one in own for reply in said(model, one)]
+    assert together == apart
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
@@ -181,6 +317,15 @@ def test_a_folder_that_is_no_model_is_told_in_one_line(file: str, content: bytes
     with pytest.raises(ModelError, match="expected a model that transformers can read") as caught:
         said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
+    folder = save_llava(tmp_path / "llava")
+    weights = load_file(folder / "model.safetensors")
+    gone = next(name for name in sorted(weights) if "projector" in name)
+    save_file({name: tensor for name, tensor in weights.items() if name != gone}, folder / "model.safetensors")
+    with pytest.raises(ModelError, match="expected all weights of a Llava.*, .* lacks 1 of them, such as .*projector"):
+        said(local(folder), ask())
 
 
 def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:

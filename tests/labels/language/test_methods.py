@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from tests.encoders.models import noise
-from tests.labels.language.conftest import Misbehaving
+from tests.labels.language.conftest import Misbehaving, misbehaving
 from tests.labels.language.models import NAMES, OPTIONS, Memory, Script, frames, language, names, question
 from wildseg.errors import ModelError, ParamsError
+from wildseg.labels.interface import NamedImage
 from wildseg.labels.language.conversation import shrunk
-from wildseg.labels.language.messages import Ask, Language, Reply
+from wildseg.labels.language.messages import Ask, Language, Refusal, Reply
 from wildseg.labels.language.server import Server
+from wildseg.labels.language.voting import threshold
 from wildseg.labels.methods import describe_then_decide, vlm_cot, vlm_direct, vlm_yes_no
 
 METHODS = {"vlm_direct": vlm_direct, "vlm_cot": vlm_cot, "describe_then_decide": describe_then_decide}
@@ -69,6 +72,85 @@ def test_the_second_answer_counts_and_one_that_was_cut_may_be_longer() -> None:
 
 
 @METHOD
+def test_the_second_answer_is_held_to_names_whatever_the_first_was(method: ModuleType) -> None:
+    model = Script(lambda _: "I cannot say.")
+    options = {"turns": 1} if method is vlm_cot else {}
+    answers(method, language(model), **options)
+    assert model.asked[-1].names == NAMES
+
+
+@METHOD
+def test_thoughts_are_recorded_and_neither_count_nor_are_repeated(method: ModuleType) -> None:
+    model = Script(lambda _: '<think>A lawn? {"annotations": ["lawn"]}</think>{"annotations": ["sky"]}')
+    (answer,) = answers(method, language(model))
+    assert names(answer.scores) == ["sky"]
+    assert all("A lawn?" in turn["answered"] for turn in answer.record["turns"])
+    assert "A lawn?" not in json.dumps([ask.messages for ask in model.asked])
+
+
+@pytest.mark.parametrize("model", ["thinks", "thinks-aloud", "streams", "parts"])
+def test_what_a_server_makes_of_thoughts_is_understood(model: str, bad_server: Misbehaving) -> None:
+    (answer,) = answers(vlm_direct, language(Server(bad_server.url, model, constrained=True)))
+    assert names(answer.scores) == ["sky"]
+
+
+@pytest.mark.parametrize("model", ["still-thinks", "declines", "silent"])
+def test_a_server_that_says_nothing_is_asked_once_more(model: str, bad_server: Misbehaving) -> None:
+    (answer,) = answers(vlm_direct, language(Server(bad_server.url, model, constrained=True)))
+    assert not answer.scores.any()
+    assert answer.record["parse_errors"] == 1
+    assert len(bad_server.asked(model)) == 2
+
+
+# Refusals and repetitions --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", [*METHODS.values(), vlm_yes_no], ids=[*METHODS, "vlm_yes_no"])
+@pytest.mark.parametrize("votes", [1, 4])
+def test_a_frame_that_is_refused_fails_alone(method: ModuleType, votes: int) -> None:
+    shade = noise((20, 30), 1)[:, ::-1].mean()
+
+    def says(ask: Ask) -> str | Reply | Refusal:
+        if ask.picture is not None and np.isclose(ask.picture.pixels.mean(), shade) and len(ask.messages) == 1:
+            return Refusal("not this one")
+        return Reply('["sky"]', yes=0.75)
+
+    memory = Memory()
+    found = answers(method, language(Script(says), memory=memory, votes=votes), number=3)
+    assert [answer.failed for answer in found] == [None, "not this one", None]
+    assert names(found[0].scores) == names(found[2].scores) != []
+    assert "not this one" not in json.dumps(memory.kept)
+    whole = answers(
+        method, language(Script(lambda _: Reply('["sky"]', yes=0.75)), memory=memory, votes=votes), number=3
+    )
+    assert [answer.failed for answer in whole] == [None] * 3  # another day
+
+
+@METHOD
+def test_what_is_asked_twice_at_the_same_time_is_asked_once(method: ModuleType) -> None:
+    model, once = Script(lambda _: '["sky"]'), Script(lambda _: '["sky"]')
+    own = OPTIONS[method.__name__.rsplit(".", 1)[-1]]
+    models = language(model)
+    twins = [NamedImage("a", lambda: noise((20, 30))), NamedImage("b", lambda: noise((20, 30)))]
+    first, second = method.label(twins, question(models), **own)
+    (alone,) = method.label(frames(1), question(language(once)), **own)
+    assert len(model.asked) == len(once.asked)
+    assert first.record == second.record == alone.record
+
+
+@METHOD
+def test_votes_from_memory_are_those_that_were_cast(method: ModuleType) -> None:
+    memory = Memory()
+    said = {0: '["sky"]', 1000: '["road"]', 2000: '["sky", "lawn"]'}
+    fresh = answers(method, language(Script(lambda ask: said[ask.seed]), memory=memory, votes=3), number=2)
+    never = Script(lambda _: pytest.fail("asked again"))
+    kept = answers(method, language(never, memory=memory, votes=3), number=2)
+    assert [answer.record for answer in kept] == [answer.record for answer in fresh]
+    np.testing.assert_array_equal([a.scores for a in kept], [a.scores for a in fresh])
+    np.testing.assert_allclose(fresh[0].scores, [2 / 3, 1 / 3, 1 / 3])
+
+
+@METHOD
 def test_answers_belong_to_their_frames_and_what_is_kept_is_not_asked_again(method: ModuleType) -> None:
     def says(ask: Ask) -> str:
         if ask.picture is None:  # the description says it
@@ -103,6 +185,8 @@ def test_whatever_changes_the_question_is_asked_anew(change: str) -> None:
     assert len(model.asked) == 2
     answers(vlm_direct, language(Script(model.says, "another"), memory=memory))
     assert len(memory.kept) == 3
+    answers(vlm_direct, language(model, memory=memory), prompt="Which of {names}?")
+    assert len(model.asked) == 3
 
 
 def test_a_run_that_breaks_off_goes_on_where_it_was(bad_server: Misbehaving) -> None:
@@ -116,6 +200,19 @@ def test_a_run_that_breaks_off_goes_on_where_it_was(bad_server: Misbehaving) -> 
     assert len(set(asked[:4])) == 4
     assert len(asked) == 6
     assert asked[4] == asked[5]
+
+
+def test_a_run_whose_server_dies_goes_on_with_another(tmp_path: Path) -> None:
+    memory, model = Memory(), "exits:4"
+    for number, log in enumerate((tmp_path / "first", tmp_path / "second")):
+        with misbehaving(log) as server:
+            models = language(Server(server.url, model, constrained=True, requests=1), memory=memory)
+            if number == 0:
+                with pytest.raises(ModelError, match=r"did not answer in 6 attempts .*; what was answered is kept"):
+                    answers(vlm_direct, models, number=7)
+            else:
+                assert all(names(answer.scores) == ["sky"] for answer in answers(vlm_direct, models, number=7))
+            assert len(server.asked(model)) == (5, 3)[number]  # the fifth was in flight
 
 
 def test_thinking_aloud_keeps_the_picture_and_all_that_was_said() -> None:
@@ -151,6 +248,7 @@ def test_who_decides_reads_the_description_and_sees_no_picture(bad_server: Misbe
     (ask,) = reader.asked
     assert ask.picture is None
     assert [turn["answered"] for turn in answer.record["turns"]] == ["a wide green meadow", '["lawn"]']
+    assert [turn["picture"] for turn in answer.record["turns"]] == ["plain", None]
     (seen,) = bad_server.asked("thinker")
     assert "image_url" in json.dumps(seen["messages"])
 
@@ -164,6 +262,10 @@ def test_without_a_description_nothing_is_decided() -> None:
 
 
 # Votes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_half_of_the_votes_is_enough_for_a_tie_and_less_is_not() -> None:
+    assert 500 / 1001 < threshold(True) < 0.5 == threshold(False)
 
 
 @pytest.mark.parametrize(("ties", "present"), [(True, ["sky", "lawn"]), (False, ["sky"])])
@@ -188,12 +290,13 @@ def test_one_vote_is_no_voting(method: ModuleType) -> None:
 
 def test_votes_see_other_orders_and_mirrored_pictures() -> None:
     model = Script(lambda _: "[]")
-    answers(vlm_direct, language(model, votes=8))
+    (answer,) = answers(vlm_direct, language(model, votes=8))
     by_seed = {ask.seed: ask for ask in model.asked}
     orders = [by_seed[seed].names for seed in range(0, 8000, 1000)]
     assert orders[0] == NAMES
     assert all(sorted(order) == sorted(NAMES) for order in orders)
     assert len(set(orders)) > 2
+    assert [turn["picture"] for turn in answer.record["turns"]] == ["plain", "mirrored"] * 4
     plain, mirrored = noise((20, 30)), noise((20, 30))[:, ::-1]
     for vote in range(8):
         np.testing.assert_array_equal(by_seed[1000 * vote].picture.pixels, mirrored if vote % 2 else plain)

@@ -13,9 +13,10 @@ from PIL import Image
 from tests.encoders.models import noise
 from tests.labels.language.conftest import Misbehaving
 from wildseg.errors import ModelError, ParamsError
-from wildseg.labels.language import server as wire
-from wildseg.labels.language.messages import Ask, Picture, Reply
-from wildseg.labels.language.server import Server, yes_of
+from wildseg.labels.language import server, wire
+from wildseg.labels.language.messages import Ask, Picture, Refusal, Reply
+from wildseg.labels.language.replies import yes_of
+from wildseg.labels.language.server import Server
 
 
 def ask(number: int = 0, **changes: object) -> Ask:
@@ -90,7 +91,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(bad_server: Misbehaving, m
 
 def test_a_server_that_takes_too_long_is_given_up(bad_server: Misbehaving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "TIMEOUT", 0.1)
-    monkeypatch.setattr(wire, "ATTEMPTS", 2)
+    monkeypatch.setattr(server, "ATTEMPTS", 2)
     with pytest.raises(ModelError, match="did not answer in 2 attempts .*timed out"):
         replies(bad_server, "slow")
 
@@ -106,6 +107,13 @@ def test_the_rate_is_kept(bad_server: Misbehaving) -> None:
     replies(bad_server, "good", asks=5, requests=5, per_minute=600)
     times = sorted(body["time"] for body in bad_server.asked("good"))
     assert times[-1] - times[0] > 4 * 0.1 - 0.05  # never faster; slower is no fault of ours
+
+
+def test_two_models_of_a_server_share_its_rate(bad_server: Misbehaving) -> None:
+    for model in ("good", "thinks", "good", "thinks"):
+        replies(bad_server, model, per_minute=600)
+    times = sorted(body["time"] for model in ("good", "thinks") for body in bad_server.asked(model))
+    assert times[-1] - times[0] > 3 * 0.1 - 0.05
 
 
 def test_what_was_answered_before_a_refusal_is_not_lost(bad_server: Misbehaving) -> None:
@@ -132,8 +140,8 @@ def test_the_key_for_openai_goes_to_openai_alone(bad_server: Misbehaving, monkey
     monkeypatch.setenv("OPENAI_API_KEY", "very-secret")
     replies(bad_server, "good")
     assert bad_server.asked("good")[0]["key"] == ""
-    assert wire._key("https://api.openai.com/v1") == "very-secret"
-    assert wire._key("https://openai.com.evil.org/v1") == ""
+    assert wire.key_for("https://api.openai.com/v1") == "very-secret"
+    assert wire.key_for("https://openai.com.evil.org/v1") == ""
 
 
 @pytest.mark.parametrize(
@@ -168,3 +176,137 @@ def test_a_server_without_likelihoods_is_told(bad_server: Misbehaving) -> None:
         ModelError, match="vlm_yes_no needs the likelihoods of words .logprobs., and this server gives none"
     ):
         list(Server(bad_server.url, "good", constrained=True).answer([ask(yes_no=True, names=None)]))
+
+
+# What is about one question, and what about all ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "reason", "attempts"),
+    [
+        ("picky:20x30", "HTTP 400: content policy; wrong key", 2),  # once more, since the server is there
+        ("heavy:20x30", "HTTP 413: Request Entity Too Large", 2),
+        ("withholds:20x30", "content_filter", 2),
+        ("chokes:20x30", "HTTP 500: out of memory", 7),
+    ],
+)
+def test_a_picture_that_alone_is_refused_is_told_apart_from_others(
+    model: str, reason: str, attempts: int, bad_server: Misbehaving
+) -> None:
+    asks = [ask(), Ask(ask().messages, Picture(noise((20, 31))), 0.0, 0, 9), ask()]
+    found = dict(Server(bad_server.url, model, constrained=True, requests=1).answer(asks))
+    assert isinstance(found[1], Reply)
+    for place in (0, 2):
+        assert isinstance(found[place], Refusal)
+        assert "has no answer about it, though one about a grey picture (" in found[place].reason
+        assert reason in found[place].reason
+        assert "\n" not in found[place].reason
+    assert len(bad_server.asked(model)) == 2 * attempts + 1
+    control, _ = bad_server.asked(model, control=True)
+    (refused, *_) = bad_server.asked(model)
+    assert {**control, "messages": 0, "time": 0} == {**refused, "messages": 0, "time": 0}
+    assert control["messages"][0]["content"][1] == refused["messages"][0]["content"][1]
+
+
+def test_a_server_that_has_too_much_to_do_has_nothing_against_a_picture(bad_server: Misbehaving) -> None:
+    with pytest.raises(ModelError, match="HTTP 429: slow down"):
+        replies(bad_server, "throttles:20x30")
+    assert len(bad_server.asked("throttles:20x30")) == 6
+    assert bad_server.asked("throttles:20x30", control=True) == []
+
+
+def test_a_question_without_picture_has_its_control_too(bad_server: Misbehaving) -> None:
+    words = Ask((("user", "question"), ("assistant", "yes"), ("user", "why?")), None, 0.0, 0, 9, ("sky",))
+    with pytest.raises(ModelError, match="the money is used up"):
+        list(Server(bad_server.url, "dies:0", constrained=True).answer([words]))
+    first, control = bad_server.asked("dies:0")
+    assert len(control["messages"]) == 1
+    assert control["response_format"] == first["response_format"]
+
+
+def test_in_a_long_conversation_only_what_was_asked_is_kept_in_the_control() -> None:
+    long = Ask((("user", "a?"), ("assistant", "words " * 999), ("user", "b?")), Picture(noise((9, 9))), 0.0, 0, 9)
+    assert server.control(long).messages == (("user", "a?"), ("assistant", "-"), ("user", "b?"))
+
+
+# In which forms servers answer ---------------------------------------------------------------------------------------
+
+SKY = '{"annotations": ["sky"]}'
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "tokens"),
+    [
+        ("parts", SKY, (0, 0)),
+        ("thinks", f'<think>A lawn? {{"annotations": ["lawn"]}}</think>\n{SKY}', (0, 0)),
+        ("reasons", f"<think>hm</think>\n{SKY}", (0, 0)),
+        ("declines", "I will not look at that.", (0, 0)),
+        ("silent", "", (0, 0)),
+        ("counts-oddly", SKY, (0, 0)),
+        ("counts-not", SKY, (0, 0)),
+        ("streams", SKY, (5, 6)),
+    ],
+)
+def test_an_answer_is_read_in_whatever_form_it_comes(
+    model: str, text: str, tokens: tuple[int, int], bad_server: Misbehaving
+) -> None:
+    (reply,) = replies(bad_server, model)
+    assert (reply.text, (reply.tokens_in, reply.tokens_out), reply.cut) == (text, tokens, False)
+
+
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [
+        ("streams-half", r"its answer is no chat completion \(ValueError"),
+        ("object", r"its answer is no chat completion \(TypeError"),
+        ("excuses", "it answers with an error: the model is loading"),
+    ],
+)
+def test_what_is_no_answer_is_told(model: str, line: str, bad_server: Misbehaving) -> None:
+    with pytest.raises(ModelError, match=line):
+        replies(bad_server, model)
+
+
+def test_a_likelihood_that_is_no_number_does_not_count(bad_server: Misbehaving) -> None:
+    ((_, reply),) = Server(bad_server.url, "nan", constrained=True).answer([ask(yes_no=True, names=None)])
+    assert reply.yes == 0
+    assert yes_of({"yes": -math.inf, "no": math.nan}) is None
+
+
+def test_openai_is_told_the_limit_by_the_name_that_its_models_take() -> None:
+    asked = Server("https://api.openai.com/v1", "m", constrained=True)._body(ask())
+    assert asked["max_completion_tokens"] == 50
+    assert "max_tokens" not in asked
+
+
+# The key -------------------------------------------------------------------------------------------------------------
+
+
+def test_half_a_key_is_not_shown_where_a_long_line_is_cut(
+    bad_server: Misbehaving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WILDSEG_API_KEY", "very-secret-and-long-enough-to-be-cut")
+    with pytest.raises(ModelError, match="xxx Bearer ...") as caught:
+        replies(bad_server, "repeats")
+    assert "very" not in str(caught.value)
+
+
+def test_a_key_in_an_answer_is_cut_out(bad_server: Misbehaving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WILDSEG_API_KEY", "annotations")
+    assert replies(bad_server, "parts")[0].text == '{"...": ["sky"]}'
+    monkeypatch.setenv("WILDSEG_API_KEY", "sky")  # a word, as servers that want no key are given
+    assert replies(bad_server, "parts")[0].text == SKY
+
+
+@pytest.mark.parametrize("key", ["very\nsecret", "very secret", "very-sécret", "very\x00secret"])
+def test_a_key_that_no_header_can_hold_is_told_and_not_shown(
+    key: str, bad_server: Misbehaving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "\0" in key:
+        monkeypatch.setattr(wire.os, "environ", {"WILDSEG_API_KEY": key})
+    else:
+        monkeypatch.setenv("WILDSEG_API_KEY", key)
+    with pytest.raises(ModelError, match="WILDSEG_API_KEY: expected plain letters") as caught:
+        replies(bad_server, "good")
+    assert "very" not in str(caught.value)
+    assert bad_server.asked("good") == []

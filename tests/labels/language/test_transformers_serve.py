@@ -17,7 +17,7 @@ import pytest
 from tests.labels.language.models import OPTIONS, Memory, frames, language, question
 from tests.labels.language.tiny_llava import save_llava
 from wildseg.errors import ModelError
-from wildseg.labels.language import server as wire
+from wildseg.labels.language import server
 from wildseg.labels.language.server import Server
 from wildseg.labels.methods import vlm_cot, vlm_direct, vlm_yes_no
 
@@ -80,7 +80,7 @@ def test_a_server_that_tells_no_likelihoods_is_told(served: str, model: Path) ->
 
 
 def test_a_model_that_it_does_not_have_is_told(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "ATTEMPTS", 2)
+    monkeypatch.setattr(server, "ATTEMPTS", 2)
     models = language(Server(served, "no/such-model", constrained=True))
     with pytest.raises(ModelError, match="label.language.server: ") as caught:
         list(vlm_direct.label(frames(1), question(models), **OPTIONS["vlm_direct"]))

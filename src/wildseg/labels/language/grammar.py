@@ -26,6 +26,7 @@ class Grammar:
         self._names = [json.dumps(name, ensure_ascii=False).encode() for name in names]
         self._after: dict[frozenset[int], State] = {}
         opening = json.dumps({KEY: []})[:-2].encode()
+        self.letters = frozenset(b"".join((opening, *self._names, b", ]}")))  # all bytes of all answers
         self.start: State = frozenset({(opening, frozenset[int]())})
         self.longest = len(opening) + sum(len(name) + 2 for name in self._names) + 2  # bytes of the longest answer
 
@@ -77,6 +78,10 @@ class Tokens:
                 node.setdefault(None, []).append(token)
         self._known: dict[tuple[Grammar, State], list[int]] = {}
 
+    def unspelt(self, grammar: Grammar) -> frozenset[int]:
+        """Return the bytes of answers that no token writes alone. Where there is none, no answer is a dead end."""
+        return grammar.letters - {text[0] for text in self.texts.values() if len(text) == 1}
+
     def allowed(self, grammar: Grammar, state: State) -> list[int]:
         """Return the tokens that may follow, in order; those that end the answer where it may end, or must."""
         if (grammar, state) not in self._known:
@@ -99,9 +104,11 @@ def token_texts(tokenizer: Any) -> dict[int, bytes]:  # noqa: ANN401
     (Llama 2; a space is U+2581, and a byte that is no letter is ``<0x0A>``).
     """
     vocabulary, special = tokenizer.get_vocab(), set(tokenizer.all_special_ids)
-    special |= {number for number, added in getattr(tokenizer, "added_tokens_decoder", {}).items() if added.special}
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    special |= {number for number, token in added.items() if token.special}
     letters = byte_letters()
-    by_bytes = "▁" not in vocabulary and all(letter in letters for word in vocabulary for letter in word[:1])
+    learnt = [word for word, number in vocabulary.items() if number not in added]  # what was added may be any text
+    by_bytes = "▁" not in vocabulary and all(letter in letters for word in learnt for letter in word[:1])
     texts = {}
     for word, number in vocabulary.items():
         if number in special:

@@ -44,9 +44,9 @@ class Listed:
     ) -> Conversation[Decision]:
         """Ask for names of classes; `last`, `free`: words may come before them."""
         manner = self.language.manner
-        names = None if free else tuple(self.question.class_names[index] for index in self.order)
-        ask = Ask(messages, picture, manner.temperature, self.seed, manner.max_tokens, names)
-        return decided(ask, self.vocabulary, manner.reminder, last=last)
+        names = tuple(self.question.class_names[index] for index in self.order)
+        ask = Ask(messages, picture, manner.temperature, self.seed, manner.max_tokens, None if free else names)
+        return decided(ask, self.vocabulary, manner.reminder, names, last=last)
 
 
 def answers(

@@ -1,13 +1,12 @@
 """A language model on this machine, by transformers: any image-text-to-text model, or any that only reads.
 
-Weights are read from safetensors alone, and no code that lies beside them is run. Sampling is by Gumbel's trick, the
-likeliest token after noise of each question's own seed, so that an answer does not depend on what else is in its batch
-(but for rounding).
+Weights are read from safetensors alone, and no code that lies beside them is run. Of the settings for generating that
+lie there only the tokens that end an answer are taken: how an answer is chosen is said by the question.
 """
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wildseg.errors import ModelError
-from wildseg.labels.language.grammar import Grammar, State, Tokens, token_texts
-from wildseg.labels.language.messages import Ask, Reply
+from wildseg.labels.language.choice import Choice
+from wildseg.labels.language.folder import digest
+from wildseg.labels.language.grammar import Grammar, Tokens, token_texts
+from wildseg.labels.language.messages import Ask, Memory, Reply
 
 if TYPE_CHECKING:
     import torch
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 BATCH = {"cpu": 4, "cuda": 16}
 SAME = 0.02  # probabilities of tokens that may differ between two ways of computing them, in bfloat16
 PICTURES = {"pixel_values", "image_grid_thw", "image_sizes"}
-SAMPLE = 2**20  # bytes of each end of a large file that tell it from others
-HASHED_WHOLE = 2**26
 
 
 class Local:
     """Weights in a folder, or a name that transformers fetches; loaded when the first question is asked."""
 
-    def __init__(self, model: str, root: Path, device: Callable[[], str], *, constrained: bool) -> None:
+    def __init__(
+        self, model: str, root: Path, device: Callable[[], str], *, constrained: bool, digests: Memory | None = None
+    ) -> None:
         """Remember which.
 
         Args:
@@ -40,7 +41,9 @@ class Local:
             root: the project folder.
             device: resolves the torch device.
             constrained: whether answers may only be JSON that names classes.
+            digests: remembers those of large files.
         """
+        self._digests = digests
         self.model, self.constrained = model, constrained
         folder = root / model
         self.folder = folder if folder.is_dir() else None
@@ -48,8 +51,9 @@ class Local:
 
     @cached_property
     def identity(self) -> Sequence[Any]:
-        """The files of the folder (their sizes and contents, of large ones both ends), or the name."""
-        return ["local", self.model if self.folder is None else digest(self.folder), self.constrained]
+        """The contents of the folder, or the name."""
+        known = self.model if self.folder is None else digest(self.folder, self._digests)
+        return ["local", known, self.constrained]
 
     @property
     def window(self) -> int:
@@ -80,8 +84,20 @@ class Local:
                 )
 
     def _speak(self, asks: Sequence[Ask], limit: int) -> list[Reply]:
+        """Answer a batch; one that the GPU's memory has no room for, in halves."""
+        import torch
+
         grammars = [self._grammar(ask) for ask in asks]
-        return self._loaded.speak(asks, grammars, limit)
+        try:
+            return self._loaded.speak(asks, grammars, limit)
+        except torch.OutOfMemoryError as error:
+            if len(asks) == 1:
+                raise ModelError(
+                    f"label.language.model: {self.model!r} found no room in the GPU's memory for one picture; lower "
+                    "label.language.max_side or max_tokens, or choose a smaller model"
+                ) from error
+        half = len(asks) // 2  # outside of the handler, which holds on to what did not fit
+        return self._speak(asks[:half], limit) + self._speak(asks[half:], limit)
 
     def _limit(self, ask: Ask) -> int:
         # An answer that may only be JSON is as long as the list of all classes at most: never cut, always read.
@@ -127,31 +143,53 @@ class Network:
             self.sees = type(config) in tf.AutoModelForImageTextToText._model_mapping
             kind: Any = tf.AutoModelForImageTextToText if self.sees else tf.AutoModelForCausalLM
             reader: Any = (tf.AutoProcessor if self.sees else tf.AutoTokenizer).from_pretrained(model, **safe)
-            network: Any = kind.from_pretrained(model, dtype=dtype, use_safetensors=True, **safe)
+            network, report = kind.from_pretrained(
+                model, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
+            )
+            network = network.to(device)
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"label.language.model: {model!r} found no room in the memory of {device}; choose a smaller one, or "
+                "set WILDSEG_DEVICE=cpu"
+            ) from error
         except Exception as error:  # as many kinds as there are ways to build a model
             line = " ".join(str(error).split())[:200] or type(error).__name__
-            advice = "see that it was copied whole" if here else "check the network, or name a folder of this machine"
+            elsewhere = "there is no such folder here, so it was to be fetched: check its name, or the network"
+            advice = "see that it was copied whole" if here else elsewhere
             raise ModelError(
                 f"label.language.model: expected a model that transformers can read from safetensors without running "
                 f"its code, found {model!r} ({line}); {advice}"
             ) from error
-        self.model, self.reader, self.name = network.to(device).eval(), reader, model
+        if missing := sorted(report["missing_keys"]):  # transformers would fill them with noise
+            raise ModelError(
+                f"label.language.model: expected all weights of a {type(network).__name__}, {model!r} lacks "
+                f"{len(missing)} of them, such as {missing[0]}"
+            )
+        self.model, self.reader, self.name = network.eval(), reader, model
         self.tokenizer: Any = getattr(reader, "tokenizer", reader)
         self.tokenizer.padding_side = "left"
-        if self.tokenizer.pad_token_id is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
         ends = network.generation_config.eos_token_id
         ends = self.tokenizer.eos_token_id if ends is None else ends
         self.ends: set[int] = set(ends) if isinstance(ends, list) else {ends} if ends is not None else set()
-        if not self.ends or not getattr(reader, "chat_template", None):
+        lacks = "chat template" if not getattr(reader, "chat_template", None) else "token that ends an answer"
+        if lacks == "chat template" or not self.ends:
             raise ModelError(
-                f"label.language.model: expected a model made for conversation, {model!r} has no chat template"
+                f"label.language.model: expected a model made for conversation, {model!r} has no {lacks}; choose the "
+                "variant that its makers call instruct or chat, or copy chat_template.jinja from there into the folder"
             )
+        # What others wish for its answers, such as beams or penalties, is not what was asked for here.
+        network.generation_config = tf.GenerationConfig()
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.convert_ids_to_tokens(min(self.ends))
         self._shares: bool | None = None  # whether questions can share what they begin with; not known yet
         self.tokens = Tokens(token_texts(self.tokenizer), self.ends)
 
     def inputs(self, asks: Sequence[Ask]) -> Any:  # noqa: ANN401
-        """Return questions of one kind as tensors, padded on the left."""
+        """Return questions of one kind as tensors, padded on the left.
+
+        Raises:
+            ModelError: the model only reads, and there is a picture; or its template refuses what is said.
+        """
         from PIL import Image
 
         talks: list[list[dict[str, Any]]] = []
@@ -167,12 +205,30 @@ class Network:
                 talk[0]["content"].insert(0, {"type": "image", "image": Image.fromarray(ask.picture.pixels)})
             talks.append(talk)
         options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
-        return self.reader.apply_chat_template(talks, padding=True, **options).to(self.model.device)
+        try:
+            found = self.reader.apply_chat_template(talks, padding=True, **options)
+        except Exception as error:  # a template is a program of the model's makers
+            line = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ModelError(f"label.language.model: {self.name!r} cannot be asked in its own form ({line})") from error
+        found = found.to(self.model.device)
+        whole = {name: value for name, value in found.items() if hasattr(value, "is_floating_point")}
+        return {**found, **{name: v.to(self.model.dtype) for name, v in whole.items() if v.is_floating_point()}}
 
     def speak(self, asks: Sequence[Ask], grammars: Sequence[Grammar | None], limit: int) -> list[Reply]:
-        """Answer questions of one kind, each in at most `limit` tokens."""
+        """Answer questions of one kind, each in at most `limit` tokens.
+
+        Raises:
+            ModelError: the model has no tokens to write the names with.
+        """
         import torch
         import transformers as tf
+
+        if unspelt := {letter for grammar in grammars if grammar for letter in self.tokens.unspelt(grammar)}:
+            raise ModelError(
+                f"label.language.model: expected a tokenizer that can write every class, {self.name!r} has no token "
+                f"for the bytes {bytes(sorted(unspelt))!r}; rename the class, or set label.language.constrained to "
+                "false"
+            )
 
         inputs = self.inputs(asks)
         length = inputs["input_ids"].shape[1]
@@ -201,16 +257,19 @@ class Network:
         import torch
 
         yes, no = (self._forms(word) for word in ("yes", "no"))
+        questions = [self.inputs([ask]) for ask in asks]
         with torch.inference_mode():
-            logits = self._last_logits(asks).float().cpu()
+            logits = self._last_logits(questions).float().cpu()
         replies = []
-        for row in logits:
+        for row, question in zip(logits, questions, strict=True):
             odds = torch.logsumexp(row[yes], 0) - torch.logsumexp(row[no], 0)
             likeliest = self.tokens.texts.get(int(row.argmax()), b"").decode(errors="replace").strip()
-            replies.append(Reply(likeliest, tokens_out=1, yes=float(odds.double().sigmoid())))
+            replies.append(
+                Reply(likeliest, False, question["input_ids"].shape[1], 1, yes=float(odds.double().sigmoid()))
+            )
         return replies
 
-    def _last_logits(self, asks: Sequence[Ask]) -> torch.Tensor:
+    def _last_logits(self, questions: Sequence[Any]) -> torch.Tensor:
         """Return the logits of the next token after each question about one picture: (n, V).
 
         What the questions begin with, the picture included, is read once. Whether a model can go on from there for
@@ -218,25 +277,24 @@ class Network:
         """
         import torch
 
-        one_by_one = lambda own: torch.stack([self._logits(self.inputs([ask]))[0] for ask in own])  # noqa: E731
-        if len(asks) < 2 or self._shares is False:
-            return one_by_one(asks)
+        one_by_one = lambda own: torch.stack([self._logits(inputs)[0] for inputs in own])  # noqa: E731
+        if len(questions) < 2 or self._shares is False:
+            return one_by_one(questions)
         try:
-            shared = self._shared(asks)
+            shared = self._shared(questions)
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError):
             if self._shares:
                 raise
             self._shares = False
-            return one_by_one(asks)
+            return one_by_one(questions)
         if self._shares is None:
-            apart = one_by_one(asks[:2]).float().softmax(-1) - shared[:2].float().softmax(-1)
+            apart = one_by_one(questions[:2]).float().softmax(-1) - shared[:2].float().softmax(-1)
             self._shares = bool(apart.abs().max() < SAME)
-        return shared if self._shares else one_by_one(asks)
+        return shared if self._shares else one_by_one(questions)
 
-    def _shared(self, asks: Sequence[Ask]) -> torch.Tensor:
+    def _shared(self, rows: Sequence[Any]) -> torch.Tensor:
         import torch
 
-        rows = [self.inputs([ask]) for ask in asks]
         tokens = [row["input_ids"][0].tolist() for row in rows]
         shortest = min(map(len, tokens)) - 1  # each is left with a token to be asked about
         common = next((i for i in range(shortest) if len({own[i] for own in tokens}) > 1), shortest)
@@ -247,12 +305,19 @@ class Network:
             for name, value in rows[0].items()
         }
         past = self.model(**begun, use_cache=True).past_key_values
-        past.batch_repeat_interleave(len(asks))
         ends = [own[common:] for own in tokens]
+        size = BATCH.get(self.device, 16)  # what was read is copied for each question of a batch, and no more
+        return torch.cat([self._after(past, ends[start : start + size]) for start in range(0, len(ends), size)])
+
+    def _after(self, past: Any, ends: Sequence[Sequence[int]]) -> torch.Tensor:  # noqa: ANN401
+        """Return the logits of the next token after each of `ends`, which follow on `past`: (n, V)."""
+        import torch
+
+        past = copy.deepcopy(past)
+        past.batch_repeat_interleave(len(ends))
         longest = max(map(len, ends))
-        device = rows[0]["input_ids"].device
         pad = self.tokenizer.pad_token_id
-        ids = torch.tensor([own + [pad] * (longest - len(own)) for own in ends], device=device)
+        ids = torch.tensor([[*own, *[pad] * (longest - len(own))] for own in ends], device=self.model.device)
         # No mask: what pads the ends on the right is after every token that is read.
         logits = self.model(input_ids=ids, past_key_values=past, use_cache=True).logits
         return torch.stack([logits[row, len(own) - 1] for row, own in enumerate(ends)])
@@ -265,53 +330,3 @@ class Network:
         if not found:
             raise ModelError(f"label.language.model: expected a tokenizer with {word!r} as one token; use vlm_direct")
         return found
-
-
-class Choice:
-    """A logits processor: rules out what the grammar does not allow, and adds the noise that makes a sample."""
-
-    def __init__(self, asks: Sequence[Ask], grammars: Sequence[Grammar | None], tokens: Tokens, length: int) -> None:
-        """Begin answers; `length` is that of the questions."""
-        import torch
-
-        self._asks, self._grammars, self._tokens, self._length = asks, grammars, tokens, length
-        self._states: list[State] = [grammar.start if grammar else frozenset() for grammar in grammars]
-        self._noise = [torch.Generator().manual_seed(ask.seed) for ask in asks]
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return the scores (B, V) of the next tokens, after the tokens (B, length) so far."""
-        import torch
-
-        scores = scores.float().clone()
-        for row, (ask, grammar) in enumerate(zip(self._asks, self._grammars, strict=True)):
-            if ask.temperature > 0:
-                uniform = torch.rand(scores.shape[1], generator=self._noise[row]).clamp(1e-20, 1 - 1e-7)
-                scores[row] = scores[row] / ask.temperature - (-uniform.log()).log().to(scores.device)
-            if grammar is None:
-                continue
-            if input_ids.shape[1] > self._length:
-                text = self._tokens.texts.get(int(input_ids[row, -1]), b"")
-                self._states[row] = grammar.walk(self._states[row], text)
-            allowed = self._tokens.allowed(grammar, self._states[row])
-            kept = scores[row, allowed]
-            scores[row] = -torch.inf
-            scores[row, allowed] = kept
-        return scores
-
-
-def digest(folder: Path) -> str:
-    """Return what tells the model in a folder from others, hex, without reading gigabytes."""
-    whole = hashlib.sha256()
-    for path in sorted(
-        path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".jinja", ".model")
-    ):
-        size = path.stat().st_size
-        whole.update(f"{path.name} {size}\n".encode())
-        with path.open("rb") as stream:
-            if size <= HASHED_WHOLE:
-                whole.update(stream.read())
-                continue
-            whole.update(stream.read(SAMPLE))
-            stream.seek(size - SAMPLE)
-            whole.update(stream.read(SAMPLE))
-    return whole.hexdigest()

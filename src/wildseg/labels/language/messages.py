@@ -10,24 +10,31 @@ from typing import Any, Protocol
 
 import numpy as np
 
+GREY = (224, 224)  # pixels; small for every model, and too small for none
 Message = tuple[str, str]  # ("user" or "assistant", what was said)
 
 
 class Picture:
     """The picture that goes with a question, known by its pixels."""
 
-    def __init__(self, pixels: np.ndarray) -> None:
-        """Remember (H, W, 3) uint8 RGB."""
+    def __init__(self, pixels: np.ndarray, *, mirrored: bool = False) -> None:
+        """Remember (H, W, 3) uint8 RGB, and whether that is the mirror image of what was taken."""
         self.pixels = np.ascontiguousarray(pixels)
+        self.mirrored = mirrored
 
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of its size and pixels, hex."""
         return hashlib.sha256(f"{self.pixels.shape}".encode() + self.pixels.tobytes()).hexdigest()
 
+    @classmethod
+    def grey(cls) -> Picture:
+        """Return one that shows nothing: what is said to it is about the question, or the model."""
+        return cls(np.full((*GREY, 3), 128, np.uint8))
+
     def flipped(self) -> Picture:
         """Return it with left and right exchanged."""
-        return Picture(self.pixels[:, ::-1])
+        return Picture(self.pixels[:, ::-1], mirrored=not self.mirrored)
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,13 @@ class Reply:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """In place of a reply: why this question has none, while others have. It is not kept: another day it may have."""
+
+    reason: str
+
+
 class Speaker(Protocol):
     """A language model: weights on this machine, or a server."""
 
@@ -95,8 +109,10 @@ class Speaker(Protocol):
     def window(self) -> int:
         """How many frames are worth talking about at the same time."""
 
-    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply]]:
+    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply | Refusal]]:
         """Yield the place of a question in `asks` and its answer, each as soon as it is there.
+
+        A refusal is about that question alone; one that others would meet, too, is an error.
 
         Raises:
             ModelError: it cannot be had. What was answered until then has been yielded.

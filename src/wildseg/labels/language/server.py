@@ -1,44 +1,54 @@
 """A language model behind an OpenAI-compatible server: Ollama, vLLM, ``transformers serve``, or one on the internet.
 
 What fails in passing (no connection, too many requests, an error of the server, a body that is no answer) is tried
-again, each time after twice as long; what will fail again (no such model, no key) is told at once. The key comes from
-the environment and goes into one header: it is no attribute of anything that is printed, kept or compared.
+again, each time after twice as long; what every question will meet (no such model, no key) is told at once. Whether a
+refusal is about one question alone, whose picture a filter does not like or is too large, is found out by asking the
+same of a grey picture.
 """
 
 from __future__ import annotations
 
 import base64
-import http.client
 import io
 import json
-import math
-import os
 import random
 import threading
 import time
 import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from PIL import Image
 
-from wildseg.errors import ModelError, ParamsError, WildsegError
-from wildseg.labels.language.messages import Ask, Picture, Reply
+from wildseg.errors import ModelError, ParamsError
+from wildseg.labels.language.messages import Ask, Picture, Refusal, Reply
+from wildseg.labels.language.replies import TOP, reply_of
+from wildseg.labels.language.wire import (
+    Passing,
+    Unanswered,
+    is_openai,
+    key_for,
+    openai_too,
+    post,
+    said_of,
+    scrubbed,
+    short,
+)
 from wildseg.labels.parsing import KEY
 
 ATTEMPTS = 6
 FIRST_PAUSE = 1.0  # seconds; 31 in all, but for what a server asks for
 LONGEST_PAUSE = 60.0  # whatever a server asks for
-TIMEOUT = 600.0  # seconds for an answer as a whole: large models on a CPU take minutes
-LARGEST = 2**24  # bytes of a body
 JPEG_QUALITY = 92
-TOP = 20  # likeliest words asked for, the most that OpenAI gives
-AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
+# About the key, the money, the model or the address; any other refusal may be about what was asked.
+ABOUT_ALL = {401, 402, 404, 405}
+# Letters from which a key is looked for in answers; shorter ones are words such as "none", and keep nobody out.
+SECRET = 8
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class Server:
             raise ParamsError(
                 f"label.language.server: expected an address such as http://localhost:11434/v1, found {self.url!r}"
             )
-        object.__setattr__(self, "_pace", _Pace(self.per_minute))
+        object.__setattr__(self, "_pace", _pace_of(self.url, self.per_minute))
 
     @property
     def identity(self) -> Sequence[Any]:
@@ -80,15 +90,16 @@ class Server:
         """Some frames for each request, so that a slow one holds up few."""
         return 4 * self.requests
 
-    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply]]:
+    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply | Refusal]]:
         """Yield the place of a question in `asks` and its answer, each as soon as it is there.
 
         Raises:
-            ModelError: the server does not answer, or refuses. What it answered until then has been yielded.
+            ModelError: the server does not answer, or refuses whatever it is asked. What it answered until then has
+                been yielded.
         """
         failed: Exception | None = None
         with ThreadPoolExecutor(self.requests) as pool:
-            running: dict[Future[Reply], int] = {}
+            running: dict[Future[Reply | Refusal], int] = {}
             waiting = iter(enumerate(asks))
             while True:
                 while failed is None and len(running) < self.requests and (found := next(waiting, None)):
@@ -104,25 +115,48 @@ class Server:
         if failed is not None:
             raise failed
 
-    def _ask(self, ask: Ask) -> Reply:
+    def _ask(self, ask: Ask) -> Reply | Refusal:
+        """Return the answer to a question; where there is none, find out whether that is about this question alone.
+
+        A server that answers the control has something against what was asked here: it is asked once more, since it may
+        have come back in the meantime, and then refused. One that does not answer it either is told as an error.
+        """
+        try:
+            return self._attempts(ask, ATTEMPTS)
+        except Unanswered as error:
+            failure = error
+        if not failure.about_all:
+            with suppress(Unanswered):
+                self._attempts(control(ask), 1)
+                try:
+                    return self._attempts(ask, 1)
+                except Unanswered as again:
+                    other = "other words" if ask.picture is None else "a grey picture"
+                    return Refusal(f"{self.url} has no answer about it, though one about {other} ({again.reason})")
+        raise ModelError(f"label.language.server: {failure}") from None
+
+    def _attempts(self, ask: Ask, number: int) -> Reply:
         body = json.dumps(self._body(ask)).encode()
-        pause, reason = FIRST_PAUSE, ""
-        for attempt in range(ATTEMPTS):
+        pause, reason, busy, key = FIRST_PAUSE, "", False, key_for(self.url)
+        for attempt in range(number):
             if attempt:
                 time.sleep(pause * random.uniform(0.8, 1.2))  # so that those who failed together do not return together
                 pause = min(2 * pause, LONGEST_PAUSE)
             self._pace.wait()
             begun = time.monotonic()
             try:
-                return reply_of(_post(self._address, body, _key(self.url)), ask, time.monotonic() - begun)
-            except _Passing as error:
-                reason = str(error)
+                reply = reply_of(post(self._address, body, key), ask, time.monotonic() - begun)
+                return replace(reply, text=scrubbed(reply.text, key)) if len(key) >= SECRET else reply
+            except Passing as error:
+                reason, busy = short(scrubbed(str(error), key)), error.busy
                 pause = min(max(pause, error.pause), LONGEST_PAUSE)
             except urllib.error.HTTPError as error:
-                self._refused(error)
-        raise ModelError(
-            f"label.language.server: {self.url} did not answer in {ATTEMPTS} attempts ({reason}); see that it runs; "
-            "what was answered is kept, and the next run goes on from there"
+                raise self._refused(error) from None
+        raise Unanswered(
+            f"{self.url} did not answer in {number} attempts ({reason}); see that it runs; what was answered is kept, "
+            "and the next run goes on from there",
+            reason,
+            busy,
         )
 
     @property
@@ -135,11 +169,12 @@ class Server:
             "messages": messages(ask),
             "temperature": ask.temperature,
             "seed": ask.seed,
-            "max_tokens": ask.max_tokens,
+            # OpenAI's newer models refuse the name that all other servers know.
+            "max_completion_tokens" if is_openai(self.url) else "max_tokens": 1 if ask.yes_no else ask.max_tokens,
             "stream": False,
         }
         if ask.yes_no:
-            body |= {"max_tokens": 1, "logprobs": True, "top_logprobs": TOP}
+            body |= {"logprobs": True, "top_logprobs": TOP}
         if ask.names is not None and self.constrained:
             body["response_format"] = {
                 "type": "json_schema",
@@ -147,16 +182,13 @@ class Server:
             }
         return body
 
-    def _refused(self, error: urllib.error.HTTPError) -> None:
-        """Raise what a person can do about a refusal that would come again.
-
-        Raises:
-            ModelError: always.
-        """
-        said = _scrubbed(_said(error), _key(self.url))
+    def _refused(self, error: urllib.error.HTTPError) -> Unanswered:
+        """Return what a person can do about a refusal that would come again."""
+        key = key_for(self.url)
+        said = said_of(error, key)
         if error.code in (401, 403):
-            has = "it refused the key of the environment" if _key(self.url) else "it wants a key, and there is none"
-            advice = f"{has}; set WILDSEG_API_KEY{_openai(self.url)}"
+            has = "it refused the key of the environment" if key else "it wants a key, and there is none"
+            advice = f"{has}; set WILDSEG_API_KEY{openai_too(self.url)}"
         elif error.code == 404 or "model" in said.lower() and "not found" in said.lower():
             advice = (
                 f"expected a model it has, found {self.model!r}, or an address that ends in /v1, found {self.url!r}"
@@ -165,7 +197,16 @@ class Server:
             advice = "it does not take the JSON schema of the answer; set label.language.constrained to false"
         else:
             advice = "it refused the question"
-        raise ModelError(f"label.language.server: {advice} (HTTP {error.code}: {said})") from None
+        reason = f"HTTP {error.code}: {said}"
+        return Unanswered(f"{advice} ({reason})", reason, error.code in ABOUT_ALL or error.code < 400)
+
+
+def control(ask: Ask) -> Ask:
+    """Return a question in the same form as another, about nothing that a server could mind."""
+    if ask.picture is None:
+        return replace(ask, messages=(("user", "What do you know of this? Nothing is an answer."),))
+    said = tuple((role, text if role == "user" else "-") for role, text in ask.messages)
+    return replace(ask, messages=said, picture=Picture.grey())
 
 
 def messages(ask: Ask) -> list[dict[str, Any]]:
@@ -188,63 +229,16 @@ def schema(names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def reply_of(content: bytes, ask: Ask, seconds: float) -> Reply:
-    """Read the body of an answer.
-
-    Raises:
-        _Passing: it is no answer; another attempt may bring one.
-        ModelError: likelihoods were asked for, and the server gives none.
-    """
-    try:
-        body = json.loads(content)
-        choice = body["choices"][0]
-        text = choice["message"].get("content") or ""
-        usage = body.get("usage") or {}
-        counts = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
-        cost = usage.get("cost")
-        cost = float(cost) if isinstance(cost, (int, float)) and math.isfinite(cost) else None
-        likely = choice.get("logprobs") if ask.yes_no else None
-        top = likely["content"][0]["top_logprobs"] if likely else None
-        yes = yes_of({str(entry["token"]): float(entry["logprob"]) for entry in top}) if top else None
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise _Passing(f"its answer is no chat completion ({type(error).__name__})") from error
-    if not isinstance(text, str):
-        raise _Passing("its answer holds no text")
-    if ask.yes_no and not top:
-        raise ModelError(
-            "label.language.server: vlm_yes_no needs the likelihoods of words (logprobs), and this server gives none; "
-            "use another label.method, or weights on this machine (label.language.server: null)"
-        )
-    return Reply(text, choice.get("finish_reason") == "length", counts[0], counts[1], seconds, cost, yes)
+def _data_url(picture: Picture) -> str:
+    content = io.BytesIO()
+    Image.fromarray(picture.pixels).save(content, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def yes_of(logprobs: Mapping[str, float]) -> float | None:
-    """Return the probability of yes against no, whatever their case and spaces; None if neither is among the words."""
-    shares = {"yes": 0.0, "no": 0.0}
-    for word, logprob in logprobs.items():
-        plain = word.strip(" ▁Ġ\n\t").lower()
-        if plain in shares:
-            shares[plain] += math.exp(min(logprob, 0.0))
-    total = sum(shares.values())
-    return shares["yes"] / total if total else None
-
-
-# The wire --------------------------------------------------------------------------------------------------------
-
-
-class _Passing(WildsegError):
-    """What may be gone at the next attempt; pause: for how many seconds the server asked."""
-
-    def __init__(self, reason: str, pause: float = 0.0) -> None:
-        super().__init__(reason)
-        self.pause = pause
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: the key and the pictures are for the server that was named."""
-
-    def redirect_request(self, *_: Any) -> None:  # noqa: ANN401
-        return None
+@cache
+def _pace_of(url: str, per_minute: float | None) -> _Pace:
+    """Return the pace of a server, whichever of its models are asked."""
+    return _Pace(per_minute)
 
 
 class _Pace:
@@ -261,78 +255,3 @@ class _Pace:
             turn = max(now, self._next)
             self._next = turn + self._step
         time.sleep(turn - now)
-
-
-def _post(address: str, body: bytes, key: str) -> bytes:
-    headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    request = urllib.request.Request(address, body, headers)
-    deadline = time.monotonic() + TIMEOUT
-    try:
-        with urllib.request.build_opener(_Stay).open(request, timeout=TIMEOUT) as answer:
-            content = b""
-            while chunk := answer.read1(2**16):
-                content += chunk
-                if len(content) > LARGEST:
-                    raise _Passing(f"its answer is longer than {LARGEST:,} bytes")
-                if time.monotonic() > deadline:
-                    raise _Passing(f"its answer took longer than {TIMEOUT:.0f} s")
-            if (length := answer.headers.get("Content-Length", "")).isdecimal() and len(content) < int(length):
-                raise _Passing("its answer ended half-way")
-            return content
-    except urllib.error.HTTPError as error:
-        if error.code in AGAIN:
-            said = _scrubbed(_said(error), key)
-            raise _Passing(f"HTTP {error.code}: {said}", _pause(error.headers.get("Retry-After"))) from None
-        raise
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        cause = getattr(error, "reason", None) or error
-        raise _Passing(_scrubbed(" ".join(str(cause).split()) or type(cause).__name__, key)) from None
-
-
-def _pause(wish: str | None) -> float:
-    return float(wish) if wish and wish.isdecimal() and len(wish) < 6 else 0.0
-
-
-def _said(error: urllib.error.HTTPError) -> str:
-    """Return what a server says to a refusal, on one line."""
-    try:
-        content = error.read(2**16).decode(errors="replace")
-    except (OSError, http.client.HTTPException):
-        content = ""
-    text: Any = content
-    with suppress(ValueError, RecursionError):
-        body = json.loads(content)
-        inner = body.get("error", body.get("detail", body)) if isinstance(body, dict) else body
-        text = inner.get("message", inner) if isinstance(inner, dict) else inner
-    line = " ".join(str(text).split()) or str(error.reason)
-    return line if len(line) <= 200 else line[:197] + "..."
-
-
-def _data_url(picture: Picture) -> str:
-    content = io.BytesIO()
-    Image.fromarray(picture.pixels).save(content, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
-
-
-# The key ---------------------------------------------------------------------------------------------------------
-
-
-def _key(url: str) -> str:
-    """Return the key for a server, empty if there is none; that for OpenAI goes nowhere else."""
-    own = os.environ.get("WILDSEG_API_KEY", "")
-    return (own or (os.environ.get("OPENAI_API_KEY", "") if _is_openai(url) else "")).strip()
-
-
-def _is_openai(url: str) -> bool:
-    host = urllib.parse.urlsplit(url).hostname or ""
-    return host == "openai.com" or host.endswith(".openai.com")
-
-
-def _openai(url: str) -> str:
-    return " or OPENAI_API_KEY" if _is_openai(url) else ""
-
-
-def _scrubbed(text: str, key: str) -> str:
-    return text.replace(key, "...") if key else text

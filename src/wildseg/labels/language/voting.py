@@ -55,4 +55,4 @@ def shares(decisions: Sequence[Decision], classes: int) -> np.ndarray:
 
 def threshold(ties: bool) -> float:
     """Return where shares are cut: half the votes are enough, or are not. Scores must lie strictly above it."""
-    return 0.499 if ties else 0.5
+    return 0.5 - 1e-6 if ties else 0.5

@@ -12,7 +12,7 @@ from wildseg.labels.language.conversation import Decision, turn
 from wildseg.labels.language.listed import Listed, Vote, answers
 from wildseg.labels.language.messages import Picture
 from wildseg.labels.language.prompts import check
-from wildseg.labels.parsing import Parsed
+from wildseg.labels.parsing import Parsed, spoken
 
 NEEDS = frozenset({"language"})
 
@@ -39,7 +39,7 @@ def label(
         ask = listed.free((("user", listed.fill(describe)),), picture)
         (reply,) = yield [ask]
         said = [turn(ask, reply)]
-        description = reply.text.rpartition("</think>")[2].strip()
+        description = spoken(reply.text)
         if not description:  # nobody can decide by that
             return Decision(Parsed((), (), "no description"), ()), said
         words = (("user", listed.fill(decide, description=description)),)

@@ -14,6 +14,7 @@ from wildseg.labels.language.conversation import turn
 from wildseg.labels.language.listed import Listed, Vote, answers
 from wildseg.labels.language.messages import Message, Picture
 from wildseg.labels.language.prompts import check
+from wildseg.labels.parsing import spoken
 
 NEEDS = frozenset({"language"})
 
@@ -59,7 +60,7 @@ def label(
             ask = listed.free((*said, ("user", listed.fill(step))), picture)
             (reply,) = yield [ask]
             recorded.append(turn(ask, reply))
-            said = (*ask.messages, ("assistant", reply.text or "-"))
+            said = (*ask.messages, ("assistant", spoken(reply.text) or "-"))
         decision = yield from listed.decide((*said, ("user", listed.fill(decide))), picture, last=True)
         return decision, recorded
 
