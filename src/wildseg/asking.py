@@ -64,7 +64,7 @@ class Setting:
     @cached_property
     def digests(self) -> Remembered:
         """The digests of large files of weights, by where and how large they are and when they were written."""
-        return Remembered(cache.Store.of(self.artifacts.root, "weights"))
+        return Remembered(entries.Store.of(self.artifacts.root, "weights"))
 
     def language(self) -> Language:
         """Return the language models, and how they are asked."""
@@ -157,7 +157,7 @@ def ask(setting: Setting, words: Words, frames: Sequence[str], failures: Failure
         told = told_about(setting, words, frames, failures)
         answers = list(told.values())
         if setting.by_language:
-            cache.note(setting.memory.store, "language", setting.memory.hits, setting.memory.misses)
+            entries.note(setting.memory.store, "language", setting.memory.hits, setting.memory.misses)
         return answers, str(setting.memory) if setting.by_language else ""
     ingredients = {**setting.ingredients(), "words": [setting.classes, words.background, words.templates]}
     recipe = cache.Recipe(ingredients, partial(frame_bytes, setting.artifacts), no_files, _answer)
