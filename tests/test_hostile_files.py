@@ -32,7 +32,7 @@ READ = (".read_text", ".read_bytes", ".open", ".load_file", ".safe_open", ".nump
 
 
 def reads() -> Iterator[str]:
-    """Every function of the package that reads a file: ``files.load_json``, ``cache.Store.get``."""
+    """Every function of the package that reads a file: ``files.load_json``, ``entries.Store.get``."""
 
     def inside(node: ast.AST, where: str, path: Path) -> Iterator[str]:
         for child in ast.iter_child_nodes(node):
