@@ -54,6 +54,32 @@ def test_boxes_and_labels_are_what_the_next_stages_read(project: Artifacts) -> N
     assert line in answer.output
 
 
+def test_a_frame_that_cannot_be_read_is_left_out_and_named(project: Artifacts) -> None:
+    project.frame_path("a_000000").write_bytes(b"no picture")
+    arguments = ["detect", "--method", "owlv2", "--model", "owl", "--into", "b.json", "--labels", "l.csv"]
+    answer = CliRunner().invoke(main, arguments)
+    assert answer.exit_code == 1  # half of the frames are more than label.max_failures
+    assert not (project.root / "b.json").exists()
+    text = (project.root / "params.yaml").read_text()
+    (project.root / "params.yaml").write_text(text.replace("max_failures: 0.01", "max_failures: 0.5"))
+    answer = CliRunner().invoke(main, arguments)
+    assert answer.exit_code == 0, answer.output
+    assert "detect: 1 frames, " in answer.output
+    assert "\n  left out: a_000000 (" in answer.output
+    names = params.load("params.yaml").classes.names
+    assert list(project.load_boxes(names, project.root / "b.json")) == ["a_000001"]
+    assert list(project.load_labels(names, project.root / "l.csv")) == ["a_000001"]
+
+
+@pytest.mark.parametrize("option", ["--into", "--labels"])
+def test_a_folder_to_write_into_is_told_before_anything_is_loaded(project: Artifacts, option: str) -> None:
+    files = {"--into": "b.json", "--labels": "l.csv"} | {option: "data"}
+    arguments = [word for pair in files.items() for word in pair]
+    answer = CliRunner().invoke(main, ["detect", "--method", "owlv2", "--model", "nowhere", *arguments])
+    assert answer.exit_code == 1
+    assert f"{option}: expected a file to write, found the folder data" in answer.output
+
+
 def test_thresholds_are_for_all_or_for_one() -> None:
     names = ["sky", "lawn"]
     assert thresholds([], names, 0.25) == [0.25, 0.25]
@@ -69,6 +95,8 @@ def test_thresholds_are_for_all_or_for_one() -> None:
         ("1.5", "found '1.5'"),
         ("nan", "found 'nan'"),
         ("=0.5", "there is no such class"),
+        ("0.2", "--presence 0.2: expected no less than the lowest score of a box, --threshold 0.25; lower that, too"),
+        ("lawn=0.2", "--threshold 0.25"),
     ],
 )
 def test_a_wish_that_means_nothing_is_told(wish: str, line: str) -> None:
@@ -80,4 +108,7 @@ def test_a_wish_that_means_nothing_is_told(wish: str, line: str) -> None:
 def test_a_detector_that_does_not_exist_is_told(project: Artifacts) -> None:
     answer = CliRunner().invoke(main, ["detect", "--method", "owlv3", "--model", "owl", "--into", "b.json"])
     assert answer.exit_code == 1
-    assert "--method: expected one of grounding_dino, owlv2; found 'owlv3'; did you mean 'owlv2'?" in answer.output
+    assert (
+        "--method: expected one of grounding_dino, owlv2, yolo_world; found 'owlv3'; did you mean 'owlv2'?"
+        in answer.output
+    )

@@ -9,14 +9,15 @@ import numpy as np
 
 from wildseg import plugins
 from wildseg.artifacts import Artifacts, FrameBoxes
-from wildseg.errors import WildsegError, did_you_mean
+from wildseg.cache import met
+from wildseg.errors import DataError, WildsegError, did_you_mean
+from wildseg.failures import Failures
 from wildseg.files import save_table
 from wildseg.labels.detection import present, tidy
 from wildseg.params import Params
+from wildseg.plugins import DETECTORS
 from wildseg.progress import track
 from wildseg.runtime import Runtime, torch_device
-
-DETECTORS = "labels.detectors"
 
 
 def run(
@@ -33,6 +34,8 @@ def run(
     presence: Sequence[str],
 ) -> None:
     """Write boxes of all key frames as COCO has them, and where `labels` is given, a table of the classes in each.
+
+    Frames that cannot be read are in neither, up to the share label.max_failures, as in the stage `label`.
 
     Args:
         params: the classes and their phrases.
@@ -51,11 +54,18 @@ def run(
     """
     names = params.classes.names
     cuts = thresholds(presence, names, threshold)
+    for option, path in (("--into", into), ("--labels", labels)):
+        if path is not None and path.is_dir():
+            raise WildsegError(f"{option}: expected a file to write, found the folder {path}")
     frames = [frame.name for frame in artifacts.load_frames()]
+    failures = Failures("label", params.label.max_failures, len(frames))
     detect = plugins.load(DETECTORS, method, "--method").load(model, torch_device(runtime.device))
     found: dict[str, FrameBoxes] = {}
     for frame in track(frames, len(frames), "detect"):
-        image = artifacts.load_image(frame)
+        image = met(artifacts.load_image, frame)
+        if isinstance(image, DataError):
+            failures.add(frame, str(image))
+            continue
         height, width = image.shape[:2]
         boxes = tidy(detect(image, params.classes.phrases, threshold), (width, height), iou)
         found[frame] = FrameBoxes(width, height, boxes)
@@ -63,8 +73,10 @@ def run(
     if labels is not None:
         save_labels(labels, found, names, cuts)
     number = sum(len(here.boxes) for here in found.values())
+    left_out = "".join(f"\n  left out: {frame} ({reason})" for frame, reason in failures.rows)
     print(
-        f"detect: {len(frames)} frames, {number} boxes by {method} in {into}{f', labels in {labels}' if labels else ''}"
+        f"detect: {len(found)} frames, {number} boxes by {method} in {into}{f', labels in {labels}' if labels else ''}"
+        f"{left_out}"
     )
 
 
@@ -77,10 +89,15 @@ def save_labels(path: Path, found: Mapping[str, FrameBoxes], names: Sequence[str
 def thresholds(wishes: Sequence[str], names: Sequence[str], default: float) -> list[float]:
     """Return the threshold of each class from wishes such as ``0.3``, for all, and ``lawn=0.2``, for one.
 
+    Args:
+        wishes: as a person gives them.
+        names: of the classes.
+        default: the lowest score of a box, which is the threshold where no wish says otherwise.
+
     Raises:
-        WildsegError: a wish is none of these.
+        WildsegError: a wish is none of these, or below the score of any box.
     """
-    one = {}
+    one, lowest = {}, default
     for wish in wishes:
         name, equals, number = wish.rpartition("=")
         if equals and name not in names:
@@ -92,6 +109,11 @@ def thresholds(wishes: Sequence[str], names: Sequence[str], default: float) -> l
         if not 0 <= value <= 1:
             raise WildsegError(
                 f"--presence: expected a number from 0 to 1, or a class with one as in lawn=0.2; found {wish!r}"
+            )
+        if value < lowest:
+            raise WildsegError(
+                f"--presence {wish}: expected no less than the lowest score of a box, --threshold {lowest:g}; "
+                "lower that, too"
             )
         if equals:
             one[name] = value

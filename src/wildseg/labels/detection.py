@@ -19,6 +19,8 @@ from wildseg.errors import ModelError, WildsegError
 # y1 in pixels of the frame, the id of the class, from 1, a score in [0, 1]; neither cut off at the frame nor thinned.
 Detect = Callable[[np.ndarray, Sequence[Sequence[str]], float], np.ndarray]
 
+ON_THE_HUB = "a folder, or the name on the model hub, of {} with weights as safetensors"
+
 
 def tidy(boxes: np.ndarray, size: tuple[int, int], iou: float) -> np.ndarray:
     """Cut boxes (m, 6) off at the frame, drop empty ones and those that a better one overlaps; the best come first.
@@ -42,22 +44,6 @@ def present(boxes: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
     return np.isin(np.arange(len(thresholds)) + 1, boxes[:, 4]) & (best >= np.asarray(thresholds))
 
 
-def class_of(words: str, phrases: Sequence[Sequence[str]]) -> int:
-    """Return the id, from 1, of the class whose phrase has most words in common with `words`; 0 where none has any.
-
-    What counts is the share of common words among those of both; of equals, the first.
-    """
-    found = set(words.lower().replace(".", " ").split())
-    shares = [
-        (len(found & own) / len(found | own), -index)
-        for index, each in enumerate(phrases, 1)
-        for own in (set(phrase.lower().replace(".", " ").split()) for phrase in each)
-        if found | own
-    ]
-    share, index = max(shares, default=(0.0, 0))
-    return -index if share > 0 else 0
-
-
 def network_of(kind: Any, model: str, device: str) -> Any:  # noqa: ANN401
     """Load the weights of a network of transformers' class `kind`, all of them, from safetensors alone.
 
@@ -72,8 +58,8 @@ def network_of(kind: Any, model: str, device: str) -> Any:  # noqa: ANN401
 
 
 @contextmanager
-def loading(model: str, kind: str) -> Iterator[None]:
-    """Turn whatever a library raises for weights that it cannot use into one line.
+def loading(model: str, expected: str) -> Iterator[None]:
+    """Turn whatever a library raises for weights that it cannot use into one line that says what was `expected`.
 
     Raises:
         ModelError: that line.
@@ -82,9 +68,8 @@ def loading(model: str, kind: str) -> Iterator[None]:
         yield
     except WildsegError:
         raise
-    except Exception as error:  # transformers, tokenizers and safetensors each raise their own kinds
+    except Exception as error:  # transformers, tokenizers, safetensors and ONNX each raise their own kinds
         reason = " ".join(str(error).split())
         raise ModelError(
-            f"{model}: expected a folder, or the name on the model hub, of {kind} with weights as safetensors "
-            f"({reason if len(reason) <= 200 else f'{reason[:197]}...'})"
+            f"{model}: expected {expected} ({reason if len(reason) <= 200 else f'{reason[:197]}...'})"
         ) from error

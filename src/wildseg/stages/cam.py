@@ -133,7 +133,7 @@ class _Work:
     limits: FrameBoxes | None
 
 
-# How many maps, how many show nothing, how many more nothing inside of their boxes, and whether there is one cell alone.
+# How many maps, how many show nothing, how many more nothing inside of boxes, and whether there is one cell alone.
 _Record = tuple[int, int, int, int]
 
 TOGETHER = 16  # frames that are handed to a GPU at a time; on a CPU each passes by itself, as fast and in less memory
