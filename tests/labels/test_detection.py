@@ -201,3 +201,12 @@ def test_a_folder_of_something_else_is_told_in_one_line(detector: Any, folder: P
         with pytest.raises(ModelError, match="expected a folder, or the name on the model hub, of ") as caught:
             detector.load(str(path), "cpu")
         assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_another_kind_is_told_without_a_report(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(
+        ModelError, match=r"of OWLv2 with weights as safetensors \(its config is of 'grounding-dino'\)$"
+    ):
+        owlv2.load(str(folder / "grounding_dino"), "cpu")
+    owlv2.load(str(folder / "owlv2"), "cpu")
+    assert "".join(capfd.readouterr()) == ""

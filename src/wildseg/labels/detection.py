@@ -5,6 +5,7 @@ A detector is a file in `labels/detectors` with ``load(model, device) -> Detect`
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,8 +19,6 @@ from wildseg.errors import ModelError, WildsegError
 # From a frame (H, W, 3) uint8 RGB, the phrases of each class and the lowest score to boxes (m, 6) float64: x0, y0, x1,
 # y1 in pixels of the frame, the id of the class, from 1, a score in [0, 1]; neither cut off at the frame nor thinned.
 Detect = Callable[[np.ndarray, Sequence[Sequence[str]], float], np.ndarray]
-
-ON_THE_HUB = "a folder, or the name on the model hub, of {} with weights as safetensors"
 
 
 def tidy(boxes: np.ndarray, size: tuple[int, int], iou: float) -> np.ndarray:
@@ -73,3 +72,40 @@ def loading(model: str, expected: str) -> Iterator[None]:
         raise ModelError(
             f"{model}: expected {expected} ({reason if len(reason) <= 200 else f'{reason[:197]}...'})"
         ) from error
+
+
+@contextmanager
+def fetching(model: str, name: str, kind: Any) -> Iterator[None]:  # noqa: ANN401
+    """Look whether `model` is of transformers' class `kind` before the rest of it is read, and keep its readers quiet.
+
+    Raises:
+        ModelError: one line for whatever is wrong with it, as `loading` has it.
+    """
+    with loading(model, f"a folder, or the name on the model hub, of {name} with weights as safetensors"), _quiet():
+        known = kind.config_class.get_config_dict(model)[0].get("model_type")
+        if known != kind.config_class.model_type:
+            raise ValueError(f"its config is of {known!r}")
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Reports of hundreds of lines, and retries, would bury the one line that matters.
+    from transformers.utils import logging as verbosity
+
+    hub, level, bars = (
+        logging.getLogger("huggingface_hub"),
+        verbosity.get_verbosity(),
+        verbosity.is_progress_bar_enabled(),
+    )
+    before = hub.level
+    hub.setLevel(logging.ERROR)
+    verbosity.set_verbosity_error()
+    verbosity.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hub.setLevel(before)
+        verbosity.set_verbosity(level)
+        if bars:
+            verbosity.enable_progress_bar()

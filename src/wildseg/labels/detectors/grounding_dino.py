@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from wildseg.errors import ModelError
-from wildseg.labels.detection import ON_THE_HUB, Detect, loading, network_of
+from wildseg.labels.detection import Detect, fetching, network_of
 
 WORDS = 0.25  # a token is part of a box's label above this score, as published
 
@@ -21,7 +21,7 @@ def load(model: str, device: str) -> Detect:
     """
     from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 
-    with loading(model, ON_THE_HUB.format("Grounding DINO")):
+    with fetching(model, "Grounding DINO", GroundingDinoForObjectDetection):
         processor = GroundingDinoProcessor.from_pretrained(model)
         network = network_of(GroundingDinoForObjectDetection, model, device)
         most = network.config.max_text_len

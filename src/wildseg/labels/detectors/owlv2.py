@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from wildseg.errors import ModelError
-from wildseg.labels.detection import ON_THE_HUB, Detect, loading, network_of
+from wildseg.labels.detection import Detect, fetching, network_of
 
 TEMPLATE = "a photo of a {}"
 
@@ -21,7 +21,7 @@ def load(model: str, device: str) -> Detect:
     """
     from transformers import Owlv2ForObjectDetection, Owlv2Processor
 
-    with loading(model, ON_THE_HUB.format("OWLv2")):
+    with fetching(model, "OWLv2", Owlv2ForObjectDetection):
         processor = Owlv2Processor.from_pretrained(model)
         network = network_of(Owlv2ForObjectDetection, model, device)
         most = network.config.text_config.max_position_embeddings
