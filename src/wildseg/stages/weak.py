@@ -159,8 +159,7 @@ def _label_frame(
              for box in boxes(heat, settings.tau, settings.min_area, settings.min_share).tolist()]  # fmt: skip
     places = _points(maps, ids, settings, background, np.random.default_rng([seed, *frame.encode()]))
     artifacts.save_weak("points", frame, dots(places, (height, width)))
-    below = settings.background if background else None
-    drawn = scribbles(maps, ids, settings.scribble, below, settings.min_area, settings.min_share)
+    drawn = scribbles(maps, ids, settings.scribble, settings.background if background else None)
     artifacts.save_weak("scribbles", frame, drawn)
     return {
         "size": [width, height],

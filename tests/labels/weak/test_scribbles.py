@@ -12,7 +12,6 @@ from wildseg.labels.weak.skeleton import skeleton
 
 AROUND = [(-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1)]
 EIGHT = np.ones((3, 3), int)
-ALL = {"min_area": 0.0, "min_share": 0.0}
 
 
 def as_in_the_paper(mask: np.ndarray) -> np.ndarray:
@@ -167,7 +166,7 @@ def test_scribble_pixels_are_a_part_of_the_core() -> None:
     rng = np.random.default_rng(2)
     maps = np.stack([ndimage.gaussian_filter(rng.random((50, 70)), 4) for _ in range(3)])
     maps = (maps - maps.min()) / (maps.max() - maps.min())
-    thin, thick = (scribbles(maps, [1, 2, 3], 0.6, 0.45, **ALL, pen=pen) for pen in (1, 3))
+    thin, thick = (scribbles(maps, [1, 2, 3], 0.6, 0.45, pen=pen) for pen in (1, 3))
     for found in (thin, thick):
         for index, core in enumerate(cores(maps, 0.6)):
             assert (found == index + 1).any()
@@ -181,24 +180,14 @@ def test_scribble_pixels_are_a_part_of_the_core() -> None:
 
 def test_a_pixel_of_two_lines_is_neither() -> None:
     maps = np.full((1, 9, 20), 0.7)
-    assert set(np.unique(scribbles(maps, [1], 0.6, 0.6, **ALL))) == {1, 255}
-    assert set(np.unique(scribbles(maps, [1], 0.6, 0.8, **ALL))) == {255}  # background is asked for in the same place
-
-
-def test_small_regions_have_no_scribble() -> None:
-    maps = np.zeros((1, 40, 60))
-    maps[0, 2:12, 5:50] = maps[0, 20:24, 5:30] = maps[0, 30, 40:42] = 1  # 450, 100 and 2 of 2400 pixels
-    for (min_area, min_share), rows in {(0, 0): 3, (0.001, 0): 2, (0, 0.2): 2, (0, 0.3): 1, (0.05, 0): 1}.items():
-        found = scribbles(maps, [1], 0.6, None, min_area, min_share) == 1
-        assert ndimage.label(found, EIGHT)[1] == rows
-    many = scribbles(np.zeros((1, 40, 60)), [1], 0.6, 0.1, 0.9, 0.9)
-    assert set(np.unique(many)) == {0, 255}  # so for background, which is all of it here
+    assert set(np.unique(scribbles(maps, [1], 0.6, 0.6))) == {1, 255}
+    assert set(np.unique(scribbles(maps, [1], 0.6, 0.8))) == {255}  # background is asked for in the same place
 
 
 def test_a_frame_without_maps_is_background_or_nothing() -> None:
     none = np.zeros((0, 30, 40))
-    assert set(np.unique(scribbles(none, [], 0.6, 0.1, **ALL))) == {0, 255}
-    assert set(np.unique(scribbles(none, [], 0.6, None, **ALL))) == {255}
+    assert set(np.unique(scribbles(none, [], 0.6, 0.1))) == {0, 255}
+    assert set(np.unique(scribbles(none, [], 0.6, None))) == {255}
 
 
 def test_dots_are_squares_and_two_that_disagree_are_none() -> None:

@@ -46,11 +46,3 @@ def regions(mask: np.ndarray, min_area: float = 0.0, min_share: float = 0.0) -> 
         for index, (rows, columns) in enumerate(ndimage.find_objects(labelled))
         if sizes[index] >= smallest
     ]
-
-
-def without_small(mask: np.ndarray, min_area: float, min_share: float) -> np.ndarray:
-    """Return the pixels of a mask (H, W) bool that are in its `regions` of at least these shares: (H, W) bool."""
-    large = np.zeros_like(mask)
-    for at in regions(mask, min_area, min_share):
-        large[at.rows, at.columns] |= at.pixels
-    return large

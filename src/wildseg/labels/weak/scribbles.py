@@ -9,7 +9,6 @@ import numpy as np
 
 from wildseg.classes import BACKGROUND, IGNORE
 from wildseg.labels.weak.paths import longest_paths
-from wildseg.labels.weak.regions import without_small
 from wildseg.labels.weak.skeleton import skeleton
 
 BRANCH = 0.05  # branches of a skeleton below this length are cut off, in diagonals of the frame
@@ -27,15 +26,7 @@ def line(core: np.ndarray) -> np.ndarray:
     return longest_paths(skeleton(core), BRANCH * float(np.hypot(*core.shape)))
 
 
-def scribbles(
-    maps: np.ndarray,
-    ids: Sequence[int],
-    above: float,
-    below: float | None,
-    min_area: float,
-    min_share: float,
-    pen: int = PEN,
-) -> np.ndarray:
+def scribbles(maps: np.ndarray, ids: Sequence[int], above: float, below: float | None, pen: int = PEN) -> np.ndarray:
     """Return ids (H, W) uint8: lines of classes and of background, 255 wherever there is none.
 
     Lines are `pen` pixels wide where their region is: a pixel beyond it would be one that the map is not sure of. A
@@ -46,8 +37,6 @@ def scribbles(
         ids: of the K classes, in label images.
         above: a class's lines run where its map is above this, and the largest.
         below: background's run where no map reaches this; None draws none.
-        min_area: share of the frame that a region must have at least.
-        min_share: share of the class's largest region that it must have at least.
         pen: width in pixels, odd.
     """
     wanted = list(zip(ids, cores(maps, above), strict=True))
@@ -56,8 +45,7 @@ def scribbles(
     drawn = np.full(maps.shape[1:], IGNORE, np.uint8)
     times = np.zeros(maps.shape[1:], np.uint8)
     for value, core in wanted:
-        large = without_small(core, min_area, min_share)
-        thick = thicken(line(large), pen) & large
+        thick = thicken(line(core), pen) & core
         drawn[thick] = value
         times += thick
     drawn[times > 1] = IGNORE
