@@ -28,6 +28,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     tiny_detectors.owlv2(tmp_path / "owl")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WILDSEG_CACHE", "off")
+    monkeypatch.setenv("WILDSEG_WORKERS", "1")
     return artifacts
 
 
@@ -69,6 +71,54 @@ def test_a_frame_that_cannot_be_read_is_left_out_and_named(project: Artifacts) -
     names = params.load("params.yaml").classes.names
     assert list(project.load_boxes(names, project.root / "b.json")) == ["a_000001"]
     assert list(project.load_labels(names, project.root / "l.csv")) == ["a_000001"]
+
+
+def test_what_was_answered_is_kept_for_the_model_the_words_and_the_threshold(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WILDSEG_CACHE", "")
+
+    def run(*arguments: str, model: str = "owl") -> str:
+        answer = CliRunner().invoke(
+            main, ["detect", "--method", "owlv2", "--model", model, "--into", "b.json", *arguments]
+        )
+        assert answer.exit_code == 0, answer.output
+        return answer.output
+
+    assert "cache" not in run("--threshold", "0.1")
+    first = (project.root / "b.json").read_bytes()
+    assert ", 2 from the cache" in run("--threshold", "0.1")
+    assert (project.root / "b.json").read_bytes() == first
+    assert ", 2 from the cache" in run("--threshold", "0.1", "--iou", "0.9")  # boxes are thinned afterwards
+    assert (project.root / "b.json").read_bytes() != first
+    assert "cache" not in run("--threshold", "0.2")
+    project.save_image("a_000001", np.zeros((48, 80, 3), np.uint8))
+    assert ", 1 from the cache" in run("--threshold", "0.1")
+    (project.root / "owl").rename(project.root / "same")
+    assert ", 2 from the cache" in run("--threshold", "0.1", model="same")
+    config = project.root / "same" / "processor_config.json"
+    config.write_text(config.read_text() + "\n")
+    assert "cache" not in run("--threshold", "0.1", model="same")
+    text = (project.root / "params.yaml").read_text()
+    (project.root / "params.yaml").write_text(text.replace("sky: [sky, clouds]", "sky: [sky]"))
+    assert "cache" not in run("--threshold", "0.1", model="same")
+
+
+def test_any_number_of_workers_writes_the_same_bytes(project: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    for workers in ("1", "2"):
+        monkeypatch.setenv("WILDSEG_WORKERS", workers)
+        arguments = ["detect", "--method", "owlv2", "--model", "owl", "--into", "b.json", "--threshold", "0.1"]
+        answer = CliRunner().invoke(main, arguments)
+        assert answer.exit_code == 0, answer.output
+        written.append((project.root / "b.json").read_bytes())
+    assert written[0] == written[1]
+    monkeypatch.setenv("WILDSEG_WORKERS", "2")
+    answer = CliRunner().invoke(main, ["detect", "--method", "owlv2", "--model", "nowhere", "--into", "b.json"])
+    assert answer.exit_code == 1
+    assert answer.output.startswith(
+        "wildseg: error: nowhere: expected a folder, or the name on the model hub, of OWLv2"
+    )
 
 
 @pytest.mark.parametrize("option", ["--into", "--labels"])

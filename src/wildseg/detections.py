@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from wildseg import plugins
+from wildseg import cache, plugins, source
 from wildseg.artifacts import Artifacts, FrameBoxes
-from wildseg.cache import met
-from wildseg.errors import DataError, WildsegError, did_you_mean
+from wildseg.cache import Cache
+from wildseg.errors import WildsegError, did_you_mean
 from wildseg.failures import Failures
 from wildseg.files import save_table
-from wildseg.labels.detection import present, tidy
+from wildseg.labels.detection import Detect, present, tidy
+from wildseg.parallel import crew, gpus
 from wildseg.params import Params
 from wildseg.plugins import DETECTORS
 from wildseg.progress import track
-from wildseg.runtime import Runtime, torch_device
+from wildseg.runtime import Runtime, worker_device
 
 
 def run(
@@ -35,7 +39,8 @@ def run(
 ) -> None:
     """Write boxes of all key frames as COCO has them, and where `labels` is given, a table of the classes in each.
 
-    Frames that cannot be read are in neither, up to the share label.max_failures, as in the stage `label`.
+    Frames that cannot be read are in neither, up to the share label.max_failures, as in the stage `label`. What a
+    detector answers to a frame is kept, so that a run that was killed goes on where it was.
 
     Args:
         params: the classes and their phrases.
@@ -59,16 +64,16 @@ def run(
             raise WildsegError(f"{option}: expected a file to write, found the folder {path}")
     frames = [frame.name for frame in artifacts.load_frames()]
     failures = Failures("label", params.label.max_failures, len(frames))
-    detect = plugins.load(DETECTORS, method, "--method").load(model, torch_device(runtime.device))
+    plugins.check(DETECTORS, method, "--method")
+    kept = Cache(artifacts.root, "detect", _recipe(params, artifacts, runtime, method, model, threshold))
+    workers = partial(crew, runtime, prepare=partial(_prepare, method, model, runtime.device), model=True)
+    served = kept.serve(frames, workers, failures=failures)
+    records = dict(track(served, len(frames), "detect"))
     found: dict[str, FrameBoxes] = {}
-    for frame in track(frames, len(frames), "detect"):
-        image = met(artifacts.load_image, frame)
-        if isinstance(image, DataError):
-            failures.add(frame, str(image))
-            continue
-        height, width = image.shape[:2]
-        boxes = tidy(detect(image, params.classes.phrases, threshold), (width, height), iou)
-        found[frame] = FrameBoxes(width, height, boxes)
+    for frame in failures.without(frames):
+        width, height = records[frame]["size"]
+        rows = np.array(records[frame]["boxes"], np.float64).reshape(-1, 6)
+        found[frame] = FrameBoxes(width, height, tidy(rows, (width, height), iou))
     artifacts.save_boxes(found, names, into)
     if labels is not None:
         save_labels(labels, found, names, cuts)
@@ -76,8 +81,53 @@ def run(
     left_out = "".join(f"\n  left out: {frame} ({reason})" for frame, reason in failures.rows)
     print(
         f"detect: {len(found)} frames, {number} boxes by {method} in {into}{f', labels in {labels}' if labels else ''}"
-        f"{left_out}"
+        f"{kept}{left_out}"
     )
+
+
+def _recipe(
+    params: Params, artifacts: Artifacts, runtime: Runtime, method: str, model: str, threshold: float
+) -> cache.Recipe[str]:
+    ingredients = {
+        "detector": [method, _identity(Path(model)) or model, threshold],
+        "phrases": params.classes.phrases,
+        "code": source.digest("detections", f"{DETECTORS}.{method}"),
+        "libraries": cache.versions("torch", "transformers", "ultralytics", "onnxruntime", "numpy", "pillow"),
+        "devices": gpus(runtime)[:1],
+    }
+    work = partial(_ask, artifacts=artifacts, phrases=params.classes.phrases, threshold=threshold)
+    return cache.Recipe(ingredients, partial(_inputs, artifacts), _no_files, work)
+
+
+def _identity(model: Path) -> list[list[str]]:
+    """Return the names and hashes of the files of a model that lies here; nothing of one on the hub."""
+    files = [model] if model.is_file() else sorted(model.iterdir()) if model.is_dir() else []
+    known = []
+    for path in files:
+        if path.is_file():
+            with path.open("rb") as stream:
+                known.append([path.name, hashlib.file_digest(stream, "sha256").hexdigest()])
+    return known
+
+
+def _inputs(artifacts: Artifacts, frame: str) -> tuple[bytes]:
+    return (artifacts.frame_bytes(frame),)
+
+
+def _no_files(_: str) -> dict[str, Path]:
+    return {}
+
+
+def _prepare(method: str, model: str, device: str, rank: int) -> Detect:
+    return plugins.load(DETECTORS, method, "--method").load(model, worker_device(device, rank))
+
+
+def _ask(
+    frame: str, detect: Detect, *, artifacts: Artifacts, phrases: Sequence[Sequence[str]], threshold: float
+) -> dict[str, Any]:
+    image = artifacts.load_image(frame)
+    height, width = image.shape[:2]
+    return {"size": [width, height], "boxes": detect(image, phrases, threshold).tolist()}
 
 
 def save_labels(path: Path, found: Mapping[str, FrameBoxes], names: Sequence[str], cuts: Sequence[float]) -> None:
