@@ -112,12 +112,13 @@ def test_a_higher_threshold_leaves_the_better_boxes(folder: Path) -> None:
         assert detect(picture(48, 80), PHRASES, 1.0).shape == (0, 6)
 
 
-def test_a_phrase_that_would_be_cut_off_is_told(folder: Path) -> None:
+def test_a_phrase_that_would_be_cut_off_is_told(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     detect = owlv2.load(str(folder / "owlv2"), "cpu")  # reads 32 tokens, here letters
     with pytest.raises(
         ModelError, match=r"at most 32 tokens, found 33 in 'a photo of a yellow pavement of bricks'; give"
     ):
         detect(picture(48, 80), (("lawn",), ("yellow pavement of bricks",)), 0.3)
+    assert "longer than" not in capfd.readouterr().err  # a warning of the tokenizer
 
 
 # Grounding DINO ------------------------------------------------------------------------------------------------------

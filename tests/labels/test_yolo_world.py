@@ -39,9 +39,15 @@ def test_a_class_that_the_vocabulary_lacks_is_told() -> None:
     assert line in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["yolov8s-worldv2.pt", "nowhere.onnx", "folder.onnx", "google/owlv2"])
-def test_what_is_no_export_is_told_and_not_read(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["nowhere.onnx", "folder.onnx"])
+def test_a_file_that_is_not_there_is_told(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(ModelError, match=rf"{name}: expected a file of YOLO-World exported as ONNX, found none$"):
+        yolo_world.load(str(tmp_path / name), "cpu")
+
+
+@pytest.mark.parametrize("name", ["yolov8s-worldv2.pt", "google/owlv2"])
+def test_what_is_no_export_is_told_and_not_read(name: str, tmp_path: Path) -> None:
     (tmp_path / "yolov8s-worldv2.pt").write_bytes(b"pickle")
     with pytest.raises(
         ModelError, match=r"expected a file of YOLO-World exported as ONNX \(\.onnx\), because .*pickles"

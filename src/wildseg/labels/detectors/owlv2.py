@@ -29,7 +29,9 @@ def load(model: str, device: str) -> Detect:
     def detect(image: np.ndarray, phrases: Sequence[Sequence[str]], threshold: float) -> np.ndarray:
         asked = [(index, phrase) for index, own in enumerate(phrases, 1) for phrase in own]
         texts = [TEMPLATE.format(phrase) for _, phrase in asked]
-        for text, tokens in zip(texts, processor.tokenizer(texts, truncation=False)["input_ids"], strict=True):
+        for text, tokens in zip(
+            texts, processor.tokenizer(texts, truncation=False, verbose=False)["input_ids"], strict=True
+        ):
             if len(tokens) > most:
                 raise ModelError(f"owlv2: expected at most {most} tokens, found {len(tokens)} in {text!r}; give a "
                                  "shorter phrase")  # fmt: skip

@@ -28,11 +28,13 @@ def load(model: str, device: str) -> Detect:
     Raises:
         ModelError: there is none, it is none of ultralytics' exports, or a package is missing.
     """
-    if Path(model).suffix != ".onnx" or not Path(model).is_file():
+    if not model.endswith(".onnx"):
         raise ModelError(
             f"{model}: expected a file of YOLO-World exported as ONNX (.onnx), because weights as .pt are pickles, "
             "which are not read here; docs/methods.md has the export"
         )
+    if not Path(model).is_file():
+        raise ModelError(f"{model}: expected a file of YOLO-World exported as ONNX, found none")
     if missing := [package for package in PACKAGES if find_spec(package) is None]:
         raise ModelError(
             f"yolo_world: expected packages that are not installed ({', '.join(missing)}); pip install "
