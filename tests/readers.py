@@ -38,7 +38,7 @@ from wildseg.files import load_json
 from wildseg.frames import reader
 from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally
-from wildseg.labels.detectors import owlv2
+from wildseg.labels.detectors import owlv2, yolo_world
 from wildseg.labels.language import replies
 from wildseg.labels.language.messages import Ask
 from wildseg.sample.tiny_clip import checkpoint as tiny_checkpoint
@@ -228,6 +228,8 @@ READERS = {
     "detector's weights": Reader((), "owl/model.safetensors", lambda _, path: _detector(path)),
     "detector's weights .bin": Reader((), "owl/pytorch_model.bin", lambda _, path: _detector(path)),
     "detector's config": Reader((), "owl/config.json", lambda _, path: _detector(path)),
+    "detector's weights .pt": Reader((), "yolo.pt", lambda _, path: yolo_world.load(str(path), "cpu")),
+    "detector's weights .onnx": Reader((), "yolo.onnx", lambda _, path: yolo_world.load(str(path), "cpu")),
     "detector's tokenizer": Reader((), "owl/tokenizer.json", lambda _, path: _detector(path)),
     "detector's processor": Reader((), "owl/processor_config.json", lambda _, path: _detector(path)),
     "tiny CLIP's frames": Reader(("sample.tiny_clip.dataset.load_or_render",), "t/images-0-1x1.npy",
@@ -240,6 +242,7 @@ READERS = {
 
 # Opens files that are not anybody else's, or does not look into them.
 HARMLESS = {
+    "detections._identity": "hashed",
     "labels.language.folder._digest": "hashed",
     "labels.language.wire.post": "an address, never a file; what comes is read by reply_of",
     "labels.language.wire.said_of": "shown as text",

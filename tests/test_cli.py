@@ -86,7 +86,7 @@ def test_methods_lists_every_method_by_its_parameter_with_a_description() -> Non
     output = run("methods").output
     for section, key, package, _ in METHODS:
         assert f"{section}.{key}\n" in output
-        for name in plugins.available(package):
+        for name in (*plugins.available(package), *plugins.available(plugins.DETECTORS)):
             assert re.search(rf"^  {name} +\S.{{20}}", output, re.MULTILINE)
 
 

@@ -28,6 +28,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     tiny_detectors.owlv2(tmp_path / "owl")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WILDSEG_CACHE", "off")
+    monkeypatch.setenv("WILDSEG_WORKERS", "1")
     return artifacts
 
 
@@ -54,6 +56,80 @@ def test_boxes_and_labels_are_what_the_next_stages_read(project: Artifacts) -> N
     assert line in answer.output
 
 
+def test_a_frame_that_cannot_be_read_is_left_out_and_named(project: Artifacts) -> None:
+    project.frame_path("a_000000").write_bytes(b"no picture")
+    arguments = ["detect", "--method", "owlv2", "--model", "owl", "--into", "b.json", "--labels", "l.csv"]
+    answer = CliRunner().invoke(main, arguments)
+    assert answer.exit_code == 1  # half of the frames are more than label.max_failures
+    assert not (project.root / "b.json").exists()
+    text = (project.root / "params.yaml").read_text()
+    (project.root / "params.yaml").write_text(text.replace("max_failures: 0.01", "max_failures: 0.5"))
+    answer = CliRunner().invoke(main, arguments)
+    assert answer.exit_code == 0, answer.output
+    assert "detect: 1 frames, " in answer.output
+    assert "\n  left out: a_000000 (" in answer.output
+    names = params.load("params.yaml").classes.names
+    assert list(project.load_boxes(names, project.root / "b.json")) == ["a_000001"]
+    assert list(project.load_labels(names, project.root / "l.csv")) == ["a_000001"]
+
+
+def test_what_was_answered_is_kept_for_the_model_the_words_and_the_threshold(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WILDSEG_CACHE", "")
+
+    def run(*arguments: str, model: str = "owl") -> str:
+        answer = CliRunner().invoke(
+            main, ["detect", "--method", "owlv2", "--model", model, "--into", "b.json", *arguments]
+        )
+        assert answer.exit_code == 0, answer.output
+        return answer.output
+
+    assert "cache" not in run("--threshold", "0.1")
+    first = (project.root / "b.json").read_bytes()
+    assert ", 2 from the cache" in run("--threshold", "0.1")
+    assert (project.root / "b.json").read_bytes() == first
+    assert ", 2 from the cache" in run("--threshold", "0.1", "--iou", "0.9")  # boxes are thinned afterwards
+    assert (project.root / "b.json").read_bytes() != first
+    assert "cache" not in run("--threshold", "0.2")
+    project.save_image("a_000001", np.zeros((48, 80, 3), np.uint8))
+    assert ", 1 from the cache" in run("--threshold", "0.1")
+    (project.root / "owl").rename(project.root / "same")
+    assert ", 2 from the cache" in run("--threshold", "0.1", model="same")
+    config = project.root / "same" / "processor_config.json"
+    config.write_text(config.read_text() + "\n")
+    assert "cache" not in run("--threshold", "0.1", model="same")
+    text = (project.root / "params.yaml").read_text()
+    (project.root / "params.yaml").write_text(text.replace("sky: [sky, clouds]", "sky: [sky]"))
+    assert "cache" not in run("--threshold", "0.1", model="same")
+
+
+def test_any_number_of_workers_writes_the_same_bytes(project: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    for workers in ("1", "2"):
+        monkeypatch.setenv("WILDSEG_WORKERS", workers)
+        arguments = ["detect", "--method", "owlv2", "--model", "owl", "--into", "b.json", "--threshold", "0.1"]
+        answer = CliRunner().invoke(main, arguments)
+        assert answer.exit_code == 0, answer.output
+        written.append((project.root / "b.json").read_bytes())
+    assert written[0] == written[1]
+    monkeypatch.setenv("WILDSEG_WORKERS", "2")
+    answer = CliRunner().invoke(main, ["detect", "--method", "owlv2", "--model", "nowhere", "--into", "b.json"])
+    assert answer.exit_code == 1
+    assert answer.output.startswith(
+        "wildseg: error: nowhere: expected a folder, or the name on the model hub, of OWLv2"
+    )
+
+
+@pytest.mark.parametrize("option", ["--into", "--labels"])
+def test_a_folder_to_write_into_is_told_before_anything_is_loaded(project: Artifacts, option: str) -> None:
+    files = {"--into": "b.json", "--labels": "l.csv"} | {option: "data"}
+    arguments = [word for pair in files.items() for word in pair]
+    answer = CliRunner().invoke(main, ["detect", "--method", "owlv2", "--model", "nowhere", *arguments])
+    assert answer.exit_code == 1
+    assert f"{option}: expected a file to write, found the folder data" in answer.output
+
+
 def test_thresholds_are_for_all_or_for_one() -> None:
     names = ["sky", "lawn"]
     assert thresholds([], names, 0.25) == [0.25, 0.25]
@@ -69,6 +145,8 @@ def test_thresholds_are_for_all_or_for_one() -> None:
         ("1.5", "found '1.5'"),
         ("nan", "found 'nan'"),
         ("=0.5", "there is no such class"),
+        ("0.2", "--presence 0.2: expected no less than the lowest score of a box, --threshold 0.25; lower that, too"),
+        ("lawn=0.2", "--threshold 0.25"),
     ],
 )
 def test_a_wish_that_means_nothing_is_told(wish: str, line: str) -> None:
@@ -80,4 +158,7 @@ def test_a_wish_that_means_nothing_is_told(wish: str, line: str) -> None:
 def test_a_detector_that_does_not_exist_is_told(project: Artifacts) -> None:
     answer = CliRunner().invoke(main, ["detect", "--method", "owlv3", "--model", "owl", "--into", "b.json"])
     assert answer.exit_code == 1
-    assert "--method: expected one of grounding_dino, owlv2; found 'owlv3'; did you mean 'owlv2'?" in answer.output
+    assert (
+        "--method: expected one of grounding_dino, owlv2, yolo_world; found 'owlv3'; did you mean 'owlv2'?"
+        in answer.output
+    )

@@ -284,8 +284,10 @@ def agree(one: str, other: str) -> None:
 
 
 @main.command()
-@click.option("--method", required=True, metavar="NAME", help="The detector: owlv2 or grounding_dino.")
-@click.option("--model", required=True, metavar="NAME", help="Its weights: a folder, or a name on the model hub.")
+@click.option("--method", required=True, metavar="NAME", help="The detector, a file of labels/detectors: owlv2, ...")
+@click.option(
+    "--model", required=True, metavar="NAME", help="Its weights: a folder, a file or a name on the model hub."
+)
 @click.option("--into", required=True, metavar="FILE", help="Where to write boxes, such as data/labels/boxes.json.")
 @click.option("--threshold", type=_Share(), default=0.25, show_default=True, help="Lowest score of a box.")
 @click.option("--iou", type=_Share(), default=0.5, show_default=True, help="Above it the lower box goes.")
@@ -332,8 +334,9 @@ def methods() -> None:
     from wildseg import plugins
     from wildseg.params import METHODS
 
-    for section, key, folder, _ in METHODS:
-        click.echo(f"{section}.{key}")
+    chosen = [(f"{section}.{key}", folder) for section, key, folder, _ in METHODS]
+    for key, folder in (*chosen, ("detect --method", plugins.DETECTORS)):
+        click.echo(key)
         for name in plugins.available(folder):
             click.echo(f"  {name:<20} {plugins.describe(folder, name)}")
 

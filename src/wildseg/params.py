@@ -179,6 +179,7 @@ class Weak:
     scribble: Share
     background: Share
     pictures: Natural
+    max_failures: Share
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from types import ModuleType
 from wildseg.errors import ParamsError, did_you_mean
 
 PACKAGE = Path(__file__).parent
+DETECTORS = "labels.detectors"  # no parameter names one of these, but an option of `wildseg detect`
 
 
 def available(folder: str) -> list[str]:

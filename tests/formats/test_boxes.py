@@ -36,8 +36,11 @@ def test_the_file_is_what_coco_says(tmp_path: Path) -> None:
     assert content["categories"] == [{"id": 1, "name": "lawn"}, {"id": 2, "name": "road"}]
     assert content["images"][0] == {"id": 1, "file_name": "a_000000.jpg", "width": 40, "height": 30}
     assert content["annotations"][0] == {
-        "id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2, 10, 5], "area": 50, "iscrowd": 0, "score": 0.25,
+        "id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2, 10, 5], "area": 50, "segmentation": [], "iscrowd": 0,
+        "score": 0.25,
     }  # fmt: skip
+    assert content["info"]["description"]  # the API of COCO reads these two
+    assert content["licenses"] == []
 
 
 def test_categories_are_found_by_name_and_a_score_may_be_missing(tmp_path: Path) -> None:

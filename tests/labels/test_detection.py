@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from transformers import (
 
 from tests.labels import tiny_detectors
 from wildseg.errors import ModelError
-from wildseg.labels.detection import class_of, present, tidy
+from wildseg.labels.detection import present, tidy
 from wildseg.labels.detectors import grounding_dino, owlv2
 
 PHRASES = (("lawn", "grass"), ("road",), ("red brick",))
@@ -72,15 +73,6 @@ def test_a_class_is_there_if_its_best_box_reaches_its_threshold() -> None:
     assert present(boxes[:0], [0.0, 0.0]).tolist() == [False, False]
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [("lawn", 1), ("grass", 1), ("road", 2), ("red", 3), ("brick", 3), ("Red Brick.", 3), ("red brick lawn", 3),
-     ("road lawn", 1), ("", 0), ("[unk]", 0), ("broad", 0)],
-)  # fmt: skip
-def test_words_are_those_of_the_class_that_shares_most(words: str, expected: int) -> None:
-    assert class_of(words, PHRASES) == expected
-
-
 # OWLv2 ---------------------------------------------------------------------------------------------------------------
 
 
@@ -121,52 +113,81 @@ def test_a_higher_threshold_leaves_the_better_boxes(folder: Path) -> None:
         assert detect(picture(48, 80), PHRASES, 1.0).shape == (0, 6)
 
 
+def test_a_phrase_that_would_be_cut_off_is_told(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    detect = owlv2.load(str(folder / "owlv2"), "cpu")  # reads 32 tokens, here letters
+    with pytest.raises(
+        ModelError, match=r"at most 32 tokens, found 33 in 'a photo of a yellow pavement of bricks'; give"
+    ):
+        detect(picture(48, 80), (("lawn",), ("yellow pavement of bricks",)), 0.3)
+    assert caplog.text == ""  # the tokenizer has a warning for this
+
+
 # Grounding DINO ------------------------------------------------------------------------------------------------------
 
 
 def test_phrases_are_one_text_of_lower_case_with_dots() -> None:
-    assert grounding_dino.sentence((("Road",), ("curb.", "kerb stone"), ("lawn",))) == "road. curb. kerb stone. lawn."
+    phrases = (("Road",), ("curb.", "kerb  stone"), ("st. mary? no",))
+    assert grounding_dino.sentence(phrases) == "road. curb. kerb stone. st mary no."
 
 
-def test_boxes_of_grounding_dino_are_shares_of_the_frame(folder: Path) -> None:
+def test_tokens_belong_to_the_phrase_that_the_next_dot_ends() -> None:
+    dots = [False, False, False, True, False, True, False]  # [CLS] red path . lawn . [SEP]
+    assert grounding_dino.phrase_of(dots).tolist() == [-1, 0, 0, -1, 1, -1, -1]
+
+
+PLACES = np.array([-1, 0, 0, -1, 1, 1, -1, 2, -1, -1])  # [CLS] red path . yellow path . lawn . [SEP]
+
+
+@pytest.mark.parametrize(
+    ("scores", "threshold", "expected"),
+    [
+        ([0.0, 0.5, 0.5, 0.0, 0.1, 0.2, 0.0, 0.0, 0.0, 0.0], 0.25, 1),
+        ([0.0, 0.1, 0.1, 0.0, 0.2, 0.5, 0.0, 0.0, 0.0, 0.0], 0.25, 2),  # the path of the yellow one
+        ([0.0, 0.0, 0.3, 0.0, 0.3, 0.3, 0.0, 0.9, 0.0, 0.0], 0.25, 2),  # two of four, against one of four or of five
+        ([0.0, 0.3, 0.0, 0.0, 0.4, 0.0, 0.0, 0.0, 0.0, 0.0], 0.25, 2),  # equal shares: the better token
+        ([0.0, 0.3, 0.0, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0], 0.25, 1),  # and the first
+        ([0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.2, 0.0, 0.0], 0.05, 3),  # none stands out
+        ([0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.2, 0.0, 0.0], 0.25, 0),
+        ([0.9, 0.0, 0.0, 0.9, 0.0, 0.0, 0.9, 0.0, 0.9, 0.9], 0.25, 0),  # no word
+    ],
+)
+def test_a_box_is_of_the_class_whose_words_stand_out(scores: list[float], threshold: float, expected: int) -> None:
+    assert grounding_dino.class_of(np.array(scores), PLACES, [1, 2, 3], threshold) == expected
+
+
+def test_boxes_and_scores_are_those_of_the_published_code(folder: Path) -> None:
     path, image = folder / "grounding_dino", picture(48, 80)
-    found = grounding_dino.load(str(path), "cpu")(image, PHRASES, 0.0)
     processor = GroundingDinoProcessor.from_pretrained(path)
-    network = GroundingDinoForObjectDetection.from_pretrained(path).eval()
     inputs = processor(images=image, text="lawn. grass. road. red brick.", return_tensors="pt")
     with torch.no_grad():
-        outputs = network(**inputs)
-    tokens = processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist())
-    scores = 1 / (1 + np.exp(-outputs.logits[0].double().numpy()))
-    expected = []
+        outputs = GroundingDinoForObjectDetection.from_pretrained(path).eval()(**inputs)
+    post: Any = processor.post_process_grounded_object_detection
+    expected = post(outputs, inputs["input_ids"], 0.3, 0.25, [(48, 80)])[0]
     owner = {"lawn": 1, "grass": 1, "road": 2, "red": 3, "brick": 3}
-    for (cx, cy, w, h), row in zip(outputs.pred_boxes[0].double().numpy(), scores, strict=True):
-        words = {token for token, score in zip(tokens[1:-1], row[1:], strict=False) if score > 0.25} - {"."}
-        shares = {}
-        for phrase in ("lawn", "grass", "road", "red brick"):
-            own = set(phrase.split())
-            shares.setdefault(owner[phrase.split()[0]], []).append(len(own & words) / len(own | words))
-        best = max(shares, key=lambda value: max(shares[value]))  # the first of equals
-        if words & owner.keys():
-            expected.append(
-                [80 * (cx - w / 2), 48 * (cy - h / 2), 80 * (cx + w / 2), 48 * (cy + h / 2), best, row.max()]
-            )
-    assert len(expected) > 3
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+    named = [{owner[word] for word in text.replace(".", " ").split() if word in owner} for text in
+             expected["text_labels"]]  # fmt: skip
+    some = [number for number, ids in enumerate(named) if ids]  # the others have a dot, or nothing
+    found = grounding_dino.load(str(path), "cpu")(image, PHRASES, 0.3)
+    assert len(found) == len(some) > 3
+    np.testing.assert_allclose(found[:, :4], expected["boxes"].numpy()[some], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(found[:, 5], expected["scores"].numpy()[some], rtol=1e-5)
+    assert all(value in named[number] for value, number in zip(found[:, 4], some, strict=True))
 
 
-def test_older_versions_name_the_threshold_of_boxes_otherwise(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, image = str(folder / "grounding_dino"), picture(48, 80)
-    expected = grounding_dino.load(path, "cpu")(image, PHRASES, 0.3)
-    present_day = GroundingDinoProcessor.post_process_grounded_object_detection
-
-    def older(self: Any, outputs: Any, input_ids: Any, box_threshold: float = 0.25, text_threshold: float = 0.25,  # noqa: ANN401
-              target_sizes: Any = None) -> Any:  # noqa: ANN401 # fmt: skip
-        found = present_day(self, outputs, input_ids, box_threshold, text_threshold, target_sizes)
-        return [{"scores": one["scores"], "boxes": one["boxes"], "labels": one["text_labels"]} for one in found]
-
-    monkeypatch.setattr(GroundingDinoProcessor, "post_process_grounded_object_detection", older)
-    assert grounding_dino.load(path, "cpu")(image, PHRASES, 0.3).tolist() == expected.tolist()
+def test_below_a_quarter_the_best_word_counts(folder: Path) -> None:
+    path, image = folder / "grounding_dino", picture(48, 80)
+    inputs = GroundingDinoProcessor.from_pretrained(path)(
+        images=image, text="lawn. grass. road. red brick.", return_tensors="pt"
+    )
+    with torch.no_grad():
+        logits = GroundingDinoForObjectDetection.from_pretrained(path).eval()(**inputs).logits[0]
+    words = logits.sigmoid()[:, [1, 3, 5, 7, 8]].max(1).values
+    detect = grounding_dino.load(str(path), "cpu")
+    for threshold, number in ((0.0, 12), (0.05, 11), (0.1, 10)):
+        assert len(detect(image, PHRASES, threshold)) == int((words > threshold).sum()) == number
 
 
 def test_more_words_than_it_reads_are_told(folder: Path) -> None:
@@ -185,3 +206,12 @@ def test_a_folder_of_something_else_is_told_in_one_line(detector: Any, folder: P
         with pytest.raises(ModelError, match="expected a folder, or the name on the model hub, of ") as caught:
             detector.load(str(path), "cpu")
         assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_another_kind_is_told_without_a_report(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(
+        ModelError, match=r"of OWLv2 with weights as safetensors \(its config is of 'grounding-dino'\)$"
+    ):
+        owlv2.load(str(folder / "grounding_dino"), "cpu")
+    owlv2.load(str(folder / "owlv2"), "cpu")
+    assert "".join(capfd.readouterr()) == ""

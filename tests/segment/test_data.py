@@ -6,7 +6,7 @@ import torch
 
 from wildseg.errors import DataError
 from wildseg.segment.augment import augmentation
-from wildseg.segment.data import Batches, Pairs, count_pixels, derive, stream
+from wildseg.segment.data import Batches, Pairs, Supervision, count_pixels, derive, stream
 
 SHADES = 10  # the first pixel of frame k is k * SHADES, so that a batch tells which frames are in it
 
@@ -127,6 +127,17 @@ def test_pixels_are_counted_by_id_and_frame() -> None:
 def test_an_id_that_means_nothing_is_told(ids: list[int], strange: int) -> None:
     with pytest.raises(DataError, match=rf"mask of a: expected ids {ids[0]} to {ids[-1]} or 255, found \[{strange}\]"):
         count_pixels([("a", np.array([[1, strange]], np.uint8))], ids)
+
+
+def test_scribbles_are_not_called_pseudo_masks() -> None:
+    kind = Supervision("scribbles", "data/weak/dvc.yaml")
+    with pytest.raises(
+        DataError, match=r"the scribbles of a: .* found \[3\], .*; run 'dvc repro data/weak/dvc\.yaml'$"
+    ):
+        count_pixels([("a", np.array([[1, 3]], np.uint8))], [0, 1], kind)
+    pairs = Pairs(["0"], image, lambda _: np.zeros((4, 5), np.uint8), kind=kind)
+    with pytest.raises(DataError, match=r"the scribbles of 0: .* found 5x4; run 'dvc repro data/weak/dvc\.yaml'$"):
+        pairs[0]
 
 
 def test_seeds_differ_by_each_of_their_parts() -> None:

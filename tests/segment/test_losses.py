@@ -102,3 +102,13 @@ def test_mu_zero_is_the_plain_loss_and_mu_above_one_ignores_everything() -> None
     assert (nothing == 255).all()
     assert nothing.dtype == np.uint8
     assert float(cross_entropy(LOGITS[:1, :, :1, :4], torch.from_numpy(nothing)[None].long())) == 0
+
+
+def test_the_gradient_is_that_of_the_labelled_pixels_alone() -> None:
+    logits, reference = LOGITS.clone().requires_grad_(), LOGITS.clone().requires_grad_()
+    few = torch.full_like(TARGET, 255)
+    few[0, 0, 0], few[1, -1, -1] = 1, 3  # two points
+    cross_entropy(logits, few).backward()
+    functional.cross_entropy(reference, few, ignore_index=255).backward()
+    torch.testing.assert_close(logits.grad, reference.grad)
+    assert torch.equal(logits.grad.abs().sum(1) > 0, few != 255)

@@ -217,13 +217,16 @@ def test_maps_are_kept_inside_of_boxes_in_the_frames_that_are_listed(
     cam.run(values, project, CPU)
     whole = {frame: project.load_maps(frame)[1] for frame in ("drive_000000", "drive_000002")}
     box = np.array([[8, 16, 32, 40, 3, 1.0]])  # of the third class, in cells of 8 pixels: columns 1-3, rows 2-4
-    project.save_boxes({"drive_000000": FrameBoxes(64, 48, box)}, NAMES, project.limits_json)
+    lake = np.array([[0, 0, 9, 9, 2, 1.0]])
+    listed = {"drive_000000": FrameBoxes(64, 48, np.vstack([box, lake])), "driv_000002": FrameBoxes(64, 48, box)}
+    project.save_boxes(listed, NAMES, project.limits_json)
     capsys.readouterr()
     cam.run(values, project, CPU)  # the default names a person's file
     printed = capsys.readouterr().out
     assert printed == (
-        "cam: 3 frames, 3 maps by gradcam, 1 frames without any, 1 frames inside of boxes, 1 maps the same everywhere "
-        "(kept as zero), 2 from the cache\n"
+        "cam: 3 frames, 3 maps by gradcam, 1 frames without any, 1 frames inside of boxes (nothing is left of 1 of "
+        "their maps; 1 boxes of classes that are not labelled there change nothing; 1 more that are listed are no key "
+        "frames), 2 from the cache\n"
     )
     _, maps = project.load_maps("drive_000000")
     assert (maps[0] == 0).all()  # sky is there, and has no box

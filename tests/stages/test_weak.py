@@ -116,6 +116,24 @@ def test_frames_that_were_set_aside_have_none(project: Artifacts) -> None:
     assert project.load_quarantine("scribbles") == project.load_quarantine("points") == [("drive_000001", "broken")]
 
 
+def test_a_frame_that_cannot_be_used_is_set_aside_and_counted(
+    project: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.save_quarantine("cam", [("drive_000002", "broken")])
+    project.maps_path("drive_000001").write_bytes(b"no maps")
+    weak.run(values(max_failures=0.5), project, ALONE)
+    assert capsys.readouterr().out.startswith("weak: 1 frames, 2 boxes, ")
+    for kind in ("scribbles", "points"):
+        assert [frame for frame, _ in project.load_quarantine(kind)] == ["drive_000002", "drive_000001"]
+        assert [path.stem for path in project.weak_folder(kind).glob("*.png")] == ["drive_000000"]
+        assert [frame.name for frame in project.load_frames(after=kind)] == ["drive_000000"]
+    assert list(project.load_boxes(("lawn", "road", "sky"))) == ["drive_000000"]
+    assert load_json(project.metrics_path("weak.json"))["frames"] == 1
+    project.quarantine_csv("points").write_text("frame\nx\n")
+    with pytest.raises(DataError, match=r"; run 'dvc repro data/weak/dvc\.yaml'$"):
+        project.load_quarantine("points")
+
+
 def test_maps_that_do_not_fit_are_told(project: Artifacts) -> None:
     project.save_maps("drive_000001", np.array([7]), np.ones((1, 4, 6)))
     with pytest.raises(DataError, match=r"drive_000001.*class indices below 3, found \[7\]; run 'dvc repro cam'"):

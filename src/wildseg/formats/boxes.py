@@ -58,10 +58,12 @@ class Boxes(Project):
                 box = [_short(part) for part in (x0, y0, x1 - x0, y1 - y0)]
                 annotations.append({
                     "id": len(annotations) + 1, "image_id": number, "category_id": int(value), "bbox": box,
-                    "area": _short((x1 - x0) * (y1 - y0)), "iscrowd": 0, "score": round(score, 6),
+                    "area": _short((x1 - x0) * (y1 - y0)), "segmentation": [], "iscrowd": 0, "score": round(score, 6),
                 })  # fmt: skip
         categories = [{"id": number, "name": name} for number, name in enumerate(class_names, 1)]
-        save_json(path or self.boxes_json, {"images": images, "categories": categories, "annotations": annotations})
+        about = {"info": {"description": "boxes made by wildseg"}, "licenses": []}  # readers of COCO ask for both
+        lists = {"images": images, "categories": categories, "annotations": annotations}
+        save_json(path or self.boxes_json, about | lists)
 
     def load_boxes(self, class_names: Sequence[str], path: Path | None = None) -> dict[str, FrameBoxes]:
         """Read boxes by the name of the frame, which is the ``file_name`` without its suffix.

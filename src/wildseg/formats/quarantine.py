@@ -8,6 +8,7 @@ from pathlib import Path
 from wildseg.files import load_table, save_table
 from wildseg.formats.names import check_names, made_by
 from wildseg.formats.project import Project
+from wildseg.formats.weak import MADE_BY, WEAK
 
 FOLDERS = {
     "extract": "frames",
@@ -40,7 +41,7 @@ class Quarantine(Project):
         path = self.quarantine_csv(stage)
         if not path.is_file():
             return []
-        with made_by(stage):
+        with made_by(MADE_BY if stage in WEAK else stage):
             rows = load_table(path, COLUMNS)
             check_names(path, rows, "item")
         return [(row["item"], row["reason"]) for row in rows]

@@ -5,6 +5,7 @@ A detector is a file in `labels/detectors` with ``load(model, device) -> Detect`
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -42,22 +43,6 @@ def present(boxes: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
     return np.isin(np.arange(len(thresholds)) + 1, boxes[:, 4]) & (best >= np.asarray(thresholds))
 
 
-def class_of(words: str, phrases: Sequence[Sequence[str]]) -> int:
-    """Return the id, from 1, of the class whose phrase has most words in common with `words`; 0 where none has any.
-
-    What counts is the share of common words among those of both; of equals, the first.
-    """
-    found = set(words.lower().replace(".", " ").split())
-    shares = [
-        (len(found & own) / len(found | own), -index)
-        for index, each in enumerate(phrases, 1)
-        for own in (set(phrase.lower().replace(".", " ").split()) for phrase in each)
-        if found | own
-    ]
-    share, index = max(shares, default=(0.0, 0))
-    return -index if share > 0 else 0
-
-
 def network_of(kind: Any, model: str, device: str) -> Any:  # noqa: ANN401
     """Load the weights of a network of transformers' class `kind`, all of them, from safetensors alone.
 
@@ -72,8 +57,8 @@ def network_of(kind: Any, model: str, device: str) -> Any:  # noqa: ANN401
 
 
 @contextmanager
-def loading(model: str, kind: str) -> Iterator[None]:
-    """Turn whatever a library raises for weights that it cannot use into one line.
+def loading(model: str, expected: str) -> Iterator[None]:
+    """Turn whatever a library raises for weights that it cannot use into one line that says what was `expected`.
 
     Raises:
         ModelError: that line.
@@ -82,9 +67,45 @@ def loading(model: str, kind: str) -> Iterator[None]:
         yield
     except WildsegError:
         raise
-    except Exception as error:  # transformers, tokenizers and safetensors each raise their own kinds
+    except Exception as error:  # transformers, tokenizers, safetensors and ONNX each raise their own kinds
         reason = " ".join(str(error).split())
         raise ModelError(
-            f"{model}: expected a folder, or the name on the model hub, of {kind} with weights as safetensors "
-            f"({reason if len(reason) <= 200 else f'{reason[:197]}...'})"
+            f"{model}: expected {expected} ({reason if len(reason) <= 200 else f'{reason[:197]}...'})"
         ) from error
+
+
+@contextmanager
+def fetching(model: str, name: str, kind: Any) -> Iterator[None]:  # noqa: ANN401
+    """Look whether `model` is of transformers' class `kind` before the rest of it is read, and keep its readers quiet.
+
+    Raises:
+        ModelError: one line for whatever is wrong with it, as `loading` has it.
+    """
+    with loading(model, f"a folder, or the name on the model hub, of {name} with weights as safetensors"), _quiet():
+        known = kind.config_class.get_config_dict(model)[0].get("model_type")
+        if known != kind.config_class.model_type:
+            raise ValueError(f"its config is of {known!r}")
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Reports of hundreds of lines, and retries, would bury the one line that matters.
+    from transformers.utils import logging as verbosity
+
+    hub, level, bars = (
+        logging.getLogger("huggingface_hub"),
+        verbosity.get_verbosity(),
+        verbosity.is_progress_bar_enabled(),
+    )
+    before = hub.level
+    hub.setLevel(logging.ERROR)
+    verbosity.set_verbosity_error()
+    verbosity.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hub.setLevel(before)
+        verbosity.set_verbosity(level)
+        if bars:
+            verbosity.enable_progress_bar()

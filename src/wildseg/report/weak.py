@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from wildseg.classes import IGNORE, palette
 from wildseg.report.drawing import FAINT, GAP, INK, PANEL, PAPER, fitted, legend, line, panel_size, row
@@ -34,7 +34,7 @@ def draw(
         ("frame", image),
         (f"boxes: {len(boxes)}", _with_boxes(image, boxes, size)),
         (f"points: {len(points)}", _with_points(image, points, size)),
-        (f"scribbles: {np.mean(scribbles != IGNORE):.1%} of pixels", _with_scribbles(image, scribbles)),
+        (f"scribbles: {np.mean(scribbles != IGNORE):.1%} of pixels", _with_scribbles(image, scribbles, size)),
     ]
     known = f"    {len(shown - {0, IGNORE})} classes"
     return np.concatenate([
@@ -47,12 +47,40 @@ def draw(
 def _with_boxes(image: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     canvas, scale = _canvas(image, size)
     pen = ImageDraw.Draw(canvas)
-    for x0, y0, x1, y1, value, score in boxes[boxes[:, 5].argsort(kind="stable")].tolist():
-        place = [round(x0 * scale[0]), round(y0 * scale[1]), round(x1 * scale[0]) - 1, round(y1 * scale[1]) - 1]
-        if place[0] <= place[2] and place[1] <= place[3]:
-            pen.rectangle(place, outline=_colour(value), width=2)
-            pen.text((place[0] + 4, place[1] + 2), f"{score:.2f}", _colour(value), stroke_width=1, stroke_fill=INK)
+    best_last = boxes[boxes[:, 5].argsort(kind="stable")]
+    places = (best_last[:, :4] * np.tile(scale, 2)).round().astype(int) - [0, 0, 1, 1]
+    shown = (places[:, 0] <= places[:, 2]) & (places[:, 1] <= places[:, 3])
+    for place, value in zip(places[shown].tolist(), best_last[shown, 4], strict=True):
+        pen.rectangle(place, outline=_colour(value), width=2)
+    taken: list[tuple[float, float, float, float]] = []
+    for place, (value, score) in reversed([*zip(places[shown].tolist(), best_last[shown, 4:].tolist(), strict=True)]):
+        _label(pen, place, f"{score:.2f}", _colour(value), taken, size)
     return np.asarray(canvas)
+
+
+def _label(
+    pen: ImageDraw.ImageDraw,
+    place: Sequence[int],
+    text: str,
+    colour: tuple[int, int, int],
+    taken: list[tuple[float, float, float, float]],
+    size: tuple[int, int],
+) -> None:
+    """Write on a plate in the upper left corner of a box, or below that where there is room, or else nowhere."""
+    left, top, right, bottom = pen.textbbox((0, 0), text)
+    width, height = right - left + 4, bottom - top + 4
+    x = max(0, min(place[0], size[0] - width))
+    for y in range(place[1], round(size[1] - height), 2):
+        plate = (x, y, x + width, y + height)
+        if not any(_overlap(plate, other) for other in taken):
+            taken.append(plate)
+            pen.rectangle(plate, fill=colour)
+            pen.text((x + 2 - left, y + 2 - top), text, PAPER if sum(colour) < 400 else INK)
+            return
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
 
 
 def _with_points(image: np.ndarray, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -65,9 +93,14 @@ def _with_points(image: np.ndarray, points: np.ndarray, size: tuple[int, int]) -
     return np.asarray(canvas)
 
 
-def _with_scribbles(image: np.ndarray, scribbles: np.ndarray) -> np.ndarray:
+def _with_scribbles(image: np.ndarray, scribbles: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     faded = (image // 2 + 64).astype(np.uint8)  # so that thin lines stand out
-    return np.where((scribbles == IGNORE)[..., None], faded, palette()[scribbles])
+    pen = 2 * int(image.shape[1] / size[0] / 2) + 1  # a line that is shrunk along with a large frame would fade away
+    shown = scribbles.copy()
+    for value in np.unique(scribbles[scribbles != IGNORE]).tolist() if pen > 1 else ():
+        grown = np.asarray(Image.fromarray(scribbles == value).convert("L").filter(ImageFilter.MaxFilter(pen))) > 0
+        shown[grown & (scribbles == IGNORE)] = value
+    return np.where((shown == IGNORE)[..., None], faded, palette()[shown])
 
 
 def _canvas(image: np.ndarray, size: tuple[int, int]) -> tuple[Image.Image, tuple[float, float]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
@@ -26,12 +27,26 @@ Item = TypeVar("Item")
 CACHE_BYTES = 256 * 2**20  # decoded frames kept by one process; more frames than fit are decoded again when needed
 
 
-def count_pixels(masks: Iterable[tuple[str, np.ndarray]], ids: Sequence[int]) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class Supervision:
+    """What error lines call the label images that are trained on, and the stage that makes them anew."""
+
+    name: str = "pseudo mask"
+    stage: str = "crf"
+
+
+MASKS = Supervision()
+
+
+def count_pixels(
+    masks: Iterable[tuple[str, np.ndarray]], ids: Sequence[int], kind: Supervision = MASKS
+) -> dict[str, np.ndarray]:
     """Count the labelled pixels of each frame: (max(ids) + 1,) int64 by frame name.
 
     Args:
         masks: (frame, (H, W) uint8 ids, 255 ignore).
         ids: the ids that mean something.
+        kind: what the masks are.
 
     Raises:
         DataError: a mask holds another id.
@@ -42,8 +57,8 @@ def count_pixels(masks: Iterable[tuple[str, np.ndarray]], ids: Sequence[int]) ->
         found[IGNORE] = 0
         if strange := sorted(set(np.flatnonzero(found).tolist()) - set(ids)):
             raise DataError(
-                f"the pseudo mask of {frame}: expected ids {ids[0]} to {ids[-1]} or {IGNORE}, found {strange}; "
-                "it was made for other classes: run 'dvc repro crf'"
+                f"the {kind.name} of {frame}: expected ids {ids[0]} to {ids[-1]} or {IGNORE}, found {strange}, "
+                f"which are of other classes; run 'dvc repro {kind.stage}'"
             )
         counts[frame] = found[: ids[-1] + 1]
     return counts
@@ -59,10 +74,12 @@ class Pairs:
         load_mask: Callable[[str], np.ndarray],
         cache_bytes: int = CACHE_BYTES,
         sizes: Mapping[str, tuple[int, int]] | None = None,
+        kind: Supervision = MASKS,
     ) -> None:
         """Remember where to read from; both functions take a frame's name, and nothing is read yet.
 
-        `sizes` are height and width of frames as far as they are known, so that `size` need not read them.
+        `sizes` are height and width of frames as far as they are known, so that `size` need not read them. `kind` says
+        what the masks are.
         """
         self.frames = tuple(frames)
         self._load_image = load_image
@@ -70,6 +87,7 @@ class Pairs:
         self._cache: OrderedDict[int, Pair] = OrderedDict()
         self._free = cache_bytes
         self._sizes = sizes or {}
+        self._kind = kind
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -104,8 +122,9 @@ class Pairs:
         image, mask = self._load_image(frame), self._load_mask(frame)
         if image.shape[:2] != mask.shape:
             raise DataError(
-                f"the pseudo mask of {frame}: expected the size of its frame, {image.shape[1]}x{image.shape[0]}, "
-                f"found {mask.shape[1]}x{mask.shape[0]}; run 'dvc repro crf'"
+                f"the {self._kind.name} of {frame}: expected the size of its frame, "
+                f"{image.shape[1]}x{image.shape[0]}, found {mask.shape[1]}x{mask.shape[0]}; "
+                f"run 'dvc repro {self._kind.stage}'"
             )
         # Writable and contiguous, as torch wants what it shares memory with.
         return np.require(image, requirements=["C", "W"]), np.require(mask, requirements=["C", "W"])

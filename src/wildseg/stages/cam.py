@@ -54,24 +54,38 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     limits = _limits(params, artifacts)
     work = [_Work(frame, np.flatnonzero(labels[frame]).tolist(), limits.get(frame)) for frame in frames]
     kept = Cache(artifacts.root, "cam", _recipe(params, artifacts, runtime))
-    tally = dict.fromkeys(("maps", "without", "blank", "small"), 0)
+    tally = dict.fromkeys(("maps", "without", "blank", "emptied", "small"), 0)
     failures = Failures("cam", params.cam.max_failures, len(work), name=attrgetter("frame"))
     begin = partial(fresh, artifacts.cams_folder)
     served = kept.serve(work, partial(_crew, params, artifacts, runtime), begin, failures)
-    for _, (maps, blank, small) in track(served, len(work), "cam"):
+    for _, (maps, blank, emptied, small) in track(served, len(work), "cam"):
         tally["maps"] += maps
         tally["without"] += maps == 0
         tally["blank"] += blank
+        tally["emptied"] += emptied
         tally["small"] += small
     done = failures.without(frames)
     if artifacts.frames_are_packed():
         artifacts.pack_maps(done)
     artifacts.save_quarantine("cam", aside + failures.rows)
-    boxed = len(limits.keys() & set(done))
+    strangers = len(limits.keys() - {frame.name for frame in artifacts.load_frames()})
+    boxed = _boxed([item for item in work if item.frame in set(done)], tally["emptied"], strangers)
     print(
         f"cam: {len(done)} frames, {tally['maps']} maps by {params.cam.method}, {tally['without']} frames without any"
-        f"{f', {boxed} frames inside of boxes' if boxed else ''}{_odd(tally['blank'], tally['small'])}{failures}{kept}"
+        f"{boxed}{_odd(tally['blank'], tally['small'])}{failures}{kept}"
     )
+
+
+def _boxed(done: Sequence[_Work], emptied: int, strangers: int) -> str:
+    """Say how many frames have boxes, and what of them may be a mistake; empty where no frame is listed."""
+    listed = [(work.limits, np.array(work.present, int) + 1) for work in done if work.limits is not None]
+    idle = sum(int((~np.isin(limits.boxes[:, 4], ids)).sum()) for limits, ids in listed)
+    odd = [f"nothing is left of {emptied} of their maps"] if emptied else []
+    odd += [f"{idle} boxes of classes that are not labelled there change nothing"] if idle else []
+    odd += [f"{strangers} more that are listed are no key frames"] if strangers else []
+    if not listed and not strangers:
+        return ""
+    return f", {len(listed)} frames inside of boxes" + (f" ({'; '.join(odd)})" if odd else "")
 
 
 def _odd(blank: int, small: int) -> str:
@@ -119,7 +133,8 @@ class _Work:
     limits: FrameBoxes | None
 
 
-_Record = tuple[int, int, int]  # how many maps, how many of them show nothing, and whether there is one cell alone
+# How many maps, how many show nothing, how many more nothing inside of boxes, and whether there is one cell alone.
+_Record = tuple[int, int, int, int]
 
 TOGETHER = 16  # frames that are handed to a GPU at a time; on a CPU each passes by itself, as fast and in less memory
 
@@ -217,8 +232,13 @@ def _compute(tools: _Tools, frames: Sequence[tuple[_Work, np.ndarray]]) -> list[
 
 def _save(work: _Work, maps: np.ndarray, tools: _Tools) -> _Record:
     # Maps go to the disk from here, and only numbers go back.
+    blank, emptied = _show_nothing(maps), 0
     if (limits := work.limits) is not None:
         maps = maps * inside(limits.boxes, (limits.width, limits.height), work.present, maps.shape[1:])
+        emptied = _show_nothing(maps) - blank
     tools.artifacts.save_maps(work.frame, np.array(work.present, np.int16), maps)
-    blank = int((maps.max((1, 2)) == maps.min((1, 2))).sum()) if len(maps) else 0
-    return len(maps), blank, int(maps.shape[1] * maps.shape[2] == 1)
+    return len(maps), blank, emptied, int(maps.shape[1] * maps.shape[2] == 1)
+
+
+def _show_nothing(maps: np.ndarray) -> int:
+    return int((maps.max((1, 2)) == maps.min((1, 2))).sum()) if len(maps) else 0

@@ -15,18 +15,20 @@ from wildseg import launch, plugins, tracking
 from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError, WildsegError
 from wildseg.files import fresh, save_json, save_table
+from wildseg.formats.weak import MADE_BY, WEAK
 from wildseg.params import Params, Train
 from wildseg.progress import track
 from wildseg.runtime import Runtime, torch_device
 from wildseg.segment import validate
 from wildseg.segment.augment import augmentation
 from wildseg.segment.checkpoint import Checkpoints, key_of
-from wildseg.segment.data import Batches, Pairs, count_pixels, stream
+from wildseg.segment.data import MASKS, Batches, Pairs, Supervision, count_pixels, stream
 from wildseg.segment.loop import Event, Recipe, Trainer
 from wildseg.segment.losses import only_confident, sqrt_inverse_weights
 from wildseg.segment.predict import Predictor, describe, resolve_precision
 from wildseg.segment.team import Team, join
 
+SUPERVISION = {"masks": MASKS, **{kind: Supervision(kind, MADE_BY) for kind in WEAK}}
 LOOK_AT = {
     "masks": "see metrics/crf.json, lower crf.confidence or train.mu",
     "weak": "see metrics/weak.json, lower weak.scribble or weak.tau",
@@ -112,7 +114,7 @@ def _read(params: Params, artifacts: Artifacts, ids: Sequence[int], team: Team) 
     before = "crf" if kind == "masks" else kind
     frames = {split: [frame.name for frame in artifacts.load_frames(split, after=before)] for split in ("train", "val")}
     everything = frames["train"] + frames["val"]
-    counts, sizes = _count(everything, load_mask, ids, team)
+    counts, sizes = _count(everything, load_mask, ids, team, kind)
     usable = {split: [frame for frame in names if counts[frame].any()] for split, names in frames.items()}
     if not usable["train"]:
         certain = "" if mu is None else f" of at least train.mu = {mu:g} confidence"
@@ -121,23 +123,23 @@ def _read(params: Params, artifacts: Artifacts, ids: Sequence[int], team: Team) 
             f"frames of the split train; {LOOK_AT['masks' if kind == 'masks' else 'weak']}, or check the labels"
         )
     return _Data(
-        Pairs(usable["train"], artifacts.load_image, load_mask, sizes=sizes),
-        Pairs(usable["val"], artifacts.load_image, load_mask),
+        Pairs(usable["train"], artifacts.load_image, load_mask, sizes=sizes, kind=SUPERVISION[kind]),
+        Pairs(usable["val"], artifacts.load_image, load_mask, kind=SUPERVISION[kind]),
         sum((counts[frame] for frame in usable["train"]), np.zeros(ids[-1] + 1, np.int64)),
         len(everything) - len(usable["train"]) - len(usable["val"]),
     )
 
 
 def _count(
-    frames: Sequence[str], load_mask: Callable[[str], np.ndarray], ids: Sequence[int], team: Team
+    frames: Sequence[str], load_mask: Callable[[str], np.ndarray], ids: Sequence[int], team: Team, kind: str
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, int]]]:
     """Return labelled pixels of each id and size (H, W) of each frame; the processes of a team read a share each."""
     pixels, sizes = np.zeros((len(frames), ids[-1] + 1), np.int64), np.zeros((len(frames), 2), np.int64)
     mine = team.share(len(frames))
-    for index in track(mine, len(mine), "train: masks") if team.leads else mine:
+    for index in track(mine, len(mine), f"train: {kind}") if team.leads else mine:
         mask = load_mask(frames[index])
         sizes[index] = mask.shape
-        pixels[index] = count_pixels([(frames[index], mask)], ids)[frames[index]]
+        pixels[index] = count_pixels([(frames[index], mask)], ids, SUPERVISION[kind])[frames[index]]
     pixels, sizes = team.sum_array(pixels), team.sum_array(sizes)
     known = {frame: (int(height), int(width)) for frame, (height, width) in zip(frames, sizes, strict=True)}
     return dict(zip(frames, pixels, strict=True)), known

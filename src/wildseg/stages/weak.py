@@ -34,14 +34,19 @@ from wildseg.runtime import Runtime
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """Write data/boxes.json, data/points, data/scribbles, metrics/weak.json and pictures in metrics/weak.
 
+    Frames that cannot be read, or whose maps cannot, are listed in quarantine.csv of points and scribbles, after those
+    of the stages before.
+
     Raises:
-        DataError: no key frames, or a frame or its maps that cannot be read or do not fit.
+        DataError: no key frames, or too many of them, or of their maps, that cannot be read or do not fit.
     """
     aside = artifacts.load_quarantine("cam")
     frames = [frame.name for frame in artifacts.load_frames(after="cam")]
     kept = Cache(artifacts.root, "weak", _recipe(params, artifacts))
-    served = kept.serve(frames, partial(_crew, runtime), partial(_begin, artifacts), Failures("weak", 0.0, len(frames)))
+    failures = Failures("weak", params.weak.max_failures, len(frames))
+    served = kept.serve(frames, partial(_crew, runtime), partial(_begin, artifacts), failures)
     records = dict(track(served, len(frames), "weak"))
+    frames = failures.without(frames)
     found = {frame: _boxes_of(records[frame]) for frame in frames}
     names = params.classes.with_background
     artifacts.save_boxes(found, params.classes.names)
@@ -50,12 +55,12 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     if artifacts.frames_are_packed():
         artifacts.pack_weak(frames)
     for kind in WEAK:
-        artifacts.save_quarantine(kind, aside)
+        artifacts.save_quarantine(kind, aside + failures.rows)
     report = summary(records, names)
     save_json(artifacts.metrics_path("weak.json"), report)
     print(
         f"weak: {len(frames)} frames, {report['boxes']} boxes, {report['points']} points, scribbles on "
-        f"{report['scribbled']:.2%} of pixels{kept}"
+        f"{report['scribbled']:.2%} of pixels{failures}{kept}"
     )
 
 

@@ -162,30 +162,26 @@ def test_the_line_of_a_bar_is_its_axis() -> None:
     assert 123 <= columns.max() <= 130
 
 
-def test_scribble_pixels_are_a_part_of_the_core_before_they_are_thickened() -> None:
+def test_scribble_pixels_are_a_part_of_the_core() -> None:
     rng = np.random.default_rng(2)
     maps = np.stack([ndimage.gaussian_filter(rng.random((50, 70)), 4) for _ in range(3)])
     maps = (maps - maps.min()) / (maps.max() - maps.min())
-    found = scribbles(maps, [1, 2, 3], 0.6, 0.45, pen=1)
-    for index, core in enumerate(cores(maps, 0.6)):
-        assert (found == index + 1).any()
-        assert not ((found == index + 1) & ~core).any()
-        assert not ((found == index + 1) & (maps.argmax(0) != index)).any()
-    assert (found == 0).any()
-    assert not ((found == 0) & (maps.max(0) >= 0.45)).any()
-    thick = scribbles(maps, [1, 2, 3], 0.6, 0.45)
-    for value in (0, 1, 2, 3):
-        assert not ((thick == value) & ~thicken(found == value)).any()
+    thin, thick = (scribbles(maps, [1, 2, 3], 0.6, 0.45, pen=pen) for pen in (1, 3))
+    for found in (thin, thick):
+        for index, core in enumerate(cores(maps, 0.6)):
+            assert (found == index + 1).any()
+            assert not ((found == index + 1) & ~core).any()
+            assert not ((found == index + 1) & (maps.argmax(0) != index)).any()
+        assert (found == 0).any()
+        assert not ((found == 0) & (maps.max(0) >= 0.45)).any()
+    for value, core in ((0, maps.max(0) < 0.45), *enumerate(cores(maps, 0.6), 1)):
+        assert ((thick == value) == (thicken(thin == value) & core)).all()
 
 
-def test_where_two_lines_would_cover_a_pixel_there_is_none() -> None:
-    maps = np.zeros((2, 9, 20))
-    maps[0, 4] = maps[1, 6] = 1  # two lines with one row between
-    found = scribbles(maps, [1, 2], 0.6, None)
-    assert set(np.unique(found[5])) == {255}
-    assert set(np.unique(found[3:5])) == {1}
-    assert set(np.unique(found[6:8])) == {2}
-    assert set(np.unique(found[[0, 1, 2, 8]])) == {255}
+def test_a_pixel_of_two_lines_is_neither() -> None:
+    maps = np.full((1, 9, 20), 0.7)
+    assert set(np.unique(scribbles(maps, [1], 0.6, 0.6))) == {1, 255}
+    assert set(np.unique(scribbles(maps, [1], 0.6, 0.8))) == {255}  # background is asked for in the same place
 
 
 def test_a_frame_without_maps_is_background_or_nothing() -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from wildseg.errors import ModelError
-from wildseg.labels.detection import Detect, class_of, loading, network_of
+from wildseg.labels.detection import Detect, fetching, network_of
 
-WORDS = 0.25  # a word is part of a box's label above this score, as published
+WORDS = 0.25  # a token is part of a box's label above this score, as published
 
 
 def load(model: str, device: str) -> Detect:
@@ -23,33 +21,73 @@ def load(model: str, device: str) -> Detect:
     """
     from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 
-    with loading(model, "Grounding DINO"):
+    with fetching(model, "Grounding DINO", GroundingDinoForObjectDetection):
         processor = GroundingDinoProcessor.from_pretrained(model)
         network = network_of(GroundingDinoForObjectDetection, model, device)
         most = network.config.max_text_len
-    process = processor.post_process_grounded_object_detection
-    box_threshold = "threshold" if "threshold" in inspect.signature(process).parameters else "box_threshold"
+        dot = processor.tokenizer.convert_tokens_to_ids(".")
 
     def detect(image: np.ndarray, phrases: Sequence[Sequence[str]], threshold: float) -> np.ndarray:
         inputs = processor(images=image.copy(), text=sentence(phrases), return_tensors="pt", truncation=False)
-        if (length := inputs["input_ids"].shape[1]) > most:
-            raise ModelError(f"grounding_dino: expected phrases of at most {most} tokens in all, found {length}; "
+        tokens = inputs["input_ids"][0].tolist()
+        if len(tokens) > most:
+            raise ModelError(f"grounding_dino: expected phrases of at most {most} tokens in all, found {len(tokens)}; "
                              "give fewer classes or synonyms")  # fmt: skip
-        inputs = inputs.to(device)
         with torch.inference_mode():
-            outputs = network(**inputs)
-        options: dict[str, Any] = {box_threshold: threshold, "text_threshold": WORDS, "target_sizes": [image.shape[:2]]}
-        found = process(outputs, inputs["input_ids"], **options)[0]
-        if not len(found["boxes"]):  # whose labels may still be one empty text
-            return np.zeros((0, 6))
-        labels = found["text_labels"] if "text_labels" in found else found["labels"]
-        ids = np.array([class_of(words, phrases) for words in labels], float)
-        boxes = np.column_stack([found["boxes"].cpu().double().numpy(), ids, found["scores"].cpu().double().numpy()])
-        return boxes[ids > 0]
+            outputs = network(**inputs.to(device))
+        scores = outputs.logits[0].sigmoid().cpu().double().numpy()[:, : len(tokens)]  # (queries, tokens)
+        centre, side = np.split(outputs.pred_boxes[0].cpu().double().numpy(), 2, axis=1)  # in shares of the frame
+        corners = np.hstack([centre - side / 2, centre + side / 2]) * np.tile(image.shape[1::-1], 2)
+        phrase = phrase_of([token == dot for token in tokens])
+        owner = [index for index, own in enumerate(phrases, 1) for _ in own]
+        ids = np.array([class_of(row, phrase, owner, threshold) for row in scores])
+        boxes = np.column_stack([corners, ids, scores.max(1)])
+        return boxes[(scores.max(1) > threshold) & (ids > 0)]
 
     return detect
 
 
 def sentence(phrases: Sequence[Sequence[str]]) -> str:
-    """Return all phrases in lower case, each ended by a dot: ``"road. curb. lawn."``."""
-    return " ".join(f"{phrase.lower().rstrip('.')}." for own in phrases for phrase in own)
+    """Return all phrases in lower case, each ended by a dot: ``"road. curb. lawn."``.
+
+    Dots and question marks within a phrase become spaces: the network takes what follows them for another phrase.
+    """
+    plain = str.maketrans(".?", "  ")
+    return " ".join(f"{' '.join(phrase.lower().translate(plain).split())}." for own in phrases for phrase in own)
+
+
+def phrase_of(dots: Sequence[bool]) -> np.ndarray:
+    """Return the number of the phrase of each token, from 0; -1 of dots, and of the first and last token, no words.
+
+    Args:
+        dots: which tokens are dots, each of which ends a phrase.
+    """
+    phrase = np.cumsum(dots)
+    phrase[np.asarray(dots, bool)] = -1
+    phrase[[0, -1]] = -1
+    return phrase
+
+
+def class_of(scores: np.ndarray, phrase: np.ndarray, owner: Sequence[int], threshold: float) -> int:
+    """Return the class of a box, from 1, or 0: that of the phrase which shares most tokens with those that stand out.
+
+    These are the tokens above 0.25; where none is, the best one, if it is above the threshold. What counts is the share
+    of common tokens among those of both; of equals, the phrase with the best token. A token is known by its place:
+    "path" in "red path" is another than in "yellow path".
+
+    Args:
+        scores: (T,) of the box, for each token.
+        phrase: (T,) number of the token's phrase, -1 of tokens that are in none.
+        owner: the class of each phrase.
+        threshold: the lowest score of a box.
+    """
+    words = np.where(phrase >= 0, scores, 0)
+    if words.max() <= min(threshold, WORDS):
+        return 0
+    out = words > WORDS if words.max() > WORDS else words == words.max()
+    shares = [
+        (float((out & own).sum() / (out | own).sum()), float(words[own].max()), -number)
+        for number in np.unique(phrase[phrase >= 0])
+        for own in [phrase == number]
+    ]
+    return owner[-max(shares)[2]]

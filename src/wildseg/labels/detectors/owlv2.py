@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from wildseg.labels.detection import Detect, loading, network_of
+from wildseg.errors import ModelError
+from wildseg.labels.detection import Detect, fetching, network_of
 
 TEMPLATE = "a photo of a {}"
 
@@ -20,13 +21,20 @@ def load(model: str, device: str) -> Detect:
     """
     from transformers import Owlv2ForObjectDetection, Owlv2Processor
 
-    with loading(model, "OWLv2"):
+    with fetching(model, "OWLv2", Owlv2ForObjectDetection):
         processor = Owlv2Processor.from_pretrained(model)
         network = network_of(Owlv2ForObjectDetection, model, device)
+        most = network.config.text_config.max_position_embeddings
 
     def detect(image: np.ndarray, phrases: Sequence[Sequence[str]], threshold: float) -> np.ndarray:
         asked = [(index, phrase) for index, own in enumerate(phrases, 1) for phrase in own]
         texts = [TEMPLATE.format(phrase) for _, phrase in asked]
+        for text, tokens in zip(
+            texts, processor.tokenizer(texts, truncation=False, verbose=False)["input_ids"], strict=True
+        ):
+            if len(tokens) > most:
+                raise ModelError(f"owlv2: expected at most {most} tokens, found {len(tokens)} in {text!r}; give a "
+                                 "shorter phrase")  # fmt: skip
         inputs = processor(text=[texts], images=image.copy(), return_tensors="pt", truncation=True).to(device)
         with torch.inference_mode():
             outputs = network(**inputs)

@@ -29,7 +29,8 @@ def line(core: np.ndarray) -> np.ndarray:
 def scribbles(maps: np.ndarray, ids: Sequence[int], above: float, below: float | None, pen: int = PEN) -> np.ndarray:
     """Return ids (H, W) uint8: lines of classes and of background, 255 wherever there is none.
 
-    Lines are made `pen` pixels wide in the end; a pixel that two of them would cover stays 255.
+    Lines are `pen` pixels wide where their region is: a pixel beyond it would be one that the map is not sure of. A
+    pixel of two lines, which there can be only where `below` exceeds `above`, stays 255.
 
     Args:
         maps: (K, H, W) in [0, 1]; K may be 0.
@@ -44,7 +45,7 @@ def scribbles(maps: np.ndarray, ids: Sequence[int], above: float, below: float |
     drawn = np.full(maps.shape[1:], IGNORE, np.uint8)
     times = np.zeros(maps.shape[1:], np.uint8)
     for value, core in wanted:
-        thick = thicken(line(core), pen)
+        thick = thicken(line(core), pen) & core
         drawn[thick] = value
         times += thick
     drawn[times > 1] = IGNORE
