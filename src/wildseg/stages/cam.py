@@ -68,8 +68,11 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     if artifacts.frames_are_packed():
         artifacts.pack_maps(done)
     artifacts.save_quarantine("cam", aside + failures.rows)
-    strangers = len(limits.keys() - {frame.name for frame in artifacts.load_frames()})
-    boxed = _boxed([item for item in work if item.frame in set(done)], tally["emptied"], strangers)
+    boxed = ""
+    if limits:
+        mapped = set(done)
+        strangers = len(limits.keys() - {frame.name for frame in artifacts.load_frames()})
+        boxed = _boxed([item for item in work if item.frame in mapped], tally["emptied"], strangers)
     print(
         f"cam: {len(done)} frames, {tally['maps']} maps by {params.cam.method}, {tally['without']} frames without any"
         f"{boxed}{_odd(tally['blank'], tally['small'])}{failures}{kept}"
