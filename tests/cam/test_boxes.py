@@ -44,3 +44,15 @@ def test_boxes_of_a_frame_of_another_size_scale_along(factor: float) -> None:
     scaled = rows((*(box * factor), 1))
     size = (int(60 * factor), int(40 * factor))
     assert (inside(scaled, size, [0], (8, 12)) == inside(rows((*box, 1)), (60, 40), [0], (8, 12))).all()
+
+
+@pytest.mark.parametrize(("length", "cells", "border"), [(50, 14, 25), (102, 18, 85), (94, 6, 47), (66, 18, 55)])
+def test_rounding_makes_no_cell_inside_that_a_box_only_borders_on(length: int, cells: int, border: int) -> None:
+    # In floating point the border lies a hair beyond the edge of a cell, or before it.
+    edge = border * cells // length
+    assert edge * length == border * cells
+    assert border * (cells / length) != edge
+    before = inside(rows((0, 0, border, 8, 1)), (length, 8), [0], (1, cells))[0, 0]
+    behind = inside(rows((border, 0, length, 8, 1)), (length, 8), [0], (1, cells))[0, 0]
+    assert before.tolist() == [cell < edge for cell in range(cells)]
+    assert behind.tolist() == [cell >= edge for cell in range(cells)]

@@ -45,6 +45,14 @@ def shifted(vectors: np.ndarray, offset: float) -> np.ndarray:
     return np.concatenate([np.sqrt(1 - offset) * vectors, common], axis=1)
 
 
+def test_the_nearest_synonym_of_a_phrase_is_never_itself_however_far_the_others_are() -> None:
+    # Four phrases of which synonyms have a cosine of -.2 and all others -.4: the vectors of that matrix of cosines.
+    cosines = np.array([[1, -0.2, -0.4, -0.4], [-0.2, 1, -0.4, -0.4], [-0.4, -0.4, 1, -0.2], [-0.4, -0.4, -0.2, 1]])
+    values, directions = np.linalg.eigh(cosines)
+    far = directions * np.sqrt(values.clip(0))
+    assert cut([far[:2], far[2:]]) == pytest.approx(-0.3)
+
+
 @pytest.mark.parametrize("offset", [0.3, 0.8, 0.95])
 def test_a_model_whose_cosines_are_all_high_leaves_out_the_same_phrases(offset: float) -> None:
     rng = np.random.default_rng(0)

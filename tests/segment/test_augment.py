@@ -96,3 +96,12 @@ def test_skipping_a_frame_draws_what_changing_it_draws(size: tuple[int, int], fl
         torch.manual_seed(seed)
         skip(transform, *size)
         assert torch.equal(torch.get_rng_state(), expected)
+
+
+@pytest.mark.parametrize(("side", "size"), [(3, 5), (5, 3), (4, 7)])
+def test_a_mask_is_resized_to_the_pixels_whose_centres_are_nearest(side: int, size: int) -> None:
+    ids = torch.arange(side * side, dtype=torch.uint8).reshape(side, side)
+    frame = tv_tensors.Image(torch.zeros(3, side, side, dtype=torch.uint8))
+    _, labels = RandomWindow(size, (size / side, size / side))(frame, tv_tensors.Mask(ids))
+    nearest = [int((i + 0.5) * side / size) for i in range(size)]
+    assert torch.equal(labels.as_subclass(torch.Tensor), ids[nearest][:, nearest])

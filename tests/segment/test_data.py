@@ -145,3 +145,11 @@ def test_seeds_differ_by_each_of_their_parts() -> None:
     assert len(set(seeds)) == 5
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert derive(5, "x", 7) == derive(5, "x", 7)
+
+
+def test_every_step_changes_its_images_otherwise() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    pairs = Pairs(["0"], lambda _: picture, mask)  # one frame, so that only what is drawn can differ
+    drawn = Batches(pairs, augmentation(8, (0.5, 2.0), 0.5, 0.5), 1, 0)
+    images = [drawn[step][0] for step in range(6)]
+    assert all(not torch.equal(images[a], images[b]) for a in range(6) for b in range(a))

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch.nn import functional
 
 from tests.segment.networks import stripes, tiny
 from wildseg.errors import DataError, WildsegError
@@ -110,3 +112,18 @@ def test_precision_is_single_on_the_cpu_unless_asked_for() -> None:
     with pytest.raises(WildsegError, match="fp16 needs a GPU"):
         resolve_precision("fp16", "cpu")
     assert resolve_precision("fp16", "cuda:0") == "fp16"
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.75, 1.5])
+def test_a_scale_shrinks_without_aliasing_and_brings_logits_back_bilinearly(scale: float) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (1, 12, 16, 3), np.uint8)  # noise: aliasing would show
+    size = (round(16 * scale), round(12 * scale))
+    logits = [np.full((12, 16), 5.0)]
+    for channel in range(3):
+        seen = (images[0, :, :, channel] / 255 - MEAN[channel]) / STD[channel]
+        seen = Image.fromarray(seen.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+        back = functional.interpolate(torch.from_numpy(10 * np.array(seen))[None, None], (12, 16), mode="bilinear")
+        logits.append(back[0, 0].numpy())
+    expected = torch.from_numpy(np.stack(logits)).softmax(0)
+    found = Predictor(Reddest(), range(4)).probabilities(images, scales=(scale,))[0]
+    torch.testing.assert_close(found.double(), expected.double(), atol=1e-4, rtol=0)

@@ -67,3 +67,11 @@ def test_the_same_seed_draws_the_same_points(seed: int) -> None:
     one, other = (background(maps, 6, 0.1, np.random.default_rng(seed)) for _ in range(2))
     assert one.tolist() == other.tolist()
     assert one.tolist() != background(maps, 6, 0.1, np.random.default_rng(seed + 1)).tolist()
+
+
+def test_background_points_are_drawn_from_no_more_than_a_tenth_of_the_pixels() -> None:
+    evidence = np.full(SHAPE, 0.5)
+    evidence.ravel()[: evidence.size // 10] = 0.0  # a tenth of the pixels, in the upper rows; all others are alike
+    found = background(evidence[None], 40, 0.9, np.random.default_rng(0))
+    assert len(found) > 5
+    assert (evidence[found[:, 1], found[:, 0]] == 0).all()
