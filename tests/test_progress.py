@@ -82,7 +82,22 @@ def test_a_log_holds_no_control_characters(log: Callable[[], str], clock: Clock)
 def test_what_is_counted_is_what_is_finished_not_what_was_begun(log: Callable[[], str], clock: Clock) -> None:
     for _ in progress.track(range(2), 2, "cam"):
         clock.now += 30.0
-    assert log().splitlines() == ["cam: 1/2 in 30 s, 30.0 s each, 30 s left", "cam: 2/2 in 60 s, 30.0 s each"]
+    assert log().splitlines() == ["cam: 1/2 in 30 s, 30.0 s each", "cam: 2/2 in 60 s, 30.0 s each"]
+
+
+def test_the_time_left_is_told_by_the_items_after_the_first_which_also_waited_for_models(
+    log: Callable[[], str], clock: Clock
+) -> None:
+    def late() -> Iterator[int]:
+        clock.now += 16.0  # loading
+        yield from paced(20, clock, 1.0)
+
+    list(progress.track(late(), 20, "cam"))
+    assert log().splitlines() == [
+        "cam: 1/20 in 17 s, 17.0 s each",
+        "cam: 11/20 in 27 s, 2.5 s each, 9 s left",
+        "cam: 20/20 in 36 s, 1.8 s each",
+    ]
 
 
 def test_nothing_claims_to_be_finished_when_an_item_fails(log: Callable[[], str]) -> None:

@@ -24,24 +24,27 @@ def track(items: Iterable[Item], total: int | None, description: str) -> Iterato
 
 def _lines(items: Iterable[Item], total: int | None, description: str) -> Iterator[Item]:
     # A log file cannot redraw a bar: it gets whole lines, the last one always.
-    start = last = time.monotonic()
+    start = last = first = time.monotonic()
     done = 0
     said = -1
     for item in items:
         yield item
         done += 1
         now = time.monotonic()
+        first = now if done == 1 else first
         if now - last >= SECONDS_BETWEEN_LINES:
             last, said = now, done
-            _say(description, done, total, now - start)
+            # The first item also waited for models to be loaded, which says nothing about those to come.
+            pace = (now - first) / (done - 1) if done > 1 else None
+            _say(description, done, total, now - start, pace)
     if said != done:
         _say(description, done, total, time.monotonic() - start)
 
 
-def _say(description: str, done: int, total: int | None, seconds: float) -> None:
+def _say(description: str, done: int, total: int | None, seconds: float, pace: float | None = None) -> None:
     of = f"/{total}" if total is not None else ""
     rate = f", {_pace(done, seconds)}" if seconds > 0 and done else ""
-    left = f", {(total - done) * seconds / done:.0f} s left" if total and 0 < done < total else ""
+    left = f", {(total - done) * pace:.0f} s left" if total and pace is not None and done < total else ""
     print(f"{description}: {done}{of} in {seconds:.0f} s{rate}{left}", file=sys.stderr, flush=True)
 
 
