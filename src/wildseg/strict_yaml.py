@@ -63,8 +63,8 @@ def parse(text: str, path: Path) -> object:
         return yaml.load(text, Loader=_Loader)
     except RecursionError as error:
         raise ParamsError(f"{path}: expected YAML; {TOO_DEEP}") from error
-    except ValueError as error:  # a tag that does not fit its value, such as "!!int many"
-        raise ParamsError(f"{path}: expected YAML; {' '.join(str(error).split())}") from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ParamsError(f"{path}: expected YAML; a tag does not fit its value, as in '!!int many' ({error})") from error
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ParamsError(f"{path}{line}: expected YAML; {error.problem or error.context}") from error
@@ -85,13 +85,15 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = []
-        for key_node, _ in node.value:
+        for key_node, value_node in node.value:
             key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
             if key in seen and not key_node.tag.endswith(":merge"):
                 raise yaml.MarkedYAMLError(
                     problem=f"the key {key!r} stands twice in one section", problem_mark=key_node.start_mark
                 )
             seen.append(key)
+            if isinstance(value_node, yaml.ScalarNode) and value_node.tag.endswith(":int"):
+                _check_digits(value_node, f"{key}: ")
         return super().construct_mapping(node, deep)
 
 
@@ -107,12 +109,16 @@ def _size(node: yaml.Node, known: dict[int, int], depth: int) -> int:
 
 
 def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> int:
-    text = str(loader.construct_scalar(node))  # type: ignore[no-untyped-call]
-    if len(text) > DIGITS:
+    _check_digits(node)
+    return int(str(loader.construct_scalar(node)))  # type: ignore[no-untyped-call]  # 010 is ten, not eight
+
+
+def _check_digits(node: yaml.ScalarNode, where: str = "") -> None:
+    if len(node.value) > DIGITS:
+        found = f"one of {len(node.value):,} digits"
         raise yaml.MarkedYAMLError(
-            problem=f"a number of {len(text):,} digits is none that means anything here", problem_mark=node.start_mark
+            problem=f"{where}a number has at most {DIGITS} digits here, found {found}", problem_mark=node.start_mark
         )
-    return int(text)  # 010 is ten, not eight
 
 
 for _name, _pattern in CORE_SCHEMA.items():
