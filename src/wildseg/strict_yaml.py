@@ -64,7 +64,9 @@ def parse(text: str, path: Path) -> object:
     except RecursionError as error:
         raise ParamsError(f"{path}: expected YAML; {TOO_DEEP}") from error
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise ParamsError(f"{path}: expected YAML; a tag does not fit its value, as in '!!int many' ({error})") from error
+        raise ParamsError(
+            f"{path}: expected YAML; a tag does not fit its value, as in '!!int many' ({error})"
+        ) from error
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ParamsError(f"{path}{line}: expected YAML; {error.problem or error.context}") from error

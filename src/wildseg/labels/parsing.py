@@ -156,8 +156,8 @@ class Search:
             yield value
 
 
-# A string, whole or up to the end of the text, or a bracket. Nothing is given back (``*+``), and a quote always begins a
-# match: so no letter is looked at twice.
+# A string, whole or up to the end of the text, or a bracket. Nothing is given back (``*+``), and a quote always begins
+# a match: so no letter is looked at twice.
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+("?)|[\[\]{}]', re.DOTALL)
 BRACKET = re.compile(r"[\[\]{}]")
 

@@ -112,7 +112,9 @@ def mistake(values: object, steps: int) -> str | None:
         return f"expected a step from 0 to {steps}, found {str(step)[:40]!r}"
     if not _whole(count, step):
         return f"expected the sum of at most {step} losses, found {str(count)[:40]!r}"
-    if best is not None and not (isinstance(best, list) and len(best) == 2 and _share(best[0]) and _whole(best[1], step)):
+    if best is not None and not (
+        isinstance(best, list) and len(best) == 2 and _share(best[0]) and _whole(best[1], step)
+    ):
         return f"expected the best mIoU and its step, found {str(best)[:40]!r}"
     if not isinstance(history, list) or not all(_is_event(event, step) for event in history):
         return "its history holds what is no event of a training"
