@@ -34,6 +34,9 @@ class _OneLineErrors(click.Group):
             return super().invoke(ctx)
         except WildsegError as error:
             _fail(str(error))
+        except KeyboardInterrupt:
+            click.echo("wildseg: stopped by Ctrl-C; run the same again to go on", err=True)
+            sys.exit(130)
         except BrokenPipeError:
             raise  # the reader of a pipe has gone: click ends quietly
         except OSError as error:
