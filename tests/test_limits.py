@@ -209,9 +209,9 @@ def test_lengths_and_limits_say_themselves_in_words() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "line"),
     [
-        ("WILDSEG_WORKERS", "9" * 5000, "WILDSEG_WORKERS: expected a positive whole number, up to 1024, found '999"),
-        ("WILDSEG_WORKERS", "1025", "WILDSEG_WORKERS: expected a positive whole number, up to 1024, found '1025'"),
-        ("WILDSEG_REQUESTS", "1e3", "WILDSEG_REQUESTS: expected a positive whole number, up to 1024, found '1e3'"),
+        ("WILDSEG_WORKERS", "9" * 5000, "WILDSEG_WORKERS: expected at most 1024, found 999"),
+        ("WILDSEG_WORKERS", "1025", "WILDSEG_WORKERS: expected at most 1024, found 1025"),
+        ("WILDSEG_REQUESTS", "1e3", "WILDSEG_REQUESTS: expected a positive whole number, found '1e3'"),
         ("WILDSEG_REQUESTS_PER_MINUTE", "inf", "WILDSEG_REQUESTS_PER_MINUTE: expected a positive whole number"),
         ("WILDSEG_CACHE", "~nosuchuser/x", "WILDSEG_CACHE: expected a folder or off, found '~nosuchuser/x'"),
     ],

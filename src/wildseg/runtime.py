@@ -55,8 +55,10 @@ class Runtime:
 def _number(variable: str, most: int = MOST) -> int | None:
     text = os.environ.get(variable, "")
     # Its length first: Python turns no text of thousands of digits into a number.
-    if text and not (text.isdecimal() and len(text) < 20 and 0 < int(text) <= most):
-        raise WildsegError(f"{variable}: expected a positive whole number, up to {most}, found {text[:40]!r}")
+    if text and not (text.isdecimal() and (len(text) >= 20 or int(text) > 0)):
+        raise WildsegError(f"{variable}: expected a positive whole number, found {text[:40]!r}")
+    if text and (len(text) >= 20 or int(text) > most):
+        raise WildsegError(f"{variable}: expected at most {most}, found {text[:40]}")
     return int(text) if text else None
 
 
