@@ -12,9 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.programs import Answer, python, wildseg
-from wildseg import cli, plugins
+from wildseg import cli, out_of_memory, plugins
 from wildseg.artifacts import Artifacts, Frame
+from wildseg.engines.local import Workers
 from wildseg.errors import DataError, WildsegError
+from wildseg.parallel import no_tools
 from wildseg.params import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -163,8 +165,8 @@ def test_what_the_system_refuses_is_one_line_that_says_where(
 def test_stopping_by_hand_is_no_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raising(KeyboardInterrupt(), monkeypatch)
     result = run("crf")
-    assert result.exit_code == 1
-    assert "Aborted!" in result.stderr
+    assert result.exit_code == 130
+    assert result.stderr == "wildseg: stopped by Ctrl-C; run the same again to go on\n"
 
 
 # A full disk, from outside -------------------------------------------------------------------------------------------
@@ -227,7 +229,7 @@ def test_a_bug_keeps_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_bug_shows_its_traceback_to_a_person(folder: Path) -> None:
     code = (
-        "from wildseg import cli, params\n"
+        "from wildseg import cli, out_of_memory, params\n"
         "def broken(): raise ValueError('a bug')\n"
         "params.load = broken\n"
         "cli.main()\n"
@@ -236,3 +238,56 @@ def test_a_bug_shows_its_traceback_to_a_person(folder: Path) -> None:
     assert answer.code == 1
     assert answer.errors.startswith("Traceback")
     assert answer.errors.endswith("ValueError: a bug\n")
+
+
+# Memory --------------------------------------------------------------------------------------------------------------
+
+CPU = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError(), "crf: memory ran out; set extract.max_side"),
+        (MemoryError("Unable to allocate 3.47 EiB for an array with shape (9, 9) and data type float32"),
+         "crf: memory ran out (3.47 EiB were asked for at once); set extract.max_side"),
+        (RuntimeError(f"{CPU}4000000000000 bytes. Error code 12 (Cannot allocate memory)"),
+         "crf: memory ran out (4000000000000 bytes were asked for at once); set extract.max_side"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 8 GiB"),
+         "crf: the GPU's memory ran out"),
+        (RuntimeError("std::bad_alloc"), "crf: memory ran out; "),
+        (Exception("OpenCV(4.9) error: (-4:Insufficient memory) Failed to allocate 9000000000 bytes in function 'x'"),
+         "crf: memory ran out (9000000000 bytes were asked for at once); "),
+    ],
+)  # fmt: skip
+def test_memory_that_ran_out_is_one_line_with_what_takes_less(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    raising(error, monkeypatch)
+    said = error_line(run("crf"))
+    assert said.startswith(line)
+    assert said.endswith("; set extract.max_side, or WILDSEG_WORKERS to fewer")
+
+
+def test_an_error_of_another_kind_stays_what_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(RuntimeError("expected scalar type Float but found Half"), monkeypatch)
+    result = run("crf")
+    assert isinstance(result.exception, RuntimeError)
+
+
+@pytest.mark.parametrize("stage", cli.STAGES)
+def test_every_stage_says_what_takes_less_memory(stage: str) -> None:
+    assert stage in out_of_memory.REMEDIES
+
+
+def fails_to_allocate(size: int, _: None) -> int:
+    return len(np.empty(size, np.float64))
+
+
+def test_memory_that_ran_out_in_a_worker_is_told_as_such() -> None:
+    with pytest.raises(MemoryError) as caught, Workers(2, no_tools) as workers:
+        list(workers.each(fails_to_allocate, [1, 2**58]))
+    assert out_of_memory.told(caught.value, "cam") == (
+        "cam: memory ran out (2.00 EiB were asked for at once); lower cam.max_side or the largest of cam.scales, or "
+        "set WILDSEG_WORKERS to fewer"
+    )

@@ -21,7 +21,7 @@ from tests.test_safety import called, tree
 from wildseg import provenance, source
 from wildseg.artifacts import Artifacts
 from wildseg.entries import MAGIC, Store
-from wildseg.errors import DataError, ModelError
+from wildseg.errors import ModelError
 from wildseg.frames.photos import read_photo
 from wildseg.frames.tally import Unusable
 
@@ -155,12 +155,11 @@ def test_a_clip_config_cannot_ask_for_code_beside_its_tokenizer(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("values", ["null", "7", "{}", '{"step": 1}'])
-def test_a_checkpoint_of_something_else_is_refused(values: str, tmp_path: Path) -> None:
+def test_a_checkpoint_of_something_else_is_none(values: str, tmp_path: Path) -> None:
     path = tmp_path / "key" / "state.safetensors"
     path.parent.mkdir()
     path.write_bytes(tensors_as_bytes({"network/weight": torch.zeros(1)}, metadata={"values": values}))
-    with pytest.raises(DataError, match=r"state\.safetensors: expected a checkpoint of this training .*remove it"):
-        _checkpoint(tmp_path)
+    assert not _checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("metadata", [None, {"a": "b"}, {"values": "{"}, {"values": "[" * 20_000}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tracemalloc
 import zipfile
@@ -231,6 +232,53 @@ def test_maps_whose_array_claims_another_size_are_refused_by_its_header(shape: t
     path = archive(tmp_path / "a.npz", maps=npy_that_claims(shape))  # holds 50 numbers
     with little_memory(), pytest.raises(DataError, match=r"a\.npz: expected the arrays maps .*not what it holds"):
         files.load_arrays(path, "maps")
+
+
+def npy(descr: object, shape: tuple[int, ...], content: bytes = b"") -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
+    return stream.getvalue() + content
+
+
+@pytest.mark.parametrize(
+    ("descr", "shape"),
+    [
+        ("|V0", (10**9, 10**9)),
+        ("|V0", (1000, 1000)),
+        ("|V8", (1,)),
+        ("|S0", (10**9,)),
+        ("<U0", (10**9, 10**6)),
+        ("|S4", (2,)),
+        ([("a", "<f4"), ("b", "<i2")], (3,)),
+        ([], (10**6,)),
+        ("|O", (1,)),
+        ("<M8[s]", (1,)),
+        ("<c8", (1,)),
+        ("<f2", (0, 10**18)),
+        ("<f2", (10**18, 0)),
+        ("<f2", (-1, -50)),
+        ("<f2", (0, -1)),
+    ],
+    ids=str,
+)
+def test_what_is_no_array_of_numbers_is_refused_by_its_header(
+    descr: object, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    width = np.dtype(descr).itemsize  # type: ignore[call-overload]
+    count = max(0, int(np.prod(shape, dtype=object))) if 0 < int(np.prod(shape, dtype=object)) < 1000 else 0
+    path = archive(tmp_path / "a.npz", maps=npy(descr, shape, bytes(width * count)))
+    with little_memory(), pytest.raises(DataError, match=r"a\.npz: expected the arrays maps \(maps\.npy ") as caught:
+        files.load_arrays(path, "maps")
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.int64, np.float16, np.float64])
+def test_numbers_of_every_kind_that_is_written_are_read(kind: type, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", maps=np.ones((0, 3, 4), kind), more=np.ones((2, 3), kind))
+    empty, full = files.load_arrays(tmp_path / "a.npz", "maps", "more")
+    assert empty.shape == (0, 3, 4)
+    assert full.dtype == kind
+    assert full.all()
 
 
 def test_an_archive_of_zeros_that_grows_is_stopped_at_the_limit(

@@ -69,3 +69,15 @@ def test_a_device_that_computes_nothing_is_refused_in_one_line(name: str) -> Non
 
 def test_the_processor_is_always_a_device() -> None:
     assert torch_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("name", ["mps", "meta", "nonsense", "x" * 2000, "hpu", "xpu", "cpu:" + "9" * 30])
+def test_a_device_that_is_not_there_is_one_short_line(name: str) -> None:
+    if name in ("mps", "xpu") and getattr(torch, name).is_available():
+        torch_device(name)
+        return
+    with pytest.raises(WildsegError) as caught:
+        torch_device(name)
+    assert str(caught.value).startswith(f"WILDSEG_DEVICE: expected auto, cpu or cuda, found {name[:40]!r} (")
+    assert len(str(caught.value)) < 220
+    assert "\n" not in str(caught.value)

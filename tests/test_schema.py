@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from wildseg.errors import ParamsError
-from wildseg.schema import Between, convert, read
+from wildseg.limits import Between
+from wildseg.schema import convert, read
 
 Share = Annotated[float, Between(0, 1)]
 Positive = Annotated[float, Between(0, above=True)]

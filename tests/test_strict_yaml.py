@@ -91,3 +91,49 @@ def test_a_pickle_named_yaml_runs_nothing(tmp_path: Path) -> None:
     with suppress(ParamsError):
         strict_yaml.load(tmp_path / "a.yaml")
     assert not (tmp_path / "touched").exists()
+
+
+# What asks for too much ----------------------------------------------------------------------------------------------
+
+
+def laughs(first: str, again: str, levels: int = 20) -> str:
+    """Each line says the one before it four times."""
+    lines = [f"a0: &a0 {first}"]
+    for level in range(1, levels):
+        lines.append(f"a{level}: &a{level} {again.format(', '.join([f'*a{level - 1}'] * 4))}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "seed: " + "9" * 5000 + "\n",
+            "line 1: expected YAML; seed: a number has at most 100 digits here, .*5,000",
+        ),
+        ("a:\n- -" + "1" * 200 + "\n", "line 2: expected YAML; a number has at most 100 digits here"),
+        (laughs("[x, x]", "[{}]"), "its aliases repeat more than 100,000 values"),
+        (laughs("{x: 1}", "{{<<: [{}]}}"), "its aliases repeat more than 100,000 values"),
+        (laughs("{x: 1}", "{{y: [{}]}}"), "its aliases repeat more than 100,000 values"),
+        ("a: &a [*a]\n", "nested too deeply"),
+        ("a: &a {b: *a}\n", "nested too deeply"),
+        ("a: " + "[" * 60 + "]" * 60 + "\n", "nested too deeply"),
+        ("a: " + "[" * 3000 + "]" * 3000 + "\n", "nested too deeply"),
+        ("a: !!int many\n", "a tag does not fit its value"),
+        ("a: !!bool maybe\n", "a tag does not fit its value"),
+        ("a: !!timestamp 2020-99-99\n", "a tag does not fit its value"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_asks_for_too_much_is_one_line(tmp_path: Path, text: str, line: str) -> None:
+    with pytest.raises(ParamsError, match=line) as caught:
+        read(tmp_path, text)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_what_a_person_writes_is_far_from_the_limits(tmp_path: Path) -> None:
+    text = "base: &b {x: [1, 2]}\n" + "".join(f"k{number}: *b\n" for number in range(1000)) + f"n: {'9' * 40}\n"
+    content = read(tmp_path, text)
+    assert content["k999"] == {"x": [1, 2]}  # type: ignore[index]
+    assert content["n"] == int("9" * 40)  # type: ignore[index]

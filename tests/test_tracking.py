@@ -1,7 +1,10 @@
 import os
 import socket
+import sqlite3
 import subprocess
+import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -321,10 +324,75 @@ def test_names_that_mlflow_does_not_take_are_changed_and_stay_apart() -> None:
     assert list(flatten_metrics({"x" * 400: 1.0})) == ["x" * 246]
 
 
-def test_reasons_are_short_say_where_it_began_and_keep_passwords_to_themselves() -> None:
-    reason = short_reason(OSError("no\n  answer from https://me:pass@host/api " + "x" * 999))
+def test_reasons_are_one_line_once_say_where_it_began_and_keep_passwords_to_themselves() -> None:
+    reason = short_reason(OSError("no\n  answer from https://me:pass@host/api " + "x" * 999 + " so try this"))
     assert reason.startswith("no answer from https://host/api")
-    assert len(reason) == 200
-    error = OSError("y" * 999)
+    assert reason.endswith("so try this")
+    assert len(reason) == 601
+    error = OSError("y" * 300)
     error.__cause__ = ConnectionRefusedError("nobody there")
-    assert short_reason(error) == "y" * 97 + "...: nobody there"
+    assert short_reason(error) == "y" * 300 + ": nobody there"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (f"{'Detected out-of-date database schema. ' * 7}Take a backup, then run 'mlflow db upgrade'", None),
+        ("API request failed: Connection refused", "Connection refused"),
+        ("Connection refused", "the long story: Connection refused"),
+    ],
+)
+def test_a_reason_is_told_once_and_to_its_end(text: str, cause: str | None) -> None:
+    error: Exception = RuntimeError(text)
+    error.__cause__ = RuntimeError(cause or text)
+    assert short_reason(error) == max(text, cause or "", key=len)
+
+
+def test_a_reason_of_a_server_steers_no_terminal() -> None:
+    assert short_reason(OSError("no\x1b[2J \u202eway")) == "no\\x1b[2J \\u202eway"
+
+
+@pytest.mark.parametrize("folder", ["is it?", "50%20 # more?x=1", "plain"])
+def test_a_store_lies_in_its_project_whatever_the_path_holds(folder: str, tmp_path: Path, empty_store: bytes) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "mlflow.db").write_bytes(empty_store)
+    artifacts = tiny_run.make(tmp_path / folder)
+    tracking.finish(artifacts, tiny_run.params(), METRICS, [])
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
+    with closing(sqlite3.connect(tmp_path / folder / "mlflow.db")) as database:
+        assert database.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+    assert list((tmp_path / folder / "mlartifacts").rglob("*params*"))
+
+
+CONNECT = """
+import sys, time
+from pathlib import Path
+from wildseg.tracking_store import connect, quiet
+with quiet():
+    import mlflow, mlflow.store.tracking.sqlalchemy_store  # so that both begin at once
+    Path(sys.argv[1], "ready").touch()
+    while not Path(sys.argv[1]).parent.joinpath("go").exists():
+        time.sleep(0.01)
+    store = connect(Path(sys.argv[1]))
+    print(store.client.create_run(store.experiment_id).info.run_id)
+"""
+
+
+def test_projects_that_make_one_shared_store_at_once_all_have_their_run(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir()
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/shared/mlflow.db"}
+    started = [
+        subprocess.Popen([sys.executable, "-c", CONNECT, folder], env=environment, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+        for folder in folders
+    ]  # fmt: skip
+    while not all((folder / "ready").exists() or one.poll() for folder, one in zip(folders, started, strict=True)):
+        time.sleep(0.05)
+    (tmp_path / "go").touch()
+    answers = [one.communicate() for one in started]
+    assert [one.returncode for one in started] == [0, 0], answers
+    with closing(sqlite3.connect(tmp_path / "shared" / "mlflow.db")) as database:
+        known = {run for (run,) in database.execute("SELECT run_uuid FROM runs")}
+    assert known == {out.strip() for out, _ in answers}

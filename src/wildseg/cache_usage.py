@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -47,9 +48,10 @@ def size_in_bytes(text: str) -> int:
         WildsegError: it is none.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
-    if not match or match[2] not in UNITS:
-        raise WildsegError(f"--prune: expected a size such as 500MB, 20GB or 0, found {text!r}")
-    return int(float(match[1]) * UNITS[match[2]])
+    size = float(match[1]) * UNITS[match[2]] if match and match[2] in UNITS else math.inf
+    if not math.isfinite(size):
+        raise WildsegError(f"--prune: expected a size such as 500MB, 20GB or 0, found {text[:40]!r}")
+    return int(size)
 
 
 def readable(size: int) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import importlib
 import math
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from wildseg.errors import WildsegError
+from wildseg.errors import WildsegError, one_line
 
 STAGES = {
     "extract": "Choose key frames from a video or a folder of videos and photos.",
@@ -35,6 +34,9 @@ class _OneLineErrors(click.Group):
             return super().invoke(ctx)
         except WildsegError as error:
             _fail(str(error))
+        except KeyboardInterrupt:
+            click.echo("wildseg: stopped by Ctrl-C; run the same again to go on", err=True)
+            sys.exit(130)
         except BrokenPipeError:
             raise  # the reader of a pipe has gone: click ends quietly
         except OSError as error:
@@ -42,6 +44,12 @@ class _OneLineErrors(click.Group):
             where = f"{error.filename}: " if error.filename else ""
             what_to_do = "; make room, then run the same again" if error.errno in FULL else ""
             _fail(f"{where}{error.strerror or error}{what_to_do}")
+        except Exception as error:  # each library has an error of its own for memory that ran out
+            from wildseg import out_of_memory
+
+            if (line := out_of_memory.told(error, ctx.invoked_subcommand)) is None:
+                raise
+            _fail(line)
 
 
 class _Share(click.FloatRange):
@@ -59,7 +67,8 @@ class _Share(click.FloatRange):
 
 def _fail(message: str) -> None:
     click.secho("wildseg: error: ", fg="red", bold=True, err=True, nl=False)
-    click.echo(re.sub(r"\s*\n\s*", " ", message.strip()), err=True)
+    # What others said in it, such as a server or the name of a file, steers no terminal.
+    click.echo(one_line(" ".join(line.strip() for line in message.strip().splitlines())), err=True)
     sys.exit(1)
 
 

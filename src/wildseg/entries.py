@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from wildseg.errors import WildsegError
 from wildseg.files import atomic
 from wildseg.provenance import home
 
@@ -111,11 +112,17 @@ def location(root: Path) -> Path | None:
     """Return the folder of the cache for the project folder `root`, or None if `WILDSEG_CACHE` is ``off``.
 
     A copy in which DVC runs an experiment shares the cache of the folder that stays.
+
+    Raises:
+        WildsegError: it names the home of a user that there is none of.
     """
     wish = os.environ.get(VARIABLE, "")
     if wish.lower() == "off":
         return None
-    return Path(wish).expanduser() if wish else home(root) / ".wildseg" / "cache"
+    try:
+        return Path(wish).expanduser() if wish else home(root) / ".wildseg" / "cache"
+    except RuntimeError as error:
+        raise WildsegError(f"{VARIABLE}: expected a folder or off, found {wish!r}: there is no such user") from error
 
 
 def versions(*distributions: str) -> dict[str, str]:

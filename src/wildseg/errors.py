@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+# Unicode's categories of control characters, of halves of characters, which stand for bytes that are no text in the
+# name of a file, and of the ends of lines and paragraphs.
+UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
+# What turns the direction of the letters that follow, so that a line reads as another than it is.
+TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class WildsegError(Exception):
@@ -36,3 +43,18 @@ def one_of(key: str, value: object, known: tuple[str, ...]) -> None:
     """Raise a ParamsError that lists what is known, and names the nearest, unless `value` is among it."""
     if value not in known:
         raise ParamsError(f"{key}: expected one of {', '.join(known)}; found {value!r}{did_you_mean(value, known)}")
+
+
+def one_line(text: str) -> str:
+    r"""Return `text` as one line that every program can read and that steers no terminal: a line end becomes ``\n``."""
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in UNPRINTABLE or character in TURNING
+        else character
+        for character in text
+    )
+
+
+def words_of(text: str) -> str:
+    """Return what another program says, of any number of lines, as one line: spaces for their ends, no controls."""
+    return one_line(" ".join(text.split()))

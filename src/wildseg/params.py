@@ -5,6 +5,7 @@ There are no defaults here: params.yaml itself holds every value, so that what a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,14 +13,16 @@ from typing import Annotated, Any, Literal
 from wildseg import plugins, strict_yaml
 from wildseg.classes import Classes
 from wildseg.errors import ParamsError, did_you_mean
-from wildseg.schema import Between, read
+from wildseg.limits import Between, Count, Length, Natural, Seconds, Share, Side
+from wildseg.schema import read
 
 Seed = Annotated[int, Between(0, 2**32 - 1)]  # what NumPy takes
-Positive = Between(0, above=True)
-Share = Annotated[float, Between(0, 1)]
-Count = Annotated[int, Between(1)]
-Natural = Annotated[int, Between(0)]
-Amount = Annotated[float, Between(0)]
+# A pass each; what attention needs of memory grows with the fourth power of a scale.
+Scales = Annotated[tuple[Annotated[float, Between(0.1, 4)], ...], Length(1, 16)]
+Exponent = Annotated[float, Between(0.01, 100)]
+Weight = Annotated[float, Between(0, 10_000)]  # of a term of the CRF: its energies are at most 11.6
+Deviation = Annotated[float, Between(0.1, 10_000)]  # of a kernel of the CRF: narrower than this, it is the pixel alone
+LARGEST_BATCH = 2**29  # pixels, over all processes of a training: 6 GB of input alone
 Options = dict[str, dict[str, Any]]
 
 
@@ -48,15 +51,15 @@ class Extract:
     """From videos and photos to key frames."""
 
     source: str
-    fps: Annotated[float, Positive] | None
+    fps: Annotated[float, Between(1e-6, 10_000)] | None
     method: str
     options: Options
     duplicate_bits: Annotated[int, Between(0, 64)] | None
-    min_sharpness: Amount
-    max_side: Count | None
+    min_sharpness: Annotated[float, Between(0, 10**7)]  # no 8-bit picture has more
+    max_side: Side | None
     val: Share
     test: Share
-    stretch_s: Annotated[float, Positive] | None
+    stretch_s: Seconds | None
     held_out: tuple[str, ...]
     max_failures: Share
     shard_above: Natural | None
@@ -66,7 +69,7 @@ class Extract:
 class Votes:
     """How many answers of a language model are asked for, and how they differ; see `labels.language.voting`."""
 
-    number: Count
+    number: Annotated[int, Between(1, 1000)]
     shuffle: bool
     flip: bool
     ties: Literal["present", "absent"]
@@ -88,8 +91,8 @@ class Language:
     constrained: bool
     temperature: Annotated[float, Between(0, 2)]
     seed: Seed
-    max_tokens: Count
-    max_side: Count | None
+    max_tokens: Annotated[int, Between(1, 10**6)]
+    max_side: Side | None
     votes: Votes
     reminder: str
 
@@ -102,7 +105,7 @@ class Label:
     rule: Literal["auto", "fixed", "relative"]
     threshold: Share | dict[str, Share] | Literal["auto"]
     fallback: Literal["none", "argmax"]
-    smooth_s: Annotated[float, Positive] | None
+    smooth_s: Seconds | None
     max_failures: Share
     language: Language
     options: Options
@@ -114,8 +117,8 @@ class Caa:
 
     layers: Count
     skip_last: Natural
-    sinkhorn: Natural
-    power: Count
+    sinkhorn: Annotated[int, Between(0, 1000)]
+    power: Annotated[int, Between(1, 1000)]
     box: Share
     clip_boxes: bool
 
@@ -126,9 +129,9 @@ class Cam:
 
     method: str
     refine: Literal["none", "caa"]
-    scales: tuple[Annotated[float, Positive], ...]
+    scales: Scales
     flip: bool
-    max_side: Count | None
+    max_side: Side | None
     positions: Literal["bicubic", "bilinear_half"]
     boxes: str
     max_failures: Share
@@ -140,26 +143,26 @@ class Cam:
 class Gaussian:
     """The smoothness term of the CRF; sxy in pixels."""
 
-    weight: Amount
-    sxy: Annotated[float, Positive]
+    weight: Weight
+    sxy: Deviation
 
 
 @dataclass(frozen=True)
 class Bilateral:
     """The appearance term of the CRF; sxy in pixels, srgb in grey levels of 0..255."""
 
-    weight: Amount
-    sxy: Annotated[float, Positive]
-    srgb: Annotated[float, Positive]
+    weight: Weight
+    sxy: Deviation
+    srgb: Deviation
 
 
 @dataclass(frozen=True)
 class Crf:
     """From activation maps to pseudo masks."""
 
-    alpha: Annotated[float, Positive]
-    sharpen: Annotated[float, Positive]
-    iterations: Natural
+    alpha: Exponent
+    sharpen: Exponent
+    iterations: Annotated[int, Between(0, 1000)]
     gaussian: Gaussian
     bilateral: Bilateral
     image_mode: Literal["rgb", "wrap_bgr_mean"]
@@ -192,14 +195,14 @@ class Train:
     options: Options
     supervision: Literal["masks", "scribbles", "points"]
     loss: Literal["cross_entropy", "confidence_guided"]
-    mu: Amount
+    mu: Share
     class_weights: Literal["none", "sqrt_inverse"]
-    steps: Count
-    batch_size: Count
-    crop: Count
-    lr: Annotated[float, Positive]
-    weight_decay: Amount
-    scale: tuple[Annotated[float, Positive], ...]
+    steps: Annotated[int, Between(1, 10**8)]
+    batch_size: Annotated[int, Between(1, 4096)]
+    crop: Annotated[int, Between(1, 8192)]
+    lr: Annotated[float, Between(1e-12, 10)]
+    weight_decay: Annotated[float, Between(0, 100)]
+    scale: tuple[Annotated[float, Between(0.05, 20)], ...]
     flip: Share
     colour: Share
     precision: Literal["auto", "fp32", "bf16", "fp16"]
@@ -213,7 +216,7 @@ class Eval:
 
     pictures: Natural
     min_presence: Share
-    scales: tuple[Annotated[float, Positive], ...]
+    scales: Scales
     flip: bool
 
 
@@ -278,6 +281,8 @@ def _check_methods(params: Params) -> None:
         for method, options in values.options.items():
             plugins.check(folder, method, f"{section}.options")
             plugins.check_options(folder, method, function, options, f"{section}.options.{method}")
+        chosen = getattr(values, key)
+        plugins.check_required(folder, chosen, function, values.options.get(chosen, {}), f"{section}.options.{chosen}")
 
 
 def _check_consistency(params: Params) -> None:
@@ -296,12 +301,8 @@ def _check_consistency(params: Params) -> None:
         for template in () if templates == word else templates:
             if "{}" not in template:
                 raise ParamsError(f"{key}: expected {{}} where the class goes, found {template!r}")
-    for key, values in (
-        *((key, templates) for key, templates, _ in sentences),
-        ("cam.scales", params.cam.scales),
-        ("eval.scales", params.eval.scales),
-    ):
-        if not values:
+    for key, templates, _ in sentences:
+        if not templates:
             raise ParamsError(f"{key}: expected at least one entry, found an empty list")
     if isinstance(params.label.threshold, dict):
         for name in params.label.threshold:
@@ -319,6 +320,12 @@ def _check_consistency(params: Params) -> None:
             raise ParamsError(
                 f"label.language.definitions.{name}: there is no such class{did_you_mean(name, params.classes.names)}"
             )
+    if (pixels := params.train.batch_size * params.train.crop**2) > LARGEST_BATCH:
+        raise ParamsError(
+            f"train.crop: expected at most {math.isqrt(LARGEST_BATCH // params.train.batch_size)} pixels with a "
+            f"train.batch_size of {params.train.batch_size}, found {params.train.crop}: a batch would have {pixels:,} "
+            "pixels, more than any memory takes"
+        )
     low_high = params.train.scale
     if len(low_high) != 2 or low_high[0] > low_high[1]:
         raise ParamsError(f"train.scale: expected [smallest, largest], found {list(low_high)}")

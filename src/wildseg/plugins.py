@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
+from wildseg import hints, schema
 from wildseg.errors import ParamsError, did_you_mean
 
 PACKAGE = Path(__file__).parent
@@ -41,20 +42,35 @@ def check(folder: str, name: str, key: str) -> None:
 
 
 def check_options(folder: str, name: str, function: str, options: Mapping[str, object], key: str) -> None:
-    """Raise a ParamsError unless `options` are keyword-only parameters of the method's `function`."""
-    known = option_names(folder, name, function)
-    for option in options:
+    """Raise a ParamsError unless `options` are keyword-only parameters of the method's `function`, of their types.
+
+    The types and limits are those that its signature says; see `wildseg.hints`.
+    """
+    known = hints.of_options(_function(folder, name, function))
+    for option, value in options.items():
         if option not in known:
             accepted = f"it accepts {', '.join(known)}" if known else "it has no options"
             raise ParamsError(f"{key}.{option}: {name} has no such option; {accepted}{did_you_mean(option, known)}")
+        schema.convert(known[option], value, f"{key}.{option}")
+
+
+def check_required(folder: str, name: str, function: str, options: Mapping[str, object], key: str) -> None:
+    """Raise a ParamsError unless `options` has all that the method's `function` has no default for."""
+    for option in hints.required(_function(folder, name, function)):
+        if option not in options:
+            raise ParamsError(f"{key}.{option}: {name} needs this option, and it is missing from params.yaml")
 
 
 def option_names(folder: str, name: str, function: str) -> list[str]:
     """Return the keyword-only parameters of `function` in the method's source, without importing it."""
+    return list(hints.of_options(_function(folder, name, function)))
+
+
+def _function(folder: str, name: str, function: str) -> ast.FunctionDef:
     tree = ast.parse((_path(folder) / f"{name}.py").read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
-            return [argument.arg for argument in node.args.kwonlyargs]
+            return node
     raise ParamsError(f"{folder}/{name}.py: expected a function {function}(...) in this method's file, found none")
 
 

@@ -8,6 +8,7 @@ Read from the environment: `WILDSEG_WORKERS` (default: the usable cores), `WILDS
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from wildseg.errors import WildsegError
 
 ENGINE = "WILDSEG_ENGINE"
 ENGINES = "engines"  # the folder of those that exist
+MOST = 1024  # processes, or questions at once, that a person may ask for
+PER_MINUTE = 10**6
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,17 @@ class Runtime:
         engine = os.environ.get(ENGINE) or "local"
         plugins.check(ENGINES, engine, ENGINE)
         device = os.environ.get("WILDSEG_DEVICE") or "auto"
-        requests, per_minute = _number("WILDSEG_REQUESTS") or 4, _number("WILDSEG_REQUESTS_PER_MINUTE")
+        requests, per_minute = _number("WILDSEG_REQUESTS") or 4, _number("WILDSEG_REQUESTS_PER_MINUTE", PER_MINUTE)
         return cls(asked or _usable_cores(), device, engine, asked is not None, requests, per_minute)
 
 
-def _number(variable: str) -> int | None:
+def _number(variable: str, most: int = MOST) -> int | None:
     text = os.environ.get(variable, "")
-    if text and not (text.isdecimal() and int(text) > 0):
-        raise WildsegError(f"{variable}: expected a positive whole number, found {text!r}")
+    # Its length first: Python turns no text of thousands of digits into a number.
+    if text and not (text.isdecimal() and (len(text) >= 20 or int(text) > 0)):
+        raise WildsegError(f"{variable}: expected a positive whole number, found {text[:40]!r}")
+    if text and (len(text) >= 20 or int(text) > most):
+        raise WildsegError(f"{variable}: expected at most {most}, found {text[:40]}")
     return int(text) if text else None
 
 
@@ -116,7 +122,13 @@ def torch_device(name: str) -> str:
         raise WildsegError(f"WILDSEG_DEVICE: {name!r} was asked for, but torch finds no GPU; use 'cpu' or 'auto'")
     try:
         torch.zeros(1, device=name).cpu()
-    except (RuntimeError, NotImplementedError) as error:  # also for "cuda:7" where there are two
-        reason = str(error).split("\n", 1)[0]
-        raise WildsegError(f"WILDSEG_DEVICE: expected auto, cpu or cuda, found {name!r} ({reason})") from error
+    except Exception as error:  # also for "cuda:7" where there are two; each kind of device has an error of its own
+        raise WildsegError(
+            f"WILDSEG_DEVICE: expected auto, cpu or cuda, found {name[:40]!r} ({_first_sentence(error)})"
+        ) from error
     return name
+
+
+def _first_sentence(error: Exception) -> str:
+    # What torch says goes on for a thousand letters about its own parts.
+    return re.split(r"[.!;:]\s|\n", str(error), maxsplit=1)[0][:100] or type(error).__name__

@@ -9,32 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from wildseg.errors import ParamsError, did_you_mean
 
 Section = TypeVar("Section")
 
-
-@dataclass(frozen=True)
-class Between:
-    """Limits of a number, both included unless `above` says that the lower one is not."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    above: bool = False
-
-    def allows(self, value: float) -> bool:
-        """Say whether `value` lies inside; NaN never does."""
-        return (self.low < value if self.above else self.low <= value) and value <= self.high
-
-    def __str__(self) -> str:
-        """Say it in words for an error line."""
-        if self.high == math.inf:
-            return f"{'above' if self.above else 'of at least'} {self.low:g}"
-        return f"{'above' if self.above else 'from'} {self.low:g} to {self.high:.10g}"
+LISTS = (tuple, Sequence)  # what a list of params.yaml may be annotated as
 
 
 def read(kind: type[Section], content: object, key: str) -> Section:
@@ -74,7 +56,7 @@ def convert(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401
         return hint.from_mapping(value)
     if dataclasses.is_dataclass(hint):
         return read(hint, value, key)  # type: ignore[arg-type]
-    if origin is tuple:
+    if origin in LISTS:
         if not isinstance(value, (list, tuple)):
             raise ParamsError(f"{key}: expected a list, found {_found(value)}")
         item = get_args(hint)[0]
@@ -91,11 +73,12 @@ def convert(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401
 
 def _limited(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401
     inner, *limits = get_args(hint)
-    value = convert(inner, value, key)
+    converted = convert(inner, value, key)
     for limit in limits:
-        if value is not None and not limit.allows(value):
-            raise ParamsError(f"{key}: expected {_name(inner)} {limit}, found {value!r}")
-    return value
+        if converted is not None and not limit.allows(converted):
+            found = value if isinstance(converted, tuple) else converted
+            raise ParamsError(f"{key}: expected {_name(inner)} {limit}, found {_found(found)}")
+    return converted
 
 
 def _choice(choices: tuple[Any, ...], value: Any, key: str) -> Any:  # noqa: ANN401
@@ -126,7 +109,7 @@ def _is_kind(hint: Any, value: Any) -> bool:  # noqa: ANN401
         return _is_kind(get_args(hint)[0], value)
     if origin is Literal:
         return value in get_args(hint)
-    kinds = {tuple: (list, tuple), dict: (Mapping,), float: (int, float)}
+    kinds = {**dict.fromkeys(LISTS, (list, tuple)), dict: (Mapping,), float: (int, float)}
     return isinstance(value, kinds.get(origin or hint, origin or hint)) and not isinstance(value, bool)
 
 
@@ -134,7 +117,7 @@ def _plain(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401
     if hint is Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = _as_float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ParamsError(f"{key}: expected {_name(hint)}, found {_found(value)}")
     if isinstance(value, float) and not math.isfinite(value):
@@ -149,7 +132,7 @@ def _name(hint: Any) -> str:  # noqa: ANN401
         return f"{_name(inner)} {limit}"
     if origin is Literal:
         return " or ".join(map(repr, get_args(hint)))
-    if origin is tuple:
+    if origin in LISTS:
         return "a list"
     if origin is dict:
         return "a mapping"
@@ -157,6 +140,16 @@ def _name(hint: Any) -> str:  # noqa: ANN401
     return words.get(hint, str(hint))
 
 
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def _found(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        return "a number of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."

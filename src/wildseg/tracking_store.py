@@ -10,12 +10,12 @@ import re
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wildseg.errors import WildsegError
+from wildseg.errors import WildsegError, words_of
 from wildseg.provenance import home
 from wildseg.tracking_values import unique_name
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "wildseg"
 AT_ONCE = 100  # parameters or tags in one request: MLflow's limit
 POINTS_AT_ONCE = 1000  # the same for points of metrics
+LONGEST = 601  # letters of a reason
 
 # A server that is down is noticed within seconds instead of minutes; nobody is phoned; nothing is drawn on the
 # terminal. What a person has set in the environment wins.
@@ -66,28 +67,36 @@ def quiet() -> Iterator[None]:
 
 
 def default_uri(root: Path) -> str:
-    """Return the store that is used where `MLFLOW_TRACKING_URI` says nothing."""
-    return f"sqlite:///{home(root) / 'mlflow.db'}"
+    """Return the store that is used where `MLFLOW_TRACKING_URI` says nothing.
+
+    Raises:
+        WildsegError: no address can be made of the folder's path.
+    """
+    return _sqlite_uri(home(root) / "mlflow.db")
 
 
 def short_reason(error: BaseException) -> str:
-    """Return what went wrong and what that came from, in at most 200 characters, without a password in an address."""
+    """Return what went wrong and what that came from, on one line, without a password in an address.
+
+    Of what is longer than `LONGEST` letters the middle is left out: what to do often stands at the end.
+    """
     root = error
     while cause := root.__cause__ or root.__context__:
         root = cause
     text, cause_text = _one_line(error), _one_line(root)
-    if cause_text in text[:200]:
-        return _shortened(text, 200)
-    return f"{_shortened(text, 100)}: {_shortened(cause_text, 98)}"
+    if cause_text in text:
+        return _shortened(text)
+    return _shortened(cause_text if text in cause_text else f"{text}: {cause_text}")
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join((str(error) or type(error).__name__).split())
+    text = words_of(str(error)) or type(error).__name__
     return re.sub(r"//[^/@\s]*@", "//", text)
 
 
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 3]}..."
+def _shortened(text: str) -> str:
+    half = (LONGEST - 5) // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 @dataclass(frozen=True)
@@ -182,19 +191,47 @@ def connect(root: Path) -> Store:
     from mlflow import MlflowClient
 
     uri = _absolute(os.environ.get("MLFLOW_TRACKING_URI") or default_uri(root), home(root))
-    if not uri.startswith("sqlite:"):
+    path = _database(uri)
+    if path is None:
         client = MlflowClient(tracking_uri=uri)
         return Store(uri, client, _experiment(client, files=None))
-    _check_sqlite(Path(uri.removeprefix("sqlite:///")))
-    with _one_at_a_time(home(root) / ".wildseg" / "mlflow.lock"):
+    _check_sqlite(path)
+    with _one_at_a_time(path), _no_stray_folder(uri):
         client = MlflowClient(tracking_uri=uri)
         return Store(uri, client, _experiment(client, files=home(root) / "mlartifacts"))
 
 
 def _absolute(uri: str, folder: Path) -> str:
     # Relative to the folder of the project, which is not always the folder a stage runs in: see `home`.
-    path = uri.removeprefix("sqlite:///")
-    return f"sqlite:///{folder / path}" if uri.startswith("sqlite:///") else uri
+    path = _database(uri)
+    if path is None or path.is_absolute():
+        return uri
+    query = uri.partition("?")[2]
+    return _sqlite_uri(folder / path) + (f"?{query}" if query else "")
+
+
+def _database(uri: str) -> Path | None:
+    """Return the file of a SQLite store; None for any other store."""
+    if not uri.startswith("sqlite:"):
+        return None
+    from sqlalchemy.engine import make_url
+
+    return Path(make_url(uri).database or "")
+
+
+def _sqlite_uri(path: Path) -> str:
+    """Return the address of a SQLite database, such that SQLAlchemy finds this very file.
+
+    A question mark would begin a query. Newer versions of SQLAlchemy read escapes in a path, older ones do not: so it
+    is asked what it makes of either.
+
+    Raises:
+        WildsegError: neither will do.
+    """
+    for text in (str(path), str(path).replace("%", "%25").replace("?", "%3F")):
+        if _database(uri := f"sqlite:///{text}") == path:
+            return uri
+    raise WildsegError(f"{path}: MLflow cannot be told of a file with '?' or '%' in its path; set MLFLOW_TRACKING_URI")
 
 
 def _check_sqlite(path: Path) -> None:
@@ -208,12 +245,28 @@ def _check_sqlite(path: Path) -> None:
 
 
 @contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    # Two experiments of a queue that make the tables of a new database at once would break each other.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+def _one_at_a_time(database: Path) -> Iterator[None]:
+    # Two experiments, of one project or of several, that make the tables of a new database at once would break each
+    # other: so the lock lies beside the database. Where none can be had, as on some network disks, it goes without.
+    database = database.resolve()
+    with ExitStack() as opened:
+        with suppress(OSError):
+            stream = opened.enter_context(database.with_name(f"{database.name}.lock").open("a"))
+            fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _no_stray_folder(uri: str) -> Iterator[None]:
+    # MLflow makes the folder of a database, and reads no escapes in its name.
+    stray = Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent
+    made = [folder for folder in (stray, *stray.parents) if not folder.exists()]
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
 
 
 def _experiment(client: MlflowClient, files: Path | None) -> str:
@@ -226,14 +279,17 @@ def _experiment(client: MlflowClient, files: Path | None) -> str:
     for candidate in (name, *(f"{name}-{number}" for number in range(2, 100))):
         found = client.get_experiment_by_name(candidate)
         if found is None:
-            return str(client.create_experiment(candidate, artifact_location=files and str(files)))
-        if found.lifecycle_stage == "active" and files in (None, _local_path(found.artifact_location)):
+            return str(client.create_experiment(candidate, artifact_location=files and _locations(files)[0]))
+        if found.lifecycle_stage == "active" and (files is None or found.artifact_location in _locations(files)):
             return str(found.experiment_id)
     raise WildsegError(f"expected an experiment whose files lie in {files}, found 99 others; delete mlflow.db")
 
 
-def _local_path(location: str) -> Path:
-    return Path(location.removeprefix("file://"))
+def _locations(folder: Path) -> tuple[str, ...]:
+    # The first is what is written: a plain path where one will do, as people read it; of these letters MLflow would
+    # make parts of an address.
+    plain, address = str(folder), folder.as_uri()
+    return (address, plain) if set(plain) & set("?#%") else (plain, address, f"file://{plain}")
 
 
 def requirements() -> list[str]:

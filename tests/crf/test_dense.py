@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from wildseg.crf import dense
 from wildseg.crf.dense import DenseCrf, colours
 from wildseg.crf.unary import energies
+from wildseg.errors import ParamsError
 
 CLIP_ES = DenseCrf(10, gaussian_weight=3, gaussian_sxy=1, bilateral_weight=4, bilateral_sxy=67, bilateral_srgb=3)
 OURS = DenseCrf(5, gaussian_weight=3, gaussian_sxy=3, bilateral_weight=8, bilateral_sxy=40, bilateral_srgb=6)
@@ -180,3 +182,64 @@ def test_published_colours_that_do_not_wrap_keep_their_distances() -> None:
     image = np.random.default_rng(8).integers(130, 256, (12, 10, 3), np.uint8)
     shift = image[..., ::-1].astype(int) - colours(image, "wrap_bgr_mean")
     np.testing.assert_array_equal(shift, np.broadcast_to([105, 117, 123], shift.shape))
+
+
+# Kernels that are too narrow -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "size", "line"),
+    [
+        ({"gaussian_sxy": 1e-6}, (48, 64), "crf.gaussian.sxy: expected at least 0.005 for a frame of 64x48 pixels"),
+        ({"gaussian_sxy": 0.1}, (2160, 3840), "crf.gaussian.sxy: expected at least 0.27 for a frame of 3840x2160"),
+        ({"bilateral_sxy": 1e-6}, (48, 64), "crf.bilateral.sxy: expected at least 0.01"),
+        ({"bilateral_sxy": 0.1}, (1080, 1920), "crf.bilateral.sxy: expected at least"),
+        ({"bilateral_srgb": 1e-6}, (48, 64), "crf.bilateral.srgb: expected at least 0.07"),
+        ({"bilateral_srgb": 0.01}, (4, 4), "crf.bilateral.srgb: expected at least"),
+        ({"gaussian_sxy": float("nan")}, (4, 4), "crf.gaussian.sxy: expected at least"),
+    ],
+)
+def test_a_kernel_that_the_lattice_cannot_hold_is_one_line(
+    change: dict[str, float], size: tuple[int, int], line: str
+) -> None:
+    with pytest.raises(ParamsError) as caught:
+        replace(OURS, **change).check(*size)
+    assert str(caught.value).startswith(line)
+    assert str(caught.value).endswith(f"found {next(iter(change.values())):g}")
+
+
+@pytest.mark.parametrize("key", ["gaussian_sxy", "bilateral_sxy", "bilateral_srgb"])
+def test_the_smallest_value_that_is_named_works_and_one_below_is_refused(key: str) -> None:
+    scores, image = noisy_pair(6, 40, 60)
+    with pytest.raises(ParamsError) as caught:
+        replace(OURS, **{key: 1e-6}).check(40, 60)
+    smallest = float(str(caught.value).split("at least ")[1].split()[0])
+    with pytest.raises(ParamsError):
+        run(scores, image, replace(OURS, **{key: smallest - 0.002}))
+    crf = replace(
+        OURS, **{"gaussian_weight": 0, "bilateral_weight": 0, f"{key.split('_')[0]}_weight": 3, key: smallest}
+    )
+    assert np.abs(run(scores, image, crf) - exact(scores, image, crf)).mean() < 1e-3
+
+
+def test_a_term_that_is_left_out_needs_no_width() -> None:
+    replace(OURS, gaussian_weight=0, gaussian_sxy=1e-9).check(2160, 3840)
+    replace(OURS, bilateral_weight=0, bilateral_sxy=1e-9, bilateral_srgb=1e-9).check(2160, 3840)
+
+
+def test_how_far_a_lattice_reaches_is_what_its_own_steps_say() -> None:
+    # Elevating a feature vector as Adams et al. do (2010, section 3.1), step by step.
+    rng = np.random.default_rng(0)
+    for largest in ([1919, 1079], [639, 359, 255, 255, 255]):
+        d = len(largest)
+        scale = [np.sqrt(2 / 3) * (d + 1) / np.sqrt((k + 1) * (k + 2)) for k in range(d)]
+        worst = 0.0
+        for corner in [np.array(largest), *(rng.integers(0, 2, d) * largest for _ in range(200))]:
+            elevated, total = np.zeros(d + 1), 0.0
+            for j in range(d, 0, -1):
+                part = corner[j - 1] * scale[j - 1]
+                elevated[j] = total - j * part
+                total += part
+            elevated[0] = total
+            worst = max(worst, np.abs(elevated).max())
+        assert dense._reach(tuple(largest), d, 0) == pytest.approx(worst)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wildseg.labels.parsing import Parsed, Search, Vocabulary, names_in, parse, within_one
+from wildseg.labels import parsing
+from wildseg.labels.parsing import BRACKET, TOKEN, Parsed, Search, Vocabulary, names_in, parse, within_one
 
 NAMES = ("sky", "cement_road", "lawn", "red_brick_path", "curb")
 PHRASES = (
@@ -202,3 +204,82 @@ def test_lists_of_other_things_are_no_answer() -> None:
     assert names_in({"a": [1], "b": 2}) is None
     assert names_in({"a": ["x"], "b": ["y"]}) is None
     assert names_in("x") is None
+
+
+# Work ----------------------------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """A pattern that counts the characters which its searches pass over."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self.pattern, self.passed = pattern, 0
+
+    def search(self, text: str, position: int) -> re.Match[str] | None:
+        match = self.pattern.search(text, position)
+        self.passed += (match.end() if match else len(text)) - position
+        return match
+
+
+DEGENERATE = {
+    "escaped quotes": lambda n: '["' + '\\"' * n,
+    "openings": lambda n: "{" * n,
+    "nested": lambda n: "[" * (n // 2) + "]" * (n // 2),
+    "nested objects": lambda n: '{"a":' * n + "1" + "}" * n,
+    "backslashes": lambda n: '["' + "\\" * n,
+    "commas": lambda n: "[" + "," * n + "]",
+    "words in brackets": lambda n: "[x] " * n,
+    "quotes": lambda n: '["' * n,
+    "a quote, then openings": lambda n: '"' + "[" * n,
+    "thoughts": lambda n: "<think>" * n,
+    "thoughts that end": lambda n: "</think>" * n,
+    "names": lambda n: "[" + ",".join(f'"n{i}"' for i in range(n // 8)) + "]",
+    "the same name": lambda n: "[" + ",".join(['"lawn"'] * (n // 8)) + "]",
+    "spaces": lambda n: '["lawn"' + " " * n,
+}
+
+
+@pytest.mark.parametrize("kind", DEGENERATE)
+def test_the_work_that_an_answer_makes_grows_as_its_length(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = []
+    for length in (5_000, 20_000):
+        token, bracket = Counting(TOKEN), Counting(BRACKET)
+        monkeypatch.setattr(parsing, "TOKEN", token)
+        monkeypatch.setattr(parsing, "BRACKET", bracket)
+        text = DEGENERATE[kind](length)
+        parse(text, WORDS)
+        work.append(token.passed + bracket.passed)
+        assert work[-1] <= (parsing.PATIENCE + 3) * len(text)
+    assert work[1] <= 5 * work[0] + 100
+
+
+def test_the_patterns_give_nothing_back() -> None:
+    # A string that is not closed is passed over in one step, so that no search looks at a letter twice.
+    text = '"' + '\\"' * 1000
+    match = TOKEN.search(text, 0)
+    assert match is not None
+    assert match.span() == (0, len(text))
+    assert match[1] == ""
+
+
+@given(st.text(alphabet='[]{}"\\a', max_size=30))
+def test_brackets_close_where_a_reader_of_single_letters_says(text: str) -> None:
+    start = next((place for place, letter in enumerate(text) if letter in "[{"), None)
+    if start is not None:
+        assert parsing._closing(text, start) == letter_by_letter(text, start)
+
+
+def letter_by_letter(text: str, start: int) -> int | None:
+    depth, place = 0, start
+    while place < len(text):
+        if text[place] == '"':
+            end = place + 1
+            while end < len(text) and text[end] != '"':
+                end += 2 if text[end] == "\\" else 1
+            place = end if end < len(text) else place  # one that is never closed counts for nothing
+        elif text[place] in "[]{}":
+            depth += 1 if text[place] in "[{" else -1
+            if depth == 0:
+                return place
+        place += 1
+    return None

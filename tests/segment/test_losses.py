@@ -1,10 +1,12 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+from wildseg.artifacts import Artifacts
 from wildseg.segment.losses import cross_entropy, forbid, only_confident, sqrt_inverse_weights
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -94,6 +96,16 @@ CONFIDENCE = np.array([[0.2, 0.95, 1.0, 0.9]], np.float32)
 
 def test_confidence_guidance_keeps_pixels_that_reach_mu() -> None:
     np.testing.assert_array_equal(only_confident(MASK, CONFIDENCE, 0.9), [[255, 1, 255, 2]])
+
+
+@pytest.mark.parametrize("mu", [0.5, 0.8, 0.9, 0.95, 0.99, 1.0])
+def test_what_reached_mu_when_it_was_stored_reaches_it_when_it_is_read(mu: float, tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path)
+    computed = np.array([[mu - 0.003, mu, np.nextafter(np.float32(mu), np.float32(1)), min(1, mu + 0.003)]], np.float32)
+    artifacts.save_confidence("a", computed)
+    kept = only_confident(np.ones((1, 4), np.uint8), artifacts.load_confidence("a"), mu)
+    assert kept.tolist()[0][1:] == [1, 1, 1]
+    assert kept[0, 0] == (1 if round(255 * (mu - 0.003)) == round(255 * mu) else 255)
 
 
 def test_mu_zero_is_the_plain_loss_and_mu_above_one_ignores_everything() -> None:

@@ -12,12 +12,19 @@ pydensecrf filters on a permutohedral lattice, so its numbers differ from these 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from pydensecrf.densecrf import DenseCRF2D
 
+from wildseg.errors import ParamsError
+
 CAFFE_MEAN_BGR = (104.008, 116.669, 122.675)  # grey levels; what CLIP-ES and deeplab-pytorch subtract
+
+# The lattice numbers its cells by 16 bits an axis. Beyond them, cells that are far apart become one, and some thousand
+# times beyond, where single precision no longer tells neighbours apart, it writes outside of its memory.
+LARGEST_CELL = 2**15 - 64  # less some room for neighbours, and for rounding
 
 
 @dataclass(frozen=True)
@@ -44,10 +51,14 @@ class DenseCrf:
 
         Returns:
             (K, H, W) float32 probabilities, each pixel's sum 1. One class alone gets 1 everywhere.
+
+        Raises:
+            ParamsError: a kernel is too narrow for a frame of this size.
         """
         count, height, width = unary.shape
         if count == 1:
             return np.ones_like(unary, np.float32)  # nothing to decide, and pydensecrf is not made for one label
+        self.check(height, width)
         crf = DenseCRF2D(width, height, count)
         crf.setUnaryEnergy(np.ascontiguousarray(unary.reshape(count, -1), np.float32))
         if self.gaussian_weight:
@@ -61,6 +72,45 @@ class DenseCrf:
             )
         # Class by class in memory (it comes pixel by pixel): the reductions that follow are an order faster.
         return np.array(crf.inference(self.iterations), order="C").reshape(count, height, width)
+
+    def check(self, height: int, width: int) -> None:
+        """Raise a ParamsError that says the smallest value that works, unless all kernels fit a frame of this size."""
+        place, colour = (width - 1, height - 1), (255, 255, 255)
+        if self.gaussian_weight:
+            _check("gaussian.sxy", self.gaussian_sxy, _reach(place, 2, 0), 0, (height, width))
+        if self.bilateral_weight:
+            far, bright = _reach(place, 5, 0), _reach(colour, 5, 2)
+            spread = bright / self.bilateral_srgb
+            _check("bilateral.srgb", self.bilateral_srgb, bright, LARGEST_CELL / 2, (height, width))
+            _check("bilateral.sxy", self.bilateral_sxy, far, min(spread, LARGEST_CELL / 2), (height, width))
+
+
+def _reach(largest: tuple[int, ...], features: int, first: int) -> float:
+    """Return how far from 0 the cells of a permutohedral lattice lie, for features from 0 to `largest` and deviation 1.
+
+    Feature k of d, from 0, is stretched by ``sqrt(2/3) (d + 1) / sqrt((k + 1) (k + 2))`` and is part of the first k + 1
+    of the d + 1 coordinates with weight 1, and of the next with weight -(k + 1) (Adams et al. 2010, section 3.1).
+
+    Args:
+        largest: of some of the features, in their order.
+        features: d.
+        first: k of the first of them.
+    """
+    numbers = range(first, first + len(largest))
+    stretched = [
+        value * math.sqrt(2 / 3) * (features + 1) / math.sqrt((k + 1) * (k + 2))
+        for k, value in zip(numbers, largest, strict=True)
+    ]
+    return max(sum(stretched), *((k + 1) * value for k, value in zip(numbers, stretched, strict=True)))
+
+
+def _check(key: str, value: float, reach: float, taken: float, size: tuple[int, int]) -> None:
+    smallest = reach / (LARGEST_CELL - taken)
+    if not value >= smallest:
+        rounded = math.ceil(smallest * 1000) / 1000
+        raise ParamsError(
+            f"crf.{key}: expected at least {rounded:g} for a frame of {size[1]}x{size[0]} pixels, found {value:g}"
+        )
 
 
 def colours(image: np.ndarray, mode: str) -> np.ndarray:

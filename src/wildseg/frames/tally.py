@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass, field
 
-from wildseg.errors import DataError
+from wildseg.errors import DataError, one_line
 
 # Above this a picture is refused by its header alone: decoded, it would take gigabytes (a "decompression bomb").
 MAX_PIXELS = 150_000_000
-
-
-# Unicode's categories of control characters, of halves of characters, which stand for bytes that are no text in the
-# name of a file, and of the ends of lines and paragraphs.
-UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 
 
 class Unusable(Exception):
@@ -28,14 +22,6 @@ class Unusable(Exception):
 def of_the_system(error: BaseException | None) -> bool:
     """Say whether an error tells of the machine, such as a disk that did not answer, and not of a file's bytes."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
-
-
-def one_line(text: str) -> str:
-    r"""Return `text` as one line that every program can read: a line end in a file's name becomes ``\n``."""
-    return "".join(
-        character.encode("unicode_escape").decode() if unicodedata.category(character) in UNPRINTABLE else character
-        for character in text
-    )
 
 
 @dataclass

@@ -83,9 +83,10 @@ def parse(text: str, vocabulary: Vocabulary, *, last: bool = False, cut: bool = 
     # A list amid words, such as [1], may be anything; an object seldom is.
     found = [entry for entry in found if isinstance(entry[0], dict)] or found
     names = found[-1 if last else 0][1]
+    known = {name: vocabulary.index(name) for name in {name for name in names if isinstance(name, str)}}
     present, refused = [], []
     for name in names:
-        index = vocabulary.index(name) if isinstance(name, str) else None
+        index = known[name] if isinstance(name, str) else None
         if index is None:
             refused.append(name if isinstance(name, str) else json.dumps(name))
         elif index not in present:
@@ -155,13 +156,22 @@ class Search:
             yield value
 
 
+# A string, whole or up to the end of the text, or a bracket. Nothing is given back (``*+``), and a quote always begins
+# a match: so no letter is looked at twice.
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+("?)|[\[\]{}]', re.DOTALL)
+BRACKET = re.compile(r"[\[\]{}]")
+
+
 def _closing(text: str, start: int) -> int | None:
     """Return where the bracket at `start` is closed, brackets in strings not counted; None if it never is."""
-    depth, position = 0, start
-    token = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+    depth, position, token = 0, start, TOKEN
     while match := token.search(text, position):
         position = match.end()
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match.group(), 0)
+        if text[match.start()] == '"':
+            if not match[1]:  # never closed; nor is any quote behind it, all of which stand behind a backslash
+                position, token = match.start() + 1, BRACKET
+            continue
+        depth += 1 if match[0] in "[{" else -1
         if depth == 0:
             return match.start()
     return None

@@ -177,7 +177,11 @@ class Trainer:
         }
 
     def restore(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
-        """Go back to a `state` of a trainer of the same network and recipe."""
+        """Go back to a `state` of a trainer of the same network and recipe.
+
+        Raises:
+            Exception: of many kinds, where it is none; some of it may have been taken over by then.
+        """
         self.network.load_state_dict(_below(tensors, "network/"))
         for index, parameter in enumerate(self._parameters()):
             saved = _below(tensors, f"optimiser/{index}/")
@@ -191,7 +195,7 @@ class Trainer:
         self.step = values["step"]
         self.history = [Event(**event) for event in values["history"]]
         best = values["best"]
-        self.best = Best(best[0], best[1], _below(tensors, "best/")) if best else None
+        self.best = Best(best[0], best[1], _like_all(self.network, _below(tensors, "best/"))) if best else None
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [parameter for group in self._optimiser.param_groups for parameter in group["params"]]
@@ -233,8 +237,18 @@ def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Ten
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
+def _like_all(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a state, after a look whether the network has one of these names and shapes."""
+    own = network.state_dict()
+    if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in state.items()}:
+        raise ValueError("its best weights are not those of this network")
+    return state
+
+
 def _like(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     # In the parameter's own memory format: another one is rounded differently in the last bit.
+    if value.shape != parameter.shape:
+        raise ValueError(f"expected {tuple(parameter.shape)} numbers of the optimiser, found {tuple(value.shape)}")
     return torch.zeros_like(parameter).copy_(value)
 
 

@@ -65,6 +65,9 @@ def only_confident(mask: np.ndarray, confidence: np.ndarray, mu: float) -> np.nd
     A pixel's cross entropy counts if its confidence reaches mu and is 0 else, which is what ignoring it does;
     the mean is taken over the pixels that count, as the published code does, not over all.
 
+    Both are compared in the 8 bits in which confidence is stored, so that no pixel that reached mu when it was computed
+    is lost to rounding: 0.95, stored as 242 of 255, reaches a mu of 0.95, as does all from 0.9471 on.
+
     Args:
         mask: (H, W) uint8 ids, 255 ignore.
         confidence: (H, W) in [0, 1].
@@ -73,7 +76,11 @@ def only_confident(mask: np.ndarray, confidence: np.ndarray, mu: float) -> np.nd
     Returns:
         (H, W) uint8.
     """
-    return np.where(confidence >= mu, mask, np.uint8(IGNORE))
+    return np.where(_levels(confidence) >= _levels(np.float32(mu)), mask, np.uint8(IGNORE))
+
+
+def _levels(confidence: np.ndarray | np.float32) -> np.ndarray:
+    return np.round(np.asarray(confidence, np.float32) * 255)  # as `PseudoMasks.save_confidence` does
 
 
 def forbid(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

@@ -64,6 +64,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     team.check_same(trainer.step, "step of the checkpoint")
     events = _while_launched(_events(params, data, trainer, ids, runtime), team)
     if team.leads:
+        if checkpoints.unusable:
+            print(f"train: {checkpoints.unusable}; begins anew", flush=True)
         if restored:
             print(f"train: goes on from step {trainer.step} of {params.train.steps}", flush=True)
         _lead(params, artifacts, data, trainer, ids, checkpoints, events)

@@ -118,6 +118,15 @@ class Handler(BaseHTTPRequestHandler):
                 self.send(400, {"error": {"message": "the money is used up"}})
             else:
                 self.send(200, good)
+        elif kind in ("hangs", "later"):  # after `limit` answers
+            if number <= int(limit):
+                self.send(200, good)
+            elif kind == "hangs":
+                time.sleep(600)
+            else:
+                self.send(429, {"error": "not today"}, Retry_After="3600")
+        elif kind == "rude":  # says what would clear a screen, and turn what follows
+            self.send(400, {"error": {"message": "no\x1b[2J\x07 \u202ereverse\r\nand a second line"}})
         elif kind == "exits":  # after `limit` answers, as if it were killed
             if number > int(limit):
                 os._exit(1)

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from wildseg.cam.trace import Trace
 from wildseg.errors import ParamsError
+from wildseg.limits import Count
 
 NEEDS = frozenset({"attention_gradients"})
 
 
-def cam(trace: Trace, *, layers: int | None = None) -> Tensor:
+def cam(trace: Trace, *, layers: Count | None = None) -> Tensor:
     """Return maps (K, h, w), not normalised.
 
     Args:

@@ -6,17 +6,26 @@ residual path and the block's second half.
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import torch
 from torch import Tensor
 
 from wildseg.cam import dense
 from wildseg.cam.trace import Trace
 from wildseg.errors import ParamsError
+from wildseg.limits import Between
 
 NEEDS = frozenset({"dense", "competition"})
 
 
-def cam(trace: Trace, *, scale: float = 40.0, competitors: str = "present", sigma: float = 5.0) -> Tensor:
+def cam(
+    trace: Trace,
+    *,
+    scale: Annotated[float, Between(0.001, 10000)] = 40.0,
+    competitors: Literal["present", "all"] = "present",
+    sigma: Annotated[float, Between(0.01, 10000)] = 5.0,
+) -> Tensor:
     """Return maps (K, h, w) in [0, 1].
 
     Args:

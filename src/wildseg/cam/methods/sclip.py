@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from torch import Tensor
 
 from wildseg.cam import dense
 from wildseg.cam.trace import Trace
+from wildseg.limits import Between
 
 NEEDS = frozenset({"dense", "competition"})
 
 
-def cam(trace: Trace, *, scale: float = 40.0, competitors: str = "present") -> Tensor:
+def cam(
+    trace: Trace,
+    *,
+    scale: Annotated[float, Between(0.001, 10000)] = 40.0,
+    competitors: Literal["present", "all"] = "present",
+) -> Tensor:
     """Return maps (K, h, w) in [0, 1]; the residual path and the second half of the block stay.
 
     Args:

@@ -6,12 +6,15 @@ forward pass for each channel, so that it costs hundreds of times what a gradien
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from wildseg.cam.trace import Trace
 from wildseg.errors import ModelError, ParamsError, one_of
+from wildseg.limits import Between
 
 NEEDS = frozenset({"rescore"})
 
@@ -19,7 +22,12 @@ EPS = 1e-8  # as in the grad-cam package: a channel that is the same everywhere 
 SCORES = ("logit", "probability")
 
 
-def cam(trace: Trace, *, score: str = "logit", batch: int = 16) -> Tensor:
+def cam(
+    trace: Trace,
+    *,
+    score: Literal["logit", "probability"] = "logit",
+    batch: Annotated[int, Between(1, 1024)] = 16,
+) -> Tensor:
     """Return maps (K, h, w), not normalised.
 
     Args:

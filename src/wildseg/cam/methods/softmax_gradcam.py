@@ -9,6 +9,7 @@ in which all would drown where the model is sure.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,9 +25,9 @@ NEEDS = frozenset({"gradients", "competition"})
 def cam(
     trace: Trace,
     *,
-    competitors: str = "present",
-    pool: str = "auto",
-    target: str = "log_odds",
+    competitors: Literal["present", "all"] = "present",
+    pool: Literal["auto", "patches", "model"] = "auto",
+    target: Literal["log_odds", "probability"] = "log_odds",
     normalise_twice: bool = False,
 ) -> Tensor:
     """Return maps (K, h, w), not normalised.

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 from wildseg.errors import ParamsError, did_you_mean
 from wildseg.frames.options import check_number
 from wildseg.frames.sample import Pixels, Sample
+from wildseg.limits import Between, Side
 
 
 def select(
     frames: Iterable[Sample],
     *,
-    threshold: float = 20.0,
+    threshold: Annotated[float, Between(-255, 255)] = 20.0,
     reference: Literal["previous", "last_kept"] = "last_kept",
-    width: int | None = None,
+    width: Side | None = None,
 ) -> Iterator[tuple[Sample, float]]:
     """Yield the frames of one source to keep, each with its difference to the reference (infinite for the first).
 

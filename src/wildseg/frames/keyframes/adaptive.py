@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import Annotated
 
 import numpy as np
 from scenedetect import AdaptiveDetector, FrameTimecode
@@ -19,6 +20,7 @@ from wildseg.frames.image import resize
 from wildseg.frames.options import check_number
 from wildseg.frames.pace import TOLERANCE_S
 from wildseg.frames.sample import Sample
+from wildseg.limits import Between, Seconds
 
 WIDTH = 256  # PySceneDetect itself shrinks frames to about this width
 MICROSECOND = Fraction(1, 1_000_000)
@@ -28,11 +30,11 @@ NOMINAL_RATE = 30.0  # PySceneDetect wants one, but all lengths of time here are
 def select(
     frames: Iterable[Sample],
     *,
-    threshold: float = 3.0,
-    min_content: float = 15.0,
-    window: int = 2,
-    min_scene_s: float = 0.6,
-    every_s: float | None = 5.0,
+    threshold: Annotated[float, Between(0, 1000000)] = 3.0,
+    min_content: Annotated[float, Between(0, 255)] = 15.0,
+    window: Annotated[int, Between(1, 1000)] = 2,
+    min_scene_s: Annotated[float, Between(0, 1000000)] = 0.6,
+    every_s: Seconds | None = 5.0,
 ) -> Iterator[tuple[Sample, float]]:
     """Yield the first frame of each scene, and one every `every_s` seconds within it.
 

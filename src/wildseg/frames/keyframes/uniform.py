@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from wildseg.frames.options import check_number
 from wildseg.frames.pace import Pace
 from wildseg.frames.sample import Sample
+from wildseg.limits import Seconds
 
 
-def select(frames: Iterable[Sample], *, every_s: float = 1.0) -> Iterator[tuple[Sample, float]]:
+def select(frames: Iterable[Sample], *, every_s: Seconds = 1.0) -> Iterator[tuple[Sample, float]]:
     """Yield the first frame of each `every_s` seconds, each with the seconds since the one before (infinite at first).
 
     Photos have no clock: each counts as one second.

@@ -15,6 +15,10 @@ from wildseg.labels.language.messages import Ask
 if TYPE_CHECKING:
     import torch
 
+COLDEST = (
+    1e-4  # below it scores divided by the temperature are no numbers any more, and the likeliest token wins anyway
+)
+
 
 class Choice:
     """A logits processor: rules out what the grammar does not allow, and adds the noise that makes a sample."""
@@ -33,7 +37,7 @@ class Choice:
 
         scores = scores.float().clone()
         for row, (ask, grammar) in enumerate(zip(self._asks, self._grammars, strict=True)):
-            if ask.temperature > 0:
+            if ask.temperature > COLDEST:
                 uniform = torch.rand(scores.shape[1], generator=self._noise[row]).clamp(1e-20, 1 - 1e-7)
                 scores[row] = scores[row] / ask.temperature - (-uniform.log()).log().to(scores.device)
             if grammar is None:

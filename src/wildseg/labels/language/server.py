@@ -17,10 +17,11 @@ import time
 import urllib.error
 import urllib.parse
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
+from queue import SimpleQueue
+from threading import Event
 from typing import Any
 
 from PIL import Image
@@ -98,51 +99,68 @@ class Server:
                 been yielded.
         """
         failed: Exception | None = None
-        with ThreadPoolExecutor(self.requests) as pool:
-            running: dict[Future[Reply | Refusal], int] = {}
-            waiting = iter(enumerate(asks))
+        waiting, running = iter(enumerate(asks)), 0
+        answered: SimpleQueue[tuple[int, Reply | Refusal | Exception]] = SimpleQueue()
+        stopped = Event()
+        try:
             while True:
-                while failed is None and len(running) < self.requests and (found := next(waiting, None)):
-                    running[pool.submit(self._ask, found[1])] = found[0]
+                while failed is None and running < self.requests and (found := next(waiting, None)):
+                    # Of its own, and a daemon, not one of a pool: whoever stops this program does not want to wait for
+                    # the server, and Python waits at its end for every thread of a pool.
+                    arguments = (*found, stopped, answered)
+                    threading.Thread(target=self._work, args=arguments, name="language", daemon=True).start()
+                    running += 1
                 if not running:
                     break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    place = running.pop(future)
-                    if error := future.exception():
-                        failed = failed or error  # type: ignore[assignment]
-                    else:
-                        yield place, future.result()
+                place, reply = answered.get()
+                running -= 1
+                if isinstance(reply, Exception):
+                    failed = failed or reply
+                else:
+                    yield place, reply
+        finally:
+            stopped.set()
         if failed is not None:
             raise failed
 
-    def _ask(self, ask: Ask) -> Reply | Refusal:
+    def _work(
+        self, place: int, ask: Ask, stopped: Event, answered: SimpleQueue[tuple[int, Reply | Refusal | Exception]]
+    ) -> None:
+        try:
+            answered.put((place, self._ask(ask, stopped)))
+        except Exception as error:
+            answered.put((place, error))
+
+    def _ask(self, ask: Ask, stopped: Event) -> Reply | Refusal:
         """Return the answer to a question; where there is none, find out whether that is about this question alone.
 
         A server that answers the control has something against what was asked here: it is asked once more, since it may
         have come back in the meantime, and then refused. One that does not answer it either is told as an error.
         """
         try:
-            return self._attempts(ask, ATTEMPTS)
+            return self._attempts(ask, ATTEMPTS, stopped)
         except Unanswered as error:
             failure = error
         if not failure.about_all:
             with suppress(Unanswered):
-                self._attempts(control(ask), 1)
+                self._attempts(control(ask), 1, stopped)
                 try:
-                    return self._attempts(ask, 1)
+                    return self._attempts(ask, 1, stopped)
                 except Unanswered as again:
                     other = "other words" if ask.picture is None else "a grey picture"
                     return Refusal(f"{self.url} has no answer about it, though one about {other} ({again.reason})")
         raise ModelError(f"label.language.server: {failure}") from None
 
-    def _attempts(self, ask: Ask, number: int) -> Reply:
+    def _attempts(self, ask: Ask, number: int, stopped: Event) -> Reply:
         body = json.dumps(self._body(ask)).encode()
         pause, reason, busy, key = FIRST_PAUSE, "", False, key_for(self.url)
         for attempt in range(number):
-            if attempt:
-                time.sleep(pause * random.uniform(0.8, 1.2))  # so that those who failed together do not return together
+            if attempt:  # not all at the same time, so that those who failed together do not return together
+                stopped.wait(pause * random.uniform(0.8, 1.2))
                 pause = min(2 * pause, LONGEST_PAUSE)
-            self._pace.wait()
+            self._pace.wait(stopped)
+            if stopped.is_set():
+                raise Unanswered("nobody waits for an answer any more", "stopped", about_all=True)
             begun = time.monotonic()
             try:
                 reply = reply_of(post(self._address, body, key), ask, time.monotonic() - begun)
@@ -249,9 +267,10 @@ class _Pace:
         self._next = 0.0
         self._lock = threading.Lock()
 
-    def wait(self) -> None:
+    def wait(self, stopped: Event) -> None:
+        """Wait for the turn of a request, or until nobody waits for it any more."""
         with self._lock:
             now = time.monotonic()
             turn = max(now, self._next)
             self._next = turn + self._step
-        time.sleep(turn - now)
+        stopped.wait(turn - now)

@@ -13,7 +13,7 @@ import urllib.request
 from contextlib import suppress
 from typing import Any
 
-from wildseg.errors import ModelError, WildsegError
+from wildseg.errors import ModelError, WildsegError, words_of
 
 TIMEOUT = 600.0  # seconds for an answer as a whole: large models on a CPU take minutes
 LARGEST = 2**24  # bytes of a body
@@ -84,7 +84,7 @@ def post(address: str, body: bytes, key: str) -> bytes:
         raise
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = getattr(error, "reason", None) or error
-        raise Passing(scrubbed(" ".join(str(cause).split()) or type(cause).__name__, key)) from None
+        raise Passing(scrubbed(words_of(str(cause)) or type(cause).__name__, key)) from None
 
 
 def _pause(wish: str | None) -> float:
@@ -104,10 +104,10 @@ def said_of(error: urllib.error.HTTPError, key: str) -> str:
 
 
 def message_of(said: Any) -> str:  # noqa: ANN401
-    """Return the message of an error, as long as it is, on one line."""
+    """Return the message of an error, as long as it is, on one line; what would steer a terminal as escapes."""
     inner = said.get("error", said.get("detail", said)) if isinstance(said, dict) else said
     text = inner.get("message", inner) if isinstance(inner, dict) else inner
-    return " ".join(str(text).split())
+    return words_of(str(text))
 
 
 def short(line: str) -> str:

@@ -12,6 +12,7 @@ patches at a time. The latter is many times faster, and for models that were tau
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from wildseg.errors import ParamsError, one_of
 from wildseg.labels.belief import ACTIVATIONS, activation_of, probabilities
 from wildseg.labels.interface import Answer, NamedImage, Question
 from wildseg.labels.views import WHOLE, Box, boxes, cells, look
+from wildseg.limits import Between
 
 NEEDS = frozenset({"encoder"})
 THRESHOLDS = {"softmax": 0.2, "sigmoid": 0.5}
@@ -33,10 +35,10 @@ def label(
     frames: Sequence[NamedImage],
     question: Question,
     *,
-    tiles: int | str = "auto",
-    tiles_by: str = "auto",
-    activation: str = "auto",
-    resize: str = "squash",
+    tiles: Annotated[int, Between(1, 16)] | Literal["auto"] = "auto",
+    tiles_by: Literal["auto", "crop", "attention"] = "auto",
+    activation: Literal["auto", "softmax", "sigmoid"] = "auto",
+    resize: Literal["squash", "crop", "pad"] = "squash",
 ) -> Iterator[Answer]:
     """Yield for each of `frames` the best probability of each class over all looks at it.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from wildseg.errors import ModelError, ParamsError, one_of
 from wildseg.labels.belief import ACTIVATIONS, activation_of, probabilities
 from wildseg.labels.interface import Answer, NamedImage, Question
 from wildseg.labels.refinement import Ballot, bounding_box, refine, stretch
+from wildseg.limits import Count, Share, Side
 
 NEEDS = frozenset({"encoder"})
 SHARE = 0.5  # of a frame's range of scores, above which a class is present
@@ -41,13 +43,13 @@ def label(
     frames: Sequence[NamedImage],
     question: Question,
     *,
-    look_again: float = 0.5,
-    region: float = 0.5,
-    layers: int | str = "auto",
-    votes: int | str = "auto",
-    activation: str = "auto",
-    positions: str = "bicubic",
-    max_side: int | None = 640,
+    look_again: Share = 0.5,
+    region: Share = 0.5,
+    layers: Count | Literal["auto"] = "auto",
+    votes: Count | Literal["auto"] = "auto",
+    activation: Literal["auto", "softmax", "sigmoid"] = "auto",
+    positions: Literal["bicubic", "bilinear_half"] = "bicubic",
+    max_side: Side | None = 640,
     clip_boxes: bool = False,
     early_return: bool = False,
 ) -> Iterator[Answer]:

@@ -7,6 +7,7 @@ object counts (chain of thought, Wei et al. 2022).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from wildseg.errors import ParamsError
 from wildseg.labels.interface import Answer, NamedImage, Question
@@ -23,7 +24,7 @@ def label(
     frames: Sequence[NamedImage],
     question: Question,
     *,
-    turns: int = 3,
+    turns: Literal[1, 3] = 3,
     describe: str = "",
     weigh: str = "",
     decide: str = "",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated, Literal
 
 import segmentation_models_pytorch as smp
 import torch
 
 from wildseg.errors import ParamsError
+from wildseg.limits import Between, Channels, Length
 from wildseg.segment import encoder as encoders
 from wildseg.segment.anysize import AnySize
 
@@ -22,11 +24,11 @@ def build(
     encoder: str,
     encoder_weights: str | None,
     *,
-    encoder_depth: int = 5,
-    output_stride: int = 16,
-    decoder_channels: int = 256,
-    atrous_rates: Sequence[int] = (12, 24, 36),
-    dropout: float = 0.5,
+    encoder_depth: Literal[3, 4, 5] = 5,
+    output_stride: Literal[8, 16] = 16,
+    decoder_channels: Channels = 256,
+    atrous_rates: Annotated[Sequence[Annotated[int, Between(1, 1000)]], Length(3, 3)] = (12, 24, 36),
+    dropout: Annotated[float, Between(0, 0.99)] = 0.5,
 ) -> torch.nn.Module:
     """Build a network from images (B, 3, H, W) to logits (B, num_classes + 1, H, W); channel = id, 0 is background.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated, Literal
 
 import segmentation_models_pytorch as smp
 import torch
 
 from wildseg.errors import ParamsError
+from wildseg.limits import Channels, Length
 from wildseg.segment import encoder as encoders
 from wildseg.segment.anysize import AnySize
 
@@ -22,8 +24,8 @@ def build(
     encoder: str,
     encoder_weights: str | None,
     *,
-    encoder_depth: int = 5,
-    decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
+    encoder_depth: Literal[3, 4, 5] = 5,
+    decoder_channels: Annotated[Sequence[Channels], Length(3, 5)] = (256, 128, 64, 32, 16),
 ) -> torch.nn.Module:
     """Build a network from images (B, 3, H, W) to logits (B, num_classes + 1, H, W); channel = id, 0 is background.
 
