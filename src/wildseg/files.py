@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from wildseg.classes import palette
-from wildseg.errors import DataError, SystemFailure
+from wildseg.errors import DataError, SystemFailure, check_regular
 
 # What Pillow raises for a file that is missing, truncated, garbled, or claims to have billions of pixels.
 BROKEN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -42,6 +42,7 @@ Opener = Callable[[Path], BinaryIO]  # what finds the content of a path; raises 
 
 def open_loose(path: Path) -> BinaryIO:
     """Open the file that lies at `path`."""
+    check_regular(path)
     return path.open("rb")
 
 
@@ -99,6 +100,7 @@ def load_json(path: Path) -> dict[str, Any]:
         DataError: missing or malformed.
     """
     try:
+        check_regular(path)
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a JSON file ({_reason(error)})") from error
@@ -123,6 +125,7 @@ def load_table(path: Path, header: Sequence[str]) -> list[dict[str, str]]:
     """
     rows = []
     try:
+        check_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             columns = list(reader.fieldnames or [])

@@ -6,6 +6,7 @@ frames kept out as `test`, everything before the model on all frames. Unseen: so
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def _read(params: Params, artifacts: Artifacts) -> _Inputs:
                 f"{artifacts.labels_csv}: expected a line for the frame {frame.name!r}, found none; "
                 "run 'dvc repro label'"
             )
-    scores = artifacts.load_scores(names) if artifacts.scores_csv.is_file() else None
+    scores = artifacts.load_scores(names) if os.path.lexists(artifacts.scores_csv) else None
     return _Inputs(params, artifacts, labels, scores)
 
 
