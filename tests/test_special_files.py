@@ -72,7 +72,9 @@ def test_what_never_ends_is_refused_before_it_is_opened(what: str, special, tmp_
 
 
 @pytest.mark.parametrize(("special", "name"), [(pipe, "a named pipe"), (plug, "a socket"), (device, "a device")])
-@pytest.mark.parametrize("what", ["params", "overrides", "given", "frames", "boxes", "truth", "mask", "encoder weights"])
+@pytest.mark.parametrize(
+    "what", ["params", "overrides", "given", "frames", "boxes", "truth", "mask", "encoder weights"]
+)
 def test_the_line_says_what_lies_there(what: str, special, name: str, tmp_path: Path) -> None:  # noqa: ANN001
     path = tmp_path / READERS[what].file
     path.parent.mkdir(parents=True, exist_ok=True)

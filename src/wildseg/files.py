@@ -165,12 +165,12 @@ def load_label_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
     """
     try:
         with opener(path) as stream, Image.open(stream, formats=("PNG",)) as image:
-            _check_size(image)
+            check_size(image)
             if image.mode not in ("P", "L"):
                 raise DataError(f"{path}: expected a palette or 8-bit grey image of class ids, found mode {image.mode}")
             return np.asarray(image).copy()
     except BROKEN_IMAGE as error:
-        raise _unreadable(path, "an image of class ids", error) from error
+        raise unreadable(path, "an image of class ids", error) from error
 
 
 def save_bytes(path: Path, content: bytes) -> None:
@@ -189,7 +189,7 @@ def load_bytes(path: Path, opener: Opener = open_loose) -> bytes:
         with opener(path) as stream:
             return stream.read()
     except (OSError, ValueError) as error:
-        raise _unreadable(path, "a file", error) from error
+        raise unreadable(path, "a file", error) from error
 
 
 def load_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
@@ -200,10 +200,10 @@ def load_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
     """
     try:
         with opener(path) as stream, Image.open(stream, formats=("JPEG",)) as image:
-            _check_size(image)
+            check_size(image)
             return np.asarray(image.convert("RGB"))
     except BROKEN_IMAGE as error:
-        raise _unreadable(path, "an image", error) from error
+        raise unreadable(path, "an image", error) from error
 
 
 def load_arrays(path: Path, *names: str, opener: Opener = open_loose) -> list[np.ndarray]:
@@ -216,7 +216,7 @@ def load_arrays(path: Path, *names: str, opener: Opener = open_loose) -> list[np
         with opener(path) as stream, zipfile.ZipFile(stream) as archive:
             return [_array(archive, f"{name}.npy") for name in names]
     except Exception as error:  # zipfile, zlib and numpy each raise their own kinds for a broken archive
-        raise _unreadable(path, f"the arrays {', '.join(names)}", error) from error
+        raise unreadable(path, f"the arrays {', '.join(names)}", error) from error
 
 
 def _array(archive: zipfile.ZipFile, member: str) -> np.ndarray:
@@ -234,13 +234,18 @@ def _array(archive: zipfile.ZipFile, member: str) -> np.ndarray:
     return np.load(stream, allow_pickle=False)
 
 
-def _check_size(image: Image.Image) -> None:
+def check_size(image: Image.Image) -> None:
+    """Refuse a picture by its header: decoded, it would take gigabytes.
+
+    Raises:
+        ValueError: it claims more than `MAX_PIXELS`.
+    """
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ValueError(f"it claims {width}x{height} pixels, more than {MAX_PIXELS // 1_000_000} million")
 
 
-def _unreadable(path: Path, what: str, error: Exception) -> DataError:
+def unreadable(path: Path, what: str, error: Exception) -> DataError:
     """Return what to raise for a file that cannot be used: its own fault, or the system's, by its number."""
     number = error.errno if isinstance(error, OSError) else None
     kind = DataError if number in WHAT_LIES_THERE else SystemFailure

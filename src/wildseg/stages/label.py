@@ -37,7 +37,9 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     names, key_frames = params.classes.names, artifacts.load_frames()
     frames = [frame.name for frame in key_frames]
     # Read first: a slip in it is told before anything is computed or removed.
-    overrides = artifacts.load_labels(names, artifacts.overrides_csv) if os.path.lexists(artifacts.overrides_csv) else {}
+    overrides = (
+        artifacts.load_labels(names, artifacts.overrides_csv) if os.path.lexists(artifacts.overrides_csv) else {}
+    )
     made = (artifacts.labels_csv, artifacts.scores_csv, artifacts.prompts_json, artifacts.answers_jsonl)
     for leftover in (*made, artifacts.quarantine_csv("label")):
         leftover.unlink(missing_ok=True)
