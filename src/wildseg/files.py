@@ -117,6 +117,15 @@ def save_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]],
         writer.writerows(rows)
 
 
+def save_plotted_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file for DVC's plots, whose pages hold every cell inside of a script, as it is.
+
+    Angle brackets, by which a name could end that script and begin another, become single quotation marks (‹ and ›).
+    """
+    safe = str.maketrans("<>", "‹›")
+    save_table(path, header, ([c.translate(safe) if isinstance(c, str) else c for c in row] for row in rows))
+
+
 def load_table(path: Path, header: Sequence[str]) -> list[dict[str, str]]:
     """Read a CSV file that has at least the columns of `header`.
 

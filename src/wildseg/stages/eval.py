@@ -21,7 +21,7 @@ from wildseg.artifacts import Artifacts, Frame
 from wildseg.classes import BACKGROUND, IGNORE
 from wildseg.crf.unary import upsample, with_background
 from wildseg.errors import DataError
-from wildseg.files import atomic, fresh, load_label_image, save_json, save_table
+from wildseg.files import atomic, fresh, load_label_image, save_json, save_plotted_table
 from wildseg.formats.truth import Seen, check_start
 from wildseg.formats.truth_names import explain, misfits, pictures
 from wildseg.metrics.confusion import miou
@@ -286,12 +286,12 @@ def _save_page(folder: Path, frame: Frame, inputs: _Inputs, groups: tuple[_Group
 def _save_tables(folder: Path, drive: _Group, unseen: _Group) -> None:
     seen, new = drive.levels.report(), unseen.levels.report()
     levels = {"maps": seen["cam"], "pseudo masks": seen["pseudo"], "model": seen["segmenter"]}
-    save_table(folder / "iou.csv", IOU_COLUMNS, iou_rows(levels | {"model, unseen": new["segmenter"]}))
+    save_plotted_table(folder / "iou.csv", IOU_COLUMNS, iou_rows(levels | {"model, unseen": new["segmenter"]}))
     names = ["background", *drive.levels.class_names]
     rows = confusion_rows(drive.levels.segmenter.matrix, names, drive.levels.background)
-    save_table(folder / "confusion.csv", CONFUSION_COLUMNS, rows)
+    save_plotted_table(folder / "confusion.csv", CONFUSION_COLUMNS, rows)
     together = drive.levels.forgotten() + unseen.levels.forgotten()
-    save_table(folder / "forgotten.csv", FORGOTTEN_COLUMNS, forgotten_rows(together, drive.levels.class_names))
+    save_plotted_table(folder / "forgotten.csv", FORGOTTEN_COLUMNS, forgotten_rows(together, drive.levels.class_names))
 
 
 def _labels(inputs: _Inputs, frame: Frame, truth: np.ndarray | None) -> list[Label]:

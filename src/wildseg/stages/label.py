@@ -13,7 +13,7 @@ from wildseg.artifacts import Artifacts, Frame, Words
 from wildseg.asking import Setting, ask
 from wildseg.errors import DataError
 from wildseg.failures import Failures
-from wildseg.files import save_json, save_table
+from wildseg.files import save_json, save_plotted_table
 from wildseg.labels.decide import correct, decide, rule_of
 from wildseg.labels.interface import Answer
 from wildseg.labels.sharpness import FEWEST, Ranking
@@ -70,7 +70,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     artifacts.save_prompts(words)
     artifacts.save_quarantine("label", failures.rows)
     save_json(artifacts.metrics_path("label.json"), summary(present, words, ranking, answers))
-    save_table(artifacts.metrics_path("label/templates.csv"), COLUMNS, _rows(ranking))
+    save_plotted_table(artifacts.metrics_path("label/templates.csv"), COLUMNS, _rows(ranking))
     empty = int((~present.any(1)).sum())
     corrected = f", {len(corrections)} by hand" if corrections else ""
     illegible = f", {unread} answers that could not be read" if unread else ""
