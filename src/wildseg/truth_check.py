@@ -1,4 +1,4 @@
-"""`wildseg truth`: which key frames have a truth, what the masks hold, and names that are nearly those of key frames."""
+"""`wildseg truth`: which key frames have a truth, what masks hold, and names that are nearly those of key frames."""
 
 from __future__ import annotations
 

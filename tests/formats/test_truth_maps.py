@@ -46,7 +46,7 @@ def test_ids_mean_classes(name: str, text: str, tmp_path: Path) -> None:
         ("classes.csv", "name,r,g,b\nsky,70,130,180\ntree,0,128,0\nlane_line,255,255,255\nignore,0,0,0\n"),
         ("classes.csv", 'colour,class\n"70,130,180",sky\n#008000,tree\n#FFFFFF,lane_line\n#000000,ignore\n'),
         ("labelmap.txt",
-         "# label:color_rgb:parts:actions\nsky:70,130,180::\ntree:0,128,0::\nlane_line:255,255,255::\nignore:0,0,0::\n"),
+         "# label:color_rgb:parts\nsky:70,130,180::\ntree:0,128,0::\nlane_line:255,255,255::\nignore:0,0,0::\n"),
         ("labelmap.txt", "sky:70,130,180\r\ntree:0,128,0\r\nlane_line:255,255,255\r\nignore:0,0,0\r\n"),
     ],
 )  # fmt: skip
@@ -59,7 +59,7 @@ def test_colours_mean_classes(name: str, text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "line"),
     [
-        ("classes.json", '{"0": "sky", "1": "tre"}', "expected classes of params.yaml, .*found 'tre'; did you mean 'tree'"),
+        ("classes.json", '{"0": "sky", "1": "tre"}', "classes of params.yaml, .*found 'tre'; did you mean 'tree'"),
         ("classes.json", '{"0": "sky", "0": "tree"}', "'0' stands there for two classes"),
         ("classes.json", '{"sky": 1, "tree": 1}', "1 stands there for two classes"),
         ("classes.json", '{"-1": "sky", "0": "tree"}', "an id from 0 to 65535, or a colour .*found '-1'"),

@@ -236,6 +236,6 @@ def test_a_mask_of_the_videos_own_size_is_brought_to_its_frame_by_the_nearest_pi
 def test_a_size_that_cannot_come_of_the_frames_is_refused_with_both(
     stored: tuple[int, int], frame: tuple[int, int], artifacts: Artifacts
 ) -> None:
-    line = f"expected the size of its frame, {frame[1]}x{frame[0]}, or one that scales to it, found {stored[1]}x{stored[0]}"
+    line = f"expected the size of its frame, {frame[1]}x{frame[0]}, or one .* found {stored[1]}x{stored[0]}"
     with pytest.raises(DataError, match=line):
         read(artifacts, Image.fromarray(np.ones(stored, np.uint8)), frame)

@@ -60,8 +60,8 @@ def test_two_masks_of_one_number_are_told(folder: Path) -> None:
     ("names", "line"),
     [
         (["000000.png", "000001.png"],
-         "2 files in {f} match no key frame; expected names such as mine_000000.png, found 000000.png; if these count the "
-         "frames of mine from 0: mkdir {f}/mine && mv {f}/*.png {f}/mine/"),
+         "2 files in {f} match no key frame; expected names such as mine_000000.png, found 000000.png; if these count "
+         "the frames of mine from 0: mkdir {f}/mine && mv {f}/*.png {f}/mine/"),
         (["12.png"], "if these count the frames of mine from 0"),
         (["mine_0.png"], "found mine_0.png, which may be mine_000000.png; 'wildseg truth --rename'"),
         (["mine_000007_mask.png"], "found mine_000007_mask.png, which may be mine_000007.png; 'wildseg truth"),

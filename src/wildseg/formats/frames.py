@@ -119,8 +119,9 @@ class KeyFrames(Quarantine):
                             f"{strange[0].name!r}{did_you_mean(strange[0].split, SPLITS)}")  # fmt: skip
         aside = {frame for frame, _ in self.load_quarantine(after)} if after else set()
         if after and aside.issuperset(frame.name for frame in frames):
+            stage = MADE_BY if after in WEAK else after
             raise DataError(f"{self.quarantine_csv(after)}: expected some key frames that are usable, found all "
-                            f"{len(frames)} quarantined; run 'dvc repro {MADE_BY if after in WEAK else after}'")  # fmt: skip
+                            f"{len(frames)} quarantined; run 'dvc repro {stage}'")  # fmt: skip
         return [frame for frame in frames if (not splits or frame.split in splits) and frame.name not in aside]
 
 

@@ -1,7 +1,7 @@
 """Which class an id or a colour of a truth mask means, where that is not the order of params.yaml.
 
-A file beside the masks says it: ``classes.json``, ``classes.csv``, or ``labelmap.txt`` as CVAT exports it. It holds ids or
-colours, and names of classes, ``background`` (id 0) or ``ignore`` (id 255, not counted).
+A file beside the masks says it: ``classes.json``, ``classes.csv``, or ``labelmap.txt`` as CVAT exports it. It holds ids
+or colours, and names of classes, ``background`` (id 0) or ``ignore`` (id 255, not counted).
 """
 
 from __future__ import annotations
@@ -139,10 +139,10 @@ def _key(written: object) -> Key | None:
         return _key([int(part) if part.strip().isdecimal() else part for part in parts]) if len(parts) == 3 else None
     if isinstance(written, int) and not isinstance(written, bool):
         return written if 0 <= written <= MAX_ID else None
-    if isinstance(written, (list, tuple)) and len(written) == 3:
-        if all(isinstance(part, int) and not isinstance(part, bool) and 0 <= part <= 255 for part in written):
-            return written[0], written[1], written[2]
-    return None
+    if not isinstance(written, (list, tuple)) or len(written) != 3:
+        return None
+    whole = all(isinstance(part, int) and not isinstance(part, bool) and 0 <= part <= 255 for part in written)
+    return (written[0], written[1], written[2]) if whole else None
 
 
 # Files ---------------------------------------------------------------------------------------------------------------

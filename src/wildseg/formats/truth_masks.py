@@ -1,8 +1,8 @@
 """One truth mask as a person's tool saved it -> class ids of the size of its frame.
 
-Ids may be stored as palette, grey of 1, 8 or 16 bits, or three equal channels; colours need a map of what they mean, see
-`wildseg.formats.truth_maps`. Ids are never interpolated: where a mask has another size than its frame, and one that can be
-explained, the nearest pixel counts.
+Ids may be stored as palette, grey of 1, 8 or 16 bits, or three equal channels; colours need a map of what they mean,
+see `wildseg.formats.truth_maps`. Ids are never interpolated: where a mask has another size than its frame, and one that
+can be explained, the nearest pixel counts.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which key frame a truth mask is of, by its name, and what to make of names that fit none.
 
-A mask is called like its key frame, ``<truth folder>/[<source>/]<source>_<index:06d>.png``, or in a folder of its source
-by the index alone: ``<truth folder>/<source>/<index>.png``. Nothing else is taken for a truth: a guess between sources, or
-between the numbers of frames and of masks, would measure against the wrong picture without a trace.
+A mask is called like its key frame, ``<truth folder>/[<source>/]<source>_<index:06d>.png``, or in a folder of its
+source by the index alone: ``<truth folder>/<source>/<index>.png``. Nothing else is taken for a truth: a guess between
+sources, or between the numbers of frames and of masks, would measure against the wrong picture without a trace.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from wildseg.errors import DataError
 from wildseg.formats.frames import Frame
@@ -59,9 +60,10 @@ def _by_number(folder: Path, names: set[str]) -> dict[int, str]:
     numbers: dict[int, str] = {}
     for name in sorted(names):
         stem, dot, suffix = name.rpartition(".")
-        if dot and suffix == "png" and stem.isascii() and stem.isdecimal():
-            if (other := numbers.setdefault(int(stem), name)) != name:
-                raise DataError(f"{folder}: expected one mask a frame, found {other} and {name}; remove one of them")
+        if not dot or suffix != "png" or not stem.isascii() or not stem.isdecimal():
+            continue
+        if (other := numbers.setdefault(int(stem), name)) != name:
+            raise DataError(f"{folder}: expected one mask a frame, found {other} and {name}; remove one of them")
     return numbers
 
 
@@ -120,10 +122,11 @@ def explain(misnamed: Sequence[Path], frames: Sequence[Frame], folder: Path) -> 
         return f"{line}; save the masks as PNG"
     if first.stem.isascii() and first.stem.isdecimal():
         if len(sources) > 1:
-            return (f"{line}; if these count the frames of a source from 0, put them into a folder of its name, such as "
-                    f"{folder / sources[0]} or {folder / sources[1]}")  # fmt: skip
-        into = folder / sources[0]
-        return f"{line}; if these count the frames of {sources[0]} from 0: mkdir {into} && mv {folder}/*.png {into}/"
+            return (f"{line}; if these count the frames of a source from 0, put them into a folder of its name, such "
+                    f"as {folder / sources[0]} or {folder / sources[1]}")  # fmt: skip
+        into = quote(str(folder / sources[0]))
+        move = f"mkdir {into} && mv {quote(str(folder))}/*.png {into}/"
+        return f"{line}; if these count the frames of {sources[0]} from 0: {move}"
     if (better := suggest(first, frames)) is not None:
         return f"{line}, which may be {better}.png; 'wildseg truth --rename' renames all of this kind"
     return line

@@ -4,8 +4,8 @@
 
 `<name>_<index:06d>.png` is the truth of the frame of `<name>.mp4` that is decoded as number `index`, from 0.
 
-The drives are no business of DVC's cache, since they can be rendered anywhere. They are kept where results of single frames
-are, so that an experiment in a copy of the project takes them from there.
+The drives are no business of DVC's cache, since they can be rendered anywhere. They are kept where results of single
+frames are, so that an experiment in a copy of the project takes them from there.
 """
 
 import multiprocessing
