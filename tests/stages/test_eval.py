@@ -13,6 +13,7 @@ from tests.stages.tiny_run import LAWN, SKY, rows, truth_of
 from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError
 from wildseg.files import load_json, load_table, save_label_image
+from wildseg.formats.truth import check_start
 from wildseg.runtime import Runtime
 from wildseg.stages.eval import run
 
@@ -331,6 +332,33 @@ def test_colours_are_measured_by_their_map(artifacts: Artifacts) -> None:
     map_ = "lawn:0,128,0::\nroad:128,64,128::\nsky:70,130,180::\nignore:0,0,0::\n"
     (artifacts.root / "data/truth/labelmap.txt").write_text(map_)
     assert measured(artifacts) == expected
+
+
+@pytest.mark.parametrize(
+    ("masks", "ids", "answer"),
+    [
+        (1, range(11), "refused"),
+        (50, [0, 1, 2, 3, 4, 5, 7, 10], "refused"),  # from 0, and three classes are never seen
+        (3, [0, 1, 2, 3, 4, 5, 7, 10], "questioned"),
+        (50, [0, 1, 10], "questioned"),
+        (50, [0, 1, 2, 3, 4, 5, 6, 7, 8], "fine"),  # background, and the last two classes are rare
+        (50, range(12), "fine"),
+        (50, range(1, 11), "fine"),  # no pixel of background
+        (0, [], "fine"),
+    ],
+)
+def test_what_masks_hold_is_weighed_where_there_is_a_background(
+    masks: int, ids: range | list[int], answer: str
+) -> None:
+    pixels = np.zeros(256, int)
+    pixels[[*ids, 255]] = 7
+    names = [f"class {number}" for number in range(1, 12)]
+    if answer == "refused":
+        with pytest.raises(DataError, match="ids seem to start at 0"):
+            check_start(pixels, masks, names, Path("data/truth"), background=True)
+    else:
+        line = check_start(pixels, masks, names, Path("data/truth"), background=True)
+        assert (line is not None) == (answer == "questioned")
 
 
 def test_unlabelled_pixels_of_id_0_are_told_and_left_out_by_a_map(artifacts: Artifacts) -> None:

@@ -16,8 +16,10 @@ from wildseg.formats.frames import Frame
 from wildseg.formats.project import Project
 from wildseg.formats.truth_masks import TruthMask
 
-# From so many masks, or so many classes, on it is no coincidence that the last class is in none of them.
+# From so many masks or classes on, it is no coincidence that all classes but the last are in the masks. Where some more
+# are missing, both must be so many, and this share of the ids below the last one be there.
 ENOUGH = 4
+MOST = 0.7
 
 
 class Truth(Project):
@@ -121,7 +123,9 @@ def check_start(
         if last in found:
             raise DataError(f"{what}; if 0 shall not count, {write}: {_map_text(class_names, 1)}")
         raise DataError(f"{what}; ids seem to start at 0; {remedy}; if 0 shall not count: {_map_text(class_names, 1)}")
-    if found == list(range(last)) and (masks >= ENOUGH or last >= ENOUGH):
+    whole = len(found) == last and (masks >= ENOUGH or last >= ENOUGH)
+    most = last - 1 in found and len(found) >= MOST * last and masks >= ENOUGH and last >= ENOUGH
+    if whole or most:
         raise DataError(f"{what}, of ids 1 to {last}, and 0 for background; ids seem to start at 0, since none is "
                         f"{last}; {remedy}; if 0 is background: {_map_text(class_names, 1, 'background')}")  # fmt: skip
     if last - 1 in found:

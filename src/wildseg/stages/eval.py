@@ -215,8 +215,8 @@ def _measure(inputs: _Inputs, group: _Group, answers: Path | None) -> None:
     frames, tested = [frame for frame in group.frames if inputs.has_truth(frame)], set(group.tested)
     for frame in track(frames, len(frames), "eval: masks") if frames else ():
         mask = artifacts.load_mask(frame.name)
-        truth = inputs.truth(frame, mask.shape)
-        assert truth is not None
+        if (truth := inputs.truth(frame, mask.shape)) is None:
+            continue
         present, valid = classes_in(truth, len(params.classes), params.eval.min_presence)
         scores = None if inputs.scores is None else inputs.scores.get(frame.name)
         group.levels.add_labels(present, valid, inputs.labels[frame.name], scores)
