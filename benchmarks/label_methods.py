@@ -11,6 +11,7 @@ of the video (`extract.stretch_s` long), since neighbouring frames are alike.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,7 +93,7 @@ def measured(values: Params, folder: Path) -> dict[str, Rows]:
         with_truth = [
             (frame, mask)
             for frame in frames
-            if (frame.source in trained_on) in known and (mask := _truth(artifacts, frame, len(names))) is not None
+            if (frame.source in trained_on) in known and (mask := _truth(artifacts, frame, names)) is not None
         ]
         rows = [
             (*classes_in(mask, len(names), values.eval.min_presence), labels[frame.name], scores[frame.name])
@@ -131,9 +132,9 @@ def _stretches(frames: list[Frame], seconds: float | None) -> np.ndarray:
     return np.array([number[key] for key in keys])
 
 
-def _truth(artifacts: Artifacts, frame: Frame, classes: int) -> np.ndarray | None:
+def _truth(artifacts: Artifacts, frame: Frame, names: Sequence[str]) -> np.ndarray | None:
     height, width, _ = artifacts.load_image(frame.name).shape
-    return artifacts.load_truth(frame, classes, (height, width))
+    return artifacts.load_truth(frame, names, (height, width))
 
 
 if __name__ == "__main__":

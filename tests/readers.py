@@ -35,6 +35,7 @@ from wildseg.encoders import captions, clip
 from wildseg.entries import Store
 from wildseg.errors import WildsegError
 from wildseg.files import load_json
+from wildseg.formats import truth_maps
 from wildseg.frames import reader
 from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally
@@ -186,7 +187,12 @@ READERS = {
     "points": Reader(IDS, "data/points/drive_000007.png", lambda a, _: a.load_weak("points", FRAME.name)),
     "boxes": Reader(("files.load_json",), "data/boxes.json", lambda a, _: a.load_boxes(CLASSES)),
     "confidence": Reader(IDS, "data/masks/confidence/drive_000007.png", lambda a, _: a.load_confidence(FRAME.name)),
-    "truth": Reader(IDS, "data/truth/drive_000007.png", lambda a, _: a.load_truth(FRAME, 2, (4, 6))),
+    "truth's classes.json": Reader(("formats.truth_maps._of_json",), "data/truth/classes.json",
+                                   lambda _, path: truth_maps.load(path, CLASSES)),
+    "truth's classes.csv": Reader(TABLE, "data/truth/classes.csv", lambda _, path: truth_maps.load(path, CLASSES)),
+    "truth's labelmap.txt": Reader((), "data/truth/labelmap.txt", lambda _, path: truth_maps.load(path, CLASSES)),
+    "truth": Reader(("formats.truth_masks.load",), "data/truth/drive_000007.png",
+                    lambda a, _: a.load_truth(FRAME, CLASSES, (4, 6))),
     "photo": Reader(("frames.photos.read_photo", "frames.photos._check_whole"), "data/raw/a.jpg",
                     lambda _, path: _quarantined(path, "photos"),
                     (0, ["a.jpg"])),

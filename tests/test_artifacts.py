@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,11 @@ from PIL import Image
 
 from tests.broken_files import cut, npy_of_objects, npz_of_objects, trap
 from tests.programs import python
+from tests.stages import tiny_run
 from wildseg.artifacts import SPLITS, Artifacts, Frame
 from wildseg.errors import DataError
+from wildseg.runtime import Runtime
+from wildseg.stages import cam, label
 
 # Names as videos and photos have them.
 NAMES = ("drive_000001", "Wiese, süd_000002", 'say "hi"_000003', "草地 (1).v2_000004", "-rf_000005")
@@ -280,6 +284,14 @@ def test_maps_without_one_of_the_two_arrays_are_refused(artifacts: Artifacts) ->
         ("a,drive,one,0.5,train", "expected whole numbers and seconds .*'one'"),
         ("a,drive,1,soon,train", "expected whole numbers and seconds .*'soon'"),
         ("a,drive,1,0.5,trian", "expected the splits train, val, test; found 'trian' at 'a'; did you mean 'train'"),
+        ("a,drive,-1,0.5,train", "an index counts from 0, found '-1'"),
+        ("a,drive,1,nan,train", "a time is finite, found 'nan'"),
+        ("a,drive,1,inf,train", "a time is finite, found 'inf'"),
+        (
+            "a,drive,1,0.5,train\na,drive,1,0.5,train",
+            "frames.csv: the frame 'a' stands there twice; run 'dvc repro extract'",
+        ),
+        ("a,drive,1,0.5,train\nb,drive,2,1,val\na,drive,3,2,test", "the frame 'a' stands there twice"),
     ],
 )
 def test_a_frame_that_means_nothing_is_refused(artifacts: Artifacts, row: str, message: str) -> None:
@@ -287,6 +299,34 @@ def test_a_frame_that_means_nothing_is_refused(artifacts: Artifacts, row: str, m
     (artifacts.frames_folder / "frames.csv").write_text(f"frame,source,index,time_s,split\n{row}\n")
     with pytest.raises(DataError, match=message):
         artifacts.load_frames()
+
+
+@pytest.mark.parametrize("stage", ["label", "cam", "crf", "scribbles"])
+@pytest.mark.parametrize("more", [[], ["c"]])
+def test_a_quarantine_of_all_frames_is_an_error_and_not_a_run_of_none(
+    artifacts: Artifacts, stage: str, more: list[str]
+) -> None:
+    artifacts.save_frames([Frame("a", "drive", 0, 0.0, "train"), Frame("b", "drive", 1, 1.0, "test")])
+    artifacts.save_quarantine(stage, [(name, "broken") for name in ("b", "a", *more)])
+    path = artifacts.quarantine_csv(stage)
+    command = "data/weak/dvc.yaml" if stage == "scribbles" else stage
+    line = f"{path}: expected some key frames that are usable, found all 2 quarantined; run 'dvc repro {command}'"
+    with pytest.raises(DataError, match=re.escape(line)):
+        artifacts.load_frames(after=stage)
+    with pytest.raises(DataError, match="found all 2 quarantined"):
+        artifacts.load_frames("train", after=stage)
+    artifacts.save_quarantine(stage, [("a", "broken")])
+    assert [frame.name for frame in artifacts.load_frames(after=stage)] == ["b"]
+    assert artifacts.load_frames("train", after=stage) == []
+
+
+@pytest.mark.parametrize("name", ["overrides.csv", "boxes.json"])
+def test_a_broken_link_in_place_of_a_persons_file_is_not_taken_for_no_file(name: str, tmp_path: Path) -> None:
+    artifacts = tiny_run.make(tmp_path)
+    (tmp_path / "data/labels" / name).symlink_to("gone")
+    stage = label if name == "overrides.csv" else cam
+    with pytest.raises(DataError, match=name):
+        stage.run(tiny_run.params(), artifacts, Runtime(1, "cpu"))
 
 
 def test_no_frames_is_an_error_that_says_where_to_look(artifacts: Artifacts) -> None:
@@ -356,13 +396,13 @@ def write_truth(path: Path, value: int, shape: tuple[int, int] = (4, 6)) -> None
 
 def test_truth_is_optional(artifacts: Artifacts) -> None:
     assert artifacts.truth_path(FRAME) is None
-    assert artifacts.load_truth(FRAME, 3, (4, 6)) is None
+    assert artifacts.load_truth(FRAME, CLASS_NAMES[:3], (4, 6)) is None
 
 
 @pytest.mark.parametrize("below", [".", "drive"])
 def test_truth_lies_in_its_folder_or_in_one_of_its_source(artifacts: Artifacts, below: str) -> None:
     write_truth(artifacts.root / "data" / "truth" / below / "drive_000007.png", 2)
-    truth = artifacts.load_truth(FRAME, 3, (4, 6))
+    truth = artifacts.load_truth(FRAME, CLASS_NAMES[:3], (4, 6))
     assert truth is not None
     np.testing.assert_array_equal(truth, np.full((4, 6), 2))
     assert artifacts.truth_path(Frame("drive_000008", "drive", 8, 0.8, "test")) is None
@@ -381,17 +421,17 @@ def test_a_stage_can_add_a_folder_of_truth_that_comes_after_the_first(artifacts:
 @pytest.mark.parametrize("value", [0, 3, 255])
 def test_ids_of_background_classes_and_ignore_are_truth(artifacts: Artifacts, value: int) -> None:
     write_truth(artifacts.root / "data" / "truth" / "drive_000007.png", value)
-    assert artifacts.load_truth(FRAME, 3, (4, 6)) is not None
+    assert artifacts.load_truth(FRAME, CLASS_NAMES[:3], (4, 6)) is not None
 
 
 @pytest.mark.parametrize("value", [4, 11, 254])
 def test_truth_with_an_id_outside_the_class_list_is_refused(artifacts: Artifacts, value: int) -> None:
     write_truth(artifacts.root / "data" / "truth" / "drive_000007.png", value)
     with pytest.raises(DataError, match=rf"expected ids 0 to 3 or 255, found \[{value}\]; ids follow the order"):
-        artifacts.load_truth(FRAME, 3, (4, 6))
+        artifacts.load_truth(FRAME, CLASS_NAMES[:3], (4, 6))
 
 
 def test_truth_of_another_size_is_refused_with_both_sizes_as_width_x_height(artifacts: Artifacts) -> None:
-    write_truth(artifacts.root / "data" / "truth" / "drive_000007.png", 1, (8, 12))
-    with pytest.raises(DataError, match="expected the size of its frame, 6x4, found 12x8"):
-        artifacts.load_truth(FRAME, 3, (4, 6))
+    write_truth(artifacts.root / "data" / "truth" / "drive_000007.png", 1, (9, 12))
+    with pytest.raises(DataError, match="expected the size of its frame, 6x4, or one .*, found 12x9"):
+        artifacts.load_truth(FRAME, CLASS_NAMES[:3], (4, 6))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dvc_render.vega import VegaRenderer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -29,6 +30,19 @@ def names(folder: Path) -> list[str]:
 
 
 # atomic and fresh ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["</script><script>alert(1)</script>", "<!--<script>", "a photo of {} <b>", "1 < 2 > 0"]
+)
+def test_what_is_plotted_cannot_leave_the_script_of_dvcs_page(text: str, tmp_path: Path) -> None:
+    files.save_plotted_table(tmp_path / "t.csv", ("class", "iou"), [(text, 0.5), ("lawn", "0.250000")])
+    rows = files.load_table(tmp_path / "t.csv", ("class", "iou"))
+    assert [row["iou"] for row in rows] == ["0.5", "0.250000"]
+    page = VegaRenderer(rows, "page", x="iou", y="class", template="bar_horizontal").generate_html()
+    assert page.count("<script") == page.count("</script") == 1
+    assert "<!--" not in page
+    assert rows[0]["class"] == text.replace("<", "‹").replace(">", "›")  # still to be read by people
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ LIBRARY: dict[str, set[str]] = {
     "report": set(),
     "explain": {"cam", "segment"},
     "engines": {"runtime", "source"},
-    "sample": {"encoders", "progress", "files"},
+    "sample": {"encoders", "progress", "files", "entries", "source"},
 }
 TOP = {"stages", "cli", "compare"}
 SHARED = {"formats"}  # a folder of what all stages share

@@ -259,6 +259,19 @@ def explain(
 
 
 @main.command()
+@click.option("--rename", is_flag=True, help="First rename masks of data/truth whose names are nearly a key frame's.")
+def truth(rename: bool) -> None:
+    """Show which key frames have a truth mask and what the masks hold, read as `eval` will.
+
+    With --rename, names such as mine_7.png or MINE_000007_mask.PNG become mine_000007.png.
+    """
+    from wildseg import params, truth_check
+    from wildseg.artifacts import Artifacts
+
+    truth_check.show(params.load(), Artifacts(), rename=rename)
+
+
+@main.command()
 @click.argument("ticked", required=False, metavar="[TABLE]")
 @click.option("--precision", type=_Share(min_open=True), metavar="P", help="Wanted precision; else the best F1.")
 def calibrate(ticked: str | None, precision: float | None) -> None:

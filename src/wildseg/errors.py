@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import stat
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 
 # Unicode's categories of control characters, of halves of characters, which stand for bytes that are no text in the
 # name of a file, and of the ends of lines and paragraphs.
@@ -31,6 +33,35 @@ class SystemFailure(DataError):
 
 class ModelError(WildsegError):
     """Weights or an architecture that do not exist or do not fit."""
+
+
+class SpecialFile(OSError):
+    """A named pipe, a socket or a device: reading it may wait, or go on, for ever."""
+
+    def __str__(self) -> str:
+        """Say what it is, without the number that it does not have."""
+        return str(self.strerror)
+
+
+SPECIAL = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what never ends before it is opened; a folder is left to whoever opens it.
+
+    Raises:
+        SpecialFile: a named pipe, a socket or a device lies there.
+        OSError: nothing does, or it cannot be looked at.
+    """
+    mode = path.stat().st_mode
+    for is_one, name in SPECIAL:
+        if is_one(mode):
+            raise SpecialFile(None, f"it is {name}, not a file", str(path))
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:

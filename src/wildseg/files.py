@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from wildseg.classes import palette
-from wildseg.errors import DataError, SystemFailure
+from wildseg.errors import DataError, SystemFailure, check_regular
 
 # What Pillow raises for a file that is missing, truncated, garbled, or claims to have billions of pixels.
 BROKEN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -43,6 +43,7 @@ Opener = Callable[[Path], BinaryIO]  # what finds the content of a path; raises 
 
 def open_loose(path: Path) -> BinaryIO:
     """Open the file that lies at `path`."""
+    check_regular(path)
     return path.open("rb")
 
 
@@ -100,6 +101,7 @@ def load_json(path: Path) -> dict[str, Any]:
         DataError: missing or malformed.
     """
     try:
+        check_regular(path)
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a JSON file ({_reason(error)})") from error
@@ -116,6 +118,15 @@ def save_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]],
         writer.writerows(rows)
 
 
+def save_plotted_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file for DVC's plots, whose pages hold every cell inside of a script, as it is.
+
+    Angle brackets, by which a name could end that script and begin another, become single quotation marks (‹ and ›).
+    """
+    safe = str.maketrans("<>", "‹›")
+    save_table(path, header, ([c.translate(safe) if isinstance(c, str) else c for c in row] for row in rows))
+
+
 def load_table(path: Path, header: Sequence[str]) -> list[dict[str, str]]:
     """Read a CSV file that has at least the columns of `header`.
 
@@ -124,6 +135,7 @@ def load_table(path: Path, header: Sequence[str]) -> list[dict[str, str]]:
     """
     rows = []
     try:
+        check_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             columns = list(reader.fieldnames or [])
@@ -163,12 +175,12 @@ def load_label_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
     """
     try:
         with opener(path) as stream, Image.open(stream, formats=("PNG",)) as image:
-            _check_size(image)
+            check_size(image)
             if image.mode not in ("P", "L"):
                 raise DataError(f"{path}: expected a palette or 8-bit grey image of class ids, found mode {image.mode}")
             return np.asarray(image).copy()
     except BROKEN_IMAGE as error:
-        raise _unreadable(path, "an image of class ids", error) from error
+        raise unreadable(path, "an image of class ids", error) from error
 
 
 def save_bytes(path: Path, content: bytes) -> None:
@@ -187,7 +199,7 @@ def load_bytes(path: Path, opener: Opener = open_loose) -> bytes:
         with opener(path) as stream:
             return stream.read()
     except (OSError, ValueError) as error:
-        raise _unreadable(path, "a file", error) from error
+        raise unreadable(path, "a file", error) from error
 
 
 def load_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
@@ -198,10 +210,10 @@ def load_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
     """
     try:
         with opener(path) as stream, Image.open(stream, formats=("JPEG",)) as image:
-            _check_size(image)
+            check_size(image)
             return np.asarray(image.convert("RGB"))
     except BROKEN_IMAGE as error:
-        raise _unreadable(path, "an image", error) from error
+        raise unreadable(path, "an image", error) from error
 
 
 def load_arrays(path: Path, *names: str, opener: Opener = open_loose) -> list[np.ndarray]:
@@ -214,7 +226,7 @@ def load_arrays(path: Path, *names: str, opener: Opener = open_loose) -> list[np
         with opener(path) as stream, zipfile.ZipFile(stream) as archive:
             return [_array(archive, f"{name}.npy") for name in names]
     except Exception as error:  # zipfile, zlib and numpy each raise their own kinds for a broken archive
-        raise _unreadable(path, f"the arrays {', '.join(names)}", error) from error
+        raise unreadable(path, f"the arrays {', '.join(names)}", error) from error
 
 
 def _array(archive: zipfile.ZipFile, member: str) -> np.ndarray:
@@ -236,13 +248,18 @@ def _array(archive: zipfile.ZipFile, member: str) -> np.ndarray:
     return np.load(stream, allow_pickle=False)
 
 
-def _check_size(image: Image.Image) -> None:
+def check_size(image: Image.Image) -> None:
+    """Refuse a picture by its header: decoded, it would take gigabytes.
+
+    Raises:
+        ValueError: it claims more than `MAX_PIXELS`.
+    """
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ValueError(f"it claims {width}x{height} pixels, more than {MAX_PIXELS // 1_000_000} million")
 
 
-def _unreadable(path: Path, what: str, error: Exception) -> DataError:
+def unreadable(path: Path, what: str, error: Exception) -> DataError:
     """Return what to raise for a file that cannot be used: its own fault, or the system's, by its number."""
     number = error.errno if isinstance(error, OSError) else None
     kind = DataError if number in WHAT_LIES_THERE else SystemFailure

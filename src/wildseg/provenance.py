@@ -12,6 +12,8 @@ from pathlib import Path
 
 import yaml
 
+from wildseg.errors import check_regular
+
 TEMPORARY_EXPERIMENTS = (".dvc", "tmp", "exps")
 
 
@@ -81,6 +83,7 @@ def dvc_tags(root: Path, unfinished: Collection[str]) -> dict[str, str]:
 def lock_digests(root: Path) -> dict[str, dict[str, str]]:
     """Read the md5 of every output in dvc.lock: ``{stage: {path: md5}}``; empty where there is no lock file."""
     try:
+        check_regular(root / "dvc.lock")
         content = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))
         return {
             stage: {out["path"]: str(out[out.get("hash", "md5")]) for out in entry.get("outs", [])}

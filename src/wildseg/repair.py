@@ -32,7 +32,7 @@ def repair(root: Path) -> list[str]:
     with _held(root, "lock"), _held(root, "rwlock.lock"):
         said = _mend_rwlock(temporary / "rwlock")
         for pattern in PIPELINES:
-            for path in sorted(root.glob(pattern)):
+            for path in filter(Path.is_file, sorted(root.glob(pattern))):
                 said += _mend_lockfile(path)
     return said
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from wildseg.errors import ParamsError
+from wildseg.errors import ParamsError, check_regular
 
 CORE_SCHEMA = {
     "null": r"~|null|Null|NULL|",
@@ -47,6 +47,7 @@ def text_of(path: Path) -> str:
         ParamsError: it is not UTF-8.
         OSError: the file cannot be read.
     """
+    check_regular(path)
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

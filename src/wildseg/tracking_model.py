@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from wildseg import plugins
-from wildseg.errors import DataError
+from wildseg.errors import DataError, check_regular
 from wildseg.files import load_json
 from wildseg.segment import predict
 
@@ -38,6 +38,7 @@ def _load_pyfunc(data_path: str) -> Segmenter:
     build = plugins.load("segment.architectures", str(config.get("architecture")), "config.json").build
     weights = folder / "model.safetensors"
     try:
+        check_regular(weights)
         state = load_file(weights)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{weights}: expected the weights of a model ({error})") from error

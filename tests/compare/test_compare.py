@@ -89,7 +89,7 @@ def test_miou_is_what_eval_finds_in_the_maps_that_the_stage_writes(
     for group in masks_by_group(values, project):
         both.merge(group.levels.cam)
     # The frame without a label is eval's too.
-    unlabelled = project.load_truth(TRUE[1], 3, (48, 64))
+    unlabelled = project.load_truth(TRUE[1], NAMES, (48, 64))
     assert unlabelled is not None
     labelled = Confusion(len(NAMES) + 1)
     labelled.add(unlabelled, np.full((48, 64), 0 if background else 255, np.uint8))

@@ -14,15 +14,24 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.pipeline.conftest import Project, stages_run
+from wildseg.files import save_label_image
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_queued_grid_over_cam_methods_shows_a_row_each(project: Project) -> None:
-    project.dvc("exp", "run", "--queue", "-S", "cam.method=hirescam,layercam", "-S", "train.steps=2")
+    # A video and masks of one's own, as README says: known to DVC, staged, and not yet committed.
+    shutil.copytree(project.folder / "data/raw/mini", project.folder / "data/raw/mine")
+    write_all_sky(project)
+    project.dvc("add", "--quiet", "data/raw/mine", "data/truth/mini")
+    project.run("git", "add", "data/raw", "data/truth")
+    own = ("-S", "extract.source=data/raw/mine")
+    project.dvc("exp", "run", "--queue", "-S", "cam.method=hirescam,layercam", "-S", "train.steps=2", *own)
     run_queue(project)
     table = list(csv.DictReader(io.StringIO(project.dvc("exp", "show", "--csv", "--no-pager"))))
     ran = {row["cam.method"]: row for row in table if row["Experiment"]}
@@ -30,8 +39,35 @@ def test_a_queued_grid_over_cam_methods_shows_a_row_each(project: Project) -> No
     for row in ran.values():
         assert row["State"] == "" or row["State"] == "Success"
         assert any(name.endswith("segmenter.miou") and value for name, value in row.items())
+        measured = {name.rpartition(".")[2] for name, value in row.items() if "cam.iou." in name and float(value or 0)}
+        assert measured <= {"sky"}  # by the masks of data/truth/mini, which come before those beside the video
     # Queued runs work in temporary folders, yet their record must stay.
     assert (project.folder / "mlflow.db").is_file()
+
+
+def write_all_sky(project: Project) -> None:
+    """Write masks that say sky everywhere, by the number of each key frame."""
+    sky = list(project.params()["classes"]).index("sky") + 1
+    for path in (project.folder / "data/frames").glob("*.jpg"):
+        with Image.open(path) as frame:
+            ids = np.full(frame.size[::-1], sky, np.uint8)
+        save_label_image(project.folder / f"data/truth/mini/{int(path.stem[-6:])}.png", ids)
+
+
+def test_an_experiment_of_some_stages_is_saved_in_a_fresh_clone(finished: Project, tmp_path: Path) -> None:
+    # Nothing is in its cache but what this run makes: not one output of the commit it starts from.
+    clone = Project(tmp_path / "clone")
+    finished.run("git", "clone", "--quiet", str(finished.folder), str(clone.folder))
+    for key, value in (("user.name", "A Tester"), ("user.email", "tester@example.org")):
+        clone.run("git", "config", key, value)
+    shutil.copytree(finished.folder / "data/raw/mini", clone.folder / "data/raw/mine")
+    with (clone.folder / "data/raw/.gitignore").open("a") as ignored:
+        ignored.write("/mine\n")
+    output = clone.dvc("exp", "run", "--name", "first", "-S", "extract.source=data/raw/mine", "extract")
+    assert stages_run(output) == ["extract"]
+    assert "Ran experiment(s): first" in output
+    table = csv.DictReader(io.StringIO(clone.dvc("exp", "show", "--csv", "--no-pager")))
+    assert {row["extract.source"] for row in table if row["Experiment"] == "first"} == {"data/raw/mine"}
 
 
 def run_queue(project: Project) -> None:

@@ -13,6 +13,7 @@ from tests.stages.tiny_run import LAWN, SKY, rows, truth_of
 from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError
 from wildseg.files import load_json, load_table, save_label_image
+from wildseg.formats.truth import check_start
 from wildseg.runtime import Runtime
 from wildseg.stages.eval import run
 
@@ -122,8 +123,10 @@ def test_true_background_counts_as_an_error_where_there_is_no_background_class(
     artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_label_image(truth_of(artifacts, "drive_000010"), rows(0, LAWN, LAWN, LAWN))
+    by_id = '{"0": "background", "1": "lawn", "2": "road", "3": "sky"}'  # said on purpose
+    (artifacts.root / "data/truth/classes.json").write_text(by_id)
     assert measured(artifacts)["segmenter"]["pixel_accuracy"] == pytest.approx(3 / 4)
-    assert "use 255" in capsys.readouterr().out
+    assert "say 'ignore' of them" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -156,7 +159,7 @@ def test_without_any_truth_metrics_are_null_and_pictures_are_there(
     assert set(values(metrics)) == {None}
     assert len(list(artifacts.metrics_path("eval/pictures").iterdir())) == 2
     assert load_table(artifacts.metrics_path("eval/iou.csv"), ("class", "level", "iou")) == []
-    assert "no frame has a truth" in capsys.readouterr().out
+    assert "no key frame has a truth (" in capsys.readouterr().out
 
 
 def test_without_unseen_sources_their_part_is_null(artifacts: Artifacts) -> None:
@@ -225,7 +228,7 @@ def test_truth_may_also_lie_beside_the_source_in_a_folder_of_its_own(artifacts: 
 
 def test_a_truth_of_another_size_is_named(artifacts: Artifacts) -> None:
     save_label_image(truth_of(artifacts, "other_000000"), np.full((4, 5), SKY, np.uint8))
-    with pytest.raises(DataError, match=r"other_000000.png: expected the size of its frame, 4x4, found 5x4"):
+    with pytest.raises(DataError, match=r"other_000000.png: expected the size of its frame, 4x4, or one .*, found 5x4"):
         measured(artifacts)
 
 
@@ -259,3 +262,203 @@ def test_a_server_that_is_down_costs_seconds_and_one_line_and_changes_nothing(
     lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("eval: ")]
     assert len(lines) == 1
     assert lines[0].startswith("tracking: MLflow does not get this run")
+
+
+# Truth as people have it ---------------------------------------------------------------------------------------------
+
+
+def count_from_0(artifacts: Artifacts) -> None:
+    """Give the first class the id 0, the second 1, ... in all truths; 255 stays."""
+    for path in (artifacts.root / "data/truth").glob("*.png"):
+        ids = np.array(Image.open(path))
+        save_label_image(path, np.where(ids == 255, 255, ids.astype(int) - 1).astype(np.uint8))
+
+
+def write_map(artifacts: Artifacts, text: str) -> None:
+    (artifacts.root / "data/truth/classes.json").write_text(text)
+
+
+def all_classes(artifacts: Artifacts) -> None:
+    """Have a truth for the fourth frame, too, so that all classes are in some truth, and there are enough of them."""
+    save_label_image(truth_of(artifacts, "other_000010"), rows(LAWN, 2, 2, SKY))
+
+
+@pytest.mark.parametrize("background", [(), ("thing",)])
+def test_ids_that_start_at_0_are_refused_with_the_map_that_mends_it(
+    background: tuple[str, ...], tmp_path: Path
+) -> None:
+    artifacts = tiny_run.make(tmp_path, background=bool(background))
+    all_classes(artifacts)
+    expected = measured(artifacts, background=background)
+    count_from_0(artifacts)
+    with pytest.raises(
+        DataError, match="4 masks in .* hold the ids 0 to 2, and there are 3 classes.*ids seem to start at 0"
+    ) as caught:
+        measured(artifacts, background=background)
+    line = str(caught.value)
+    assert "\n" not in line
+    remedy = line.split("classes.json: ")[1].split("}")[0] + "}"
+    write_map(artifacts, remedy)
+    assert measured(artifacts, background=background) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ('{"12": "lawn", "7": "road", "40": "sky", "0": "ignore"}', (12, 7, 40)),
+        ('["sky", "road", "lawn"]', (2, 1, 0)),
+        ('{"lawn": 200, "road": 100, "sky": 1}', (200, 100, 1)),
+    ],
+)
+def test_ids_of_another_order_are_understood_by_their_map(
+    text: str, order: tuple[int, ...], artifacts: Artifacts
+) -> None:
+    expected = measured(artifacts)
+    for path in (artifacts.root / "data/truth").glob("*.png"):
+        ids = np.array(Image.open(path))
+        save_label_image(path, np.select([ids == 1, ids == 2, ids == 3], order, 255).astype(np.uint8))
+    write_map(artifacts, text)
+    assert measured(artifacts) == expected
+
+
+def test_colours_are_measured_by_their_map(artifacts: Artifacts) -> None:
+    expected = measured(artifacts)
+    colours = np.zeros((256, 3), np.uint8)
+    colours[[1, 2, 3, 255]] = (0, 128, 0), (128, 64, 128), (70, 130, 180), (0, 0, 0)
+    for path in (artifacts.root / "data/truth").glob("*.png"):
+        Image.fromarray(colours[np.array(Image.open(path))]).save(path)
+    with pytest.raises(DataError, match="expected class ids, found . colours, #.*classes.json which class each means"):
+        measured(artifacts)
+    map_ = "lawn:0,128,0::\nroad:128,64,128::\nsky:70,130,180::\nignore:0,0,0::\n"
+    (artifacts.root / "data/truth/labelmap.txt").write_text(map_)
+    assert measured(artifacts) == expected
+
+
+@pytest.mark.parametrize(
+    ("masks", "ids", "answer"),
+    [
+        (1, range(11), "refused"),
+        (50, [0, 1, 2, 3, 4, 5, 7, 10], "refused"),  # from 0, and three classes are never seen
+        (3, [0, 1, 2, 3, 4, 5, 7, 10], "questioned"),
+        (50, [0, 1, 10], "questioned"),
+        (50, [0, 1, 2, 3, 4, 5, 6, 7, 8], "fine"),  # background, and the last two classes are rare
+        (50, range(12), "fine"),
+        (50, range(1, 11), "fine"),  # no pixel of background
+        (0, [], "fine"),
+    ],
+)
+def test_what_masks_hold_is_weighed_where_there_is_a_background(
+    masks: int, ids: range | list[int], answer: str
+) -> None:
+    pixels = np.zeros(256, int)
+    pixels[[*ids, 255]] = 7
+    names = [f"class {number}" for number in range(1, 12)]
+    if answer == "refused":
+        with pytest.raises(DataError, match="ids seem to start at 0"):
+            check_start(pixels, masks, names, Path("data/truth"), background=True)
+    else:
+        line = check_start(pixels, masks, names, Path("data/truth"), background=True)
+        assert (line is not None) == (answer == "questioned")
+
+
+def test_unlabelled_pixels_of_id_0_are_told_and_left_out_by_a_map(artifacts: Artifacts) -> None:
+    expected = measured(artifacts)
+    for path in (artifacts.root / "data/truth").glob("*.png"):
+        ids = np.array(Image.open(path))
+        save_label_image(path, np.where(ids == 255, 0, ids).astype(np.uint8))
+    with pytest.raises(DataError, match="hold the ids 0 to 3, and there are 3 classes.*if 0 shall not count") as caught:
+        measured(artifacts)
+    assert "start at 0" not in str(caught.value)
+    write_map(artifacts, str(caught.value).split("classes.json: ")[1])
+    assert measured(artifacts) == expected
+
+
+def test_a_background_without_the_last_class_is_measured_and_questioned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifacts = tiny_run.make(tmp_path, background=True)  # 3 truths, too few to be sure
+    for name in ("drive_000000", "drive_000010", "other_000000"):
+        save_label_image(truth_of(artifacts, name), rows(0, LAWN, 2, 2))
+    assert measured(artifacts, background=("thing",))["cam"]["miou"] is not None
+    assert "none shows the last class, 'sky'; if the first class has the id 0, write" in capsys.readouterr().out
+
+
+def test_a_background_that_all_classes_are_beside_is_no_matter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifacts = tiny_run.make(tmp_path, background=True)
+    all_classes(artifacts)
+    save_label_image(truth_of(artifacts, "other_000000"), rows(0, 0, LAWN, SKY))
+    assert measured(artifacts, background=("thing",))["cam"]["miou"] is not None
+    assert "id 0" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["000000.png", "000010.png"], "2 files in .* match no key frame; expected names such as drive_000000.png"),
+        (["drive_0.png"], "found drive_0.png, which may be drive_000000.png; 'wildseg truth --rename'"),
+        (["drive_000000.jpg"], "JPEG changes ids"),
+    ],
+)
+def test_masks_of_no_frames_name_are_an_error_and_not_no_truth(
+    names: list[str], told: str, artifacts: Artifacts
+) -> None:
+    folder = artifacts.root / "data/truth"
+    for path in folder.iterdir():
+        path.unlink()
+    for name in names:
+        (folder / name).touch()
+    with pytest.raises(DataError, match=told):
+        measured(artifacts)
+    assert outputs(artifacts) == {}
+
+
+def test_masks_that_fit_no_frame_beside_some_that_do_are_told(
+    artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (artifacts.root / "data/truth/other_10.png").touch()
+    measured(artifacts)
+    assert "eval: 3 key frames have a truth; 1 files in" in capsys.readouterr().out
+
+
+def test_numbered_masks_are_measured_in_a_folder_of_their_source(artifacts: Artifacts) -> None:
+    expected = measured(artifacts)
+    folder = artifacts.root / "data/truth"
+    for path in list(folder.iterdir()):
+        source, index = path.stem.rsplit("_", 1)
+        (folder / source).mkdir(exist_ok=True)
+        path.rename(folder / source / f"{int(index)}.png")
+    assert measured(artifacts) == expected
+
+
+def test_masks_of_other_frames_alone_are_told_and_nothing_is_measured(
+    artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = artifacts.root / "data/truth"
+    for path in list(folder.iterdir()):
+        path.rename(folder / f"older_{path.stem[-6:]}.png")
+    assert measured(artifacts)["miou"] is None
+    assert "no key frame has a truth: 2 masks are of other frames, such as" in capsys.readouterr().out
+
+
+def test_a_truth_of_the_size_of_the_video_is_measured_and_told(
+    artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = measured(artifacts)
+    path = truth_of(artifacts, "drive_000000")
+    save_label_image(path, np.array(Image.open(path)).repeat(3, 0).repeat(3, 1))
+    assert measured(artifacts) == expected
+    assert "eval: 1 truths of another size were brought to that of their frame" in capsys.readouterr().out
+
+
+def test_in_an_experiments_copy_the_masks_that_stayed_behind_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifacts = tiny_run.make(tmp_path / ".dvc" / "tmp" / "exps" / "tmp1")
+    (tmp_path / "data").mkdir()
+    (artifacts.root / "data/truth").rename(tmp_path / "data/truth")
+    assert measured(artifacts)["miou"] is None
+    said = capsys.readouterr().out
+    assert "no key frame has a truth in this experiment's copy of the project" in said
+    assert f"{tmp_path / 'data' / 'truth'} has 3 masks that neither does; 'git add' them, or" in said

@@ -20,6 +20,7 @@ from wildseg.compare.memory import peak_mib
 from wildseg.compare.table import Row
 from wildseg.encoders.clip import Clip, resize
 from wildseg.errors import DataError, ModelError, ParamsError
+from wildseg.formats.truth import Seen, check_start
 from wildseg.metrics.confusion import Confusion, mean_recall, miou
 from wildseg.params import Params
 from wildseg.stages import cam
@@ -82,13 +83,16 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
 
 
 def _load(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Iterator[_Sample]:
-    labels = artifacts.load_labels(params.classes.names)
+    names, truths, seen = params.classes.names, artifacts.find_truth(frames), Seen()
+    labels = artifacts.load_labels(names)
     for frame in frames:
         image = artifacts.load_image(frame.name)
-        truth = artifacts.load_truth(frame, len(params.classes), (image.shape[0], image.shape[1]))
-        if truth is None:
+        if frame.name not in truths:
             raise DataError(f"{frame.name}: its truth was there a moment ago; run the same again")
-        yield _Sample(image, truth, np.flatnonzero(labels[frame.name]).tolist())
+        mask = artifacts.read_truth(truths[frame.name], names, (image.shape[0], image.shape[1]))
+        seen.add(mask)
+        yield _Sample(image, mask.ids, np.flatnonzero(labels[frame.name]).tolist())
+    check_start(seen.pixels, seen.masks, names, artifacts.truth_folders[0], background=bool(params.background))
 
 
 class _Looks:

@@ -95,11 +95,8 @@ def choose(params: Params, artifacts: Artifacts, count: int) -> list[Frame]:
         artifacts.truth_folders.append(folder / "truth")
     labels = artifacts.load_labels(params.classes.names)
     frames = artifacts.load_frames(after="label")
-    fit = [
-        frame
-        for frame in frames
-        if frame.name in labels and np.any(labels[frame.name]) and artifacts.truth_path(frame) is not None
-    ]
+    truths = artifacts.find_truth(frames)
+    fit = [frame for frame in frames if frame.name in truths and np.any(labels.get(frame.name, False))]
     if not fit:
         raise DataError(
             f"compare: expected key frames with a label and a truth, found none among {len(frames)}; put masks of some "
@@ -154,9 +151,11 @@ def _conditions(params: Params, artifacts: Artifacts, runtime: Runtime, frames: 
     """Return a key of all that rows of one table have in common: frames, labels, model, code, machine."""
     labels = artifacts.load_labels(params.classes.names)
     seen = hashlib.sha256()
+    truths = artifacts.find_truth(frames)
     for frame in frames:
-        truth = artifacts.truth_path(frame)
-        seen.update(artifacts.frame_bytes(frame.name) + (load_bytes(truth) if truth else b""))
+        seen.update(artifacts.frame_bytes(frame.name) + load_bytes(truths[frame.name]))
+    for path in artifacts.maps_of_truth(truths.values()):
+        seen.update(load_bytes(path))
     return entries.key_of(
         [
             seen.hexdigest(),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wildseg.errors import DataError
-from wildseg.files import load_json, save_json, save_table
+from wildseg.files import load_json, save_json, save_plotted_table
 
 NAN = math.nan
 METRICS = ("miou", "seconds", "forwards", "memory_mib")
@@ -45,7 +45,7 @@ class Row:
 
 def save(folder: Path, rows: Sequence[Row]) -> None:
     """Write ``table.csv`` and ``methods.json`` into `folder`, in the order of `rows`."""
-    save_table(folder / "table.csv", COLUMNS, [[_cell(row, column) for column in COLUMNS] for row in rows])
+    save_plotted_table(folder / "table.csv", COLUMNS, [[_cell(row, column) for column in COLUMNS] for row in rows])
     nested: dict[str, dict[str, Any]] = {}
     for row in rows:
         nested.setdefault(row.method, {})[row.refine] = {

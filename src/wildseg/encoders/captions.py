@@ -15,7 +15,7 @@ REGIONS = {"captions": "regions"}
 
 def of_regions(file: Path) -> bool:
     """Say whether a file of weights declares that its model was taught with captions of regions."""
-    if file.suffix != ".safetensors":
+    if file.suffix != ".safetensors" or not file.is_file():
         return False
     try:
         with safe_open(file, "pt") as weights:

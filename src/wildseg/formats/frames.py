@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from wildseg.files import atomic, load_bytes, load_image, load_table, save_bytes
 from wildseg.formats.names import check_names, made_by, plain
 from wildseg.formats.quarantine import Quarantine
 from wildseg.formats.shards import is_packed, open_file, pack
+from wildseg.formats.weak import MADE_BY, WEAK
 
 SPLITS = ("train", "val", "test")
 JPEG_QUALITY = 95  # with full-resolution colour: artefacts stay below the noise of a camera
@@ -93,7 +96,8 @@ class KeyFrames(Quarantine):
             after: a stage; the frames that it, or one before it, has set aside are left out.
 
         Raises:
-            DataError: the table is missing, malformed or empty, or a name in it is not that of a file.
+            DataError: the table is missing, malformed or empty, a frame stands in it twice, a name in it is not that of
+                a file, or every key frame is quarantined.
         """
         path = self.frames_folder / "frames.csv"
         with made_by("extract"):
@@ -103,17 +107,33 @@ class KeyFrames(Quarantine):
             raise DataError(f"{path}: expected key frames, found none; see data/frames/quarantine.csv")
         try:
             frames = [
-                Frame(row["frame"], row["source"], int(row["index"]), _number_or_none(row["time_s"]), row["split"])
+                Frame(row["frame"], row["source"], _index(row["index"]), _seconds(row["time_s"]), row["split"])
                 for row in rows
             ]
         except ValueError as error:
             raise DataError(f"{path}: expected whole numbers and seconds ({error})") from error
+        if twice := [name for name, times in Counter(frame.name for frame in frames).items() if times > 1]:
+            raise DataError(f"{path}: the frame {twice[0]!r} stands there twice; run 'dvc repro extract'")
         if strange := [frame for frame in frames if frame.split not in SPLITS]:
             raise DataError(f"{path}: expected the splits {', '.join(SPLITS)}; found {strange[0].split!r} at "
                             f"{strange[0].name!r}{did_you_mean(strange[0].split, SPLITS)}")  # fmt: skip
         aside = {frame for frame, _ in self.load_quarantine(after)} if after else set()
+        if after and aside.issuperset(frame.name for frame in frames):
+            stage = MADE_BY if after in WEAK else after
+            raise DataError(f"{self.quarantine_csv(after)}: expected some key frames that are usable, found all "
+                            f"{len(frames)} quarantined; run 'dvc repro {stage}'")  # fmt: skip
         return [frame for frame in frames if (not splits or frame.split in splits) and frame.name not in aside]
 
 
-def _number_or_none(text: str) -> float | None:
-    return float(text) if text else None
+def _index(text: str) -> int:
+    if (index := int(text)) < 0:
+        raise ValueError(f"an index counts from 0, found {text!r}")
+    return index
+
+
+def _seconds(text: str) -> float | None:
+    if not text:
+        return None
+    if not math.isfinite(seconds := float(text)):
+        raise ValueError(f"a time is finite, found {text!r}")
+    return seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class Quarantine(Project):
             DataError: the table is malformed, or a name in it is not that of a file.
         """
         path = self.quarantine_csv(stage)
-        if not path.is_file():
+        if not os.path.lexists(path):
             return []
         with made_by(MADE_BY if stage in WEAK else stage):
             rows = load_table(path, COLUMNS)

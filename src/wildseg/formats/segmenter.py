@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wildseg.errors import DataError
+from wildseg.errors import DataError, check_regular
 from wildseg.files import atomic, load_bytes, load_json, save_json
 from wildseg.formats.names import made_by
 from wildseg.formats.project import Project
@@ -45,6 +45,7 @@ class SegmenterFiles(Project):
         path = self.segmenter_folder / "model.safetensors"
         with made_by("train"):
             try:
+                check_regular(path)
                 return load_file(path), load_json(self.segmenter_folder / "config.json")
             except (OSError, SafetensorError) as error:
                 raise DataError(f"{path}: expected a trained model ({error})") from error

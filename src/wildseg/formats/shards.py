@@ -25,6 +25,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from wildseg.errors import check_regular
 from wildseg.files import atomic
 from wildseg.formats.names import is_plain
 
@@ -95,6 +96,7 @@ def open_file(path: Path) -> BinaryIO:
         ValueError: the shard is none that was written here, or damaged.
     """
     try:
+        check_regular(path)
         return path.open("rb")
     except FileNotFoundError:
         content = _find(path)
@@ -146,6 +148,7 @@ def _list(folder: Path) -> list[str]:
 
 def _read(shard: Path, name: str) -> bytes | None:
     """Return the content of a file in a shard, or None where it is not in it."""
+    check_regular(shard)
     with shard.open("rb") as stream:
         status = os.fstat(stream.fileno())
         try:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from wildseg.classes import IGNORE
 from wildseg.errors import DataError
-from wildseg.files import load_label_image
+from wildseg.formats import truth_maps, truth_masks, truth_names
 from wildseg.formats.frames import Frame
-from wildseg.formats.names import plain
 from wildseg.formats.project import Project
+from wildseg.formats.truth_masks import TruthMask
+
+# From so many masks or classes on, it is no coincidence that all classes but the last are in the masks. Where some more
+# are missing, both must be so many, and this share of the ids below the last one be there.
+ENOUGH = 4
+MOST = 0.7
 
 
 class Truth(Project):
@@ -22,32 +30,117 @@ class Truth(Project):
         super().__init__(root)
         self.truth_folders = [self.data / "truth"]
 
-    def truth_path(self, frame: Frame) -> Path | None:
-        """Return the truth of a frame, ``<truth folder>/[<source>/]<frame>.png``, or None where there is none.
+    def find_truth(self, frames: Sequence[Frame]) -> dict[str, Path]:
+        """Return where the truth of each frame that has one lies, by the frame's name; see `truth_names`.
 
         The truth folders are data/truth and whatever a stage appended to `truth_folders`.
-        """
-        name = f"{plain(frame.name)}.png"
-        for folder in self.truth_folders:
-            for path in (folder / name, folder / plain(frame.source) / name):
-                if path.is_file():
-                    return path
-        return None
-
-    def load_truth(self, frame: Frame, num_classes: int, shape: tuple[int, int]) -> np.ndarray | None:
-        """Read the truth of a frame, (H, W) uint8 ids, or None where there is none.
 
         Raises:
-            DataError: another size than `shape`, or an id that is neither 0..num_classes nor 255.
+            DataError: two files are of the same frame.
         """
+        return truth_names.find(self.truth_folders, frames)
+
+    def truth_path(self, frame: Frame) -> Path | None:
+        """Return where the truth of one frame lies, or None where there is none."""
+        return self.find_truth([frame]).get(frame.name)
+
+    def read_truth(self, path: Path, class_names: Sequence[str], shape: tuple[int, int]) -> TruthMask:
+        """Read a truth as ids of the size (H, W) of its frame, by the map of classes beside it if there is one.
+
+        Raises:
+            DataError: it, or the map, cannot be read or used; see `truth_masks.load`.
+        """
+        return truth_masks.load(path, self._map_beside(path, class_names), class_names, shape)
+
+    def load_truth(self, frame: Frame, class_names: Sequence[str], shape: tuple[int, int]) -> np.ndarray | None:
+        """Read the truth of a frame, (H, W) uint8 ids, or None where there is none; raises as `read_truth` does."""
         path = self.truth_path(frame)
-        if path is None:
-            return None
-        truth = load_label_image(path)
-        if truth.shape != shape:
-            raise DataError(f"{path}: expected the size of its frame, {shape[1]}x{shape[0]}, "
-                            f"found {truth.shape[1]}x{truth.shape[0]}")  # fmt: skip
-        if strange := sorted(set(np.unique(truth).tolist()) - {*range(num_classes + 1), IGNORE}):
-            raise DataError(f"{path}: expected ids 0 to {num_classes} or {IGNORE}, found {strange}; "
-                            "ids follow the order of 'classes' in params.yaml, 0 is background")  # fmt: skip
-        return truth
+        return None if path is None else self.read_truth(path, class_names, shape).ids
+
+    def maps_of_truth(self, paths: Iterable[Path]) -> list[Path]:
+        """Return the maps of classes that apply to truths, in order."""
+        return sorted({found for path in paths if (found := self._map_of(path)) is not None})
+
+    def _map_of(self, path: Path) -> Path | None:
+        # That of its own folder wins, which may be the folder of a source.
+        found = truth_maps.find(path.parent)
+        return truth_maps.find(path.parent.parent) if not found and path.parent.parent in self.truth_folders else found
+
+    def _map_beside(self, path: Path, class_names: Sequence[str]) -> truth_maps.LabelMap | None:
+        found = self._map_of(path)
+        return None if found is None else _map(found, found.stat().st_mtime_ns, tuple(class_names))
+
+
+@lru_cache(maxsize=4)
+def _map(path: Path, changed: int, class_names: tuple[str, ...]) -> truth_maps.LabelMap:
+    del changed  # a file of another time is read anew
+    return truth_maps.load(path, class_names)
+
+
+@dataclass
+class Seen:
+    """What truths held: masks without a map of classes and their pixels by id, (256,), and how many were resampled."""
+
+    masks: int = 0
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+    resampled: int = 0
+
+    def add(self, mask: TruthMask) -> None:
+        """Count one truth."""
+        self.resampled += mask.stored != mask.ids.shape
+        if not mask.mapped:
+            self.masks += 1
+            self.pixels += np.bincount(mask.ids.ravel(), minlength=256)
+
+
+def check_start(
+    pixels: np.ndarray, masks: int, class_names: Sequence[str], folder: Path, *, background: bool
+) -> str | None:
+    """Look whether ids of masks without a map start at 0 for the first class, where 0 means background.
+
+    Args:
+        pixels: (256,) pixels by id over those masks.
+        masks: how many they are.
+        class_names: C names, of the ids 1..C.
+        folder: where a map would lie.
+        background: whether a pixel may belong to no class.
+
+    Returns:
+        A line for a case that may be meant, or None.
+
+    Raises:
+        DataError: it is so, as far as can be told, or there is an id 0 where no pixel may be background.
+    """
+    last = len(class_names)
+    found = np.flatnonzero(pixels[: last + 1]).tolist()
+    if not masks or 0 not in found or (background and last in found):
+        return None
+    what = f"{masks} masks in {folder} hold the ids {_ranges(found)}, and there are {last} classes"
+    write = f"write {folder / 'classes.json'}"
+    remedy = f"if the first class has the id 0, {write}: {_map_text(class_names, 0)}"
+    if not background:
+        what += f", of ids 1 to {last}, and no background, which is what id 0 means, since 'background' is []"
+        if last in found:
+            raise DataError(f"{what}; if 0 shall not count, {write}: {_map_text(class_names, 1)}")
+        raise DataError(f"{what}; ids seem to start at 0; {remedy}; if 0 shall not count: {_map_text(class_names, 1)}")
+    whole = len(found) == last and (masks >= ENOUGH or last >= ENOUGH)
+    most = last - 1 in found and len(found) >= MOST * last and masks >= ENOUGH and last >= ENOUGH
+    if whole or most:
+        raise DataError(f"{what}, of ids 1 to {last}, and 0 for background; ids seem to start at 0, since none is "
+                        f"{last}; {remedy}; if 0 is background: {_map_text(class_names, 1, 'background')}")  # fmt: skip
+    if last - 1 in found:
+        return f"{what}: none shows the last class, {class_names[-1]!r}; {remedy}"
+    return None
+
+
+def _map_text(class_names: Sequence[str], first: int, zero: str = "ignore") -> str:
+    names = {str(first + index): name for index, name in enumerate(class_names)}
+    return json.dumps(({"0": zero} if first else {}) | names, ensure_ascii=False)
+
+
+def _ranges(ids: Sequence[int]) -> str:
+    """Return ids in a few words: ``0 to 3, 7``."""
+    starts = [one for one in ids if one - 1 not in ids]
+    ends = [one for one in ids if one + 1 not in ids]
+    parts = [str(start) if start == end else f"{start} to {end}" for start, end in zip(starts, ends, strict=True)]
+    return ", ".join(parts)

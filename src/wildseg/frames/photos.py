@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from wildseg.errors import SpecialFile, check_regular
 from wildseg.frames.image import EXIF_TURNS, UPRIGHT, Turn
 from wildseg.frames.tally import MAX_PIXELS, Unusable
 
@@ -34,6 +35,7 @@ def read_photo(path: Path) -> np.ndarray:
         Unusable: the file is empty, broken, too large or not a picture, or its values have no defined white.
     """
     try:
+        check_regular(path)
         if not path.stat().st_size:
             raise Unusable("the file is empty")
         with warnings.catch_warnings():
@@ -45,6 +47,8 @@ def read_photo(path: Path) -> np.ndarray:
                 return _turn(picture).apply(_to_rgb(picture))
     except Unusable:
         raise
+    except SpecialFile as error:
+        raise Unusable(str(error)) from error
     except Image.DecompressionBombError as error:
         raise Unusable("it claims more pixels than a photo has") from error
     except Image.UnidentifiedImageError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from wildseg.errors import DataError
+from wildseg.errors import DataError, SpecialFile, check_regular
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset((
@@ -45,6 +45,8 @@ def find_sources(path: Path) -> list[Source]:
         if path.suffix.lower() in PHOTO_SUFFIXES:
             raise DataError(f"{path}: expected a video or a folder, found one photo; name the photo's folder instead")
         return [Source(safe_name(path.stem), "video", (path,))]
+    if path.exists() and not path.is_dir():
+        raise DataError(f"{path}: expected a video or a folder of videos and photos, found {_special(path)}")
     if not path.is_dir():
         raise DataError(f"{path}: expected a video or a folder of videos and photos, found nothing; "
                         "check extract.source, or fetch the data with 'dvc pull'")  # fmt: skip
@@ -96,6 +98,14 @@ def unique(names: Iterable[str]) -> list[str]:
         seen.add(candidate.casefold())
         result.append(candidate)
     return result
+
+
+def _special(path: Path) -> str:
+    try:
+        check_regular(path)
+    except SpecialFile as error:
+        return str(error).removeprefix("it is ")
+    return "neither"
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:

@@ -11,6 +11,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
+from wildseg.errors import check_regular
 from wildseg.frames.cutoff import cut_off
 from wildseg.frames.image import UPRIGHT, Turn, grey, mean_difference, size_for_width
 from wildseg.frames.sample import Pixels, Sample
@@ -183,6 +184,7 @@ def expected_frames(path: Path) -> tuple[int, float | None]:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     try:
+        check_regular(path)
         if not path.stat().st_size:
             raise Unusable("the file is empty")
         # Only this file is opened: a playlist under a video's name must not make us fetch what it names.

@@ -3,6 +3,9 @@
     python -m wildseg.sample.drive --video-dir data/raw/field --truth-dir data/raw/field/truth
 
 `<name>_<index:06d>.png` is the truth of the frame of `<name>.mp4` that is decoded as number `index`, from 0.
+
+The drives are no business of DVC's cache, since they can be rendered anywhere. They are kept where results of single
+frames are, so that an experiment in a copy of the project takes them from there.
 """
 
 import multiprocessing
@@ -18,13 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wildseg import source
 from wildseg.classes import palette
+from wildseg.entries import Entry, Store, key_of, versions
+from wildseg.files import save_bytes
 from wildseg.progress import track
 from wildseg.sample.itinerary import DRIVES, FRAMES_PER_SECOND, Leg
 from wildseg.sample.video import open_video
 from wildseg.sample.world import HEIGHT, WIDTH
 
 Rendered = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+VIDEO = "video"  # the role of the video in what is kept; masks go by the names of their files
+CODE = ("world", "itinerary", "seeds", "video", "drive")
+LIBRARIES = ("av", "numpy", "opencv-python-headless", "pillow", "scipy")
 
 
 def write_drive(name: str, legs: tuple[Leg, ...], video_dir: Path, truth_dir: Path, workers: int) -> int:
@@ -43,6 +53,23 @@ def write_drive(name: str, legs: tuple[Leg, ...], video_dir: Path, truth_dir: Pa
     shutil.rmtree(truth_dir / name, ignore_errors=True)
     partial.replace(truth_dir / name)
     return index
+
+
+def serve_drive(name: str, legs: tuple[Leg, ...], video_dir: Path, truth_dir: Path, workers: int) -> tuple[int, bool]:
+    """Do as `write_drive`, from what is kept of an earlier rendering if there is any; return also whether there was."""
+    store = Store.of(Path(), "world")
+    first, *others = (f"sample.{module}" for module in CODE)
+    key = key_of([name, [repr(leg) for leg in legs], source.digest(first, *others), versions(*LIBRARIES)])
+    kept = store.get(key)
+    if kept is None:
+        frames = write_drive(name, legs, video_dir, truth_dir, workers)
+        files = {path.name: path.read_bytes() for path in sorted((truth_dir / name).iterdir())}
+        store.put(key, Entry(frames, {VIDEO: (video_dir / f"{name}.mp4").read_bytes(), **files}))
+        return frames, False
+    shutil.rmtree(truth_dir / name, ignore_errors=True)
+    for role, content in kept.files.items():
+        save_bytes(video_dir / f"{name}.mp4" if role == VIDEO else truth_dir / name / Path(role).name, content)
+    return int(kept.record), True
 
 
 def save_mask(mask: NDArray[np.uint8], path: Path) -> None:
@@ -73,8 +100,8 @@ def _render(leg: Leg) -> Rendered:
 def main(video_dir: Path, truth_dir: Path, workers: int) -> None:
     """Render the field drive and the test drive, with exact truth masks."""
     for name, legs in DRIVES.items():
-        frames = write_drive(name, legs, video_dir, truth_dir, workers)
-        click.echo(f"{name}: {frames} frames in {len(legs)} places")
+        frames, kept = serve_drive(name, legs, video_dir, truth_dir, workers)
+        click.echo(f"{name}: {frames} frames in {len(legs)} places{', from the cache' if kept else ''}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from wildseg.errors import DataError, ModelError, did_you_mean
+from wildseg.errors import DataError, ModelError, check_regular, did_you_mean
 
 TIMM = "tu-"  # the prefix under which segmentation-models-pytorch reaches every network of timm
 HEADS = ("fc.", "classifier.", "head.", "last_linear.", "_fc.")  # classification heads, of no use here
@@ -87,6 +87,7 @@ def _one_line(name: str, weights: str | None) -> Iterator[None]:
 
 def _load(encoder: torch.nn.Module, name: str, path: Path, without: tuple[str, ...]) -> None:
     try:
+        check_regular(path)
         found = load_file(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"train.encoder_weights: {path}: expected a .safetensors file ({error})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -103,7 +104,9 @@ def _limits(params: Params, artifacts: Artifacts) -> dict[str, FrameBoxes]:
     """Return the boxes by frame that maps are kept inside of; a person's own file need not be there, others must."""
     path = artifacts.root / params.cam.boxes
     return (
-        {} if path == artifacts.limits_json and not path.is_file() else artifacts.load_boxes(params.classes.names, path)
+        {}
+        if path == artifacts.limits_json and not os.path.lexists(path)
+        else artifacts.load_boxes(params.classes.names, path)
     )
 
 

@@ -6,8 +6,9 @@ frames kept out as `test`, everything before the model on all frames. Unseen: so
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from wildseg.artifacts import Artifacts, Frame
 from wildseg.classes import BACKGROUND, IGNORE
 from wildseg.crf.unary import upsample, with_background
 from wildseg.errors import DataError
-from wildseg.files import atomic, fresh, load_label_image, save_json, save_table
+from wildseg.files import atomic, fresh, load_label_image, save_json, save_plotted_table
+from wildseg.formats.truth import Seen, check_start
+from wildseg.formats.truth_names import explain, misfits, pictures
 from wildseg.metrics.confusion import miou
 from wildseg.metrics.levels import Levels, classes_in
 from wildseg.params import Params
 from wildseg.progress import track
+from wildseg.provenance import home
 from wildseg.report.choose import evenly
 from wildseg.report.pictures import Label, Page, draw
 from wildseg.report.tables import (
@@ -58,24 +62,32 @@ class _Inputs:
     artifacts: Artifacts
     labels: Mapping[str, np.ndarray]
     scores: Mapping[str, np.ndarray] | None
+    truths: Mapping[str, Path]
+    seen: Seen
 
     def truth(self, frame: Frame, shape: tuple[int, ...]) -> np.ndarray | None:
         """Read the truth of a frame, or None where there is none."""
-        return self.artifacts.load_truth(frame, len(self.params.classes), (shape[0], shape[1]))
+        if (path := self.truths.get(frame.name)) is None:
+            return None
+        mask = self.artifacts.read_truth(path, self.params.classes.names, (shape[0], shape[1]))
+        self.seen.add(mask)
+        return mask.ids
 
     def has_truth(self, frame: Frame) -> bool:
-        return self.artifacts.truth_path(frame) is not None
+        return frame.name in self.truths
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """Write metrics/eval.json, tables and pictures in metrics/eval; complete the MLflow run.
 
     Raises:
-        DataError: a stage before left something out, the model is of other classes, or a truth is of another size or
-            has ids that are no class.
+        DataError: a stage before left something out, the model is of other classes, or truths are of names, sizes or
+            ids that fit no key frame or class.
     """
-    inputs = _read(params, artifacts)
-    groups = _groups(params, artifacts.load_frames(after="crf"))
+    frames = artifacts.load_frames(after="crf")
+    inputs = _read(params, artifacts, frames)
+    told = _misfits(artifacts, frames, inputs.truths)
+    groups = _groups(params, frames)
     shown = evenly([_worth_showing(inputs, group) for group in groups], params.eval.pictures)
 
     answers = fresh(artifacts.scratch_folder / "eval")
@@ -83,8 +95,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     how = inference.Settings(params.classes.names, params.eval.scales, params.eval.flip)
     from_cache = inference.predict(artifacts, runtime, asked, how, answers)
     for group in groups:
-        _measure_masks(inputs, group)
-        _measure_model(inputs, group, answers)
+        _measure(inputs, group, answers)
+    told += _told_of_truth(inputs)
 
     drive, unseen = groups
     metrics = _metrics(drive, unseen)
@@ -95,35 +107,85 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     _save_tables(folder, drive, unseen)
     save_json(artifacts.metrics_path("eval.json"), metrics)
     tracking.finish(artifacts, params, metrics, pictures)
-    print("\n".join(_summary(drive, unseen, len(pictures), from_cache)))
+    print("\n".join([*told, *_summary(drive, unseen, len(pictures), from_cache)]))
 
 
 def masks_by_group(params: Params, artifacts: Artifacts) -> tuple[_Group, _Group]:
     """Return the drive and the unseen sources with labels, maps and pseudo masks measured; no model is needed."""
-    inputs = _read(params, artifacts)
-    groups = _groups(params, artifacts.load_frames(after="crf"))
+    frames = artifacts.load_frames(after="crf")
+    inputs = _read(params, artifacts, frames)
+    groups = _groups(params, frames)
     for group in groups:
-        _measure_masks(inputs, group)
+        _measure(inputs, group, None)
+    _told_of_truth(inputs)
     return groups
 
 
 # Read ------------------------------------------------------------------------------------------------------------
 
 
-def _read(params: Params, artifacts: Artifacts) -> _Inputs:
+def _read(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> _Inputs:
     names = params.classes.names
     source = artifacts.root / params.extract.source
     if source.is_dir():  # truth may travel with the videos
         artifacts.truth_folders.append(source / "truth")
     labels = artifacts.load_labels(names)
-    for frame in artifacts.load_frames(after="crf"):
+    for frame in frames:
         if frame.name not in labels:
             raise DataError(
                 f"{artifacts.labels_csv}: expected a line for the frame {frame.name!r}, found none; "
                 "run 'dvc repro label'"
             )
-    scores = artifacts.load_scores(names) if artifacts.scores_csv.is_file() else None
-    return _Inputs(params, artifacts, labels, scores)
+    scores = artifacts.load_scores(names) if os.path.lexists(artifacts.scores_csv) else None
+    return _Inputs(params, artifacts, labels, scores, artifacts.find_truth(frames), Seen())
+
+
+def _misfits(artifacts: Artifacts, frames: Sequence[Frame], truths: Mapping[str, Path]) -> list[str]:
+    """Return lines on masks that are of no key frame, and on why there is none at all.
+
+    Raises:
+        DataError: there are masks, and none has the name of a frame, of this source or another.
+    """
+    lines = []
+    left = misfits(artifacts.truth_folders, frames, truths)
+    for folder in artifacts.truth_folders:
+        if own := [path for path in left.misnamed if path.is_relative_to(folder)]:
+            line = explain(own, frames, folder)
+            if not truths:
+                raise DataError(f"eval: {line}")
+            lines.append(f"eval: {len(truths)} key frames have a truth; {line}")
+    if not truths:
+        lines.append(f"eval: {_why_none(artifacts, frames, left.elsewhere)}; nothing is measured, all metrics are null")
+    return lines
+
+
+def _why_none(artifacts: Artifacts, frames: Sequence[Frame], elsewhere: Sequence[Path]) -> str:
+    folder = artifacts.truth_folders[0]
+    if elsewhere:
+        return (f"no key frame has a truth: {len(elsewhere)} masks are of other frames, such as {elsewhere[0]}; "
+                f"key frames are {frames[0].name}, ...")  # fmt: skip
+    project = home(artifacts.root)
+    there = project / "data" / "truth"
+    if project != artifacts.root.resolve() and (count := len(list(pictures(there)))):
+        return (
+            f"no key frame has a truth in this experiment's copy of the project, which holds what git and DVC track: "
+            f"{there} has {count} masks that neither does; 'git add' them, or put them into {there}/<source> and "
+            f"'dvc add data/truth/<source> && git add data/truth', then queue it again"
+        )
+    return f"no key frame has a truth ({folder}/{frames[0].name}.png)"
+
+
+def _told_of_truth(inputs: _Inputs) -> list[str]:
+    """Return lines on what truths held; raises a DataError for ids that fit no order of classes."""
+    params, seen = inputs.params, inputs.seen
+    folder = inputs.artifacts.truth_folders[0]
+    names, background = params.classes.names, bool(params.background)
+    doubt = check_start(seen.pixels, seen.masks, names, folder, background=background)
+    lines = [f"eval: {doubt}"] if doubt else []
+    if seen.resampled:
+        lines.append(f"eval: {seen.resampled} truths of another size were brought to that of their frame by its "
+                     "nearest pixels")  # fmt: skip
+    return lines
 
 
 def _groups(params: Params, frames: list[Frame]) -> tuple[_Group, _Group]:
@@ -147,14 +209,13 @@ def _worth_showing(inputs: _Inputs, group: _Group) -> list[Frame]:
 # Compute ---------------------------------------------------------------------------------------------------------
 
 
-def _measure_masks(inputs: _Inputs, group: _Group) -> None:
-    """Count labels, maps and pseudo masks of the frames that have a truth."""
+def _measure(inputs: _Inputs, group: _Group, answers: Path | None) -> None:
+    """Count labels, maps and pseudo masks of the frames that have a truth, and of tested ones the model's answers."""
     params, artifacts = inputs.params, inputs.artifacts
-    frames = [frame for frame in group.frames if inputs.has_truth(frame)]
+    frames, tested = [frame for frame in group.frames if inputs.has_truth(frame)], set(group.tested)
     for frame in track(frames, len(frames), "eval: masks") if frames else ():
         mask = artifacts.load_mask(frame.name)
-        truth = inputs.truth(frame, mask.shape)
-        if truth is None:  # removed since it was seen
+        if (truth := inputs.truth(frame, mask.shape)) is None:
             continue
         present, valid = classes_in(truth, len(params.classes), params.eval.min_presence)
         scores = None if inputs.scores is None else inputs.scores.get(frame.name)
@@ -162,6 +223,8 @@ def _measure_masks(inputs: _Inputs, group: _Group) -> None:
         ids = ids_of_maps(*artifacts.load_maps(frame.name), mask.shape, background=bool(params.background))
         group.levels.cam.add(truth, ids)
         group.levels.pseudo.add(truth, mask)
+        if answers is not None and frame in tested:
+            group.levels.segmenter.add(truth, _answer(answers, frame))
 
 
 def ids_of_maps(classes: np.ndarray, maps: np.ndarray, shape: tuple[int, ...], background: bool) -> np.ndarray:
@@ -179,17 +242,6 @@ def _asked(inputs: _Inputs, group: _Group, shown: Collection[Frame]) -> list[Fra
     """Return the frames of a group that the model shall answer: those that are measured or shown."""
     measured = {frame for frame in group.tested if inputs.has_truth(frame)}
     return [frame for frame in group.frames if frame in measured or frame in shown]
-
-
-def _measure_model(inputs: _Inputs, group: _Group, answers: Path) -> None:
-    """Count the model's answers on tested frames that have a truth."""
-    for frame in group.tested:
-        if not inputs.has_truth(frame):
-            continue
-        ids = _answer(answers, frame)
-        truth = inputs.truth(frame, ids.shape)
-        if truth is not None:
-            group.levels.segmenter.add(truth, ids)
 
 
 def _answer(answers: Path, frame: Frame) -> np.ndarray:
@@ -234,12 +286,12 @@ def _save_page(folder: Path, frame: Frame, inputs: _Inputs, groups: tuple[_Group
 def _save_tables(folder: Path, drive: _Group, unseen: _Group) -> None:
     seen, new = drive.levels.report(), unseen.levels.report()
     levels = {"maps": seen["cam"], "pseudo masks": seen["pseudo"], "model": seen["segmenter"]}
-    save_table(folder / "iou.csv", IOU_COLUMNS, iou_rows(levels | {"model, unseen": new["segmenter"]}))
+    save_plotted_table(folder / "iou.csv", IOU_COLUMNS, iou_rows(levels | {"model, unseen": new["segmenter"]}))
     names = ["background", *drive.levels.class_names]
     rows = confusion_rows(drive.levels.segmenter.matrix, names, drive.levels.background)
-    save_table(folder / "confusion.csv", CONFUSION_COLUMNS, rows)
+    save_plotted_table(folder / "confusion.csv", CONFUSION_COLUMNS, rows)
     together = drive.levels.forgotten() + unseen.levels.forgotten()
-    save_table(folder / "forgotten.csv", FORGOTTEN_COLUMNS, forgotten_rows(together, drive.levels.class_names))
+    save_plotted_table(folder / "forgotten.csv", FORGOTTEN_COLUMNS, forgotten_rows(together, drive.levels.class_names))
 
 
 def _labels(inputs: _Inputs, frame: Frame, truth: np.ndarray | None) -> list[Label]:
@@ -258,14 +310,12 @@ def _labels(inputs: _Inputs, frame: Frame, truth: np.ndarray | None) -> list[Lab
 def _summary(drive: _Group, unseen: _Group, pictures: int, from_cache: str) -> Iterator[str]:
     frames = drive.levels.frames + unseen.levels.frames
     tested, new = drive.levels.segmenter.matrix, unseen.levels.segmenter.matrix
-    if not frames:
-        yield "eval: no frame has a truth (data/truth/<frame>.png), so nothing is measured and all metrics are null"
-    elif drive.levels.frames and not tested.any():
+    if drive.levels.frames and not tested.any():
         yield "eval: no frame of the drive's test split has a truth, so the model is not measured there"
     if not drive.levels.background and any(group.levels.cam.matrix[BACKGROUND].any() for group in (drive, unseen)):
         yield (
             "eval: the truth has pixels of id 0, background, which count as errors because 'background' is []; "
-            "use 255 for pixels that shall not count"
+            "say 'ignore' of them in data/truth/classes.json if they shall not count"
         )
     measured = [("model mIoU", tested), ("on unseen sources", new)]
     values = "".join(f", {name} {miou(matrix):.3f}" for name, matrix in measured if matrix.any())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from wildseg.artifacts import Artifacts, Frame, Words
 from wildseg.asking import Setting, ask
 from wildseg.errors import DataError
 from wildseg.failures import Failures
-from wildseg.files import save_json, save_table
+from wildseg.files import save_json, save_plotted_table
 from wildseg.labels.decide import correct, decide, rule_of
 from wildseg.labels.interface import Answer
 from wildseg.labels.sharpness import FEWEST, Ranking
@@ -36,7 +37,9 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     names, key_frames = params.classes.names, artifacts.load_frames()
     frames = [frame.name for frame in key_frames]
     # Read first: a slip in it is told before anything is computed or removed.
-    overrides = artifacts.load_labels(names, artifacts.overrides_csv) if artifacts.overrides_csv.is_file() else {}
+    overrides = (
+        artifacts.load_labels(names, artifacts.overrides_csv) if os.path.lexists(artifacts.overrides_csv) else {}
+    )
     made = (artifacts.labels_csv, artifacts.scores_csv, artifacts.prompts_json, artifacts.answers_jsonl)
     for leftover in (*made, artifacts.quarantine_csv("label")):
         leftover.unlink(missing_ok=True)
@@ -67,7 +70,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     artifacts.save_prompts(words)
     artifacts.save_quarantine("label", failures.rows)
     save_json(artifacts.metrics_path("label.json"), summary(present, words, ranking, answers))
-    save_table(artifacts.metrics_path("label/templates.csv"), COLUMNS, _rows(ranking))
+    save_plotted_table(artifacts.metrics_path("label/templates.csv"), COLUMNS, _rows(ranking))
     empty = int((~present.any(1)).sum())
     corrected = f", {len(corrections)} by hand" if corrections else ""
     illegible = f", {unread} answers that could not be read" if unread else ""

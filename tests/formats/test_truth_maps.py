@@ -1,0 +1,94 @@
+"""What ids and colours of truth masks mean, as a person or a labelling tool writes it down beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wildseg.errors import DataError
+from wildseg.formats import truth_maps
+
+NAMES = ("sky", "tree", "lane_line")
+
+
+def read(folder: Path, name: str, text: str) -> tuple[dict[int, int], dict[int, int]]:
+    (folder / name).write_text(text, encoding="utf-8")
+    found = truth_maps.load(folder / name, NAMES)
+    return dict(found.ids), dict(found.colours)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("classes.json", '{"0": "sky", "1": "tree", "2": "lane_line", "9": "ignore", "8": "background"}'),
+        ("classes.json", '{"sky": 0, "tree": 1, "Lane-Line": 2, "ignore": 9, "background": 8}'),
+        ("classes.json", '["sky", "tree", "lane line", null, null, null, null, null, "background", "ignore"]'),
+        ("classes.json", '\ufeff{"0": "sky", "1": "tree", "2": "lane_line", "9": null, "8": "background"}'),
+        ("classes.csv", "id,name\n0,sky\n1,tree\n2,lane_line\n9,ignore\n8,background\n"),
+        ("classes.csv", "Label,ID\nSky,0\nTREE,1\nlane line,2\nignore,9\nbackground,8\n"),
+    ],
+)
+def test_ids_mean_classes(name: str, text: str, tmp_path: Path) -> None:
+    ids, colours = read(tmp_path, name, text)
+    expected = {0: 1, 1: 2, 2: 3, 9: 255, 8: 0}
+    assert {key: ids[key] for key in expected} == expected
+    assert set(ids.values()) - {255} == {0, 1, 2, 3}
+    assert colours == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("classes.json", '{"#4682b4": "sky", "0,128,0": "tree", "(255, 255, 255)": "lane_line", "#000000": "ignore"}'),
+        ("classes.json", '{"sky": [70, 130, 180], "tree": "#008000", "lane_line": "255,255,255", "ignore": [0, 0, 0]}'),
+        ("classes.csv", "name,r,g,b\nsky,70,130,180\ntree,0,128,0\nlane_line,255,255,255\nignore,0,0,0\n"),
+        ("classes.csv", 'colour,class\n"70,130,180",sky\n#008000,tree\n#FFFFFF,lane_line\n#000000,ignore\n'),
+        ("labelmap.txt",
+         "# label:color_rgb:parts\nsky:70,130,180::\ntree:0,128,0::\nlane_line:255,255,255::\nignore:0,0,0::\n"),
+        ("labelmap.txt", "sky:70,130,180\r\ntree:0,128,0\r\nlane_line:255,255,255\r\nignore:0,0,0\r\n"),
+    ],
+)  # fmt: skip
+def test_colours_mean_classes(name: str, text: str, tmp_path: Path) -> None:
+    ids, colours = read(tmp_path, name, text)
+    assert colours == {(70 << 16) + (130 << 8) + 180: 1, 128 << 8: 2, 0xFFFFFF: 3, 0: 255}
+    assert ids == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("classes.json", '{"0": "sky", "1": "tre"}', "classes of params.yaml, .*found 'tre'; did you mean 'tree'"),
+        ("classes.json", '{"0": "sky", "0": "tree"}', "'0' stands there for two classes"),
+        ("classes.json", '{"sky": 1, "tree": 1}', "1 stands there for two classes"),
+        ("classes.json", '{"-1": "sky", "0": "tree"}', "an id from 0 to 65535, or a colour .*found '-1'"),
+        ("classes.json", '{"sky": [1, 2, 999]}', r"or a colour .*found \[1, 2, 999\]"),
+        ("classes.json", '{"sky": true}', "or a colour .*found True"),
+        ("classes.json", '{"0": 1}', "expected classes of params.yaml"),
+        ("classes.json", "{}", "expected ids or colours and the classes that they mean, found none"),
+        ("classes.json", "7", "expected ids or colours and class names.*found 7"),
+        ("classes.json", "{", "expected a JSON file"),
+        ("classes.csv", "a,b\n1,2\n", "expected the columns id,name or colour,name or name,r,g,b; found a,b"),
+        ("classes.csv", "", "found an empty table"),
+        ("labelmap.txt", "sky\n", "expected lines such as 'sky:70,130,180::', found 'sky'"),
+        ("labelmap.txt", "sky:::\n", "or a colour .*found ''"),
+    ],
+)  # fmt: skip
+def test_what_means_nothing_is_refused_in_one_line(name: str, text: str, line: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"{name}: .*{line}") as caught:
+        read(tmp_path, name, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_maps_in_a_folder_are_one_too_many(tmp_path: Path) -> None:
+    for name in ("classes.json", "labelmap.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"expected one map of classes, found classes\.json and labelmap\.txt"):
+        truth_maps.find(tmp_path)
+
+
+def test_the_example_in_an_error_can_be_pasted() -> None:
+    assert json.loads(truth_maps.example([0, 5, 7, 9], NAMES)) == {
+        "0": "sky", "5": "tree", "7": "lane_line", "9": "ignore",
+    }  # fmt: skip
