@@ -1,6 +1,6 @@
 """Video of known light: patches of sRGB coded in PQ, HLG or SDR with wide primaries, by formulas of the encoding side.
 
-ITU-R BT.2100-2 (PQ inverse EOTF, HLG OETF and inverse OOTF), BT.2020-2 (matrix), BT.2087-0 (primaries), BT.2408 (white).
+ITU-R BT.2100-2 (PQ inverse EOTF, HLG OETF and inverse OOTF), BT.2020-2 (matrix), BT.2087-0 (primaries), BT.2408-7.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def signal(light: np.ndarray, curve: str) -> np.ndarray:
     return np.clip(np.where(scene <= 1 / 12, np.sqrt(3 * scene), bright), 0, 1)
 
 
-def coded_frame(image: np.ndarray, curve: str, pixel_format: str, *, full: bool = False, gain: float = 1) -> av.VideoFrame:
+def coded_frame(
+    image: np.ndarray, curve: str, pixel_format: str, *, full: bool = False, gain: float = 1
+) -> av.VideoFrame:
     """Return a frame of (H, W, 3) uint8 sRGB in BT.2020 primaries and 10 bits; `gain` makes all of it brighter."""
     red, green, blue = np.moveaxis(signal(gain * linear(image) @ REC709_TO_2020.T, curve), -1, 0)
     luma = WEIGHTS_2020 @ np.stack([red, green, blue]).reshape(3, -1)

@@ -79,12 +79,12 @@ class Looks:
             self._tally.note(self._item, remark)
         if frame.interlaced_frame:
             self._tally.note(self._item, deinterlace.REMARK)
-        if told is not None and not is_possible(told):
-            ratio = f"{told.numerator}:{told.denominator}"
-            self._tally.note(self._item, f"its pixels cannot be {ratio} in width to height; they are taken as square")
+        ratio = stretch(told, frame.width, frame.height)
+        if remark := _of_shape(frame, told, ratio):
+            self._tally.note(self._item, remark)
         return Look(
             turn=display_turn(frame),
-            ratio=stretch(told, frame.width, frame.height),
+            ratio=ratio,
             coding=coding if _is_special(coding, frame.format) else None,
             has_alpha=_has_alpha(frame.format),
         )
@@ -105,6 +105,16 @@ def render(frame: av.VideoFrame, look: Look, width: int, height: int) -> np.ndar
         opacity = stored[..., 3:].astype(np.float32) / (65535 if wide else 255)
         colours = np.round(colours * opacity).astype(np.uint8)
     return resize(np.ascontiguousarray(colours), width, height)
+
+
+def _of_shape(frame: av.VideoFrame, told: Fraction | None, ratio: Fraction) -> str | None:
+    if told is not None and not is_possible(told):
+        return f"its pixels cannot be {told.numerator}:{told.denominator} in width to height; they are taken as square"
+    if ratio == 1:
+        return None
+    width, height = square_size(frame.width, frame.height, ratio)
+    shape = f"{ratio.numerator}:{ratio.denominator}"
+    return f"anamorphic video with pixels of {shape}, shown square: {frame.width}x{frame.height} as {width}x{height}"
 
 
 def _is_special(coding: Coding, stored: av.VideoFormat) -> bool:
