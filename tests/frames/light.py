@@ -6,6 +6,7 @@ ITU-R BT.2100-2 (PQ inverse EOTF, HLG OETF and inverse OOTF), BT.2020-2 (matrix)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -97,7 +98,7 @@ def write_coded(
         for number, image in enumerate(images):
             frame = coded_frame(image, curve, pixel_format, full=full, gain=gain)
             frame.color_trc, frame.color_primaries, frame.colorspace = context.color_trc, 9, matrix
-            frame.pts = number
+            frame.pts, frame.time_base = number, Fraction(1, 10)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path

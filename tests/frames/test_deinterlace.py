@@ -64,13 +64,25 @@ def test_frames_that_are_not_interlaced_keep_their_bytes_also_among_others(tmp_p
 @pytest.mark.parametrize("damaged", [{2}, {0}, {5}, {1, 2, 4}])
 def test_one_frame_comes_for_each_whatever_is_damaged(tmp_path: Path, damaged: set[int]) -> None:
     stored = decoded(write_interlaced(tmp_path / "a.mkv", "ffv1", "yuv420p"))
-    frames = [Damaged(frame) if number in damaged else frame for number, frame in enumerate(stored)]
-    runs = [list(deinterlaced(iter(frames))) for _ in range(2)]  # type: ignore[arg-type]
-    for pairs in runs:
-        assert [frame for frame, _ in pairs] == frames
-        assert [shown is frame for frame, shown in pairs] == [number in damaged for number in range(6)]
-    for (_, first), (_, second) in zip(*runs, strict=True):
+    frames = [(frame, "broken" if number in damaged else None) for number, frame in enumerate(stored)]
+    runs = [list(deinterlaced(frames)) for _ in range(2)]
+    for found in runs:
+        assert [(frame, damage) for frame, damage, _ in found] == frames
+        assert [shown is frame for frame, _, shown in found] == [number in damaged for number in range(6)]
+    for (_, _, first), (_, _, second) in zip(*runs, strict=True):
         np.testing.assert_array_equal(first.to_ndarray(), second.to_ndarray())
+
+
+def test_a_damaged_frame_leaves_no_trace_in_its_neighbours(tmp_path: Path) -> None:
+    shown = []
+    for noise in (1, 2):
+        stored = decoded(write_interlaced(tmp_path / "a.mkv", "ffv1", "yuv420p"))
+        plane = stored[2].planes[0]
+        plane.update(np.random.default_rng(noise).bytes(plane.buffer_size))
+        frames = [(frame, "broken" if number == 2 else None) for number, frame in enumerate(stored)]
+        shown.append([picture.to_ndarray() for _, _, picture in deinterlaced(frames)])
+    for number in (0, 1, 3, 4, 5):
+        np.testing.assert_array_equal(shown[0][number], shown[1][number])
 
 
 def test_a_file_whose_size_changes_keeps_all_frames(tmp_path: Path) -> None:
@@ -87,26 +99,14 @@ def test_a_file_whose_size_changes_keeps_all_frames(tmp_path: Path) -> None:
 def test_progressive_video_does_not_wait_for_the_next_frame(tmp_path: Path) -> None:
     given = []
 
-    def frames() -> Iterator[av.VideoFrame]:
+    def frames() -> Iterator[tuple[av.VideoFrame, None]]:
         for frame in decoded(write_clip(tmp_path / "a.mp4", 3)):
             given.append(frame)
-            yield frame
+            yield frame, None
 
-    for number, (frame, shown) in enumerate(deinterlaced(frames())):
+    for number, (frame, _, shown) in enumerate(deinterlaced(frames())):
         assert frame is shown is given[-1]
         assert len(given) == number + 1
-
-
-class Damaged:
-    """A frame that says of itself that it is damaged."""
-
-    is_corrupt = True
-
-    def __init__(self, frame: av.VideoFrame) -> None:
-        self._frame = frame
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._frame, name)
 
 
 def decoded(path: Path) -> list[av.VideoFrame]:

@@ -67,16 +67,16 @@ def test_the_command_for_another_stream_is_one_that_a_shell_understands(tmp_path
     assert tally.notes[0][1].endswith("""ffmpeg -i 'a b'"'"'s $x.mkv' -map 0:0 -c copy 'a b'"'"'s $x_0.mkv'""")
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.m4v"])
-def test_a_cover_is_no_video_however_large(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
+@pytest.mark.parametrize("codec", ["mjpeg", "png"])
+def test_a_cover_is_no_video_however_large(tmp_path: Path, codec: str) -> None:
+    path, pixel_format = tmp_path / "a.mp4", "rgb24" if codec == "png" else "yuvj420p"
     with av.open(str(path), "w") as container:
-        cover = container.add_stream("mjpeg", rate=10)
-        cover.width, cover.height, cover.pix_fmt = 512, 384, "yuvj420p"
+        cover = container.add_stream(codec, rate=10)
+        cover.width, cover.height, cover.pix_fmt = 512, 384, pixel_format
         cover.disposition = Disposition.attached_pic
         video = container.add_stream("libx264", rate=10)
         video.width, video.height, video.pix_fmt = 128, 96, "yuv420p"
-        picture = av.VideoFrame.from_ndarray(np.zeros((384, 512, 3), np.uint8), "rgb24").reformat(format="yuvj420p")
+        picture = av.VideoFrame.from_ndarray(np.zeros((384, 512, 3), np.uint8), "rgb24").reformat(format=pixel_format)
         picture.pts = 0
         container.mux(cover.encode(picture))
         container.mux(cover.encode())

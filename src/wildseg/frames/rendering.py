@@ -1,7 +1,6 @@
 """From a decoded frame to the picture that it stands for: sRGB, opaque, in square pixels, upright.
 
-What is transparent becomes black, in video as in photos: colours are multiplied by their opacity, so that what hides
-under transparent pixels never shows. Black is what the empty border of a rectified picture usually is.
+What is transparent becomes black, by the one rule of photos and video (`wildseg.frames.image.on_black`).
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from wildseg.frames import deinterlace
-from wildseg.frames.colour import Coding, coding_of, to_srgb
 from wildseg.frames.geometry import PixelShape, display_turn, is_possible, square_size, stretch
-from wildseg.frames.image import Turn, resize
+from wildseg.frames.image import Turn, on_black, resize
 from wildseg.frames.tally import Tally
+from wildseg.frames.video_colour import Coding, coding_of, to_srgb
 
 # Exact rounding costs a few milliseconds for the few frames that are kept, and gives the same bytes on every processor.
 SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
@@ -26,8 +25,10 @@ SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_C
 # planar, because libswscale writes nonsense where it makes rgb48 of 4:2:0 by area.
 FORMATS = {(False, False): "rgb24", (False, True): "rgba", (True, False): "gbrp16le", (True, True): "gbrap16le"}
 
+STRIP = 1 << 20  # pixels whose light is computed at once, so that a large frame takes no memory by the gigabyte
 
-class Look(NamedTuple):
+
+class View(NamedTuple):
     """What must be done to a frame.
 
     `ratio` is the width of its pixels by their height, `coding` says how its numbers stand for light, and None that
@@ -49,8 +50,8 @@ class Look(NamedTuple):
         return square_size(width, height, self.ratio)
 
 
-class Looks:
-    """The looks of a file's frames, each computed when the first such frame comes, and what to say of it noted then."""
+class Views:
+    """The views of a file's frames, each computed when the first such frame comes, and what to say of it noted then."""
 
     def __init__(self, stream: av.VideoStream, context: av.VideoCodecContext, item: str, tally: Tally) -> None:
         """Remember the stream and its decoder, and under which name remarks go to which tally."""
@@ -58,10 +59,11 @@ class Looks:
         self._shape = PixelShape(stream, context)
         self._item = item
         self._tally = tally
-        self._known: dict[tuple[object, ...], Look] = {}
+        self._known: dict[tuple[object, ...], View] = {}
+        self._shape_said = False
 
-    def of(self, frame: av.VideoFrame) -> Look:
-        """Return the look of the frame that was decoded last."""
+    def of(self, frame: av.VideoFrame) -> View:
+        """Return the view of the frame that was decoded last."""
         # By all that it depends on. Of the turn this is the angle, because asking PyAV for a frame's side data ties
         # the frame to itself, and its memory is then freed only by the garbage collector, now and then.
         told = self._shape.now()
@@ -70,19 +72,20 @@ class Looks:
             frame.color_trc, frame.color_primaries, frame.colorspace,
         )  # fmt: skip
         if key not in self._known:
-            self._known[key] = self._look(frame, told)
+            self._known[key] = self._view(frame, told)
         return self._known[key]
 
-    def _look(self, frame: av.VideoFrame, told: Fraction | None) -> Look:
+    def _view(self, frame: av.VideoFrame, told: Fraction | None) -> View:
         coding = coding_of(frame, self._context)
         for remark in coding.remarks:
             self._tally.note(self._item, remark)
         if frame.interlaced_frame:
             self._tally.note(self._item, deinterlace.REMARK)
         ratio = stretch(told, frame.width, frame.height)
-        if remark := _of_shape(frame, told, ratio):
-            self._tally.note(self._item, remark)
-        return Look(
+        if not self._shape_said and (of_shape := _of_shape(frame, told, ratio)):
+            self._tally.note(self._item, of_shape)
+            self._shape_said = True
+        return View(
             turn=display_turn(frame),
             ratio=ratio,
             coding=coding if _is_special(coding, frame.format) else None,
@@ -90,21 +93,30 @@ class Looks:
         )
 
 
-def render(frame: av.VideoFrame, look: Look, width: int, height: int) -> np.ndarray:
+def render(frame: av.VideoFrame, view: View, width: int, height: int) -> np.ndarray:
     """Return (height, width, 3) uint8 sRGB of a frame, not yet turned, black where it is transparent."""
-    wide = look.coding is not None and look.coding.is_wide
+    wide = view.coding is not None and view.coding.is_wide
     # Colours under transparent pixels must be gone before neighbours are averaged.
-    size = look.square_size(frame.width, frame.height) if look.has_alpha else (width, height)
-    matrix = look.coding.source_matrix if look.coding is not None else None
+    size = view.square_size(frame.width, frame.height) if view.has_alpha else (width, height)
+    matrix = view.coding.source_matrix if view.coding is not None else None
     stored = frame.reformat(
-        *size, FORMATS[wide, look.has_alpha], src_colorspace=matrix, dst_colorspace=matrix,
+        *size, FORMATS[wide, view.has_alpha], src_colorspace=matrix, dst_colorspace=matrix,
         interpolation=SCALING, threads=1,
     ).to_ndarray()  # fmt: skip
-    colours = to_srgb(stored[..., :3], look.coding) if wide and look.coding is not None else stored[..., :3]
-    if look.has_alpha:
-        opacity = stored[..., 3:].astype(np.float32) / (65535 if wide else 255)
-        colours = np.round(colours * opacity).astype(np.uint8)
-    return resize(np.ascontiguousarray(colours), width, height)
+    picture = np.empty((*stored.shape[:2], 3), np.uint8)
+    rows = max(1, STRIP // stored.shape[1])
+    for top in range(0, len(stored), rows):
+        picture[top : top + rows] = _opaque(stored[top : top + rows], view.coding if wide else None)
+    return resize(picture, width, height)
+
+
+def _opaque(stored: np.ndarray, coding: Coding | None) -> np.ndarray:
+    """Return (H, W, 3) uint8 sRGB on black of (H, W, 3 or 4) uint8 sRGB, or uint16 coded as `coding` says."""
+    colours = stored[..., :3] if coding is None else to_srgb(stored[..., :3], coding)
+    if stored.shape[2] == 3:
+        return colours
+    opacity = stored[..., 3]
+    return on_black(colours, opacity if coding is None else ((opacity.astype(np.uint32) + 128) // 257).astype(np.uint8))
 
 
 def _of_shape(frame: av.VideoFrame, told: Fraction | None, ratio: Fraction) -> str | None:

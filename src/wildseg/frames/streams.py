@@ -48,9 +48,11 @@ def decoder(stream: av.VideoStream) -> av.VideoCodecContext:
     if not _has_alpha(stream) or stream.codec_context.name not in WITH_ALPHA:
         return stream.codec_context
     try:
-        return av.CodecContext.create(WITH_ALPHA[stream.codec_context.name], "r")
+        context = av.CodecContext.create(WITH_ALPHA[stream.codec_context.name], "r")
     except (av.FFmpegError, ValueError):  # an FFmpeg that was built without it
         return stream.codec_context
+    context.thread_count = 1
+    return context
 
 
 def decode_by(context: av.VideoCodecContext, stream: av.VideoStream) -> Callable[[av.Packet], list[av.VideoFrame]]:

@@ -13,7 +13,7 @@ import numpy as np
 from wildseg.frames.cutoff import cut_off
 from wildseg.frames.deinterlace import deinterlaced
 from wildseg.frames.image import grey, mean_difference, size_for_width
-from wildseg.frames.rendering import SCALING, Look, Looks, render
+from wildseg.frames.rendering import SCALING, View, Views, render
 from wildseg.frames.sample import Pixels, Sample
 from wildseg.frames.streams import decode_by, decoder, main_video, others
 from wildseg.frames.tally import MAX_PIXELS, Tally, Unusable, of_the_system
@@ -30,10 +30,10 @@ FALLBACK_RATE = 25.0  # frames a second where neither the container nor its fram
 class VideoPixels:
     """The pixels of a decoded frame; see `wildseg.frames.sample.Pixels`."""
 
-    def __init__(self, frame: av.VideoFrame, look: Look) -> None:
+    def __init__(self, frame: av.VideoFrame, view: View) -> None:
         """Keep the frame as the decoder left it, and how it becomes the picture that it stands for."""
         self._frame = frame
-        self._look = look
+        self._view = view
         self._greys: dict[int | None, np.ndarray] = {}  # a key frame is compared with many
 
     def rgb(self, width: int | None = None) -> np.ndarray:
@@ -53,7 +53,7 @@ class VideoPixels:
     def _grey(self, width: int | None) -> np.ndarray:
         stored = self._frame.format
         if (
-            self._look.is_plain
+            self._view.is_plain
             and self._frame.colorspace in REC601_SPACES
             and not stored.is_rgb
             and not stored.has_palette
@@ -62,16 +62,16 @@ class VideoPixels:
         return grey(self.rgb(width))
 
     def _convert(self, pixel_format: str, limit: int | None) -> np.ndarray:
-        width, height = self._look.square_size(self._frame.width, self._frame.height)
-        if self._look.turn.transpose:
+        width, height = self._view.square_size(self._frame.width, self._frame.height)
+        if self._view.turn.transpose:
             height, width = size_for_width(height, width, limit)
         else:
             width, height = size_for_width(width, height, limit)
-        if self._look.is_plain:
+        if self._view.is_plain:
             converted = self._frame.reformat(width, height, pixel_format, interpolation=SCALING, threads=1).to_ndarray()
         else:
-            converted = render(self._frame, self._look, width, height)
-        return self._look.turn.apply(converted)
+            converted = render(self._frame, self._view, width, height)
+        return self._view.turn.apply(converted)
 
 
 class Clock:
@@ -126,15 +126,16 @@ def _samples(
 ) -> Iterator[Sample]:
     clock = Clock(float(stream.guessed_rate or _rate(stream)))
     context = decoder(stream)
-    looks = Looks(stream, context, item, tally)
+    views = Views(stream, context, item, tally)
     frame = None
     good, known_before = 0, tally.decoded + tally.lost
-    for index, (frame, shown) in enumerate(deinterlaced(_decode(container, stream, context, item, tally))):
+    decoded = _decode(container, stream, context, item, tally)
+    for index, (frame, damage, shown) in enumerate(deinterlaced((frame, _damage(frame)) for frame in decoded)):
         tally.decoded += 1
-        pixels = VideoPixels(shown, looks.of(frame))
+        pixels = VideoPixels(shown, views.of(frame))
         sample = Sample(source, index, clock.advance(frame.time), pixels)
-        if frame.is_corrupt:
-            tally.damaged_frame(sample.name, "the decoder found the frame damaged")
+        if damage:
+            tally.damaged_frame(sample.name, damage)
             continue
         good += 1
         yield sample
@@ -144,6 +145,10 @@ def _samples(
     known = tally.decoded + tally.lost - known_before
     read_s = clock.elapsed_s + last_frame_s
     _note_early_end(item, _duration_s(container, stream), read_s, _rate(stream), known, cut, tally)
+
+
+def _damage(frame: av.VideoFrame) -> str | None:
+    return "the decoder found the frame damaged" if frame.is_corrupt else None
 
 
 def _but_the_last(samples: Iterator[Sample], tally: Tally) -> Iterator[Sample]:

@@ -7,7 +7,7 @@ import pytest
 from tests.frames.clips import write_clip
 from tests.frames.light import PATCHES, REC709_TO_2020, coded_frame, middles, patches, write_coded
 from tests.frames.test_video import look
-from wildseg.frames import colour
+from wildseg.frames import video_colour as colour
 from wildseg.frames.image import grey
 from wildseg.frames.keyframes.absdiff import select
 from wildseg.frames.reader import read
@@ -15,7 +15,7 @@ from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally
 
 FILES = {
-    "phone.mp4": ("libx265", "yuv420p10le", {"x265-params": "log-level=error", "crf": "4"}),
+    "phone.mp4": ("libx265", "yuv420p10le", {"x265-params": "log-level=error:bframes=0", "crf": "4"}),
     "editor.mov": ("prores_ks", "yuv422p10le", {}),
     "lossless.mkv": ("ffv1", "yuv444p10le", {}),
     "eight_bits.mp4": ("libx264", "yuv420p", {"crf": "2"}),
@@ -65,6 +65,21 @@ def test_an_hdr_drive_gives_as_many_key_frames_as_the_same_drive_in_sdr(tmp_path
     assert sdr > 5
     assert abs(hlg - sdr) <= 1
     assert abs(pq - sdr) <= 1
+
+
+def test_each_frame_is_shown_by_its_own_colours_also_where_they_change_within_a_file(tmp_path: Path) -> None:
+    codec, pixel_format, options = FILES["phone.mp4"]
+    parts = [write_coded(tmp_path / ".1.ts", [patches()] * 3, "pq", codec, pixel_format, **options)]
+    parts += [
+        write_clip(tmp_path / ".2.ts", [patches()] * 3, codec=codec, prepare=lambda s: setattr(s, "options", options))
+    ]
+    parts += [write_coded(tmp_path / ".3.ts", [patches()] * 3, "hlg", codec, pixel_format, **options)]
+    (tmp_path / "a.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    frames, tally = look(tmp_path / "a.ts")
+    assert len(frames) == 9
+    for frame in frames:
+        np.testing.assert_allclose(middles(frame.pixels.rgb()), PATCHES, atol=3)
+    assert [text[:15] for _, text in tally.notes] == ["HDR video (PQ),", "HDR video (HLG)"]
 
 
 @pytest.mark.parametrize(
@@ -135,4 +150,4 @@ def test_ordinary_video_takes_the_way_that_it_always_took(tmp_path: Path, name: 
         frames, tally = look(path)
         assert tally.notes == []
         np.testing.assert_allclose(middles(frames[0].pixels.rgb()), PATCHES, atol=4)
-        assert frames[0].pixels._look.is_plain  # type: ignore[attr-defined]
+        assert frames[0].pixels._view.is_plain  # type: ignore[attr-defined]
