@@ -10,6 +10,7 @@ from tests.frames.interlaced import BAR, START, STEP, bar_columns, write_interla
 from tests.frames.test_video import look
 from wildseg.frames import video
 from wildseg.frames.deinterlace import REMARK, deinterlaced
+from wildseg.frames.sources import find_sources
 
 FILES = {
     "avchd.mts": ("libx264", "yuv420p", {"x264-params": "tff=1:bframes=2", "crf": "8"}, True),
@@ -36,8 +37,10 @@ def test_a_moving_bar_lies_in_the_same_columns_in_all_rows(tmp_path: Path, name:
     assert (tally.decoded, tally.quarantine) == (6, [])
 
 
-def test_dv_is_deinterlaced_and_made_square(tmp_path: Path) -> None:
-    path = write_interlaced(tmp_path / "a.avi", "dvvideo", "yuv420p", top_first=False, size=(720, 576), flags="+ildct")
+@pytest.mark.parametrize("name", ["a.avi", "a.dv"])
+def test_dv_is_deinterlaced_and_made_square(tmp_path: Path, name: str) -> None:
+    path = write_interlaced(tmp_path / name, "dvvideo", "yuv420p", top_first=False, size=(720, 576), flags="+ildct")
+    assert find_sources(tmp_path)[0].paths == (path,)
     frames, tally = look(path)
     assert len(tally.notes) == 2
     for number, frame in enumerate(frames):

@@ -1,3 +1,4 @@
+import io
 from fractions import Fraction
 from pathlib import Path
 
@@ -78,6 +79,26 @@ def test_transparent_parts_of_a_gif_become_black_and_opaque_ones_stay(tmp_path: 
         first, second = (frame.pixels.rgb() for frame in frames)
         assert (tuple(first[9, 9]), tuple(first[9, 60])) == (left, SHOWN)
         assert (tuple(second[9, 9]), tuple(second[9, 60])) == (SHOWN, left)
+
+
+@pytest.mark.parametrize(("opacities", "left"), [((0, 255), 0), ((128, 255), 128), ((255, 255), 255)])
+def test_a_palette_may_hold_transparent_colours(tmp_path: Path, opacities: tuple[int, int], left: int) -> None:
+    picture = Image.fromarray(np.repeat(np.arange(2), 32).astype(np.uint8)[None].repeat(64, axis=0), "P")
+    picture.putpalette([*HIDDEN, *SHOWN])
+    content = io.BytesIO()
+    picture.save(content, "PNG", transparency=bytes(opacities))
+    with av.open(str(tmp_path / "a.mov"), "w") as container:
+        stream = container.add_stream("png", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "rgb24"
+        container.start_encoding()
+        for number in range(2):
+            packet = av.Packet(content.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 10)
+            container.mux(packet)
+    frames, _ = look(tmp_path / "a.mov")
+    pixels = frames[0].pixels.rgb()
+    assert tuple(pixels[9, 60]) == SHOWN
+    np.testing.assert_allclose(pixels[9, 9], np.array(HIDDEN) * left / 255, atol=1)
 
 
 def test_an_opaque_picture_with_an_opacity_is_the_one_without(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from fractions import Fraction
 
 import av
 from av.filter import Graph
 
 REMARK = "interlaced video; frames show the moment of their first field, with the rows between interpolated (bwdif)"
+ANY_TIME_BASE = Fraction(1, 1000)  # times are not looked at
 Decoded = tuple[av.VideoFrame, str | None]
 BWDIF = "mode=send_frame:parity=auto:deint=interlaced"
 
@@ -53,7 +55,7 @@ class _Run:
         self._graph = Graph()
         self._graph.threads = 1
         nodes = [
-            self._graph.add_buffer(template=first, time_base=first.time_base),
+            self._graph.add_buffer(template=first, time_base=ANY_TIME_BASE),
             self._graph.add("bwdif", BWDIF),
             self._graph.add("buffersink"),
         ]

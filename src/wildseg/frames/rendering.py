@@ -135,4 +135,5 @@ def _is_special(coding: Coding, stored: av.VideoFormat) -> bool:
 
 
 def _has_alpha(stored: av.VideoFormat) -> bool:
-    return any(component.is_alpha for component in stored.components)
+    # Of a palette PyAV does not say it; where a codec knows no opacity, FFmpeg makes all colours opaque.
+    return stored.has_palette or any(component.is_alpha for component in stored.components)
