@@ -116,6 +116,12 @@ def test_what_a_frame_does_not_say_of_its_colours_is_taken_from_its_decoder() ->
     assert colour.coding_of(frame, context) == (18, 9, 9)
     frame.color_trc, frame.color_primaries, frame.colorspace = 16, 12, 1
     assert colour.coding_of(frame, context) == (16, 12, 1)
+    context.color_primaries = frame.color_primaries = 2
+    assert colour.coding_of(frame, context) == (16, 9, 1)
+    frame.color_trc, frame.colorspace = 1, 9
+    assert colour.coding_of(frame, context) == (1, 9, 9)
+    frame.colorspace = 1
+    assert colour.coding_of(frame, context) == (1, 2, 1)
 
 
 def test_curves_and_matrices_are_those_of_the_standards() -> None:

@@ -23,6 +23,7 @@ def main_video(container: av.container.InputContainer) -> av.VideoStream | None:
     and of equals FFmpeg's choice.
     """
     videos = _videos(container)
+    videos = [stream for stream in videos if stream.codec_context is not None] or videos
     default = [stream for stream in videos if stream.disposition & Disposition.default]
     if len(videos) < 2:
         return videos[0] if videos else None

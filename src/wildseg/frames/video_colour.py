@@ -103,13 +103,16 @@ def coding_of(frame: av.VideoFrame, context: av.VideoCodecContext) -> Coding:
         (frame.color_primaries, context.color_primaries),
         (frame.colorspace, context.colorspace),
     )
-    return Coding(*(int(told) if own == UNSPECIFIED else int(own) for own, told in pairs))
+    transfer, primaries, matrix = (int(told) if own == UNSPECIFIED else int(own) for own, told in pairs)
+    if primaries == UNSPECIFIED and (transfer in (PQ, HLG) or matrix == BT2020_MATRIX):
+        primaries = BT2020  # the only ones that BT.2100 knows, and those that the matrix was made for
+    return Coding(transfer, primaries, matrix)
 
 
 def to_srgb(codes: np.ndarray, coding: Coding) -> np.ndarray:
     """Return (H, W, 3) uint8 sRGB of (H, W, 3) uint16 R'G'B' in 0..65535, coded as a `Coding` that is wide says."""
     light = _linear_table(coding.transfer)[codes]  # (H, W, 3) float32; 1 is white
-    primaries = coding.primaries if coding.primaries in CHROMATICITIES else BT2020
+    primaries = coding.primaries if coding.primaries in CHROMATICITIES else BT709
     if coding.transfer == HLG:
         light = _displayed(light, primaries)
     light = cv2.transform(light, to_rec709(primaries).astype(np.float32))
