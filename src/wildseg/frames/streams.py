@@ -52,7 +52,7 @@ def decoder(stream: av.VideoStream) -> av.VideoCodecContext:
         context = av.CodecContext.create(WITH_ALPHA[stream.codec_context.name], "r")
     except (av.FFmpegError, ValueError):  # an FFmpeg that was built without it
         return stream.codec_context
-    context.thread_count = 1
+    context.thread_count, context.options = 1, stream.codec_context.options
     return context
 
 

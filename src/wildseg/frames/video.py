@@ -200,6 +200,7 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
             raise Unusable(f"it claims {stream.width}x{stream.height} pixels a frame")
         # With a thread for each frame, whether a damaged one is marked as such depends on who is faster.
         stream.thread_type = "SLICE"
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for frames larger than the header says
         yield container, stream
 
 
@@ -210,7 +211,6 @@ def _decode(
     item: str,
     tally: Tally,
 ) -> Iterator[av.VideoFrame]:
-    context.options = {"max_pixels": str(MAX_PIXELS)}  # for frames larger than the header says
     decode = decode_by(context, stream)
     # Packet by packet rather than container.decode(), whose generator ends at the first broken one.
     packets = container.demux(stream)
