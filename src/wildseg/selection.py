@@ -168,7 +168,7 @@ def _from_record(of: Source, record: dict[str, Any]) -> Selection:
     if any(frame.name != f"{of.name}_{frame.index:06d}" or not DIGEST.fullmatch(frame.picture) for frame in chosen):
         raise ValueError("frames of another source")  # names become paths, and are not taken from just any file
     tally = dict(record["tally"])
-    for rows in ("bad_files", "bad_frames"):
-        tally[rows] = [(item, reason) for item, reason in tally[rows]]
+    for rows in ("bad_files", "bad_frames", "notes"):
+        tally[rows] = [(item, text) for item, text in tally[rows]]
     tally["spans"] = {name: (first, last) for name, (first, last) in tally["spans"].items()}
     return Selection(chosen, Tally(**tally), record["blurred"])

@@ -10,9 +10,13 @@ import pytest
 from PIL import Image
 
 from tests.frames.clips import flat, number_of, numbered, write_clip
+from tests.frames.interlaced import write_interlaced
+from tests.frames.light import patches, write_coded
+from wildseg import entries
 from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError, ParamsError
 from wildseg.files import load_json, load_table
+from wildseg.frames.deinterlace import REMARK
 from wildseg.params import Extract
 from wildseg.runtime import Runtime
 from wildseg.stages import extract
@@ -170,6 +174,25 @@ def test_bad_files_are_quarantined_and_the_run_goes_on(project: Artifacts, raw: 
     assert report["quarantined"] == 2
     assert report["sources"] == {"raw": 19, "bad": 0, "good": 10}
     assert "raw_000003" not in {frame.name for frame in project.load_frames()}
+
+
+def test_what_is_special_about_a_file_is_said_once_also_when_it_is_known(
+    project: Artifacts, raw: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(entries.VARIABLE, str(project.root / "cache"))
+    for name in ("a.mts", "b.mts", "c.mts"):
+        write_interlaced(raw / name, "libx264", "yuv420p", **{"x264-params": "tff=1"})
+    write_coded(raw / "d.mkv", [patches()] * 3, "hlg", "ffv1", "yuv444p10le")
+    write_clip(raw / "e.mp4", 3)
+    said = []
+    for _ in range(2):
+        run(project)
+        said.append(capsys.readouterr().out.splitlines())
+        assert said[-1][:-1] == [
+            f"extract: a.mts and 2 more: {REMARK}",
+            "extract: d.mkv: HDR video (HLG), tone-mapped to sRGB with white at 203 nits",
+        ]
+    assert said[1][-1].endswith("5 of 5 sources from the cache")
 
 
 def test_too_many_bad_files_fail_with_one_line_and_nothing_half_written(project: Artifacts, raw: Path) -> None:

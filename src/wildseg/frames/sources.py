@@ -13,7 +13,7 @@ from wildseg.errors import DataError, SpecialFile, check_regular
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset((
-    ".264", ".265", ".3gp", ".asf", ".avi", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg",
+    ".264", ".265", ".3gp", ".asf", ".avi", ".dv", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg",
     ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 ))
 PHOTO_SUFFIXES = frozenset((

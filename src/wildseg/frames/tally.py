@@ -29,7 +29,8 @@ class Tally:
     """Counts files and frames, and the broken ones among them with the reason.
 
     `decoded` counts all frames that the decoder gave out, also damaged ones; `lost` those it could not give out;
-    `passing` the broken files that may be read another time.
+    `passing` the broken files that may be read another time; `notes` says of files what a user should know of them,
+    though nothing is broken.
     """
 
     files: int = 0
@@ -41,6 +42,13 @@ class Tally:
     damaged: int = 0
     passing: int = 0
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+    def note(self, item: str, text: str) -> None:
+        """Remember what to say of a file, once however often it is noticed."""
+        row = (one_line(item), one_line(text))
+        if row not in self.notes:
+            self.notes.append(row)
 
     def bad_file(self, item: str, reason: Unusable) -> None:
         """Note a file of which nothing can be used."""
@@ -75,6 +83,7 @@ class Tally:
         self.bad_files += other.bad_files
         self.bad_frames += other.bad_frames
         self.spans |= other.spans
+        self.notes += other.notes
 
     @property
     def quarantine(self) -> list[tuple[str, str]]:

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation
 
 from wildseg.errors import check_regular
 from wildseg.frames.cutoff import cut_off
-from wildseg.frames.image import UPRIGHT, Turn, grey, mean_difference, size_for_width
+from wildseg.frames.deinterlace import deinterlaced
+from wildseg.frames.image import grey, mean_difference, size_for_width
+from wildseg.frames.rendering import SCALING, View, Views, render
 from wildseg.frames.sample import Pixels, Sample
+from wildseg.frames.streams import decode_by, decoder, main_video, others
 from wildseg.frames.tally import MAX_PIXELS, Tally, Unusable, of_the_system
-
-# Exact rounding costs a few milliseconds for the few frames that are kept, and gives the same bytes on every processor.
-SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 
 # Values of AVColorSpace whose luma has the weights of Rec.601: unspecified (which FFmpeg reads so), BT.470, SMPTE 170M.
 REC601_SPACES = frozenset({2, 5, 6})
@@ -32,10 +31,10 @@ FALLBACK_RATE = 25.0  # frames a second where neither the container nor its fram
 class VideoPixels:
     """The pixels of a decoded frame; see `wildseg.frames.sample.Pixels`."""
 
-    def __init__(self, frame: av.VideoFrame, turn: Turn) -> None:
-        """Keep the frame as the decoder left it, and how it is turned upright."""
+    def __init__(self, frame: av.VideoFrame, view: View) -> None:
+        """Keep the frame as the decoder left it, and how it becomes the picture that it stands for."""
         self._frame = frame
-        self._turn = turn
+        self._view = view
         self._greys: dict[int | None, np.ndarray] = {}  # a key frame is compared with many
 
     def rgb(self, width: int | None = None) -> np.ndarray:
@@ -54,32 +53,26 @@ class VideoPixels:
 
     def _grey(self, width: int | None) -> np.ndarray:
         stored = self._frame.format
-        if self._frame.colorspace in REC601_SPACES and not stored.is_rgb and not stored.has_palette:
+        if (
+            self._view.is_plain
+            and self._frame.colorspace in REC601_SPACES
+            and not stored.is_rgb
+            and not stored.has_palette
+        ):
             return self._convert("gray", width)  # the luma plane is that grey, and converting no colour is much faster
         return grey(self.rgb(width))
 
     def _convert(self, pixel_format: str, limit: int | None) -> np.ndarray:
-        width, height = self._frame.width, self._frame.height
-        if self._turn.transpose:
+        width, height = self._view.square_size(self._frame.width, self._frame.height)
+        if self._view.turn.transpose:
             height, width = size_for_width(height, width, limit)
         else:
             width, height = size_for_width(width, height, limit)
-        converted = self._frame.reformat(width, height, pixel_format, interpolation=SCALING, threads=1)
-        return self._turn.apply(converted.to_ndarray())
-
-
-def display_turn(frame: av.VideoFrame) -> Turn:
-    """Return how the frame's display matrix turns it; angles between the quarter turns go to the nearest.
-
-    FFmpeg's matrix maps a stored step along x to the displayed step (m0, m1), and one along y to (m3, m4).
-    """
-    data = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return UPRIGHT
-    x_to_x, x_to_y, _, y_to_x, y_to_y = np.frombuffer(bytes(data), np.int32)[:5]
-    if abs(int(x_to_x)) >= abs(int(x_to_y)):
-        return Turn(transpose=False, flip_x=bool(x_to_x < 0), flip_y=bool(y_to_y < 0))
-    return Turn(transpose=True, flip_x=bool(y_to_x < 0), flip_y=bool(x_to_y < 0))
+        if self._view.is_plain:
+            converted = self._frame.reformat(width, height, pixel_format, interpolation=SCALING, threads=1).to_ndarray()
+        else:
+            converted = render(self._frame, self._view, width, height)
+        return self._view.turn.apply(converted)
 
 
 class Clock:
@@ -118,6 +111,8 @@ def read_video(path: Path, source: str, tally: Tally) -> Iterator[Sample]:
     """
     with _opened(path) as (container, stream):
         cut = cut_off(path)
+        if unread := others(container, stream, path):
+            tally.note(path.name, unread)
         samples = _samples(container, stream, path.name, source, cut, tally)
         yield from _but_the_last(samples, tally) if cut else samples
 
@@ -131,19 +126,17 @@ def _samples(
     tally: Tally,
 ) -> Iterator[Sample]:
     clock = Clock(float(stream.guessed_rate or _rate(stream)))
-    # By angle, because asking PyAV for a frame's side data ties the frame to itself, and its memory is then freed
-    # only by the garbage collector, now and then.
-    turns: dict[int, Turn] = {}
+    context = decoder(stream)
+    views = Views(stream, context, item, tally)
     frame = None
     good, known_before = 0, tally.decoded + tally.lost
-    for index, frame in enumerate(_decode(container, stream, item, tally)):
+    decoded = _decode(container, stream, context, item, tally)
+    for index, (frame, damage, shown) in enumerate(deinterlaced((frame, _damage(frame)) for frame in decoded)):
         tally.decoded += 1
-        if frame.rotation not in turns:
-            turns[frame.rotation] = display_turn(frame)
-        pixels = VideoPixels(frame, turns[frame.rotation])
+        pixels = VideoPixels(shown, views.of(frame))
         sample = Sample(source, index, clock.advance(frame.time), pixels)
-        if frame.is_corrupt:
-            tally.damaged_frame(sample.name, "the decoder found the frame damaged")
+        if damage:
+            tally.damaged_frame(sample.name, damage)
             continue
         good += 1
         yield sample
@@ -153,6 +146,10 @@ def _samples(
     known = tally.decoded + tally.lost - known_before
     read_s = clock.elapsed_s + last_frame_s
     _note_early_end(item, _duration_s(container, stream), read_s, _rate(stream), known, cut, tally)
+
+
+def _damage(frame: av.VideoFrame) -> str | None:
+    return "the decoder found the frame damaged" if frame.is_corrupt else None
 
 
 def _but_the_last(samples: Iterator[Sample], tally: Tally) -> Iterator[Sample]:
@@ -192,7 +189,7 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
     except (av.FFmpegError, OSError) as error:
         raise Unusable(f"it is not a video that can be opened ({_reason(error)})") from error
     with container:
-        stream = container.streams.best("video")
+        stream = main_video(container)
         if stream is None:
             raise Unusable("it holds no video")
         if container.format.name in PLAYLISTS:
@@ -210,8 +207,13 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
 
 
 def _decode(
-    container: av.container.InputContainer, stream: av.VideoStream, item: str, tally: Tally
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    context: av.VideoCodecContext,
+    item: str,
+    tally: Tally,
 ) -> Iterator[av.VideoFrame]:
+    decode = decode_by(context, stream)
     # Packet by packet rather than container.decode(), whose generator ends at the first broken one.
     packets = container.demux(stream)
     count = 0
@@ -225,7 +227,7 @@ def _decode(
             tally.lost_frames(item, reason, 1, passing=True)
             return
         try:
-            frames = packet.decode()
+            frames = decode(packet)
         except av.FFmpegError as error:
             reason = f"after {count} frames a packet cannot be decoded ({_reason(error)})"
             tally.lost_frames(item, reason, 1, passing=of_the_system(error))

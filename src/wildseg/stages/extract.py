@@ -68,6 +68,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     report = summary(frames, scores, sources, tally, dropped)
     save_json(artifacts.metrics_path("extract.json"), report)
     _note_absent(settings.held_out, [source.name for source in sources])
+    _say_notes(tally.notes)
     _note_passed_over(passed_over(artifacts.root / settings.source))
     print(
         "extract: {kept} key frames ({train} train, {val} val, {test} test) of {sampled} looked at, {decoded} decoded; "
@@ -164,6 +165,15 @@ def _note_absent(held_out: Sequence[str], names: Sequence[str]) -> None:
     absent = [name for name in held_out if safe_name(name) not in names]
     if 0 < len(absent) < len(held_out):
         print(f"extract: extract.held_out names {', '.join(absent)}, which is none of the sources {', '.join(names)}")
+
+
+def _say_notes(notes: Sequence[tuple[str, str]]) -> None:
+    """Print one line for each thing to say, however many files it is said of."""
+    files: dict[str, list[str]] = {}
+    for item, text in notes:
+        files.setdefault(text, []).append(item)
+    for text, items in files.items():
+        print(f"extract: {items[0]}{f' and {len(items) - 1} more' if len(items) > 1 else ''}: {text}")
 
 
 def _note_passed_over(names: Sequence[str]) -> None:
