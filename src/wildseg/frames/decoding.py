@@ -1,0 +1,150 @@
+"""Decoding a video packet by packet: each frame that comes out, with what FFmpeg found wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+import av
+
+from wildseg.frames.ffmpeg_log import Said, errors_said
+from wildseg.frames.gaps import Timeline
+from wildseg.frames.tally import Tally, of_the_system
+
+# Errors that FFmpeg reports of sound pictures as well. Some encoders write such side information, and headers that are
+# damaged themselves make the pictures fail which they describe.
+HARMLESS = re.compile(
+    r"\bSEI\b|\bVUI\b|[Mm]etadata|APP fields|\bapp: invalid|\bCOM\b"  # what describes the video, and no pixel
+    r"|[Oo]verread [SPV]PS|[SPV]PS (id|\d+)|[spv]ps_id"  # headers, of which files hold some that no picture uses
+    r"|mmco: unref short failure|number of reference frames"  # references that nobody asks for any more
+    r"|AC EOB marker is absent"  # DV, whose cameras fill blocks to the last bit
+    r"|low_delay flag|ext header|pic cod ext"  # flags that old encoders set wrong
+    r"|^at [\d.]+ seconds"  # FFV1: the second half of a message
+)
+MESSAGE_LENGTH = 80  # characters of FFmpeg's message in quarantine.csv
+
+
+class Passed:
+    """What was said while a packet was decoded; it travels with the packet to the frame that comes of it."""
+
+    def __init__(self) -> None:
+        """Start with nothing said."""
+        self.error: str | None = None
+        self.shown = False
+
+    def said(self, messages: list[Said]) -> None:
+        """Keep the first message that tells of a damaged picture."""
+        for message in messages:
+            if self.error is None and not HARMLESS.search(message.text):
+                self.error = f"{message.by}: {message.text}"[:MESSAGE_LENGTH]
+
+
+class Decoding:
+    """The frames of a video stream in order, and what became of its packets."""
+
+    def __init__(
+        self, container: av.container.InputContainer, stream: av.VideoStream, item: str, tally: Tally
+    ) -> None:
+        """Prepare to decode; losses of the file `item` are noted in `tally`."""
+        self._container = container
+        self._stream = stream
+        self._item = item
+        self._tally = tally
+        self._count = 0
+        self._wrong: list[Passed] = []
+        self.timeline = Timeline()
+        self.packets = 0
+        stream.codec_context.copy_opaque = True
+
+    def frames(self) -> Iterator[tuple[av.VideoFrame, str | None]]:
+        """Yield each frame and the reason why it is not as it was recorded, None for a sound one.
+
+        A frame must be let go of, or copied, before the next is asked for: see `wildseg.frames.own_copy`.
+        """
+        # Packet by packet rather than container.decode(), whose generator ends at the first broken one.
+        for packet, following in pairwise(self._packets()):
+            if packet is None:
+                continue
+            passed = Passed()
+            if packet.size:
+                packet.opaque = passed
+                if packet.is_corrupt and not _joined(packet, following):
+                    passed.error = "the container has only a part of it"
+                    self.timeline.broken.append(len(self.timeline) - (following is not None and following.size > 0))
+            frames = self._decode(packet, passed)
+            if passed.error:
+                self._wrong.append(passed)
+            self._count += len(frames)
+            for frame in frames:
+                yield frame, self._judge(frame, passed)
+        self._note_never_shown()
+
+    def _packets(self) -> Iterator[av.Packet | None]:
+        """Yield all packets, and None behind the last."""
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                with errors_said() as errors:
+                    packet = next(packets)
+            except StopIteration:
+                break
+            except av.FFmpegError as error:
+                reason = f"after {self._count} frames the file cannot be read on ({reason_of(error)})"
+                self._tally.lost_frames(self._item, reason, 1, passing=True)
+                break
+            finally:
+                if any(error.by == self._container.format.name for error in errors):
+                    self.timeline.broken.append(len(self.timeline))
+            if packet.size:
+                self.packets += 1
+                self._add_times(packet)
+            yield packet
+        yield None
+
+    def _add_times(self, packet: av.Packet) -> None:
+        time = packet.dts if packet.pts is None else packet.pts
+        base = float(self._stream.time_base or 0)
+        self.timeline.add(None if time is None else time * base, (packet.duration or 0) * base)
+
+    def _decode(self, packet: av.Packet, passed: Passed) -> list[av.VideoFrame]:
+        with errors_said() as errors:
+            try:
+                frames = packet.decode()
+            except av.FFmpegError as error:
+                reason = f"after {self._count} frames a packet cannot be decoded ({reason_of(error)})"
+                self._tally.lost_frames(self._item, reason, 1, passing=of_the_system(error))
+                passed.shown = True  # as far as it ever will be: it is noted
+                return []
+        passed.said(errors)
+        return frames
+
+    def _judge(self, frame: av.VideoFrame, passed: Passed) -> str | None:
+        # A decoder gives out frames in the order in which they are shown, some of them packets later.
+        own = frame.opaque if isinstance(frame.opaque, Passed) else passed
+        own.shown = True
+        if own.error:
+            return f"the decoder found the frame damaged ({own.error})"
+        return "the decoder found the frame damaged" if frame.is_corrupt else None
+
+    def _note_never_shown(self) -> None:
+        silent = [passed for passed in self._wrong if not passed.shown]
+        if silent:
+            reason = f"{len(silent)} packets gave no frame, the first for this reason: {silent[0].error}"
+            self._tally.lost_frames(self._item, reason, len(silent))
+
+
+def reason_of(error: Exception) -> str:
+    """Return why FFmpeg or the system failed, as a part of a sentence."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
+def _joined(packet: av.Packet, following: av.Packet | None) -> bool:
+    """Say whether another recording starts behind this packet, so that its transport packets count anew."""
+    return (
+        following is not None
+        and packet.dts is not None
+        and following.dts is not None
+        and bool(following.size)
+        and following.dts < packet.dts
+    )
