@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import pairwise
+from collections import deque
+from collections.abc import Iterator, Sequence
 
 import av
 
@@ -22,6 +22,7 @@ HARMLESS = re.compile(
     r"|low_delay flag|ext header|pic cod ext"  # flags that old encoders set wrong
     r"|^at [\d.]+ seconds"  # FFV1: the second half of a message
 )
+FOLLOWING = 3  # packets: FFmpeg tells of a transport packet that is missing up to two packets early
 MESSAGE_LENGTH = 80  # characters of FFmpeg's message in quarantine.csv
 
 
@@ -43,9 +44,7 @@ class Passed:
 class Decoding:
     """The frames of a video stream in order, and what became of its packets."""
 
-    def __init__(
-        self, container: av.container.InputContainer, stream: av.VideoStream, item: str, tally: Tally
-    ) -> None:
+    def __init__(self, container: av.container.InputContainer, stream: av.VideoStream, item: str, tally: Tally) -> None:
         """Prepare to decode; losses of the file `item` are noted in `tally`."""
         self._container = container
         self._stream = stream
@@ -53,6 +52,7 @@ class Decoding:
         self._tally = tally
         self._count = 0
         self._wrong: list[Passed] = []
+        self._unread: str | None = None
         self.timeline = Timeline()
         self.packets = 0
         stream.codec_context.copy_opaque = True
@@ -63,15 +63,13 @@ class Decoding:
         A frame must be let go of, or copied, before the next is asked for: see `wildseg.frames.own_copy`.
         """
         # Packet by packet rather than container.decode(), whose generator ends at the first broken one.
-        for packet, following in pairwise(self._packets()):
-            if packet is None:
-                continue
+        for packet, following in _with_following(self._packets()):
             passed = Passed()
             if packet.size:
                 packet.opaque = passed
                 if packet.is_corrupt and not _joined(packet, following):
                     passed.error = "the container has only a part of it"
-                    self.timeline.broken.append(len(self.timeline) - (following is not None and following.size > 0))
+                    self.timeline.broken.append(len(self.timeline) - len(following))
             frames = self._decode(packet, passed)
             if passed.error:
                 self._wrong.append(passed)
@@ -79,20 +77,21 @@ class Decoding:
             for frame in frames:
                 yield frame, self._judge(frame, passed)
         self._note_never_shown()
+        if self._unread:
+            reason = f"after {self._count} frames the file cannot be read on ({self._unread})"
+            self._tally.lost_frames(self._item, reason, 1, passing=True)
 
-    def _packets(self) -> Iterator[av.Packet | None]:
-        """Yield all packets, and None behind the last."""
+    def _packets(self) -> Iterator[av.Packet]:
         packets = self._container.demux(self._stream)
         while True:
             try:
                 with errors_said() as errors:
                     packet = next(packets)
             except StopIteration:
-                break
+                return
             except av.FFmpegError as error:
-                reason = f"after {self._count} frames the file cannot be read on ({reason_of(error)})"
-                self._tally.lost_frames(self._item, reason, 1, passing=True)
-                break
+                self._unread = reason_of(error)
+                return
             finally:
                 if any(error.by == self._container.format.name for error in errors):
                     self.timeline.broken.append(len(self.timeline))
@@ -100,7 +99,6 @@ class Decoding:
                 self.packets += 1
                 self._add_times(packet)
             yield packet
-        yield None
 
     def _add_times(self, packet: av.Packet) -> None:
         time = packet.dts if packet.pts is None else packet.pts
@@ -139,12 +137,17 @@ def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
-def _joined(packet: av.Packet, following: av.Packet | None) -> bool:
+def _with_following(packets: Iterator[av.Packet]) -> Iterator[tuple[av.Packet, Sequence[av.Packet]]]:
+    """Yield each packet with the few that follow it."""
+    waiting: deque[av.Packet] = deque()
+    for packet in packets:
+        waiting.append(packet)
+        if len(waiting) > FOLLOWING:
+            yield waiting.popleft(), waiting
+    while waiting:
+        yield waiting.popleft(), waiting
+
+
+def _joined(packet: av.Packet, following: Sequence[av.Packet]) -> bool:
     """Say whether another recording starts behind this packet, so that its transport packets count anew."""
-    return (
-        following is not None
-        and packet.dts is not None
-        and following.dts is not None
-        and bool(following.size)
-        and following.dts < packet.dts
-    )
+    return packet.dts is not None and any(later.dts is not None and later.dts < packet.dts for later in following)

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Containers that account for each frame in other ways, so that a pause is what the camera or encoder skipped: MP4 has an
+# Containers that account for each frame in other ways, so that a pause is what the encoder skipped: MP4 has an
 # index of all frames, AVI numbers its chunks with the empty ones among them, and transport packets have counters.
 OWN_ACCOUNT = frozenset({"avi", "mov,mp4,m4a,3gp,3g2,mj2", "mpegts"})
 
+ANOTHER_S = 10.0  # a jump of the counted times that is no loss, but another recording behind the first; as in FFmpeg
 LEAST_STEPS = 12  # fewer say little about a pace
 STEADY = 0.85  # the least share of equal steps at which a video has a steady pace
 FEW = 3, 0.01  # the most places with gaps, or share of steps, at which a steady pace is taken for the recorded one
@@ -74,6 +75,7 @@ class Timeline:
         is_hole = steps > np.maximum(lasts, step) + max(step / 2, 1.5 * tick_s)
         if not self._lossy(steps, step, is_hole, tick_s, own_account):
             is_hole &= self._near_broken(times, order)
+            is_hole &= (steps < ANOTHER_S) | (not own_account)
         ends = times[order]
         return [
             Gap(float(ends[at]), float(ends[at + 1]), max(1, round(steps[at] / step) - 1))

@@ -40,8 +40,6 @@ class Copier:
 def _graph(frame: av.VideoFrame) -> av.filter.Graph:
     graph = av.filter.Graph()
     graph.threads = 1
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format.name, time_base=ANY_TIME_BASE
-    )
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name, time_base=ANY_TIME_BASE)
     graph.link_nodes(source, graph.add("copy"), graph.add("buffersink")).configure()
     return graph

@@ -268,7 +268,7 @@ def _note_early_end(
     if promised_s is not None and missing and missing_s > slack_s:
         # A disk that does not answer looks like an end to FFmpeg: only where the bytes say so is it one for good.
         reason = f"it ends early: {read_s:.1f} of {promised_s:.1f} s could be read"
-        tally.lost_frames(item, reason, missing, passing=not (cut or damaged))
+        tally.lost_frames(item, reason, missing, passing=not cut)
     elif cut:
         tally.lost_frames(item, cut, missing)
 
