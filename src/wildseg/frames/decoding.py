@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import av
 
-from wildseg.frames.ffmpeg_log import Said, errors_said
+from wildseg.frames.ffmpeg_log import ErrorsSaid, Said
 from wildseg.frames.gaps import Timeline
 from wildseg.frames.tally import Tally, of_the_system
 
@@ -83,9 +83,11 @@ class Decoding:
 
     def _packets(self) -> Iterator[av.Packet]:
         packets = self._container.demux(self._stream)
+        base = float(self._stream.time_base or 0)
+        container = self._container.format.name
         while True:
             try:
-                with errors_said() as errors:
+                with ErrorsSaid() as said:
                     packet = next(packets)
             except StopIteration:
                 return
@@ -93,20 +95,16 @@ class Decoding:
                 self._unread = reason_of(error)
                 return
             finally:
-                if any(error.by == self._container.format.name for error in errors):
+                if said.of(container):
                     self.timeline.broken.append(len(self.timeline))
             if packet.size:
                 self.packets += 1
-                self._add_times(packet)
+                time = packet.dts if packet.pts is None else packet.pts
+                self.timeline.add(None if time is None else time * base, (packet.duration or 0) * base)
             yield packet
 
-    def _add_times(self, packet: av.Packet) -> None:
-        time = packet.dts if packet.pts is None else packet.pts
-        base = float(self._stream.time_base or 0)
-        self.timeline.add(None if time is None else time * base, (packet.duration or 0) * base)
-
     def _decode(self, packet: av.Packet, passed: Passed) -> list[av.VideoFrame]:
-        with errors_said() as errors:
+        with ErrorsSaid() as said:
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
@@ -114,7 +112,7 @@ class Decoding:
                 self._tally.lost_frames(self._item, reason, 1, passing=of_the_system(error))
                 passed.shown = True  # as far as it ever will be: it is noted
                 return []
-        passed.said(errors)
+        passed.said(said.errors)
         return frames
 
     def _judge(self, frame: av.VideoFrame, passed: Passed) -> str | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import av.logging
@@ -17,47 +15,52 @@ class Said(NamedTuple):
     text: str
 
 
-class _Level:
-    """PyAV's log level, which is one for the whole process, raised as long as anybody listens.
+class ErrorsSaid:
+    """Within a `with`, catches the errors that FFmpeg reports in this thread; complete when its body is done.
 
-    Where nobody does, PyAV drops all messages before they reach Python: no thread of FFmpeg's then waits for Python's
-    lock, and nothing is printed of what others do with PyAV in this process.
+    PyAV's log level is one for the whole process. It is raised only as long as anybody listens: otherwise PyAV drops
+    messages before they reach Python, so that nothing is printed of what others do with PyAV in this process, and no
+    thread of FFmpeg's waits for Python's lock. A decoder must run without threads of its own, whose messages come
+    from there.
     """
 
+    _lock = threading.Lock()
+    _listeners = 0
+    _before: tuple[int | None, bool] = (None, True)
+
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._listeners = 0
-        self._before: tuple[int | None, bool] = (None, True)
+        """Prepare to listen, in this thread."""
+        self._capture = av.logging.Capture()
+        self._messages: list[tuple[int, str, str]] = []
 
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._listeners:
-                self._before = av.logging.get_level(), av.logging.get_skip_repeated()
-                av.logging.set_level(max(av.logging.ERROR, self._before[0] or 0))
+    def __enter__(self) -> ErrorsSaid:
+        """Listen."""
+        with ErrorsSaid._lock:
+            if not ErrorsSaid._listeners:
+                level = av.logging.get_level()
+                ErrorsSaid._before = level, av.logging.get_skip_repeated()
+                av.logging.set_level(av.logging.ERROR if level is None else max(av.logging.ERROR, level))
                 av.logging.set_skip_repeated(False)  # the same message of another frame is news
-            self._listeners += 1
+            ErrorsSaid._listeners += 1
+        self._messages = self._capture.__enter__()
+        return self
 
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._listeners -= 1
-            if not self._listeners:
-                level, skip_repeated = self._before
+    def __exit__(self, *error: object) -> None:
+        """Listen no more; what was heard stays."""
+        self._capture.__exit__(None, None, None)
+        with ErrorsSaid._lock:
+            ErrorsSaid._listeners -= 1
+            if not ErrorsSaid._listeners:
+                level, skip_repeated = ErrorsSaid._before
                 av.logging.set_level(level)
                 av.logging.set_skip_repeated(skip_repeated)
 
+    @property
+    def errors(self) -> list[Said]:
+        """The messages in order."""
+        heard = [message for message in self._messages if message[0] <= av.logging.ERROR]
+        return [Said(by, " ".join(text.split())) for _, by, text in heard]
 
-_LEVEL = _Level()
-
-
-@contextmanager
-def errors_said() -> Iterator[list[Said]]:
-    """Give the list that fills with the errors which FFmpeg reports in this thread; complete when the body is done.
-
-    A decoder must run without threads of its own, whose messages come from other threads.
-    """
-    errors: list[Said] = []
-    with _LEVEL, av.logging.Capture() as messages:
-        try:
-            yield errors
-        finally:
-            errors += [Said(by, " ".join(text.split())) for level, by, text in messages if level <= av.logging.ERROR]
+    def of(self, part: str) -> bool:
+        """Say whether this part of FFmpeg reported any."""
+        return any(said.by == part for said in self.errors)

@@ -13,7 +13,7 @@ from av.video.reformatter import Interpolation
 
 from wildseg.frames.cutoff import cut_off
 from wildseg.frames.decoding import Decoding, reason_of
-from wildseg.frames.ffmpeg_log import errors_said
+from wildseg.frames.ffmpeg_log import ErrorsSaid
 from wildseg.frames.gaps import OWN_ACCOUNT
 from wildseg.frames.gif_blocks import broken_blocks
 from wildseg.frames.image import UPRIGHT, Turn, grey, mean_difference, size_for_width
@@ -225,7 +225,7 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
         if not path.stat().st_size:
             raise Unusable("the file is empty")
         # Only this file is opened: a playlist under a video's name must not make us fetch what it names.
-        with errors_said() as errors:
+        with ErrorsSaid() as said:
             container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise Unusable(f"it is not a video that can be opened ({reason_of(error)})") from error
@@ -244,7 +244,7 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
         # With more threads, what a damaged frame looks like, and whether it is marked, depends on who is faster.
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for frames larger than the header says
-        yield container, stream, any(error.by == container.format.name for error in errors)
+        yield container, stream, said.of(container.format.name)
 
 
 def _note_early_end(
