@@ -276,9 +276,9 @@ def test_a_video_that_the_system_could_not_read_to_its_end_is_read_again(
                     raise av.error.OSError(errno.EIO, "Input/output error")
                 yield packet
 
-    real = video._decode
+    real = video.Decoding
     with monkeypatch.context() as patch:
-        patch.setattr(video, "_decode", lambda container, *rest: real(Broken(container), *rest))
+        patch.setattr(video, "Decoding", lambda container, *rest: real(Broken(container), *rest))
         assert run(project, max_failures=0.9)["kept"] < whole
     assert run(project)["kept"] == whole
     assert files(project) == before

@@ -107,6 +107,9 @@ class _Photo:
             return self._known.difference(earlier, self, width)
         return mean_difference(earlier.grey(width), self.grey(width))
 
+    def own(self) -> None:
+        """See Pixels; what is decoded here is shared with nobody."""
+
     def _pixels(self) -> ArrayPixels:
         try:
             return self._decoded or self._decode()

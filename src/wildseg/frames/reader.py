@@ -41,6 +41,7 @@ def _due(
     for sample in _all(source, tally, open_photo):
         if pace is None or pace.due(sample.clock_s):
             tally.saw(source.name, sample.clock_s)
+            sample.pixels.own()  # it is looked at in another thread, while this one decodes on
             yield sample
 
 

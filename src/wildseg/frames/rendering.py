@@ -15,6 +15,7 @@ from av.video.reformatter import Interpolation
 from wildseg.frames import deinterlace
 from wildseg.frames.geometry import PixelShape, display_turn, is_possible, square_size, stretch
 from wildseg.frames.image import Turn, on_black, resize
+from wildseg.frames.own_copy import Copier
 from wildseg.frames.tally import Tally
 from wildseg.frames.video_colour import Coding, coding_of, to_srgb
 
@@ -53,9 +54,12 @@ class View(NamedTuple):
 class Views:
     """The views of a file's frames, each computed when the first such frame comes, and what to say of it noted then."""
 
-    def __init__(self, stream: av.VideoStream, context: av.VideoCodecContext, item: str, tally: Tally) -> None:
+    def __init__(
+        self, stream: av.VideoStream, context: av.VideoCodecContext, copier: Copier, item: str, tally: Tally
+    ) -> None:
         """Remember the stream and its decoder, and under which name remarks go to which tally."""
         self._context = context
+        self._copier = copier
         self._shape = PixelShape(stream, context)
         self._item = item
         self._tally = tally
@@ -65,7 +69,8 @@ class Views:
     def of(self, frame: av.VideoFrame) -> View:
         """Return the view of the frame that was decoded last."""
         # By all that it depends on. Of the turn this is the angle, because asking PyAV for a frame's side data ties
-        # the frame to itself, and its memory is then freed only by the garbage collector, now and then.
+        # the frame to itself, and its memory is then freed only by the garbage collector, now and then: a copy is
+        # asked, whose memory is not the decoder's.
         told = self._shape.now()
         key = (
             frame.rotation, frame.format.name, frame.width, frame.height, told, frame.interlaced_frame,
@@ -86,7 +91,7 @@ class Views:
             self._tally.note(self._item, of_shape)
             self._shape_said = True
         return View(
-            turn=display_turn(frame),
+            turn=display_turn(self._copier.copy(frame)),
             ratio=ratio,
             coding=coding if _is_special(coding, frame.format) else None,
             has_alpha=_has_alpha(frame.format),

@@ -25,6 +25,10 @@ class Pixels(Protocol):
         """Return the mean of |earlier - this| over grey pixels, 0 to 255, both shrunk as `grey` does."""
         ...
 
+    def own(self) -> None:
+        """Share no memory with whoever decoded the picture, from now on."""
+        ...
+
 
 class ArrayPixels:
     """Pixels that already lie in memory."""
@@ -48,6 +52,9 @@ class ArrayPixels:
     def difference(self, earlier: Pixels, width: int | None = None) -> float:
         """See Pixels."""
         return mean_difference(earlier.grey(width), self.grey(width))
+
+    def own(self) -> None:
+        """See Pixels."""
 
 
 @dataclass(frozen=True)

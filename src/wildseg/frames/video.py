@@ -12,12 +12,17 @@ import numpy as np
 
 from wildseg.errors import check_regular
 from wildseg.frames.cutoff import cut_off
+from wildseg.frames.decoding import Decoding, reason_of
 from wildseg.frames.deinterlace import deinterlaced
+from wildseg.frames.ffmpeg_log import ErrorsSaid
+from wildseg.frames.gaps import OWN_ACCOUNT
+from wildseg.frames.gif_blocks import broken_blocks
 from wildseg.frames.image import grey, mean_difference, size_for_width
+from wildseg.frames.own_copy import Copier
 from wildseg.frames.rendering import SCALING, View, Views, render
 from wildseg.frames.sample import Pixels, Sample
-from wildseg.frames.streams import decode_by, decoder, main_video, others
-from wildseg.frames.tally import MAX_PIXELS, Tally, Unusable, of_the_system
+from wildseg.frames.streams import decoder, main_video, others
+from wildseg.frames.tally import MAX_PIXELS, Tally, Unusable
 
 # Values of AVColorSpace whose luma has the weights of Rec.601: unspecified (which FFmpeg reads so), BT.470, SMPTE 170M.
 REC601_SPACES = frozenset({2, 5, 6})
@@ -31,10 +36,11 @@ FALLBACK_RATE = 25.0  # frames a second where neither the container nor its fram
 class VideoPixels:
     """The pixels of a decoded frame; see `wildseg.frames.sample.Pixels`."""
 
-    def __init__(self, frame: av.VideoFrame, view: View) -> None:
+    def __init__(self, frame: av.VideoFrame, view: View, copier: Copier) -> None:
         """Keep the frame as the decoder left it, and how it becomes the picture that it stands for."""
         self._frame = frame
         self._view = view
+        self._copier = copier
         self._greys: dict[int | None, np.ndarray] = {}  # a key frame is compared with many
 
     def rgb(self, width: int | None = None) -> np.ndarray:
@@ -50,6 +56,10 @@ class VideoPixels:
     def difference(self, earlier: Pixels, width: int | None = None) -> float:
         """Return the mean of |earlier - this| over grey pixels, 0 to 255, both shrunk to at most `width` across."""
         return mean_difference(earlier.grey(width), self.grey(width))
+
+    def own(self) -> None:
+        """Let go of the decoder's memory."""
+        self._frame = self._copier.copy(self._frame)
 
     def _grey(self, width: int | None) -> np.ndarray:
         stored = self._frame.format
@@ -101,39 +111,45 @@ class Clock:
 
 
 def read_video(path: Path, source: str, tally: Tally) -> Iterator[Sample]:
-    """Yield the frames of a video in order; memory does not grow with its length.
+    """Yield the frames of a video in order; memory does not grow with its length but by some bytes a frame.
 
     Frames that the decoder had to patch up are noted in `tally` and left out, but keep their index. Frames predicted
     from those may still show traces: leaving all out up to the next key frame would cost seconds of good video.
 
+    A frame shares its memory with the decoder until its `pixels.own()` is called. That is for the thread that reads,
+    and before it asks for the next frame.
+
     Raises:
         Unusable: the file is not a video, or not one frame of it can be decoded.
     """
-    with _opened(path) as (container, stream):
+    with _opened(path) as (container, stream, broken):
         cut = cut_off(path)
         if unread := others(container, stream, path):
             tally.note(path.name, unread)
-        samples = _samples(container, stream, path.name, source, cut, tally)
+        samples = _samples(container, stream, path, source, cut, broken, tally)
         yield from _but_the_last(samples, tally) if cut else samples
 
 
 def _samples(
     container: av.container.InputContainer,
     stream: av.VideoStream,
-    item: str,
+    path: Path,
     source: str,
     cut: str | None,
+    broken: bool,
     tally: Tally,
 ) -> Iterator[Sample]:
+    item = path.name
     clock = Clock(float(stream.guessed_rate or _rate(stream)))
-    context = decoder(stream)
-    views = Views(stream, context, item, tally)
+    context, copier = decoder(stream), Copier()
+    views = Views(stream, context, copier, item, tally)
+    decoding = Decoding(container, stream, context, item, tally)
+    decoding.timeline.broken_at_start = broken
     frame = None
     good, known_before = 0, tally.decoded + tally.lost
-    decoded = _decode(container, stream, context, item, tally)
-    for index, (frame, damage, shown) in enumerate(deinterlaced((frame, _damage(frame)) for frame in decoded)):
+    for index, (frame, damage, shown) in enumerate(deinterlaced(decoding.frames())):
         tally.decoded += 1
-        pixels = VideoPixels(shown, views.of(frame))
+        pixels = VideoPixels(shown, views.of(frame), copier)
         sample = Sample(source, index, clock.advance(frame.time), pixels)
         if damage:
             tally.damaged_frame(sample.name, damage)
@@ -142,14 +158,30 @@ def _samples(
         yield sample
     if frame is None or not good:
         raise Unusable("it holds no frame that can be decoded")
+    _note_gaps(decoding, container, stream, path, tally)
     last_frame_s = float(frame.duration * stream.time_base) if frame.duration else 1 / _rate(stream)
     known = tally.decoded + tally.lost - known_before
     read_s = clock.elapsed_s + last_frame_s
-    _note_early_end(item, _duration_s(container, stream), read_s, _rate(stream), known, cut, tally)
+    damaged = decoding.timeline.damaged
+    _note_early_end(item, _duration_s(container, stream), read_s, _rate(stream), known, cut, damaged, tally)
 
 
-def _damage(frame: av.VideoFrame) -> str | None:
-    return "the decoder found the frame damaged" if frame.is_corrupt else None
+def _note_gaps(
+    decoding: Decoding, container: av.container.InputContainer, stream: av.VideoStream, path: Path, tally: Tally
+) -> None:
+    """Note frames that are missing between others, by their times, a list of frames, or blocks that are broken."""
+    own_account = container.format.name in OWN_ACCOUNT
+    for gap in decoding.timeline.gaps(float(stream.time_base or 0), own_account=own_account):
+        reason = f"frames are missing between {gap.from_s:.2f} and {gap.to_s:.2f} s"
+        tally.lost_frames(path.name, reason, gap.frames)
+    if container.format.name == "avi":
+        listed = sum(entry.size > 0 for entry in stream.index_entries)
+        if listed > decoding.packets:
+            missing = listed - decoding.packets
+            tally.lost_frames(path.name, f"{missing} of the {listed} frames in its index are not there", missing)
+    if container.format.name == "gif" and (blocks := broken_blocks(path)):
+        reason = f"its blocks are broken {blocks.place} bytes into the file, and pictures behind that are lost"
+        tally.lost_frames(path.name, reason, max(1, blocks.pictures - decoding.packets))
 
 
 def _but_the_last(samples: Iterator[Sample], tally: Tally) -> Iterator[Sample]:
@@ -169,7 +201,7 @@ def expected_frames(path: Path) -> tuple[int, float | None]:
     Seconds are None where the header does not say.
     """
     try:
-        with _opened(path) as (container, stream):
+        with _opened(path) as (container, stream, _):
             seconds = _duration_s(container, stream)
             if seconds is None and container.duration:
                 seconds = container.duration / av.time_base
@@ -179,15 +211,17 @@ def expected_frames(path: Path) -> tuple[int, float | None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream, bool]]:
+    """Give the container, its video stream, and whether the container's first part is broken."""
     try:
         check_regular(path)
         if not path.stat().st_size:
             raise Unusable("the file is empty")
         # Only this file is opened: a playlist under a video's name must not make us fetch what it names.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        with ErrorsSaid() as said:
+            container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
-        raise Unusable(f"it is not a video that can be opened ({_reason(error)})") from error
+        raise Unusable(f"it is not a video that can be opened ({reason_of(error)})") from error
     with container:
         stream = main_video(container)
         if stream is None:
@@ -200,50 +234,31 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
             raise Unusable("it is a picture under a video's name; give it a picture's suffix")
         if stream.width * stream.height > MAX_PIXELS:
             raise Unusable(f"it claims {stream.width}x{stream.height} pixels a frame")
-        # With a thread for each frame, whether a damaged one is marked as such depends on who is faster.
-        stream.thread_type = "SLICE"
+        # With more threads, what a damaged frame looks like, and whether it is marked, depends on who is faster.
+        stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for frames larger than the header says
-        yield container, stream
-
-
-def _decode(
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    context: av.VideoCodecContext,
-    item: str,
-    tally: Tally,
-) -> Iterator[av.VideoFrame]:
-    decode = decode_by(context, stream)
-    # Packet by packet rather than container.decode(), whose generator ends at the first broken one.
-    packets = container.demux(stream)
-    count = 0
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.FFmpegError as error:
-            reason = f"after {count} frames the file cannot be read on ({_reason(error)})"
-            tally.lost_frames(item, reason, 1, passing=True)
-            return
-        try:
-            frames = decode(packet)
-        except av.FFmpegError as error:
-            reason = f"after {count} frames a packet cannot be decoded ({_reason(error)})"
-            tally.lost_frames(item, reason, 1, passing=of_the_system(error))
-            continue
-        count += len(frames)
-        yield from frames
+        yield container, stream, said.of(container.format.name)
 
 
 def _note_early_end(
-    item: str, promised_s: float | None, read_s: float, rate: float, known: int, cut: str | None, tally: Tally
+    item: str,
+    promised_s: float | None,
+    read_s: float,
+    rate: float,
+    known: int,
+    cut: str | None,
+    damaged: bool,
+    tally: Tally,
 ) -> None:
-    """Note what the header promised beyond the `known` frames, which were decoded or are noted as lost."""
+    """Note what the header promised beyond the `known` frames, which were decoded or are noted as lost.
+
+    Of a container that is `damaged` somewhere, half a frame counts.
+    """
     missing_s = 0.0 if promised_s is None else max(0.0, promised_s - read_s)
     missing = 1 if promised_s is None else max(0, min(round(missing_s * rate), round(promised_s * rate) - known))
     # Where frames come at any time, the header's end may lie a little behind the last of them.
-    if promised_s is not None and missing_s > max(0.02 * promised_s, min(1.0, 3 / rate)):
+    slack_s = 0.5 / rate if damaged else max(0.02 * (promised_s or 0.0), min(1.0, 3 / rate))
+    if promised_s is not None and missing and missing_s > slack_s:
         # A disk that does not answer looks like an end to FFmpeg: only where the bytes say so is it one for good.
         reason = f"it ends early: {read_s:.1f} of {promised_s:.1f} s could be read"
         tally.lost_frames(item, reason, missing, passing=not cut)
@@ -264,7 +279,3 @@ def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) 
 
 def _rate(stream: av.VideoStream) -> float:
     return float(stream.average_rate or stream.guessed_rate or FALLBACK_RATE)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__

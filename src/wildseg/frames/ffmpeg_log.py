@@ -1,0 +1,66 @@
+"""What FFmpeg itself says is wrong, caught call by call instead of going to the terminal."""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+import av.logging
+
+
+class Said(NamedTuple):
+    """One message of level ERROR or worse, and the part of FFmpeg it is from: a decoder's or container's name."""
+
+    by: str
+    text: str
+
+
+class ErrorsSaid:
+    """Within a `with`, catches the errors that FFmpeg reports in this thread; complete when its body is done.
+
+    PyAV's log level is one for the whole process. It is raised only as long as anybody listens: otherwise PyAV drops
+    messages before they reach Python, so that nothing is printed of what others do with PyAV in this process, and no
+    thread of FFmpeg's waits for Python's lock. A decoder must run without threads of its own, whose messages come
+    from there.
+    """
+
+    _lock = threading.Lock()
+    _listeners = 0
+    _before: tuple[int | None, bool] = (None, True)
+
+    def __init__(self) -> None:
+        """Prepare to listen, in this thread."""
+        self._capture = av.logging.Capture()
+        self._messages: list[tuple[int, str, str]] = []
+
+    def __enter__(self) -> ErrorsSaid:
+        """Listen."""
+        with ErrorsSaid._lock:
+            if not ErrorsSaid._listeners:
+                level = av.logging.get_level()
+                ErrorsSaid._before = level, av.logging.get_skip_repeated()
+                av.logging.set_level(av.logging.ERROR if level is None else max(av.logging.ERROR, level))
+                av.logging.set_skip_repeated(False)  # the same message of another frame is news
+            ErrorsSaid._listeners += 1
+        self._messages = self._capture.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Listen no more; what was heard stays."""
+        self._capture.__exit__(None, None, None)
+        with ErrorsSaid._lock:
+            ErrorsSaid._listeners -= 1
+            if not ErrorsSaid._listeners:
+                level, skip_repeated = ErrorsSaid._before
+                av.logging.set_level(level)
+                av.logging.set_skip_repeated(skip_repeated)
+
+    @property
+    def errors(self) -> list[Said]:
+        """The messages in order."""
+        heard = [message for message in self._messages if message[0] <= av.logging.ERROR]
+        return [Said(by, " ".join(text.split())) for _, by, text in heard]
+
+    def of(self, part: str) -> bool:
+        """Say whether this part of FFmpeg reported any."""
+        return any(said.by == part for said in self.errors)
