@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -18,7 +17,7 @@ from wildseg import entries, known_photos, selection
 from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError, ParamsError
 from wildseg.frames import video
-from wildseg.frames.photos import read_photo
+from wildseg.frames.photos import Photo, decode_photo
 from wildseg.frames.tally import Unusable
 
 
@@ -169,13 +168,13 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of photos that were decoded, as it happens."""
     names: list[str] = []
-    read = known_photos.read_photo
+    read = known_photos.decode_photo
 
-    def watched(path: Path) -> np.ndarray:
+    def watched(path: Path) -> Photo:
         names.append(path.name)
         return read(path)
 
-    monkeypatch.setattr(known_photos, "read_photo", watched)
+    monkeypatch.setattr(known_photos, "decode_photo", watched)
     return names
 
 
@@ -227,13 +226,13 @@ def test_another_size_of_key_frames_decodes_those_alone(photos: Artifacts, opene
 def test_a_photo_that_the_system_could_not_read_is_tried_again(
     photos: Artifacts, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(path: Path) -> np.ndarray:
+    def failing(path: Path) -> Photo:
         if path.name == "img_04.png":
             raise Unusable("it cannot be decoded (Input/output error)") from OSError(errno.EIO, "Input/output error")
-        return read_photo(path)
+        return decode_photo(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(known_photos, "read_photo", failing)
+        patch.setattr(known_photos, "decode_photo", failing)
         run(photos, **SOME)
     assert "img_04.png" in (photos.frames_folder / "quarantine.csv").read_text()
     run(photos, **SOME)
@@ -243,11 +242,11 @@ def test_a_photo_that_the_system_could_not_read_is_tried_again(
 def test_a_photo_for_which_there_was_no_memory_is_tried_again(
     photos: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(path: Path) -> np.ndarray:
+    def failing(path: Path) -> Photo:
         raise Unusable("it cannot be decoded (MemoryError)") from MemoryError()
 
     with monkeypatch.context() as patch:
-        patch.setattr(known_photos, "read_photo", failing)
+        patch.setattr(known_photos, "decode_photo", failing)
         with pytest.raises(DataError):
             run(photos, **SOME)
     run(photos, **SOME)
@@ -286,7 +285,7 @@ def test_a_video_that_the_system_could_not_read_to_its_end_is_read_again(
 
 def test_a_photo_that_changes_while_it_is_read_is_told(photos: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
     run(photos, **SOME)
-    monkeypatch.setattr(known_photos, "read_photo", lambda _: (_ for _ in ()).throw(Unusable("the file is empty")))
+    monkeypatch.setattr(known_photos, "decode_photo", lambda _: (_ for _ in ()).throw(Unusable("the file is empty")))
     with pytest.raises(DataError, match=r"img_00\.png: changed while it was read \(the file is empty\); run the same"):
         run(photos, **SOME, max_side=8)
 

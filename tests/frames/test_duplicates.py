@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.frames.clips import flat
-from wildseg.frames.duplicates import KeptHashes, ahash, dhash, distance, phash
+from wildseg.frames.duplicates import KeptFrames, Looks, ahash, dhash, distance, phash
 
 hashes = st.integers(0, 2**64 - 1)
 
@@ -78,18 +78,18 @@ def test_distance_counts_differing_bits(first: int, second: int) -> None:
 @given(st.lists(hashes, max_size=30), st.integers(0, 64))
 def test_the_filter_keeps_greedily_in_order(values: list[int], bits: int) -> None:
     kept: list[int] = []
-    ours = KeptHashes()
+    ours = KeptFrames()
     for value in values:
         is_new = all(distance(value, other) > bits for other in kept)
-        assert ours.add_if_new(value, bits) == is_new
+        assert ours.add_if_new(Looks(value, False, bytes(48)), bits) == is_new
         kept += [value] * is_new
 
 
 def test_the_filter_remembers_more_hashes_than_it_starts_with_room_for() -> None:
     values = np.random.default_rng(0).integers(0, 2**64, 1000, dtype=np.uint64).tolist()
-    kept = KeptHashes()
-    assert all(kept.add_if_new(value, 0) for value in values)
-    assert not any(kept.add_if_new(value, 0) for value in values)
+    kept = KeptFrames()
+    assert all(kept.add_if_new(Looks(value, False, bytes(48)), 0) for value in values)
+    assert not any(kept.add_if_new(Looks(value, False, bytes(48)), 0) for value in values)
 
 
 def test_a_brighter_smaller_recompressed_copy_is_near_and_another_scene_far() -> None:

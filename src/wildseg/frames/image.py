@@ -1,4 +1,4 @@
-"""Pixels as arrays: the grey of Rec.601, shrinking without aliasing, and the eight ways a camera may be held."""
+"""Pixels as arrays: the grey of Rec.601, shrinking, what is transparent, and the eight ways a camera may be held."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ class Turn(NamedTuple):
             pixels = pixels[::-1]
         return np.ascontiguousarray(pixels)
 
+    def stored(self, upright: np.ndarray) -> np.ndarray:
+        """Return a view of (H, W, ...) upright pixels in the order of the stored ones: `apply` the other way round."""
+        if self.flip_y:
+            upright = upright[::-1]
+        if self.flip_x:
+            upright = upright[:, ::-1]
+        return np.swapaxes(upright, 0, 1) if self.transpose else upright
+
 
 UPRIGHT = Turn()
 
@@ -44,6 +52,18 @@ EXIF_TURNS = {
 def grey(image: np.ndarray) -> np.ndarray:
     """Return 0.299 R + 0.587 G + 0.114 B, rounded (ITU-R BT.601): (H, W, 3) uint8 RGB -> (H, W) uint8."""
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
+def on_black(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Return what shows of a picture that is partly transparent: black behind it, as an empty border usually is.
+
+    This is the one rule for transparency, of photos and of videos: a colour that is hidden never shows.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, not multiplied by alpha yet.
+        alpha: (H, W) uint8, 0 transparent to 255 opaque.
+    """
+    return ((image.astype(np.uint16) * alpha[..., None] + 127) // 255).astype(np.uint8)  # 255 * 255 fits 16 bits
 
 
 def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -55,6 +55,11 @@ class Tally:
     damaged: int = 0
     passing: int = 0
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, item: str, text: str) -> None:
+        """Remember a line to be said of a file, or several, that was read otherwise than a person may think."""
+        self.notes.append(one_line(f"{item}: {text}"))
 
     def bad_file(self, item: str, reason: Unusable) -> None:
         """Note a file of which nothing can be used."""
@@ -89,6 +94,7 @@ class Tally:
         self.bad_files += other.bad_files
         self.bad_frames += other.bad_frames
         self.spans |= other.spans
+        self.notes += other.notes
 
     @property
     def quarantine(self) -> list[tuple[str, str]]:
