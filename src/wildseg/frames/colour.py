@@ -25,6 +25,8 @@ COLOR_SPACE, INTEROPERABILITY_INDEX = 0xA001, 0x0001
 MAX_PROFILE = 16 * 2**20  # bytes; the largest that printers come with have 10 million
 
 GREY_MODES = frozenset(("1", "L", "LA", "La", "I"))
+# Of grey, tables are made once, and exactly: LittleCMS's own short cut is 10 levels off in the shadows of linear grey.
+EXACT = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOOPTIMIZE
 # What a profile of each colour space is for, as the mode in which its values are handed to LittleCMS.
 SPACES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}
 # Of cICP (ITU-T H.273): primaries, and the tone curve as a power; None is sRGB's, which stands for Rec. 709's, too.
@@ -43,14 +45,15 @@ class Conversion:
     mode: str
     profile: bytes
 
-    def rgb(self, part: Image.Image) -> Image.Image:
-        """Return a picture of `mode` as RGB."""
-        return _transform(self.profile, self.mode).apply(part)
+    def rgb(self, part: Image.Image) -> np.ndarray:
+        """Return a picture of `mode` as (h, w, 3) uint8."""
+        if self.mode == "L":
+            return self.greys(np.uint8)[np.asarray(part)]
+        return np.asarray(_transform(self.profile, self.mode).apply(part))
 
-    def of_16_bit(self) -> np.ndarray:
-        """Return the sRGB of each grey value of 16 bits: (65536, 3) uint8."""
-        ramp = Image.fromarray(np.arange(65536, dtype=np.uint16).reshape(256, 256))
-        return np.asarray(_transform(self.profile, "I;16").apply(ramp)).reshape(-1, 3)
+    def greys(self, kind: type[np.uint8] | type[np.uint16]) -> np.ndarray:
+        """Return the sRGB of each grey value of 8 or 16 bits, of which L has one: (256 or 65536, 3) uint8."""
+        return _greys(self.profile, np.dtype(kind).itemsize)
 
 
 def conversion(
@@ -118,7 +121,8 @@ def _mode_for(profile: bytes, mode: str) -> str:
     """Return the mode in which a picture of `mode` is handed to a profile; raises UnusableProfile."""
     if len(profile) > MAX_PROFILE:
         raise UnusableProfile(f"it takes {len(profile):,} bytes")
-    space = _opened(profile).profile.xcolor_space.strip()
+    _opened(profile)
+    space = profile[16:20].decode("latin-1").strip()  # ICC.1:2001-04, 6.1.7
     is_grey = mode in GREY_MODES or mode.startswith("I;16")
     fits = {"GRAY": is_grey, "RGB": mode != "CMYK", "CMYK": mode == "CMYK"}  # grey ones may carry one of colours
     if not fits.get(space, False):
@@ -142,12 +146,18 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
             mode,
             "RGB",
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            flags=EXACT if mode in ("L", "I;16") else ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
     except UnusableProfile:
         raise
     except Exception as error:
         raise UnusableProfile("it is broken") from error
+
+
+@lru_cache(maxsize=4)
+def _greys(profile: bytes, size: int) -> np.ndarray:
+    values = np.arange(256**size, dtype=f"u{size}").reshape(256, -1)
+    return np.asarray(_transform(profile, "L" if size == 1 else "I;16").apply(Image.fromarray(values))).reshape(-1, 3)
 
 
 @lru_cache(maxsize=8)

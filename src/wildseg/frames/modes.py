@@ -57,13 +57,13 @@ def to_rgb(part: Image.Image, converted: Conversion | None, key: Key | None) -> 
     elif part.has_transparency_data:
         part = part.convert("RGBA")
         alpha = np.asarray(part.getchannel("A"))
-    image = np.asarray(_converted(part, converted))
+    image = _converted(part, converted)
     return image if alpha is None else on_black(image, alpha)
 
 
-def _converted(part: Image.Image, converted: Conversion | None) -> Image.Image:
+def _converted(part: Image.Image, converted: Conversion | None) -> np.ndarray:
     if converted is None:
-        return part.convert("RGB")
+        return np.asarray(part.convert("RGB"))
     if converted.mode == "L" and part.mode in ("RGB", "RGBA"):  # grey that was given an alpha
         part = part.getchannel(0)
     return converted.rgb(part.convert(converted.mode))
@@ -86,7 +86,7 @@ def _of_16_bit(values: np.ndarray, converted: Conversion | None) -> np.ndarray:
 def _table(converted: Conversion | None) -> np.ndarray:
     """Return the sRGB of each 16-bit grey, (65536, 3) uint8; without a conversion the value / 257, rounded."""
     if converted is not None and converted.mode == "L":
-        return converted.of_16_bit()
+        return converted.greys(np.uint16)
     grey = ((np.arange(65536) + 128) // 257).astype(np.uint8)  # 257 = 65535 / 255
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[:, None])
-    return np.asarray(_converted(ramp, converted))[grey, 0]
+    return _converted(ramp, converted)[grey, 0]
