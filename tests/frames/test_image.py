@@ -37,7 +37,8 @@ def test_shrinking_averages_areas() -> None:
 @pytest.mark.parametrize(
     ("size", "max_side", "expected"),
     [((30, 40), None, (30, 40)), ((30, 40), 40, (30, 40)), ((30, 40), 20, (15, 20)), ((40, 30), 20, (20, 15)),
-     ((2, 400), 20, (1, 20)), ((666, 1000), 100, (67, 100)), ((1000, 666), 100, (100, 67)), ((664, 1000), 100, (66, 100))],
+     ((2, 400), 20, (1, 20)), ((666, 1000), 100, (67, 100)), ((1000, 666), 100, (100, 67)),
+     ((664, 1000), 100, (66, 100))],
 )  # fmt: skip
 def test_the_longer_side_becomes_max_side_and_nothing_is_enlarged(
     size: tuple[int, int], max_side: int | None, expected: tuple[int, int]

@@ -55,7 +55,7 @@ def to_rgb(part: Image.Image, converted: Conversion | None, key: Key | None) -> 
         alpha = _opaque(np.asarray(part.convert("L" if part.mode == "1" else part.mode)), key)
         part.info.pop("transparency")
     elif part.has_transparency_data:
-        part = part.convert("RGBA")
+        part = (part.convert("LA") if part.mode == "La" else part).convert("RGBA")  # Pillow knows no shorter way
         alpha = np.asarray(part.getchannel("A"))
     image = _converted(part, converted)
     return image if alpha is None else on_black(image, alpha)

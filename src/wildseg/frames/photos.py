@@ -28,7 +28,7 @@ END_OF_CODESTREAM = b"\xff\xd9"  # JPEG 2000 keeps these two bytes out of its da
 # only where its bits are arithmetically coded.
 MAX_JPEG_PIXELS_A_BYTE = 2048
 
-STRIPE = 2**20  # pixels that are converted at a time
+STRIPE = 2**18  # pixels that are converted at a time
 
 
 class Photo(NamedTuple):
