@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,46 @@ def test_another_size_of_key_frames_decodes_those_alone(photos: Artifacts, opene
     assert opened == [f"img_{index:02d}.png" for index in kept]
     assert len(kept) < 9
     assert run_clean(photos, **SOME, max_side=8) == files(photos)
+
+
+def test_what_is_to_be_said_of_a_photo_is_said_again_from_the_cache(
+    photos: Artifacts, opened: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("img_02.png", "img_07.png"):
+        with Image.open(photos.data / "raw" / name) as image:
+            image.save(photos.data / "raw" / name, icc_profile=b"no profile")
+    line = "extract: 2 photos, the first img_02.png: unusable colour profile (it cannot be read), taken as sRGB"
+    for last in ("img_09.png", "img_99.png", "img_99.png"):  # a new folder, one photo more, and nothing new
+        if not (photos.data / "raw" / last).exists():
+            Image.fromarray(flat(250)).save(photos.data / "raw" / last)
+        opened.clear()
+        run(photos, **SOME)
+        assert capsys.readouterr().out.splitlines()[0] == line
+    assert opened == []
+
+
+@pytest.mark.parametrize("cache", ["on", "off"])
+def test_of_photos_that_are_large_no_two_are_held_and_the_result_is_the_same(
+    photos: Artifacts, monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    expected = run_clean(photos, **SOME)
+    if cache == "off":
+        monkeypatch.setenv(entries.VARIABLE, "off")
+    held: list[int] = []
+    alive: weakref.WeakSet[known_photos._Photo] = weakref.WeakSet()
+    hold = known_photos.KnownPhotos.hold
+
+    def watched(known: known_photos.KnownPhotos, photo: known_photos._Photo) -> None:
+        alive.add(photo)
+        hold(known, photo)
+        held.append(sum(one._decoded is not None for one in alive))
+
+    monkeypatch.setattr(known_photos, "LARGE", 0)
+    monkeypatch.setattr(known_photos.KnownPhotos, "hold", watched)
+    run(photos, **SOME)
+    assert files(photos) == expected
+    assert max(held) <= 2  # one that is looked at, and one that is read ahead
+    assert len(held) > 9
 
 
 def test_a_photo_that_the_system_could_not_read_is_tried_again(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class KnownPhotos:
         self._opened: set[Path] = set()
         self._remarks: dict[str, list[str]] = {}
         self._large: _Photo | None = None
+        self._holding = threading.Lock()
 
     @property
     def decoded(self) -> int:
@@ -114,9 +116,10 @@ class KnownPhotos:
 
     def hold(self, photo: _Photo) -> None:
         """Have the last large photo forget its pixels, if another is now decoded."""
-        if self._large is not None and self._large is not photo:
-            self._large.forget()
-        self._large = photo
+        with self._holding:  # photos are read ahead in a thread of their own
+            if self._large is not None and self._large is not photo:
+                self._large.forget()
+            self._large = photo
 
 
 class _Photo:

@@ -49,12 +49,15 @@ def grey_profile(gamma: float) -> bytes:
 
 
 def cmyk_profile() -> bytes:
-    """Return a profile of inks that are mixed as `printed` says; between full and none it is interpolated in Lab."""
+    """Return a profile of inks on yellowish paper that are mixed as `printed` says, relative to the paper.
+
+    Between full and none it is interpolated in Lab.
+    """
     table = b"".join(_lab8(printed(inks) / 255) for inks in itertools.product((0, 1), repeat=4))
     identity = bytes(range(256))
     matrix = struct.pack(">9i", *(65536 * (n % 4 == 0) for n in range(9)))
     lut = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + matrix + 4 * identity + table + 3 * identity
-    return _file(b"prtr", b"CMYK", b"Lab ", {b"wtpt": _xyz(D50), b"A2B0": lut})
+    return _file(b"prtr", b"CMYK", b"Lab ", {b"wtpt": _xyz((0.84, 0.87, 0.66)), b"A2B0": lut})
 
 
 def _lab8(srgb: np.ndarray) -> bytes:
