@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from tests.frames import icc
+from tests.frames.corpus import encoded
 from wildseg.frames.photos import decode_photo, read_photo
 from wildseg.frames.profiles import ADOBE_GAMMA, ADOBE_RGB, D65, DISPLAY_P3, SRGB, matrix_profile
 
@@ -124,6 +126,40 @@ def test_16_bit_colours_are_converted(tmp_path: Path) -> None:
     rows = b"".join(b"\0" + (row.astype(">u2") * 257).tobytes() for row in COLOURS)
     (tmp_path / "a.png").write_bytes(png(rows, (b"iCCP", b"a\0\0" + zlib.compress(ADOBE)), bits=16))
     assert np.abs(read_photo(tmp_path / "a.png") - as_srgb(COLOURS, ADOBE_XY, 563 / 256)).max() < 1.5
+
+
+def jpeg_2000_with(profile: bytes) -> bytes:
+    """Return COLOURS, lossless, with the profile in the place where Pillow says "sRGB"."""
+    content = encoded(COLOURS, "JPEG2000", irreversible=False)
+    said = b"\0\0\0\x0fcolr\1\0\0\0\0\0\x10"
+    outer = content.index(b"jp2h") - 4
+    assert content.count(said) == 1
+    box = (len(profile) + 11).to_bytes(4, "big") + b"colr\2\0\0" + profile
+    longer = int.from_bytes(content[outer : outer + 4], "big") + len(box) - len(said)
+    return (content[:outer] + longer.to_bytes(4, "big") + content[outer + 4 :]).replace(said, box)
+
+
+def bmp_with(profile: bytes) -> bytes:
+    """Return COLOURS as a BMP of version 5 with the profile at its end."""
+    plain = encoded(COLOURS, "BMP")
+    pixels = plain[54:]
+    header = (124).to_bytes(4, "little") + plain[18:54].ljust(52, b"\0") + b"DEBM" + bytes(52)
+    header += struct.pack("<III", 124 + len(pixels), len(profile), 0)
+    assert len(header) == 124
+    sizes = struct.pack("<IHHI", 14 + 124 + len(pixels) + len(profile), 0, 0, 14 + 124)
+    return b"BM" + sizes + header + pixels + profile
+
+
+@pytest.mark.parametrize("write", [jpeg_2000_with, bmp_with])
+def test_profiles_that_pillow_does_not_read_are_followed(tmp_path: Path, write: Callable[[bytes], bytes]) -> None:
+    (tmp_path / "a.png").write_bytes(write(ADOBE))
+    photo = decode_photo(tmp_path / "a.png")
+    assert photo.remark is None
+    assert np.abs(photo.pixels - as_srgb(COLOURS, ADOBE_XY, 563 / 256)).max() < 1.5
+    (tmp_path / "a.png").write_bytes(write(b"no profile"))
+    photo = decode_photo(tmp_path / "a.png")
+    assert photo.remark == "unusable colour profile (it cannot be read), taken as sRGB"
+    np.testing.assert_array_equal(photo.pixels, COLOURS)
 
 
 # What only names a space ---------------------------------------------------------------------------------------------

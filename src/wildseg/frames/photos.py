@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFile
 
+from wildseg.frames import embedded
 from wildseg.frames.colour import MAX_PROFILE, UnusableProfile, conversion
 from wildseg.frames.image import EXIF_TURNS, UPRIGHT, Turn
 from wildseg.frames.modes import colour_key, to_rgb
@@ -92,6 +93,8 @@ def same_pixels(content: bytes, pixels: np.ndarray) -> bool:
 def _decode(picture: ImageFile.ImageFile, profile: bytes | None) -> Photo:
     stored_as = str(picture.tile[0].args) if picture.tile else ""  # forgotten by load(), as the open file is
     code = cicp(picture.fp) if picture.fp and picture.format == "PNG" else None
+    if picture.fp and profile is None:
+        profile = embedded.profile(picture.fp, picture.format, MAX_PROFILE)
     picture.load()
     remark, converted = None, None
     try:
