@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -18,7 +18,7 @@ from wildseg import entries, known_photos, selection
 from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError, ParamsError
 from wildseg.frames import video
-from wildseg.frames.photos import read_photo
+from wildseg.frames.photos import Photo, decode_photo
 from wildseg.frames.tally import Unusable
 
 
@@ -169,13 +169,13 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of photos that were decoded, as it happens."""
     names: list[str] = []
-    read = known_photos.read_photo
+    read = known_photos.decode_photo
 
-    def watched(path: Path) -> np.ndarray:
+    def watched(path: Path) -> Photo:
         names.append(path.name)
         return read(path)
 
-    monkeypatch.setattr(known_photos, "read_photo", watched)
+    monkeypatch.setattr(known_photos, "decode_photo", watched)
     return names
 
 
@@ -224,16 +224,56 @@ def test_another_size_of_key_frames_decodes_those_alone(photos: Artifacts, opene
     assert run_clean(photos, **SOME, max_side=8) == files(photos)
 
 
+def test_what_is_to_be_said_of_a_photo_is_said_again_from_the_cache(
+    photos: Artifacts, opened: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("img_02.png", "img_07.png"):
+        with Image.open(photos.data / "raw" / name) as image:
+            image.save(photos.data / "raw" / name, icc_profile=b"no profile")
+    line = "extract: 2 photos, the first img_02.png: unusable colour profile (it cannot be read), taken as sRGB"
+    for last in ("img_09.png", "img_99.png", "img_99.png"):  # a new folder, one photo more, and nothing new
+        if not (photos.data / "raw" / last).exists():
+            Image.fromarray(flat(250)).save(photos.data / "raw" / last)
+        opened.clear()
+        run(photos, **SOME)
+        assert capsys.readouterr().out.splitlines()[0] == line
+    assert opened == []
+
+
+@pytest.mark.parametrize("cache", ["on", "off"])
+def test_of_photos_that_are_large_no_two_are_held_and_the_result_is_the_same(
+    photos: Artifacts, monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    expected = run_clean(photos, **SOME)
+    if cache == "off":
+        monkeypatch.setenv(entries.VARIABLE, "off")
+    held: list[int] = []
+    alive: weakref.WeakSet[known_photos._Photo] = weakref.WeakSet()
+    hold = known_photos.KnownPhotos.hold
+
+    def watched(known: known_photos.KnownPhotos, photo: known_photos._Photo) -> None:
+        alive.add(photo)
+        hold(known, photo)
+        held.append(sum(one._decoded is not None for one in alive))
+
+    monkeypatch.setattr(known_photos, "LARGE", 0)
+    monkeypatch.setattr(known_photos.KnownPhotos, "hold", watched)
+    run(photos, **SOME)
+    assert files(photos) == expected
+    assert max(held) <= 2  # one that is looked at, and one that is read ahead
+    assert len(held) > 9
+
+
 def test_a_photo_that_the_system_could_not_read_is_tried_again(
     photos: Artifacts, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(path: Path) -> np.ndarray:
+    def failing(path: Path) -> Photo:
         if path.name == "img_04.png":
             raise Unusable("it cannot be decoded (Input/output error)") from OSError(errno.EIO, "Input/output error")
-        return read_photo(path)
+        return decode_photo(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(known_photos, "read_photo", failing)
+        patch.setattr(known_photos, "decode_photo", failing)
         run(photos, **SOME)
     assert "img_04.png" in (photos.frames_folder / "quarantine.csv").read_text()
     run(photos, **SOME)
@@ -243,11 +283,11 @@ def test_a_photo_that_the_system_could_not_read_is_tried_again(
 def test_a_photo_for_which_there_was_no_memory_is_tried_again(
     photos: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(path: Path) -> np.ndarray:
+    def failing(path: Path) -> Photo:
         raise Unusable("it cannot be decoded (MemoryError)") from MemoryError()
 
     with monkeypatch.context() as patch:
-        patch.setattr(known_photos, "read_photo", failing)
+        patch.setattr(known_photos, "decode_photo", failing)
         with pytest.raises(DataError):
             run(photos, **SOME)
     run(photos, **SOME)
@@ -286,7 +326,7 @@ def test_a_video_that_the_system_could_not_read_to_its_end_is_read_again(
 
 def test_a_photo_that_changes_while_it_is_read_is_told(photos: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
     run(photos, **SOME)
-    monkeypatch.setattr(known_photos, "read_photo", lambda _: (_ for _ in ()).throw(Unusable("the file is empty")))
+    monkeypatch.setattr(known_photos, "decode_photo", lambda _: (_ for _ in ()).throw(Unusable("the file is empty")))
     with pytest.raises(DataError, match=r"img_00\.png: changed while it was read \(the file is empty\); run the same"):
         run(photos, **SOME, max_side=8)
 

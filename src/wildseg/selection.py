@@ -11,7 +11,7 @@ from typing import Any
 
 from wildseg import entries, plugins, source
 from wildseg.artifacts import Artifacts
-from wildseg.frames.duplicates import phash
+from wildseg.frames.duplicates import Looks, looks_of
 from wildseg.frames.image import shrink
 from wildseg.frames.reader import expected, read
 from wildseg.frames.sample import Sample
@@ -25,7 +25,7 @@ from wildseg.progress import track
 
 @dataclass(frozen=True)
 class Chosen:
-    """A frame that the method chose; `score` is the method's, `hash` the perceptual one of the whole picture.
+    """A frame that the method chose; `score` is the method's, `looks` those of the whole picture.
 
     `picture` is the key under which its file is kept.
     """
@@ -34,7 +34,7 @@ class Chosen:
     index: int
     time_s: float | None
     score: float
-    hash: int
+    looks: Looks
     picture: str
 
 
@@ -109,24 +109,29 @@ class Selector:
         sharp = _Sharp(samples, self._settings.min_sharpness)
         for sample, score in method.select(sharp, **self._settings.options.get(self._settings.method, {})):
             picture = photos.picture_key(sample.pixels, self._settings.max_side) or entries.key_of([key, sample.index])
-            looks = self._write(sample, picture)
+            looks = self._write(sample, picture, photos)
             selection.chosen.append(Chosen(sample.name, sample.index, sample.time_s, score, looks, picture))
+        for photo, remark in photos.remarks():
+            selection.tally.note(photo, remark)
         known_photos = len(of.paths) - photos.decoded if of.kind == "photos" else 0
         selection = replace(selection, blurred=sharp.blurred, known_photos=known_photos)
         if not selection.tally.passing:
             self._store.put(key, entries.Entry(_to_record(selection)))
         return selection
 
-    def _write(self, sample: Sample, picture: str) -> int:
-        """Write a key frame, from the cache if it is known; return its perceptual hash."""
+    def _write(self, sample: Sample, picture: str, photos: KnownPhotos) -> Looks:
+        """Write a key frame, from the cache if it is known; return how it looks."""
         entry = self._store.get(picture)
-        if entry is not None and "frame" in entry.files and isinstance(entry.record, int):
+        if entry is not None and "frame" in entry.files and (looks := Looks.from_record(entry.record)):
             self._artifacts.save_image_bytes(sample.name, entry.files["frame"])
-            return entry.record
+            return looks
         image = sample.pixels.rgb()
-        looks = phash(image)
-        self._artifacts.save_image(sample.name, shrink(image, self._settings.max_side))
-        self._store.put(picture, entries.Entry(looks, {"frame": self._artifacts.frame_bytes(sample.name)}))
+        looks = looks_of(image)
+        if own := photos.own_file(sample.pixels, self._settings.max_side):
+            self._artifacts.save_image_bytes(sample.name, own)
+        else:
+            self._artifacts.save_image(sample.name, shrink(image, self._settings.max_side))
+        self._store.put(picture, entries.Entry(looks.record(), {"frame": self._artifacts.frame_bytes(sample.name)}))
         return looks
 
 
@@ -157,14 +162,20 @@ def _digest(path: Path) -> str:
 
 
 def _to_record(selection: Selection) -> dict[str, Any]:
-    chosen = [asdict(frame) | {"score": frame.score if math.isfinite(frame.score) else None}
-              for frame in selection.chosen]  # fmt: skip
+    chosen = [
+        asdict(frame) | {"score": frame.score if math.isfinite(frame.score) else None, "looks": frame.looks.record()}
+        for frame in selection.chosen
+    ]
     return {"chosen": chosen, "tally": asdict(selection.tally), "blurred": selection.blurred}
 
 
 def _from_record(of: Source, record: dict[str, Any]) -> Selection:
-    chosen = [Chosen(**(frame | {"score": math.inf if frame["score"] is None else frame["score"]}))
-              for frame in record["chosen"]]  # fmt: skip
+    chosen = []
+    for row in record["chosen"]:
+        score, looks = row["score"], Looks.from_record(row["looks"])
+        if looks is None:
+            raise ValueError("frames that look like nothing")
+        chosen.append(Chosen(**(row | {"score": math.inf if score is None else score, "looks": looks})))
     if any(frame.name != f"{of.name}_{frame.index:06d}" or not DIGEST.fullmatch(frame.picture) for frame in chosen):
         raise ValueError("frames of another source")  # names become paths, and are not taken from just any file
     tally = dict(record["tally"])

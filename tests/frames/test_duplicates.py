@@ -1,3 +1,5 @@
+import io
+import json
 import math
 
 import imagehash
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.frames.clips import flat
-from wildseg.frames.duplicates import KeptHashes, ahash, dhash, distance, phash
+from wildseg.frames.duplicates import KeptFrames, Looks, ahash, dhash, distance, looks_of, phash
 
 hashes = st.integers(0, 2**64 - 1)
 
@@ -78,18 +80,18 @@ def test_distance_counts_differing_bits(first: int, second: int) -> None:
 @given(st.lists(hashes, max_size=30), st.integers(0, 64))
 def test_the_filter_keeps_greedily_in_order(values: list[int], bits: int) -> None:
     kept: list[int] = []
-    ours = KeptHashes()
+    ours = KeptFrames()
     for value in values:
         is_new = all(distance(value, other) > bits for other in kept)
-        assert ours.add_if_new(value, bits) == is_new
+        assert ours.add_if_new(Looks(value, False, bytes(48)), bits) == is_new
         kept += [value] * is_new
 
 
 def test_the_filter_remembers_more_hashes_than_it_starts_with_room_for() -> None:
     values = np.random.default_rng(0).integers(0, 2**64, 1000, dtype=np.uint64).tolist()
-    kept = KeptHashes()
-    assert all(kept.add_if_new(value, 0) for value in values)
-    assert not any(kept.add_if_new(value, 0) for value in values)
+    kept = KeptFrames()
+    assert all(kept.add_if_new(Looks(value, False, bytes(48)), 0) for value in values)
+    assert not any(kept.add_if_new(Looks(value, False, bytes(48)), 0) for value in values)
 
 
 def test_a_brighter_smaller_recompressed_copy_is_near_and_another_scene_far() -> None:
@@ -97,3 +99,99 @@ def test_a_brighter_smaller_recompressed_copy_is_near_and_another_scene_far() ->
     copy = np.asarray(Image.fromarray((image * 0.9 + 10).astype(np.uint8)).resize((200, 150)))
     assert distance(phash(image), phash(copy)) <= 4
     assert distance(phash(image), phash(scene(4, 240, 320))) > 12
+
+
+# Flat pictures --------------------------------------------------------------------------------------------------------
+
+BITS = 4
+COLOURS = [(200, 40, 40), (40, 180, 60), (40, 60, 200), (128, 128, 128), (0, 0, 0), (255, 255, 255), (0, 4, 9)]
+
+
+def kept(images: list[np.ndarray]) -> list[int]:
+    """Return which of the pictures the filter keeps."""
+    frames = KeptFrames()
+    return [n for n, image in enumerate(images) if frames.add_if_new(looks_of(image), BITS)]
+
+
+def area(colour: tuple[int, int, int]) -> np.ndarray:
+    return np.full((60, 80, 3), colour, np.uint8)
+
+
+def ramp(colour: tuple[int, int, int], to: tuple[int, int, int], *, down: bool = False) -> np.ndarray:
+    """Return (60, 80, 3) uint8 that changes evenly from one colour to another, to the right or down."""
+    share = np.linspace(0, 1, 80 if not down else 60)[:, None]
+    row = ((1 - share) * colour + share * to).round().astype(np.uint8)
+    return np.repeat(row[:, None], 80, axis=1) if down else np.repeat(row[None], 60, axis=0)
+
+
+def faint(colour: tuple[int, int, int], strength: int) -> np.ndarray:
+    """Return one colour under a pattern of few levels, the same for all colours."""
+    pattern = np.random.default_rng(5).integers(-strength, strength + 1, (6, 8, 1)).repeat(10, 0).repeat(10, 1)
+    return np.clip(np.array(colour) + pattern, 0, 255).astype(np.uint8)
+
+
+def vignette(colour: tuple[int, int, int]) -> np.ndarray:
+    """Return a wall that darkens towards its corners, as lenses make it."""
+    y, x = np.mgrid[-1:1:60j, -1:1:80j]
+    return (np.array(colour) * (1 - 0.15 * (x**2 + y**2)[..., None])).round().astype(np.uint8)
+
+
+def lamp(x: int, y: int) -> np.ndarray:
+    night = np.zeros((60, 80, 3), np.uint8)
+    night[y : y + 6, x : x + 6] = (60, 55, 40)
+    return night
+
+
+FLAT = {
+    "one colour": [area(colour) for colour in COLOURS],
+    "ramps": [ramp((0, 0, 0), colour) for colour in COLOURS[:4]],
+    "ramps down": [ramp((250, 250, 250), colour, down=True) for colour in COLOURS[:3]],
+    "two halves": [np.hstack([area(a), area(b)]) for a, b in (COLOURS[:2], COLOURS[1:3], COLOURS[1::-1])],
+    "faint patterns": [faint(colour, 3) for colour in COLOURS[:4]],
+    "low contrast": [faint(colour, 10) for colour in COLOURS[:4]],
+    "vignettes": [vignette(colour) for colour in COLOURS[:4]],
+    "nights": [*map(area, ((2, 2, 4), (9, 8, 3), (3, 8, 3), (14, 14, 16))), lamp(10, 10), lamp(60, 40), lamp(30, 8)],
+}
+
+
+@pytest.mark.parametrize("kind", FLAT)
+def test_flat_pictures_of_other_colours_are_all_kept(kind: str) -> None:
+    assert kept(FLAT[kind]) == list(range(len(FLAT[kind])))
+
+
+@pytest.mark.parametrize("kind", FLAT)
+def test_a_flat_picture_that_comes_again_is_dropped(kind: str) -> None:
+    again = [np.repeat(np.repeat(image, 2, axis=0), 2, axis=1) for image in FLAT[kind]]  # of another size
+    assert kept(FLAT[kind] + again) == list(range(len(FLAT[kind])))
+
+
+@pytest.mark.parametrize("quality", [75, 95])
+def test_a_compressed_copy_of_a_flat_picture_is_dropped(quality: int) -> None:
+    for image in FLAT["one colour"]:
+        content = io.BytesIO()
+        Image.fromarray(image).save(content, "JPEG", quality=quality)
+        assert kept([image, np.asarray(Image.open(content))]) == [0]
+
+
+def test_a_picture_that_is_not_flat_is_compared_by_its_hash_alone() -> None:
+    image = scene(3, 240, 320)
+    darker = (image * 0.8).astype(np.uint8)
+    assert not looks_of(image).flat
+    assert not looks_of(darker).flat
+    assert kept([image, darker]) == [0]
+
+
+def test_looks_are_kept_as_json_and_read_back() -> None:
+    looks = looks_of(scene(1))
+    assert Looks.from_record(json.loads(json.dumps(looks.record()))) == looks
+    for record in (
+        None,
+        7,
+        [],
+        [1, 2, 3],
+        [-1, True, "00" * 48],
+        [1, True, "00"],
+        [1, True, "zz" * 48],
+        [1, 1, "0" * 96],
+    ):
+        assert Looks.from_record(record) is None

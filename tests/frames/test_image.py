@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from tests.frames.clips import flat
-from wildseg.frames.image import grey, mean_difference, resize, shrink
+from wildseg.frames.image import EXIF_TURNS, Turn, grey, mean_difference, on_black, resize, shrink, size_for_width
 from wildseg.frames.sample import ArrayPixels
 from wildseg.frames.sharpness import sharpness
 
@@ -37,12 +37,39 @@ def test_shrinking_averages_areas() -> None:
 @pytest.mark.parametrize(
     ("size", "max_side", "expected"),
     [((30, 40), None, (30, 40)), ((30, 40), 40, (30, 40)), ((30, 40), 20, (15, 20)), ((40, 30), 20, (20, 15)),
-     ((2, 400), 20, (1, 20))],
+     ((2, 400), 20, (1, 20)), ((666, 1000), 100, (67, 100)), ((1000, 666), 100, (100, 67)),
+     ((664, 1000), 100, (66, 100))],
 )  # fmt: skip
 def test_the_longer_side_becomes_max_side_and_nothing_is_enlarged(
     size: tuple[int, int], max_side: int | None, expected: tuple[int, int]
 ) -> None:
     assert shrink(np.zeros((*size, 3), np.uint8), max_side).shape == (*expected, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "expected"),
+    [((1000, 667), 100, (100, 67)), ((1000, 664), 100, (100, 66)), ((1920, 1079), 320, (320, 180)),
+     ((4000, 2999), 333, (333, 250)), ((400, 1), 20, (20, 1)), ((90, 60), 100, (90, 60)), ((90, 60), None, (90, 60))],
+)  # fmt: skip
+def test_a_size_for_a_width_is_rounded_and_not_cut(
+    size: tuple[int, int], limit: int | None, expected: tuple[int, int]
+) -> None:
+    assert size_for_width(*size, limit) == expected
+
+
+def test_what_is_transparent_is_black_behind_every_colour_and_alpha() -> None:
+    values, alphas = np.mgrid[0:256, 0:256].astype(np.uint8)
+    found = on_black(np.repeat(values[..., None], 3, axis=2), alphas)
+    exact = values.astype(float) * alphas / 255
+    assert np.abs(found - exact[..., None]).max() <= 0.5
+
+
+@pytest.mark.parametrize("turn", EXIF_TURNS.values())
+def test_what_is_stored_through_a_view_comes_out_upright(turn: Turn) -> None:
+    stored = RNG.integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    upright = np.zeros_like(turn.apply(stored))
+    turn.stored(upright)[...] = stored
+    np.testing.assert_array_equal(upright, turn.apply(stored))
 
 
 def test_pixels_in_memory_shrink_to_a_width() -> None:

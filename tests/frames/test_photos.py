@@ -1,5 +1,7 @@
 import contextlib
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -59,6 +61,74 @@ def test_what_is_transparent_becomes_black(tmp_path: Path) -> None:
     assert keyed.tolist() == [[[0, 0, 0], [0, 255, 0]], [[0, 255, 0], [0, 0, 0]]]
 
 
+HIDDEN, SHOWN = (255, 0, 254), (10, 200, 90)
+
+
+def half_hidden(mode: str) -> Image.Image:
+    """Return a picture whose left half is transparent, over a colour that must not show."""
+    image = Image.new("RGBA", (16, 8), (*SHOWN, 255))
+    image.paste((*HIDDEN, 0), (0, 0, 8, 8))
+    return image.quantize(8) if mode == "P" else image.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("RGBA", "PNG"), ("RGBA", "WEBP"), ("RGBA", "TIFF"), ("RGBA", "JPEG2000"), ("LA", "PNG"), ("LA", "TIFF"),
+     ("LA", "JPEG2000"), ("P", "PNG"), ("RGBA", "GIF")],
+)  # fmt: skip
+def test_a_hidden_colour_never_shows(tmp_path: Path, mode: str, kind: str) -> None:
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    half_hidden(mode).save(tmp_path / "a.png", kind, **options)
+    found = read_photo(tmp_path / "a.png").astype(int)
+    shown = SHOWN if mode in ("RGBA", "P") else [Image.new("RGB", (1, 1), SHOWN).convert("L").getpixel((0, 0))] * 3
+    assert found[:, :8].max() == 0
+    assert np.abs(found[:, 8:] - shown).max() <= 1
+
+
+def test_a_gif_whose_every_pixel_is_transparent_is_black(tmp_path: Path) -> None:
+    image = Image.new("P", (8, 8), 0)
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(tmp_path / "a.png", "GIF", transparency=0)
+    assert read_photo(tmp_path / "a.png").max() == 0
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("RGBA", (100, 50, 20, 128)), ("LA", (100, 128))])
+def test_what_was_multiplied_by_alpha_is_not_multiplied_again(
+    tmp_path: Path, mode: str, colour: tuple[int, ...]
+) -> None:
+    path = save(tmp_path / "a.tif", Image.new(mode, (8, 8), colour))
+    # The tag ExtraSamples, 338: a short; 2 says that alpha lies beside the colours, 1 that they were multiplied by it.
+    entry = struct.pack("<HHII", 338, 3, 1, 2)
+    assert path.read_bytes().count(entry) == 1
+    path.write_bytes(path.read_bytes().replace(entry, struct.pack("<HHII", 338, 3, 1, 1)))
+    expected = colour[:3] if mode == "RGBA" else [colour[0]] * 3
+    assert np.abs(read_photo(path)[0, 0].astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("bits", "colour", "row", "key", "expected"),
+    [
+        (1, 0, b"\x40", (0,), [0, 255]),
+        (1, 0, b"\x40", (1,), [0, 0]),
+        (2, 0, b"\x60", (1,), [0, 170]),  # values 1 and 2 of 3
+        (4, 0, b"\x7e", (7,), [0, 238]),  # values 7 and 14 of 15
+        (8, 0, bytes((85, 86)), (85,), [0, 86]),
+        (16, 0, struct.pack(">2H", 40_000, 40_001), (40_000,), [0, 156]),
+        (8, 2, bytes((9, 8, 7, 9, 8, 6)), (9, 8, 7), [[0, 0, 0], [9, 8, 6]]),
+        (16, 2, struct.pack(">6H", 0x1234, 0x5678, 0x9ABC, 0x3434, 0x7878, 0xBCBC), (0x1234, 0x5678, 0x9ABC),
+         [[0, 0, 0], [0x34, 0x78, 0xBC]]),
+    ],
+)  # fmt: skip
+def test_one_value_or_colour_may_stand_for_transparent(
+    tmp_path: Path, bits: int, colour: int, row: bytes, key: tuple[int, ...], expected: list[object]
+) -> None:
+    said = (b"tRNS", struct.pack(f">{len(key)}H", *key))
+    (tmp_path / "a.png").write_bytes(png(2, 1, bits, b"\0" + row, said, colour=colour))
+    wanted = np.array(expected)
+    found = read_photo(tmp_path / "a.png")[0]
+    np.testing.assert_array_equal(found, wanted if wanted.ndim == 2 else np.repeat(wanted[:, None], 3, axis=1))
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
 def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path: Path, suffix: str) -> None:
     values = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
@@ -68,15 +138,16 @@ def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path: Path, suffix: str) -> N
         np.testing.assert_array_equal(result[..., channel], expected)
 
 
-def png(width: int, height: int, bits: int, rows: bytes | None) -> bytes:
-    """Return an RGB PNG written by hand; without rows it promises pixels that are not there."""
+def png(width: int, height: int, bits: int, rows: bytes | None, *chunks: tuple[bytes, bytes], colour: int = 2) -> bytes:
+    """Return a PNG, RGB by default, written by hand; without rows it promises pixels that are not there."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     pixels = b"" if rows is None else chunk(b"IDAT", zlib.compress(rows))
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+    between = b"".join(chunk(*one) for one in chunks)
+    return b"\x89PNG\r\n\x1a\n" + header + between + pixels + chunk(b"IEND", b"")
 
 
 def test_16_bit_colour_is_scaled_and_not_clipped(tmp_path: Path) -> None:
@@ -189,3 +260,43 @@ def test_photos_are_all_yielded_and_a_bad_one_leaves_its_index_unused(tmp_path: 
     np.testing.assert_array_equal(frames[2].pixels.rgb(), PICTURE + 2)
     assert (tally.files, tally.decoded) == (4, 3)
     assert tally.quarantine == [("bad.png", "it is not a picture in a known format")]
+
+
+# Memory ---------------------------------------------------------------------------------------------------------------
+
+SIDE = 2400
+PEAK = """
+import resource, sys
+from pathlib import Path
+from wildseg.frames.photos import read_photo
+
+def peak():
+    status = Path("/proc/self/status")
+    if status.exists():  # the other counter may be inherited from the process that started this one
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+read_photo(Path(sys.argv[1]))
+before = peak()
+pixels = read_photo(Path(sys.argv[2]))
+print((peak() - before) / pixels[..., 0].size)
+"""
+
+
+def plain_picture(kind: str, side: int) -> bytes:
+    """Return a file of few bytes and many pixels."""
+    kinds = {"RGBA": (8, 6, 4), "16-bit RGBA": (16, 6, 8), "16-bit grey": (16, 0, 2), "palette": (8, 3, 1)}
+    bits, colour, size = kinds[kind]
+    chunks = [(b"PLTE", bytes(768)), (b"tRNS", bytes(range(256)))] if kind == "palette" else []
+    rows = b"".join([b"\0" + b"\x40" * size * side] * side)
+    return png(side, side, bits, rows, *chunks, colour=colour)
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "16-bit RGBA", "16-bit grey", "palette"])
+def test_a_photo_takes_the_memory_of_one_picture_and_of_its_rgb(tmp_path: Path, kind: str) -> None:
+    for name, side in (("small.png", 16), ("large.png", SIDE)):
+        (tmp_path / name).write_bytes(plain_picture(kind, side))
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "small.png"), str(tmp_path / "large.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    held = {"16-bit grey": 2, "palette": 1}.get(kind, 4)  # bytes a pixel, by Pillow
+    assert float(done.stdout) < held + 3 + 2.5  # 3 of the result, and 14 MB for the file and for stripes

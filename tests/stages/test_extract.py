@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
+from tests.frames import icc
 from tests.frames.clips import flat, number_of, numbered, write_clip
 from tests.frames.interlaced import write_interlaced
 from tests.frames.light import patches, write_coded
@@ -17,6 +18,7 @@ from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError, ParamsError
 from wildseg.files import load_json, load_table
 from wildseg.frames.deinterlace import REMARK
+from wildseg.frames.profiles import ADOBE_GAMMA, ADOBE_RGB, D65, matrix_profile
 from wildseg.params import Extract
 from wildseg.runtime import Runtime
 from wildseg.stages import extract
@@ -239,6 +241,82 @@ def test_the_image_of_a_dark_and_a_bright_photo_is_what_was_read(project: Artifa
     run(project)
     np.testing.assert_allclose(project.load_image("raw_000000"), 156, atol=1)
     np.testing.assert_allclose(project.load_image("raw_000001").mean(axis=(0, 1)), (10, 200, 90), atol=2)
+
+
+def exif(orientation: int) -> Image.Exif:
+    """Return what a telephone writes: how it was held, and where."""
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    tags.get_ifd(0x8825)[1] = "N"
+    tags[0x010E] = "51.4778N 0.0015W"
+    return tags
+
+
+JPEG_PHOTOS: dict[str, tuple[dict[str, Any], str, int | None]] = {
+    "plain": ({"quality": 80}, "RGB", None),
+    "upright": ({"quality": 80, "exif": exif(1)}, "RGB", None),
+    "progressive": ({"quality": 60, "progressive": True}, "RGB", None),
+    "sRGB": ({"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()}, "RGB", None),
+    "small enough": ({"quality": 80}, "RGB", 128),
+    "turned": ({"quality": 80, "exif": exif(3)}, "RGB", None),
+    "of another space": ({"icc_profile": matrix_profile(ADOBE_RGB, D65, ADOBE_GAMMA)}, "RGB", None),
+    "shrunk": ({"quality": 80}, "RGB", 64),
+    "grey": ({"quality": 80}, "L", None),
+    "of inks": ({"quality": 80}, "CMYK", None),
+}
+KEPT_AS_THEY_ARE = ("plain", "upright", "progressive", "sRGB", "small enough")
+
+
+@pytest.mark.parametrize("kind", JPEG_PHOTOS)
+def test_a_jpeg_of_just_the_pixels_of_its_key_frame_is_not_encoded_again(
+    project: Artifacts, raw: Path, kind: str
+) -> None:
+    options, mode, max_side = JPEG_PHOTOS[kind]
+    for number in range(2):
+        Image.fromarray(numbered(number)).convert(mode).save(raw / f"{number}.jpg", **options)
+    run(project, max_side=max_side)
+    for frame in project.load_frames():
+        with Image.open(raw / f"{frame.index}.jpg") as photo, Image.open(project.frame_path(frame.name)) as key_frame:
+            same = photo.size == key_frame.size and np.array_equal(photo.convert("RGB"), key_frame)
+            assert key_frame.mode == "RGB"
+            assert not key_frame.getexif()
+        assert same == (kind in KEPT_AS_THEY_ARE)
+        assert (photo.quantization == key_frame.quantization) == (kind in KEPT_AS_THEY_ARE)
+        content = project.frame_bytes(frame.name)
+        assert b"51.4778N" not in content
+        assert b"ICC" not in content
+
+
+def test_a_jpeg_with_something_behind_it_leaves_the_same_frame_as_without(project: Artifacts, raw: Path) -> None:
+    Image.fromarray(numbered(1)).save(raw / "1.jpg", exif=exif(1))
+    run(project)
+    before = files(project)
+    (raw / "1.jpg").write_bytes((raw / "1.jpg").read_bytes() + b"and a film" * 100)
+    run(project)
+    assert files(project) == before
+
+
+def test_photos_of_one_colour_each_are_all_kept(project: Artifacts, raw: Path) -> None:
+    for name, colour in (("a.png", (200, 40, 40)), ("b.jpg", (40, 180, 60)), ("c.bmp", (40, 60, 200)),
+                         ("d.webp", (245, 245, 245)), ("e.png", (40, 60, 200))):  # fmt: skip
+        Image.new("RGB", (64, 48), colour).save(raw / name)
+    report = run(project, duplicate_bits=4, val=0.0, test=0.0)
+    assert [frame.index for frame in project.load_frames()] == [0, 1, 2, 3]
+    assert report["dropped_duplicates"] == 1
+
+
+def test_colour_profiles_that_cannot_be_used_are_said_in_a_line_each_kind(
+    project: Artifacts, raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(5):
+        profile = (b"no profile", b"no profile", b"no profile", icc.cmyk_profile(), None)[number]
+        Image.fromarray(numbered(number)).save(raw / f"{number}.png", icc_profile=profile)
+    report = run(project)
+    assert (report["kept"], report["quarantined"]) == (5, 0)
+    assert capsys.readouterr().out.splitlines()[:-1] == [
+        "extract: 3 photos, the first 0.png: unusable colour profile (it cannot be read), taken as sRGB",
+        "extract: 3.png: unusable colour profile (it is one for CMYK and the picture is RGB), taken as sRGB",
+    ]
 
 
 def test_the_stage_starts_without_torch_mlflow_and_scenedetect() -> None:

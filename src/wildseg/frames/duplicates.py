@@ -1,5 +1,8 @@
 """Perceptual hashes of 64 bits, and the filter that drops frames which look like one that was already kept.
 
+A hash says where a picture is brighter than elsewhere, which of a flat one is nothing: all walls, skies and nights have
+the same, whatever their colour. So those are compared by their colours as well.
+
 aHash compares with the mean, dHash neighbours, pHash the low frequencies of a cosine transform (N. Krawetz,
 "Looks Like It", 2011; the conventions are those of the `imagehash` package). Bit i of a hash is bit ``63 - i`` of its
 number, rows first.
@@ -7,6 +10,10 @@ number, rows first.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -14,6 +21,14 @@ from wildseg.frames.image import grey
 
 SIDE = 8  # a hash is SIDE x SIDE bits
 FINE = 4 * SIDE  # the picture that pHash transforms is FINE x FINE
+CELLS = 4  # colours are compared by the means of CELLS x CELLS parts of the picture
+
+# A picture is flat whose 32x32 grey deviates from its mean by less than this, in levels; of photographs, those that
+# thick fog leaves nothing of. Flat is also one whose frequencies are mostly exactly zero, which an even ramp or stripes
+# have: half the bits of any other are set, since half of its frequencies lie above their median.
+FLAT_LEVELS = 8.0
+FLAT_BITS = 24
+SAME_LEVELS = 2  # colours that differ by no more are the same; compression moves them by as much
 
 
 def ahash(image: np.ndarray) -> int:
@@ -33,7 +48,11 @@ def phash(image: np.ndarray) -> int:
 
     The frequencies are those of the type-II cosine transform of the 32x32 picture, the constant one included.
     """
-    low = COSINES @ _small(image, FINE, FINE) @ COSINES.T  # (32, 32) -> (8, 8)
+    return _phash(_small(image, FINE, FINE))
+
+
+def _phash(small: np.ndarray) -> int:
+    low = COSINES @ small @ COSINES.T  # (32, 32) -> (8, 8)
     # A flat picture has frequencies of exactly zero, which rounding must not lift above their median of zero.
     return _pack(low > np.median(low) + 1e-9 * np.abs(low).max())
 
@@ -43,22 +62,67 @@ def distance(first: int, second: int) -> int:
     return (first ^ second).bit_count()
 
 
-class KeptHashes:
-    """The hashes of all frames kept so far, compared with all at once."""
+@dataclass(frozen=True)
+class Looks:
+    """What two pictures are compared by.
+
+    `hash` is the perceptual one; `colours` the mean RGB of 4x4 parts, rows first, 48 bytes; `flat` says that the hash
+    alone tells nothing.
+    """
+
+    hash: int
+    flat: bool
+    colours: bytes
+
+    def record(self) -> list[Any]:
+        """Return it as JSON can hold it."""
+        return [self.hash, self.flat, self.colours.hex()]
+
+    @classmethod
+    def from_record(cls, record: Any) -> Looks | None:  # noqa: ANN401
+        """Return what `record` gave; None for anything else."""
+        try:
+            value, flat, colours = record
+            found = cls(value, flat, bytes.fromhex(colours))
+        except (TypeError, ValueError):
+            return None
+        fits = type(value) is int and 0 <= value < 2**64 and type(flat) is bool and len(found.colours) == 3 * CELLS**2
+        return found if fits else None
+
+
+def looks_of(image: np.ndarray) -> Looks:
+    """Return how a picture looks; image: (H, W, 3) uint8 RGB."""
+    small = _small(image, FINE, FINE)
+    value = _phash(small)
+    colours = cv2.resize(image, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+    return Looks(value, bool(small.std() < FLAT_LEVELS or value.bit_count() < FLAT_BITS), colours.tobytes())
+
+
+class KeptFrames:
+    """How all frames look that were kept so far, each compared with all at once."""
 
     def __init__(self) -> None:
         """Start with none kept."""
         self._hashes = np.zeros(256, np.uint64)
+        self._flat = np.zeros(256, bool)
+        self._colours = np.zeros((256, 3 * CELLS**2), np.int16)
         self._count = 0
 
-    def add_if_new(self, value: int, bits: int) -> bool:
-        """Keep the hash `value` and return True, unless one within `bits` of it was kept before."""
-        kept = self._hashes[: self._count]
-        if np.any(np.bitwise_count(kept ^ np.uint64(value)) <= bits):
+    def add_if_new(self, looks: Looks, bits: int) -> bool:
+        """Keep a frame and return True, unless one that looks like it was kept before.
+
+        That is one whose hash is within `bits` and, if either is flat, whose colours are the same.
+        """
+        colours = np.frombuffer(looks.colours, np.uint8).astype(np.int16)
+        near = np.flatnonzero(np.bitwise_count(self._hashes[: self._count] ^ np.uint64(looks.hash)) <= bits)
+        told_by_hash = ~(self._flat[near] | looks.flat)
+        if np.any(told_by_hash | (np.abs(self._colours[near] - colours).max(axis=1) <= SAME_LEVELS)):
             return False
         if self._count == len(self._hashes):
-            self._hashes = np.concatenate([self._hashes, np.zeros_like(self._hashes)])
-        self._hashes[self._count] = value
+            for name in ("_hashes", "_flat", "_colours"):
+                setattr(self, name, np.concatenate([getattr(self, name), np.zeros_like(getattr(self, name))]))
+        self._hashes[self._count], self._flat[self._count] = looks.hash, looks.flat
+        self._colours[self._count] = colours
         self._count += 1
         return True
 

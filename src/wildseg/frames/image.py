@@ -25,6 +25,14 @@ class Turn(NamedTuple):
             pixels = pixels[::-1]
         return np.ascontiguousarray(pixels)
 
+    def stored(self, upright: np.ndarray) -> np.ndarray:
+        """Return a view of (H, W, ...) upright pixels in the order of the stored ones: `apply` the other way round."""
+        if self.flip_y:
+            upright = upright[::-1]
+        if self.flip_x:
+            upright = upright[:, ::-1]
+        return np.swapaxes(upright, 0, 1) if self.transpose else upright
+
 
 UPRIGHT = Turn()
 

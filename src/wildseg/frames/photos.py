@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from wildseg.errors import SpecialFile, check_regular
+from wildseg.frames import embedded
+from wildseg.frames.colour import MAX_PROFILE, UnusableProfile, conversion
 from wildseg.frames.image import EXIF_TURNS, UPRIGHT, Turn
+from wildseg.frames.modes import colour_key, to_rgb
+from wildseg.frames.png import cicp, without_large_profile
 from wildseg.frames.tally import MAX_PIXELS, Unusable
 
 ORIENTATION_TAG = 0x0112
@@ -23,13 +30,31 @@ END_OF_CODESTREAM = b"\xff\xd9"  # JPEG 2000 keeps these two bytes out of its da
 # only where its bits are arithmetically coded.
 MAX_JPEG_PIXELS_A_BYTE = 2048
 
+STRIPE = 2**18  # pixels that are converted at a time
+
+
+class Photo(NamedTuple):
+    """A decoded photo; `remark` is what a person should know of how it was read, as a clause, mostly None."""
+
+    pixels: np.ndarray
+    remark: str | None = None
+
 
 def read_photo(path: Path) -> np.ndarray:
-    """Decode a photo: (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
+    """Decode a photo: (H, W, 3) uint8 RGB. See `decode_photo`."""
+    return decode_photo(path).pixels
 
-    What is transparent becomes black, as the empty border of a rectified picture usually is; 16-bit values are
-    scaled to 8 bits; of several pictures in one file the first counts. A flipped bit is always noticed in a PNG; the
-    other formats carry no checksum, and where what is left can be decoded it is taken for the picture.
+
+def decode_photo(path: Path) -> Photo:
+    """Decode a photo: (H, W, 3) uint8 sRGB, turned upright by its EXIF orientation.
+
+    Colours become sRGB by what the file says of them (`wildseg.frames.colour`); what is transparent becomes black
+    (`wildseg.frames.image.on_black`); values of 16 bits are scaled to 8, of grey pictures after their colours were
+    converted; of several pictures in one file the first counts. A flipped bit is always noticed in a PNG; the other
+    formats carry no checksum, and where what is left can be decoded it is taken for the picture.
+
+    Memory is that of the picture as Pillow holds it, at most 4 bytes a pixel, and of the result: it is converted in
+    stripes.
 
     Raises:
         Unusable: the file is empty, broken, too large or not a picture, or its values have no defined white.
@@ -38,13 +63,13 @@ def read_photo(path: Path) -> np.ndarray:
         check_regular(path)
         if not path.stat().st_size:
             raise Unusable("the file is empty")
+        content, profile = without_large_profile(path, MAX_PROFILE) or (path, None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata nobody reads, and about sizes that are checked here
-            with Image.open(path, formats=FORMATS) as picture:
+            with Image.open(content, formats=FORMATS) as picture:
                 _check_size(*picture.size)
-                _check_whole(path, picture)
-                picture.load()
-                return _turn(picture).apply(_to_rgb(picture))
+                _check_whole(path, content, picture)
+                return _decode(picture, profile)
     except Unusable:
         raise
     except SpecialFile as error:
@@ -57,15 +82,57 @@ def read_photo(path: Path) -> np.ndarray:
         raise Unusable(f"it cannot be decoded ({_one_line(error)})") from error
 
 
+def same_pixels(content: bytes, pixels: np.ndarray) -> bool:
+    """Say whether a file is a picture of exactly these pixels: (H, W, 3) uint8 RGB."""
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG",)) as picture:
+            if (picture.height, picture.width, 3) != pixels.shape or picture.mode != "RGB":
+                return False
+            picture.load()
+            return all(np.array_equal(np.asarray(part), pixels[rows]) for rows, part in _stripes(picture))
+    except Exception:  # decoders raise whatever they stumble over
+        return False
+
+
+def _decode(picture: ImageFile.ImageFile, profile: bytes | None) -> Photo:
+    stored_as = str(picture.tile[0].args) if picture.tile else ""  # forgotten by load(), as the open file is
+    code = cicp(picture.fp) if picture.fp and picture.format == "PNG" else None
+    if picture.fp and profile is None:
+        profile = embedded.profile(picture.fp, picture.format, MAX_PROFILE)
+    picture.load()
+    remark, converted = None, None
+    try:
+        converted = conversion(picture, profile, code)
+    except UnusableProfile as error:
+        remark = f"unusable colour profile ({error}), taken as sRGB"
+    turn = _turn(picture)
+    width, height = picture.size
+    pixels = np.empty((width, height, 3) if turn.transpose else (height, width, 3), np.uint8)
+    stored = turn.stored(pixels)
+    for rows, part in _stripes(picture):
+        stored[rows] = to_rgb(part, converted, colour_key(picture, stored_as))
+    return Photo(pixels, remark)
+
+
+def _stripes(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Yield a loaded picture from top to bottom in pieces, each with its rows; a copy of the whole is never made."""
+    width, height = picture.size
+    step = max(1, STRIPE // width)
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        yield slice(top, bottom), picture.crop((0, top, width, bottom))
+
+
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise Unusable(f"it claims {width}x{height} pixels, more than {MAX_PIXELS // 1_000_000} million")
 
 
-def _check_whole(path: Path, picture: Image.Image) -> None:
+def _check_whole(path: Path, content: Path | io.BytesIO, picture: Image.Image) -> None:
     """Raise Unusable where Pillow, like most decoders, would fill in what is missing or take what is wrong."""
     if picture.format == "PNG":
-        with Image.open(path, formats=FORMATS) as again:  # verify() leaves a picture unfit for load()
+        again_from = io.BytesIO(content.getbuffer()) if isinstance(content, io.BytesIO) else content
+        with Image.open(again_from, formats=FORMATS) as again:  # verify() leaves a picture unfit for load()
             again.verify()  # the checksums, of which load() skips those of the pixels
     elif picture.format == "JPEG2000" and END_OF_CODESTREAM not in path.read_bytes():
         raise Unusable("it is cut off: the mark at its end is missing")
@@ -81,26 +148,6 @@ def _turn(picture: Image.Image) -> Turn:
         return EXIF_TURNS.get(picture.getexif().get(ORIENTATION_TAG, 1), UPRIGHT)
     except Exception:  # a broken tag is no reason to lose a photo
         return UPRIGHT
-
-
-def _to_rgb(picture: Image.Image) -> np.ndarray:
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        return _from_16_bit(np.asarray(picture))
-    if picture.mode == "F":
-        raise Unusable("its values are floating-point numbers, for which no white is defined")
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
-        picture = Image.alpha_composite(black, picture)
-    return np.asarray(picture.convert("RGB"))
-
-
-def _from_16_bit(values: np.ndarray) -> np.ndarray:
-    """Scale grey values (H, W) in 0..65535 to (H, W, 3) uint8; 257 = 65535 / 255, rounded to nearest."""
-    wide = values.astype(np.int64)
-    if wide.size and not 0 <= wide.min() <= wide.max() <= 65535:
-        raise Unusable("its values are 32-bit numbers, for which no white is defined")
-    return np.repeat(((wide + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def _one_line(error: Exception) -> str:

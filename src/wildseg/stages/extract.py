@@ -13,7 +13,7 @@ from wildseg.artifacts import SPLITS, Artifacts, Frame
 from wildseg.entries import Store, note
 from wildseg.errors import DataError
 from wildseg.files import fresh, save_json
-from wildseg.frames.duplicates import KeptHashes
+from wildseg.frames.duplicates import KeptFrames
 from wildseg.frames.sources import Source, find_sources, passed_over, safe_name
 from wildseg.frames.split import split_by_time
 from wildseg.frames.tally import Tally
@@ -38,13 +38,13 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     kept: list[Frame] = []
     scores: list[float] = []
     selections: list[Selection] = []
-    hashes = KeptHashes()
+    seen = KeptFrames()
     for source, selection in zip(sources, _selected(sources, settings, artifacts, runtime), strict=True):
         selections.append(selection)
         tally.add(selection.tally)
         dropped["blurred"] += selection.blurred
         for frame in selection.chosen:
-            if settings.duplicate_bits is not None and not hashes.add_if_new(frame.hash, settings.duplicate_bits):
+            if settings.duplicate_bits is not None and not seen.add_if_new(frame.looks, settings.duplicate_bits):
                 dropped["duplicates"] += 1
                 artifacts.frame_path(frame.name).unlink()
                 continue
