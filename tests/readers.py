@@ -145,6 +145,7 @@ def _detector(path: Path) -> object:
 
 
 TABLE = ("files.load_table",)
+SHEET = ("spreadsheet._decoded", "spreadsheet._rows")
 IDS = ("files.load_label_image",)
 TORCH = ("encoders.loading._from_file", "encoders.loading._check_torch_file", "encoders.loading._misfit")
 OTHERS = (
@@ -167,8 +168,8 @@ READERS = {
     "JSON": Reader(("files.load_json",), "metrics/eval.json", lambda _, path: load_json(path)),
     "frames": Reader(TABLE, "data/frames/frames.csv", lambda a, _: a.load_frames()),
     "labels": Reader(TABLE, "data/labels/labels.csv", lambda a, _: a.load_labels(CLASSES)),
-    "overrides": Reader(TABLE, "data/labels/overrides.csv", lambda a, _: a.load_labels(CLASSES, a.overrides_csv)),
-    "given": Reader(TABLE, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
+    "overrides": Reader(SHEET, "data/labels/overrides.csv", lambda a, _: a.load_labels(CLASSES, a.overrides_csv)),
+    "given": Reader(SHEET, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
     "scores": Reader(TABLE, "data/labels/scores.csv", lambda a, _: a.load_scores(CLASSES)),
     "prompts": Reader(("files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
     "server's answer": Reader(("labels.language.replies.reply_of",), "answer.json",
