@@ -31,7 +31,7 @@ from wildseg import (
 )
 from wildseg.artifacts import Artifacts, Frame
 from wildseg.compare import table
-from wildseg.encoders import captions, clip
+from wildseg.encoders import captions, clip, vocabulary
 from wildseg.entries import Store
 from wildseg.errors import WildsegError
 from wildseg.files import load_json
@@ -124,6 +124,12 @@ def _tiny_model(path: Path) -> object:
     return tiny_model.load_model(config, path)
 
 
+def _words(path: Path) -> bool:
+    (path.parent / "w.safetensors").touch()
+    found = vocabulary.taught("w", "w.safetensors", path.parent)
+    return found is not None and found.subject == "trusted"
+
+
 def _curve(path: Path) -> Any:  # noqa: ANN401
     return tracking.Recorder().attempt(lambda: tracking._curve_of_file(path)) or None
 
@@ -203,6 +209,9 @@ READERS = {
     "CLIP config": Reader(("encoders.loading._register",), "models/c.json", lambda _, path: _clip_config(path)),
     "captions": Reader(("encoders.captions.of_regions",), "models/w.safetensors",
                        lambda _, path: captions.of_regions(path), False),
+    # Any text is a list of words, which only a warning speaks of.
+    "words": Reader(("encoders.vocabulary.taught",), "models/w.words.txt",
+                    lambda _, path: _words(path), False),
     "encoder weights": Reader(("segment.encoder._load",), "models/e.safetensors", lambda _, path: _encoder(path)),
     "encoder weights .pth": Reader(("segment.encoder.create",), "models/e.pth", lambda _, path: _encoder(path)),
     "model": Reader(("formats.segmenter.SegmenterFiles.load_segmenter",), "models/segmenter/model.safetensors",
