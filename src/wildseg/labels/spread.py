@@ -23,8 +23,8 @@ def remarks(present: np.ndarray, class_names: Sequence[str]) -> list[str]:
     lines = []
     if in_all.any():
         lines.append(
-            f"{_named(in_all, class_names)} in more than {NEARLY_ALL:.0%} of {number} frames, which tells nothing "
-            "unless it is always in view; else raise label.threshold, or take a model that knows these words"
+            f"{_named(in_all, class_names)} in more than {100 * NEARLY_ALL:g} % of {number} frames; right for what is "
+            "always in view, else raise label.threshold or take a model that knows these words"
         )
     if not present.any(0).all():
         lines.append(
