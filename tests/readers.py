@@ -31,7 +31,7 @@ from wildseg import (
 )
 from wildseg.artifacts import Artifacts, Frame
 from wildseg.compare import table
-from wildseg.encoders import captions, clip
+from wildseg.encoders import captions, clip, vocabulary
 from wildseg.entries import Store
 from wildseg.errors import WildsegError
 from wildseg.files import load_json
@@ -125,6 +125,12 @@ def _tiny_model(path: Path) -> object:
     return tiny_model.load_model(config, path)
 
 
+def _words(path: Path) -> bool:
+    (path.parent / "w.safetensors").touch()
+    found = vocabulary.taught("w", "w.safetensors", path.parent)
+    return found is not None and found.subject == "trusted"
+
+
 def _curve(path: Path) -> Any:  # noqa: ANN401
     return tracking.Recorder().attempt(lambda: tracking._curve_of_file(path)) or None
 
@@ -146,6 +152,7 @@ def _detector(path: Path) -> object:
 
 
 TABLE = ("files.load_table",)
+SHEET = ("spreadsheet._decoded", "spreadsheet._rows")
 IDS = ("files.load_label_image",)
 TORCH = ("encoders.loading._from_file", "encoders.loading._check_torch_file", "encoders.loading._misfit")
 OTHERS = (
@@ -168,8 +175,8 @@ READERS = {
     "JSON": Reader(("files.load_json",), "metrics/eval.json", lambda _, path: load_json(path)),
     "frames": Reader(TABLE, "data/frames/frames.csv", lambda a, _: a.load_frames()),
     "labels": Reader(TABLE, "data/labels/labels.csv", lambda a, _: a.load_labels(CLASSES)),
-    "overrides": Reader(TABLE, "data/labels/overrides.csv", lambda a, _: a.load_labels(CLASSES, a.overrides_csv)),
-    "given": Reader(TABLE, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
+    "overrides": Reader(SHEET, "data/labels/overrides.csv", lambda a, _: a.load_labels(CLASSES, a.overrides_csv)),
+    "given": Reader(SHEET, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
     "scores": Reader(TABLE, "data/labels/scores.csv", lambda a, _: a.load_scores(CLASSES)),
     "prompts": Reader(("files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
     "server's answer": Reader(("labels.language.replies.reply_of",), "answer.json",
@@ -209,6 +216,9 @@ READERS = {
     "CLIP config": Reader(("encoders.loading._register",), "models/c.json", lambda _, path: _clip_config(path)),
     "captions": Reader(("encoders.captions.of_regions",), "models/w.safetensors",
                        lambda _, path: captions.of_regions(path), False),
+    # Any text is a list of words, which only a warning speaks of.
+    "words": Reader(("encoders.vocabulary.taught",), "models/w.words.txt",
+                    lambda _, path: _words(path), False),
     "encoder weights": Reader(("segment.encoder._load",), "models/e.safetensors", lambda _, path: _encoder(path)),
     "encoder weights .pth": Reader(("segment.encoder.create",), "models/e.pth", lambda _, path: _encoder(path)),
     "model": Reader(("formats.segmenter.SegmenterFiles.load_segmenter",), "models/segmenter/model.safetensors",

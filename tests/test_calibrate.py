@@ -55,10 +55,10 @@ def test_the_snippet_read_back_decides_as_was_promised(
     found = snippet(capsys.readouterr().out)
     assert found["rule"] == rule
     names = values.classes.names
-    assert list(found["threshold"]) == list(names)
+    assert list(found["threshold"]) == list(names[1:])  # the first is in all ticked frames
     scores = np.stack(list(project.load_scores(names).values()))[:24]
     truth = np.stack(list(project.load_labels(names, project.overrides_csv).values()))
-    present = decide(scores, names, None, found["threshold"], relative=rule == "relative")
+    present = decide(scores, names, 0.5, found["threshold"], relative=rule == "relative")
     belief = positions(scores) if rule == "relative" else scores
     for index in range(1, len(names)):
         own, ticked = belief[:, index], truth[:, index]
@@ -76,8 +76,14 @@ def test_it_says_how_sure_each_class_is(project: Artifacts) -> None:
     lines = result.output.splitlines()
     assert lines[0].startswith("calibrate: 24 frames of data/labels/overrides.csv, for the best F1")
     rows = {line.split()[0]: line for line in lines[2:12]}
-    assert "too few frames without it (3 are needed): the threshold of all classes together" in rows["sky"]
-    assert rows["sky"].count("..") == rows["tree"].count("..") == 3
+    assert rows["sky"].split(None, 3) == [
+        "sky",
+        "24",
+        "0",
+        "-                      -                      -                      too few frames without it (3 are needed)",
+    ]
+    assert rows["tree"].count("..") == 3
+    assert "\nleft out: sky; these keep the method's own threshold; where label.rule fixed has none," in result.output
     assert project.overrides_csv.is_file()
 
 
@@ -93,15 +99,70 @@ def test_a_wanted_precision_and_another_table_can_be_given(project: Artifacts) -
         assert result.stderr.splitlines()[-1].startswith("Error: Invalid value for '--precision': ")
 
 
-def test_five_frames_are_said_to_prove_little(project: Artifacts) -> None:
-    lines = project.overrides_csv.read_text(encoding="utf-8").splitlines()[:6]
-    project.overrides_csv.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def test_a_few_frames_are_said_to_prove_little(project: Artifacts) -> None:
+    names = params.load().classes.names
+    project.save_scores(FRAMES[:8], names, np.linspace(0.9, 0.2, 8)[:, None] * np.ones(len(names)))
+    tick(project, *["tree"] * 4, *["sky"] * 3, "")
     result = run()
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[0].endswith("for the best F1; in brackets 95 % intervals")
+    tree = next(line for line in result.output.splitlines() if line.startswith("tree "))
+    assert tree.endswith("1.000 (0.398..1.000)   1.000 (0.398..1.000)")  # all of four: .025 ** (1 / 4)
+    assert list(snippet(result.output)["threshold"]) == ["sky", "tree"]
     sky = next(line for line in result.output.splitlines() if line.startswith("sky "))
-    assert "1.000 (0.398..1.000)   0.800 (0.284..0.995)" in sky  # all of four, .025 ** (1 / 4); and four of five
-    assert set(snippet(result.output)["threshold"]) == set(params.load().classes.names)
+    assert "  0.250 " in sky
+    assert "left out: cement_road, lane_line, curb" in result.output
+
+
+def tick(project: Artifacts, *labels: str) -> None:
+    """Tick as many frames as there are texts."""
+    rows = [f'{frame},"{own}"\n' for frame, own in zip(FRAMES, labels, strict=False)]
+    project.overrides_csv.write_text("".join(["Frame,Labels\n", *rows]))
+
+
+NOTHING = "expected for some class 3 ticked frames with it and 3 without it, and scores that differ; found "
+
+
+@pytest.mark.parametrize(
+    ("ticked", "line"),
+    [
+        (["tree,lawn"], NOTHING + "1 frame, alone; tick frames of other places"),
+        ([""], NOTHING + "1 frame, alone; tick"),
+        (["tree,lawn"] * 2, NOTHING + "2 frames, which are all ticked alike; tick frames of other places, some 20"),
+        (["tree,lawn"] * 12, NOTHING + "12 frames, which are all ticked alike; "),
+        ([""] * 12, NOTHING + "12 frames, which are all ticked alike; "),
+        (["tree", "lawn"], NOTHING + "2 frames, of which 1 show tree and 1 do not, and other classes are further"),
+        (["tree"] * 7 + ["sky,tree"] * 2, NOTHING + "9 frames, of which 2 show sky and 7 do not, "),
+    ],
+)
+@pytest.mark.parametrize("rule", ["fixed", "relative"])
+def test_no_threshold_is_printed_where_there_is_nothing_to_fit(
+    rule: str, ticked: list[str], line: str, project: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tick(project, *ticked)
+    values = params.load()
+    with pytest.raises(DataError) as caught:
+        calibrate.show(project, replace(values, label=replace(values.label, rule=rule)))
+    assert line in str(caught.value)
+    assert str(caught.value).endswith("some 20 in all, or leave label.threshold at auto")
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_class_of_the_same_score_everywhere_gets_no_threshold(project: Artifacts) -> None:
+    names, scores = params.load().classes.names, project.load_scores(params.load().classes.names)
+    flat = np.stack(list(scores.values()))
+    flat[:, 1] = 0.62
+    project.save_scores(FRAMES, names, flat)
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert "the same score in all frames" in result.output
+    assert list(snippet(result.output)["threshold"]) == list(names[2:])
+    project.save_scores(FRAMES, names, np.full_like(flat, 0.62))
+    result = run()
+    assert result.exit_code == 1
+    assert "24 frames, whose scores tell no class apart (" in result.stderr
+    assert result.stdout == ""
 
 
 def test_ticked_frames_in_quarantine_are_left_out(project: Artifacts) -> None:
@@ -122,7 +183,6 @@ def test_ticked_frames_in_quarantine_are_left_out(project: Artifacts) -> None:
     [
         ("Frame,Labels\n", "expected a few frames with their classes, found none"),
         ("Frame,Labels\ndrive_00001,tree\n", r"scores.csv, found 'drive_00001'; did you mean 'drive_0000"),
-        ("Frame,Labels\ndrive_000001,\n", "1 frames say nothing about any threshold"),
     ],
 )
 def test_frames_that_are_of_no_use_are_told(table: str, line: str, project: Artifacts) -> None:

@@ -9,7 +9,7 @@ from wildseg.errors import DataError
 from wildseg.files import save_json
 
 LEVELS = {
-    "labels": {"f1": 0.94},
+    "labels": {"f1": 0.94, "always_f1": 0.81},
     "cam": {"miou": 0.68},
     "pseudo": {"miou": 0.734, "coverage": 0.9},
     "segmenter": {"miou": 0.66, "recall": 0.7, "iou.lawn": 0.8, "iou.red_brick_path": None},
@@ -20,6 +20,7 @@ def test_every_level_and_class_has_a_line() -> None:
     lines = summary.text({**LEVELS, "unseen": LEVELS}).splitlines()
     assert lines[0].split() == ["drive", "unseen", "drive"]
     assert any(line.split() == ["pseudo", "masks", "mIoU", "0.734", "0.734"] for line in lines)
+    assert any(line.split() == ["of", "every", "class", "always", "0.810", "0.810"] for line in lines)
     assert any(line.split() == ["red_brick_path", "-", "-"] for line in lines)
 
 
@@ -29,8 +30,8 @@ def test_without_unseen_sources_there_is_no_column_for_them() -> None:
 
 def test_without_truth_every_value_is_a_dash() -> None:
     nothing = {level: dict.fromkeys(values) for level, values in LEVELS.items()}
-    values = [line.split()[-1] for line in summary.text(nothing).splitlines()[1:7]]
-    assert values == ["-"] * 6
+    values = [line.split()[-1] for line in summary.text(nothing).splitlines()[1:8]]
+    assert values == ["-"] * 7
 
 
 def test_it_says_where_pictures_and_runs_are(

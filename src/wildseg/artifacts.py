@@ -6,7 +6,7 @@ it is read: JPEG, PNG, CSV, JSON, npz without objects, safetensors.
 
 from __future__ import annotations
 
-from wildseg.formats.boxes import Boxes, FrameBoxes
+from wildseg.formats.boxes import Boxes, FrameBoxes, Listing
 from wildseg.formats.frames import SPLITS, Frame, KeyFrames
 from wildseg.formats.labels import Labels
 from wildseg.formats.maps import Maps
@@ -16,7 +16,7 @@ from wildseg.formats.segmenter import SegmenterFiles
 from wildseg.formats.truth import Truth
 from wildseg.formats.weak import WeakLabels
 
-__all__ = ["SPLITS", "Artifacts", "Dropped", "Frame", "FrameBoxes", "Words"]
+__all__ = ["SPLITS", "Artifacts", "Dropped", "Frame", "FrameBoxes", "Listing", "Words"]
 
 
 class Artifacts(KeyFrames, Labels, Prompts, Maps, PseudoMasks, Boxes, WeakLabels, Truth, SegmenterFiles):

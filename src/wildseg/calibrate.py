@@ -15,6 +15,7 @@ from wildseg.labels.calibration import FEWEST, Fit, fit
 from wildseg.labels.decide import positions
 from wildseg.params import Params
 
+REST = "these keep the method's own threshold; where label.rule fixed has none, tick more frames or give them a number"
 DIGITS = 7  # scores are kept with six: a cut between two of them has seven
 
 
@@ -28,7 +29,7 @@ def show(artifacts: Artifacts, params: Params, ticked: Path | None = None, preci
         precision: the precision wanted; None for the best F1.
 
     Raises:
-        DataError: there are no scores or no ticked frames, one is unknown, or they say nothing about any class.
+        DataError: there are no scores or no ticked frames, one is unknown, or they are too few to fit any threshold.
     """
     names, path = params.classes.names, ticked or artifacts.overrides_csv
     scores, truth = artifacts.load_scores(names), artifacts.load_labels(names, path)
@@ -37,19 +38,36 @@ def show(artifacts: Artifacts, params: Params, ticked: Path | None = None, preci
     belief = np.stack([scores[frame] for frame in frames])
     relative = params.label.rule == "relative"
     fits = fit(positions(belief) if relative else belief, np.stack([truth[frame] for frame in frames]), precision)
-    if fits is None:
-        raise DataError(
-            f"{path}: expected classes that are in some frames and not in others, with scores above 0; {len(frames)} "
-            "frames say nothing about any threshold; tick a few more"
-        )
+    if all(own.lacking for own in fits):
+        raise DataError(f"{path}: {_nothing_to_fit(names, fits, [truth[frame] for frame in frames])}")
     wanted = "the best F1" if precision is None else f"a precision of {precision:g}"
     without = f" ({len(set_aside)} in quarantine left out)" if set_aside else ""
     print(f"calibrate: {len(frames)} frames of {path}{without}, for {wanted}; in brackets 95 % intervals")
     print("\n".join(_table(names, fits, precision)))
     rule = "relative" if relative else "fixed"
-    thresholds = {name: round(own.threshold, DIGITS) for name, own in zip(names, fits, strict=True)}
+    thresholds = {name: round(own.threshold, DIGITS) for name, own in zip(names, fits, strict=True) if not own.lacking}
+    if left_out := [name for name in names if name not in thresholds]:
+        print(f"\nleft out: {', '.join(left_out)}; {REST}")
     print("\nparams.yaml:\n")
     print(yaml.safe_dump({"label": {"rule": rule, "threshold": thresholds}}, sort_keys=False, allow_unicode=True))
+
+
+def _nothing_to_fit(names: Sequence[str], fits: Sequence[Fit], ticked: Sequence[np.ndarray]) -> str:
+    """Say why there is no threshold at all, and what to do."""
+    name, own = max(zip(names, fits, strict=True), key=lambda pair: min(pair[1].present, pair[1].absent))
+    number = "1 frame" if len(ticked) == 1 else f"{len(ticked)} frames"
+    if min(own.present, own.absent) >= FEWEST:
+        lack = f"whose scores tell no class apart ({name} has {own.lacking}); try another label.method or clip.model"
+    elif all(np.array_equal(row, ticked[0]) for row in ticked):
+        alike = "alone" if len(ticked) == 1 else "which are all ticked alike"
+        lack = f"{alike}; tick frames of other places, some 20 in all"
+    else:
+        lack = f"of which {own.present} show {name} and {own.absent} do not, and other classes are further from it; "
+        lack += "tick frames that differ, some 20 in all"
+    return (
+        f"expected for some class {FEWEST} ticked frames with it and {FEWEST} without it, and scores that differ; "
+        f"found {number}, {lack}, or leave label.threshold at auto"
+    )
 
 
 def _known(frames: Sequence[str], scores: Mapping[str, np.ndarray], path: Path) -> list[str]:
@@ -87,10 +105,9 @@ def _cell(value: float, interval: tuple[float, float]) -> str:
 
 
 def _remark(own: Fit, precision: float | None) -> str:
-    remarks = []
-    if not own.own:
-        lacking = "with" if own.present < FEWEST else "without" if own.absent < FEWEST else "with a score above 0"
-        remarks.append(f"too few frames {lacking} it ({FEWEST} are needed): the threshold of all classes together")
+    remarks = [own.lacking] if own.lacking else []
+    if own.names_all:
+        remarks.append("it names all frames: its scores do not tell which show it")
     if precision is not None and not own.reached:
         remarks.append(f"a precision of {precision:g} is out of reach")
     return "; ".join(remarks)

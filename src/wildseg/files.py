@@ -95,14 +95,15 @@ def save_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def load_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object, with or without a byte order mark in front, as some editors and tools write one.
 
     Raises:
         DataError: missing or malformed.
     """
     try:
         check_regular(path)
-        content = json.loads(path.read_text(encoding="utf-8"))
+        raw = path.read_bytes()
+        content = json.loads(raw.decode(json.detect_encoding(raw)))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a JSON file ({_reason(error)})") from error
     if not isinstance(content, dict):
@@ -139,6 +140,9 @@ def load_table(path: Path, header: Sequence[str]) -> list[dict[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             columns = list(reader.fieldnames or [])
+            if missing := [name for name in header if name not in columns]:
+                raise DataError(f"{path}: expected the columns {', '.join(header)}; {missing[0]!r} is missing"
+                                f"{_other_separator(columns)}")  # fmt: skip
             for row in reader:
                 if None in row or None in row.values():
                     raise DataError(f"{path}, line {reader.line_num}: expected {len(columns)} columns; "
@@ -146,9 +150,13 @@ def load_table(path: Path, header: Sequence[str]) -> list[dict[str, str]]:
                 rows.append(row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: expected a CSV file ({_reason(error)})") from error
-    if missing := [name for name in header if name not in columns]:
-        raise DataError(f"{path}: expected the columns {', '.join(header)}; {missing[0]!r} is missing")
     return rows
+
+
+def _other_separator(columns: Sequence[str]) -> str:
+    names = {";": "semicolons", "\t": "tabs"}
+    used = [name for mark, name in names.items() if len(columns) == 1 and mark in columns[0]]
+    return f"; found {used[0]} between cells, as a spreadsheet may have saved it" if used else ""
 
 
 def save_label_image(path: Path, ids: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from wildseg.provenance import home
 
 ROWS = (  # what, level, measure
     ("labels F1", "labels", "f1"),
+    ("  of every class always", "labels", "always_f1"),
     ("maps mIoU", "cam", "miou"),
     ("pseudo masks mIoU", "pseudo", "miou"),
     ("pseudo masks coverage", "pseudo", "coverage"),

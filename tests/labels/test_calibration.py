@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from wildseg.labels.calibration import FEWEST, best_threshold, exact_interval, fit
+from wildseg.labels.calibration import FEWEST, Fit, best_threshold, exact_interval, fit
 
 
 def random_class(seed: int, levels: int = 1000) -> tuple[np.ndarray, np.ndarray]:
@@ -71,46 +71,51 @@ def test_an_interval_of_nothing_is_everything() -> None:
     assert exact_interval(0, 0) == (0.0, 1.0)
 
 
-def test_a_class_with_too_few_frames_takes_the_threshold_of_all_together() -> None:
+def test_a_class_with_too_few_frames_with_or_without_it_gets_no_threshold() -> None:
     scores = np.stack([random_class(0)[0], random_class(1)[0], random_class(2)[0]], 1)
     truth = np.stack([random_class(0)[1], np.arange(25) < FEWEST - 1, np.arange(25) >= FEWEST - 1], 1)
-    first, rare, common = fits = fit(scores, truth) or []
-    assert [own.own for own in fits] == [True, False, False]
+    first, rare, common = fit(scores, truth)
+    assert first.lacking == ""
     assert first.threshold == best_threshold(scores[:, 0], truth[:, 0], None)
-    together = best_threshold(scores.ravel(), truth.ravel(), None)
-    assert rare.threshold == common.threshold == together
+    assert (rare.lacking, common.lacking) == (
+        "too few frames with it (3 are needed)", "too few frames without it (3 are needed)",
+    )  # fmt: skip
     assert (rare.present, rare.absent) == (common.absent, common.present) == (FEWEST - 1, 25 - FEWEST + 1)
-    named = scores[:, 1] > rare.threshold
-    assert rare.recall == named[: FEWEST - 1].mean()
-    found = int(named[: FEWEST - 1].sum())
-    for own, hits, of in ((rare.recall_in, found, FEWEST - 1), (rare.precision_in, found, int(named.sum()))):
-        expected = binomtest(hits, of).proportion_ci(0.95, "exact")
-        assert own == pytest.approx((expected.low, expected.high))
-    draws = np.random.default_rng(0).integers(0, 25, (1000, 25))
-    again = [best_threshold(scores[rows].ravel(), truth[rows].ravel(), None) for rows in draws]
-    assert rare.likely == common.likely == pytest.approx(tuple(np.quantile(again, [0.025, 0.975])))
+    assert np.isnan([rare.threshold, rare.precision, rare.recall, *rare.likely, *rare.recall_in]).all()
 
 
-def test_of_very_few_frames_no_interval_of_thresholds_is_told() -> None:
-    scores, truth = np.array([[0.9, 0.1], [0.8, 0.3], [0.7, 0.2]]), np.tile([True, False], (3, 1))
-    alone, enough = fit(scores[: FEWEST - 1], truth[: FEWEST - 1]) or [], fit(scores, truth) or []
-    assert np.isnan([own.likely for own in alone]).all()
-    assert [own.recall_in for own in alone] == [exact_interval(2, 2), (0.0, 1.0)]
-    assert np.isfinite([own.likely for own in enough]).all()
+@pytest.mark.parametrize(
+    ("scores", "lacking"),
+    [
+        ([0.4] * 8, "the same score in all frames"),
+        ([1.0] * 8, "the same score in all frames"),
+        ([0, 0, 0, 0, 0.1, 0.2, 0.3, 0.4], "no score above 0 where it is"),
+    ],
+)
+def test_scores_that_cannot_tell_a_class_give_no_threshold(scores: list[float], lacking: str) -> None:
+    (own,) = fit(np.array(scores)[:, None], (np.arange(8) < 4)[:, None])
+    assert own.lacking == lacking
+    assert np.isnan(own.threshold)
+
+
+def test_a_threshold_below_all_scores_is_known_as_one() -> None:
+    truth = np.arange(8) < 5
+    (backwards,) = fit(np.linspace(0.1, 0.8, 8)[:, None], truth[:, None])
+    (right,) = fit(np.linspace(0.8, 0.1, 8)[:, None], truth[:, None])
+    assert (backwards.names_all, right.names_all) == (True, False)
 
 
 def test_a_precision_is_not_out_of_reach_where_nothing_is_named() -> None:
-    scores = np.array([[0.9, 0.1], [0.8, 0.85], [0.7, 0.2], [0.95, 0.3]])
-    truth = np.tile([True, False], (4, 1))
-    common, never = fit(scores, truth, 1.0) or []
-    assert np.isnan(never.precision)
-    assert [common.reached, never.reached] == [True, True]
-    assert [own.reached for own in fit(1 - scores, truth, 1.0) or []] == [True, False]  # the absent one scores higher
+    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1])[:, None]
+    truth = np.arange(6)[:, None] < 3
+    assert [own.reached for own in fit(scores, truth, 1.0)] == [True]
+    assert [own.reached for own in fit(1 - scores, truth, 1.0)] == [False]  # what is absent scores higher
+    assert Fit(0, 3).reached
 
 
 def test_the_interval_of_thresholds_is_that_of_frames_drawn_again() -> None:
     scores, truth = random_class(3)
-    (own,) = fit(scores[:, None], truth[:, None], seed=5) or []
+    (own,) = fit(scores[:, None], truth[:, None], seed=5)
     draws = np.random.default_rng(5).integers(0, 25, (1000, 25))
     again = [best_threshold(scores[rows], truth[rows], None) for rows in draws]
     expected = np.quantile([value for value in again if value is not None], [0.025, 0.975])
@@ -122,7 +127,7 @@ def test_more_frames_make_it_surer() -> None:
     rng = np.random.default_rng(0)
     truth = rng.random((400, 1)) < 0.5
     scores = (rng.random((400, 1)) + truth) / 2
-    (few,), (many,) = fit(scores[:20], truth[:20]) or [], fit(scores, truth) or []
+    (few,), (many,) = fit(scores[:20], truth[:20]), fit(scores, truth)
     for few_in, many_in in (
         (few.precision_in, many.precision_in),
         (few.recall_in, many.recall_in),
@@ -133,4 +138,4 @@ def test_more_frames_make_it_surer() -> None:
 
 @pytest.mark.parametrize("everything", [True, False])
 def test_frames_that_show_all_classes_or_none_say_nothing(everything: bool) -> None:
-    assert fit(np.random.default_rng(0).random((6, 2)), np.full((6, 2), everything)) is None
+    assert all(own.lacking for own in fit(np.random.default_rng(0).random((6, 2)), np.full((6, 2), everything)))

@@ -77,6 +77,8 @@ def test_precision_recall_and_f1_equal_those_of_scikit_learn() -> None:
     for average, prefix in (("micro", ""), ("macro", "macro_")):
         expected = sk.precision_recall_fscore_support(truth, named, average=average)[:3]
         assert [report[prefix + key] for key in ("precision", "recall", "f1")] == pytest.approx(expected)
+        always = sk.f1_score(truth, np.ones_like(truth), average=average)
+        assert report[f"always_{prefix}f1"] == pytest.approx(always)
     assert report["exact_match"] == pytest.approx(sk.accuracy_score(truth, named))
     assert report["map"] == pytest.approx(sk.average_precision_score(truth, scores, average="macro"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,7 +227,7 @@ def test_maps_are_kept_inside_of_boxes_in_the_frames_that_are_listed(
     assert printed == (
         "cam: 3 frames, 3 maps by gradcam, 1 frames without any, 1 frames inside of boxes (nothing is left of 1 of "
         "their maps; 1 boxes of classes that are not labelled there change nothing; 1 more that are listed are no key "
-        "frames), 2 from the cache\n"
+        "frames, such as 'driv_000002.jpg'), 2 from the cache\n"
     )
     _, maps = project.load_maps("drive_000000")
     assert (maps[0] == 0).all()  # sky is there, and has no box
@@ -242,3 +243,39 @@ def test_boxes_that_are_named_must_be_there(project: Artifacts, values: Params) 
         cam.run(with_cam(values, boxes="mine.json"), project, CPU)
     project.save_boxes({}, ("sky", "tree"), project.root / "mine.json")
     cam.run(with_cam(values, boxes="mine.json"), project, CPU)  # lists no frame
+
+
+def export(project: Artifacts, **image: object) -> None:
+    """Boxes of one picture, as an annotation tool exports them."""
+    content = {
+        "images": [{"id": 7, **image}],
+        "categories": [{"id": 0, "name": "surfaces", "supercategory": "none"}, {"id": 3, "name": "cement_road"}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [8, 16, 24, 24]}],
+    }
+    project.limits_json.write_bytes(json.dumps(content).encode("utf-8-sig"))
+
+
+def test_an_export_with_another_name_a_root_category_and_no_size_limits_maps_too(
+    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cam.run(values, project, CPU)
+    whole = project.load_maps("drive_000000")[1]
+    export(project, file_name="images/drive_000000_jpg.rf.0f3c9a.jpg")
+    capsys.readouterr()
+    cam.run(values, project, CPU)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "cam: data/labels/boxes.json: categories without any box that are no classes are left out: 'surfaces'"
+    )
+    assert "1 frames inside of boxes" in lines[1]
+    expected = np.zeros_like(whole)
+    expected[1, 2:5, 1:4] = whole[1, 2:5, 1:4]
+    np.testing.assert_array_equal(project.load_maps("drive_000000")[1], expected)
+
+
+def test_an_export_of_no_key_frame_is_an_error_before_anything_is_removed(project: Artifacts, values: Params) -> None:
+    cam.run(values, project, CPU)
+    export(project, file_name="left-drive_000000.jpg", width=64, height=48)
+    with pytest.raises(DataError, match=r"none of 1 listed names is a key frame, for instance 'left-drive_000000.jpg'"):
+        cam.run(values, project, CPU)
+    assert project.maps_path("drive_000000").is_file()

@@ -51,8 +51,46 @@ def test_labels_are_those_counted_on_paper(artifacts: Artifacts) -> None:
     assert [labels[f"precision.{name}"] for name in ("lawn", "road", "sky")] == pytest.approx([1, 0, 1])
     assert [labels[f"recall.{name}"] for name in ("lawn", "sky")] == pytest.approx([1 / 2, 1])
     assert labels["recall.road"] is None  # in no frame, as far as it counts
+    # Every class in both: 3 right; road in the first, sky in the second are wrong. By class 1, 0 and 2/3.
+    assert labels["always_f1"] == pytest.approx(6 / 8)
+    assert labels["always_macro_f1"] == pytest.approx((1 + 0 + 2 / 3) / 3)
     assert labels["exact_match"] == pytest.approx(1 / 2)
     assert labels["jaccard"] == pytest.approx((1 / 3 + 1) / 2)
+
+
+def told(artifacts: Artifacts, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    run(tiny_run.params(), artifacts, CPU)
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("eval: labels' F1")]
+
+
+def test_labels_no_better_than_naming_everything_are_told(
+    artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    advice = "change label.threshold, label.method or clip.model first"
+    assert told(artifacts, capsys) == [
+        "eval: labels' F1 0.667 on the drive is not above 0.750, which naming every class in every frame reaches "
+        f"(2 frames with truth): {advice}",
+        "eval: labels' F1 0.000 on unseen sources is not above 0.500, which naming every class in every frame reaches "
+        f"(1 frames with truth): {advice}",
+    ]
+    names = [frame.name for frame in tiny_run.FRAMES]
+    everything = np.ones((4, 3), bool)
+    artifacts.save_labels(names, tiny_run.CLASSES.names, everything)
+    assert [line[:52] for line in told(artifacts, capsys)] == [
+        "eval: labels' F1 0.750 on the drive is not above 0.7", "eval: labels' F1 0.500 on unseen sources is not abov",
+    ]  # fmt: skip
+    right = np.array([[1, 0, 1], [1, 0, 0], [0, 0, 1], [0, 0, 1]], bool)
+    artifacts.save_labels(names, tiny_run.CLASSES.names, right)
+    assert told(artifacts, capsys) == []
+
+
+def test_where_every_class_is_in_every_frame_naming_them_all_is_right(
+    artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for frame in tiny_run.FRAMES:
+        save_label_image(truth_of(artifacts, frame.name), rows(1, 2, 3, 3))
+    artifacts.save_labels([frame.name for frame in tiny_run.FRAMES], tiny_run.CLASSES.names, np.ones((4, 3), bool))
+    assert told(artifacts, capsys) == []
 
 
 def test_a_class_of_few_pixels_is_missed_once_they_are_enough(artifacts: Artifacts) -> None:

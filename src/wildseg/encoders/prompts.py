@@ -51,13 +51,14 @@ def overlap(one: str, other: str) -> bool:
 
     Letter case, punctuation and a plural's ending do not count.
     """
-    short, long = sorted((_words(one), _words(other)), key=len)
+    short, long = sorted((stems(one), stems(other)), key=len)
     starts = range(len(long) - len(short) + 1)
     return bool(short) and any(long[start : start + len(short)] == short for start in starts)
 
 
-def _words(phrase: str) -> list[str]:
-    return [_singular(word) for word in re.findall(r"\w+", phrase.lower())]
+def stems(phrase: str) -> tuple[str, ...]:
+    """Return the words of a phrase without letter case, punctuation and a plural's ending."""
+    return tuple(_singular(word) for word in re.findall(r"\w+", phrase.lower()))
 
 
 def _singular(word: str) -> str:

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from wildseg.errors import DataError, did_you_mean
+from wildseg.errors import DataError
 from wildseg.files import load_table, save_bytes, save_table
 from wildseg.formats.names import check_names, made_by
 from wildseg.formats.project import Project
+from wildseg.formats.ticks import listed
+from wildseg.spreadsheet import Sheet, load_sheet
 
 
 class Labels(Project):
@@ -48,27 +50,18 @@ class Labels(Project):
         save_table(self.labels_csv, ("Frame", "Labels"), rows, quote_all=True)
 
     def load_labels(self, class_names: Sequence[str], path: Path | None = None) -> dict[str, np.ndarray]:
-        """Read labels by frame, (K,) bool each, from labels.csv or another file of the same form.
+        """Read labels by frame, (K,) bool each, from labels.csv, or from a person's table.
+
+        A person's may be as a spreadsheet saves it, and have a column of ticks for each class instead of `Labels`.
 
         Raises:
             DataError: the file is missing or malformed, names a frame twice, or a class that is not in `class_names`.
         """
-        if path is None:
-            with made_by("label"):
-                return self.load_labels(class_names, self.labels_csv)
-        labels: dict[str, np.ndarray] = {}
-        rows = load_table(path, ("Frame", "Labels"))
-        check_names(path, rows, "Frame")
-        for row in rows:
-            frame = row["Frame"]
-            wanted = [name.strip() for name in row["Labels"].split(",") if name.strip()]
-            if unknown := [name for name in wanted if name not in class_names]:
-                raise DataError(f"{path}, frame {frame!r}: expected classes of params.yaml, "
-                                f"found {unknown[0]!r}{did_you_mean(unknown[0], class_names)}")  # fmt: skip
-            if frame in labels:
-                raise DataError(f"{path}: the frame {frame!r} stands there twice")
-            labels[frame] = np.array([name in wanted for name in class_names], bool)
-        return labels
+        if path is not None:
+            return _by_frame(path, load_sheet(path, "Frame", "Labels"), class_names)
+        with made_by("label"):
+            rows = load_table(self.labels_csv, ("Frame", "Labels"))
+            return _by_frame(self.labels_csv, Sheet(("Frame", "Labels"), tuple(enumerate(rows, 2))), class_names)
 
     def save_scores(self, frames: Sequence[str], class_names: Sequence[str], scores: np.ndarray) -> None:
         """Write data/labels/scores.csv; scores: (n, K) float in [0, 1]."""
@@ -107,3 +100,14 @@ class Labels(Project):
         ]
         # A model may say half of a character that takes two codes, which UTF-8 cannot hold.
         save_bytes(self.answers_jsonl, "".join(lines).encode("utf-8", "replace"))
+
+
+def _by_frame(path: Path, sheet: Sheet, class_names: Sequence[str]) -> dict[str, np.ndarray]:
+    rows = list(listed(path, sheet, class_names))
+    check_names(path, ({"Frame": frame} for frame, _ in rows), "Frame")
+    labels: dict[str, np.ndarray] = {}
+    for frame, present in rows:
+        if frame in labels:
+            raise DataError(f"{path}: the frame {frame!r} stands there twice")
+        labels[frame] = present
+    return labels

@@ -1,12 +1,14 @@
 """Thresholds fitted to a few frames whose classes a person has ticked, and how sure one can be of them.
 
-For one class every cut between two neighbouring scores is tried. How sure: the interval of thresholds that frames drawn
+For one class every cut between two neighbouring scores is tried; a class of which the frames say too little gets none.
+How sure: the interval of thresholds that frames drawn
 again with replacement give (bootstrap), and exact intervals of precision and recall (Clopper and Pearson 1934). The
 latter hold for a threshold chosen without these frames; chosen with them, precision and recall are a little kind.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,26 +24,31 @@ NOTHING = (float("nan"), float("nan"))
 class Fit:
     """A threshold and what it reaches on the ticked frames; NaN where a share is of nothing.
 
-    present, absent: how many frames have the class, and how many do not. own: whether there were enough to fit one of
-    its own; else the threshold is the one of all classes together. reached: whether it has the wanted precision; so it
-    does where it names nothing. likely: where 95 % of resampled thresholds lie. precision_in, recall_in: exact 95 %
-    intervals.
+    present, absent: how many frames have the class, and how many do not. lacking: what a threshold needs and these
+    frames do not have, empty where there is one; all that follows is NaN otherwise. reached: whether it has the wanted
+    precision; so it does where it names nothing. likely: where 95 % of resampled thresholds lie. precision_in,
+    recall_in: exact 95 % intervals.
     """
 
     present: int
     absent: int
-    threshold: float
-    own: bool
-    reached: bool
-    precision: float
-    recall: float
-    likely: tuple[float, float]
-    precision_in: tuple[float, float]
-    recall_in: tuple[float, float]
+    lacking: str = ""
+    threshold: float = math.nan
+    reached: bool = True
+    precision: float = math.nan
+    recall: float = math.nan
+    likely: tuple[float, float] = NOTHING
+    precision_in: tuple[float, float] = NOTHING
+    recall_in: tuple[float, float] = NOTHING
+
+    @property
+    def names_all(self) -> bool:
+        """Whether the threshold lies below the scores of all ticked frames, which then tell nothing of the class."""
+        return self.recall == 1 and self.precision == self.present / (self.present + self.absent)
 
 
-def fit(scores: np.ndarray, truth: np.ndarray, precision: float | None = None, seed: int = 0) -> list[Fit] | None:
-    """Return a fit per class, or None where the frames show all classes, none, or only scores of 0.
+def fit(scores: np.ndarray, truth: np.ndarray, precision: float | None = None, seed: int = 0) -> list[Fit]:
+    """Return a fit per class, of each by itself: one with `lacking` for a class of which the frames say too little.
 
     Args:
         scores: (n, K) in [0, 1].
@@ -49,13 +56,8 @@ def fit(scores: np.ndarray, truth: np.ndarray, precision: float | None = None, s
         precision: the precision wanted, with as much recall as it allows; None for the best F1.
         seed: of the resampling.
     """
-    together = best_threshold(scores.ravel(), truth.ravel(), precision)
-    if together is None or truth.all():
-        return None
     draws = np.random.default_rng(seed).integers(0, len(scores), (DRAWS, len(scores)))
-    # Of all classes together whole frames are drawn, since the classes of one are seen together.
-    shared = together, _likely(scores, truth, precision, draws)
-    return [_fit(own, ticked, shared, precision, draws) for own, ticked in zip(scores.T, truth.T, strict=True)]
+    return [_fit(own, ticked, precision, draws) for own, ticked in zip(scores.T, truth.T, strict=True)]
 
 
 def best_threshold(scores: np.ndarray, truth: np.ndarray, precision: float | None) -> float | None:
@@ -85,42 +87,42 @@ def best_threshold(scores: np.ndarray, truth: np.ndarray, precision: float | Non
     return float(cuts[np.flatnonzero(worth == worth.max())[-1]])
 
 
-def _fit(
-    scores: np.ndarray,
-    truth: np.ndarray,
-    shared: tuple[float, tuple[float, float]],
-    precision: float | None,
-    draws: np.ndarray,
-) -> Fit:
+def _fit(scores: np.ndarray, truth: np.ndarray, precision: float | None, draws: np.ndarray) -> Fit:
     present = int(truth.sum())
     absent = len(truth) - present
-    own = best_threshold(scores, truth, precision) if min(present, absent) >= FEWEST else None
-    threshold, likely = shared if own is None else (own, _likely(scores, truth, precision, draws))
+    if lacking := _lacking(scores, truth):
+        return Fit(present, absent, lacking)
+    threshold = best_threshold(scores, truth, precision)
+    if threshold is None:
+        return Fit(present, absent, "no score above 0 where it is")
     named = scores > threshold
     hits, found = int((named & truth).sum()), int(named.sum())
     exact = _share(hits, found)
     return Fit(
         present,
         absent,
+        "",
         threshold,
-        own=own is not None,
         reached=precision is None or not exact < precision,
         precision=exact,
         recall=_share(hits, present),
-        likely=likely,
+        likely=_likely(scores, truth, precision, draws),
         precision_in=exact_interval(hits, found),
         recall_in=exact_interval(hits, present),
     )
 
 
-def _likely(scores: np.ndarray, truth: np.ndarray, precision: float | None, draws: np.ndarray) -> tuple[float, float]:
-    """Return where 95 % of the thresholds lie that are fitted to the frames of `draws`; scores, truth: (n, ...).
+def _lacking(scores: np.ndarray, truth: np.ndarray) -> str:
+    present = int(truth.sum())
+    few = "with" if present < FEWEST else "without" if len(truth) - present < FEWEST else ""
+    if few:
+        return f"too few frames {few} it ({FEWEST} are needed)"
+    return "the same score in all frames" if scores.min() == scores.max() else ""
 
-    Of fewer than `FEWEST` frames nothing is known: one frame drawn again is always the same.
-    """
-    if len(scores) < FEWEST:
-        return NOTHING
-    again = [best_threshold(scores[rows].ravel(), truth[rows].ravel(), precision) for rows in draws]
+
+def _likely(scores: np.ndarray, truth: np.ndarray, precision: float | None, draws: np.ndarray) -> tuple[float, float]:
+    """Return where 95 % of the thresholds lie that are fitted to the frames of `draws`; scores, truth: (n,)."""
+    again = [best_threshold(scores[rows], truth[rows], precision) for rows in draws]
     usable = [value for value in again if value is not None]
     low, high = np.quantile(usable, [(1 - SURE) / 2, (1 + SURE) / 2]) if usable else NOTHING
     return float(low), float(high)

@@ -143,6 +143,8 @@ def summary(
 ) -> dict[str, float]:
     """Return every measure by name; `precision`, `recall` and `f1` are micro values, `map` needs `scores`.
 
+    `always_f1` and `always_macro_f1` are what naming every class in every frame would reach.
+
     Args:
         target: (n, K) bool.
         preds: (n, K) bool.
@@ -150,6 +152,7 @@ def summary(
         valid: (n, K) bool, the entries that count; all by default.
     """
     found = counts(target, preds, valid)
+    always = counts(target, np.ones_like(preds), valid)
     total = found.summed()
     report = {
         "precision": float(precision(total)),
@@ -158,6 +161,8 @@ def summary(
         "macro_precision": macro(precision(found), found),
         "macro_recall": macro(recall(found), found),
         "macro_f1": macro(f1(found), found),
+        "always_f1": float(f1(always.summed())),
+        "always_macro_f1": macro(f1(always), always),
         "exact_match": exact_match(target, preds, valid),
         "jaccard": jaccard(target, preds, valid),
     }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wildseg import cache, entries, plugins, source
-from wildseg.artifacts import Artifacts, FrameBoxes
+from wildseg.artifacts import Artifacts, FrameBoxes, Listing
 from wildseg.cache import Cache
 from wildseg.cam.boxes import inside
 from wildseg.cam.competition import nothing_to_compete
@@ -21,6 +21,7 @@ from wildseg.encoders.weights import identity
 from wildseg.errors import DataError, ParamsError
 from wildseg.failures import Failures
 from wildseg.files import fresh
+from wildseg.formats.coco import LARGEST_SIDE
 from wildseg.parallel import Workers, crew, gpus
 from wildseg.params import Cam, Params
 from wildseg.progress import track
@@ -53,7 +54,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
             f"first is {missing[0]!r}; run 'dvc repro label'"
         )
     limits = _limits(params, artifacts)
-    work = [_Work(frame, np.flatnonzero(labels[frame]).tolist(), limits.get(frame)) for frame in frames]
+    work = [_Work(frame, np.flatnonzero(labels[frame]).tolist(), limits.frames.get(frame)) for frame in frames]
     kept = Cache(artifacts.root, "cam", _recipe(params, artifacts, runtime))
     tally = dict.fromkeys(("maps", "without", "blank", "emptied", "small"), 0)
     failures = Failures("cam", params.cam.max_failures, len(work), name=attrgetter("frame"))
@@ -70,23 +71,23 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         artifacts.pack_maps(done)
     artifacts.save_quarantine("cam", aside + failures.rows)
     boxed = ""
-    if limits:
+    if limits.frames:
         mapped = set(done)
-        strangers = len(limits.keys() - {frame.name for frame in artifacts.load_frames()})
-        boxed = _boxed([item for item in work if item.frame in mapped], tally["emptied"], strangers)
+        boxed = _boxed([item for item in work if item.frame in mapped], tally["emptied"], limits.strangers)
     print(
         f"cam: {len(done)} frames, {tally['maps']} maps by {params.cam.method}, {tally['without']} frames without any"
         f"{boxed}{_odd(tally['blank'], tally['small'])}{failures}{kept}"
     )
 
 
-def _boxed(done: Sequence[_Work], emptied: int, strangers: int) -> str:
+def _boxed(done: Sequence[_Work], emptied: int, strangers: Sequence[str]) -> str:
     """Say how many frames have boxes, and what of them may be a mistake; empty where no frame is listed."""
     listed = [(work.limits, np.array(work.present, int) + 1) for work in done if work.limits is not None]
     idle = sum(int((~np.isin(limits.boxes[:, 4], ids)).sum()) for limits, ids in listed)
     odd = [f"nothing is left of {emptied} of their maps"] if emptied else []
     odd += [f"{idle} boxes of classes that are not labelled there change nothing"] if idle else []
-    odd += [f"{strangers} more that are listed are no key frames"] if strangers else []
+    example = f", such as {strangers[0]!r}" if strangers else ""
+    odd += [f"{len(strangers)} more that are listed are no key frames{example}"] if strangers else []
     if not listed and not strangers:
         return ""
     return f", {len(listed)} frames inside of boxes" + (f" ({'; '.join(odd)})" if odd else "")
@@ -100,14 +101,27 @@ def _odd(blank: int, small: int) -> str:
     return "".join(parts)
 
 
-def _limits(params: Params, artifacts: Artifacts) -> dict[str, FrameBoxes]:
-    """Return the boxes by frame that maps are kept inside of; a person's own file need not be there, others must."""
+def _limits(params: Params, artifacts: Artifacts) -> Listing:
+    """Return the boxes that maps are kept inside of, and tell what is odd about them.
+
+    A person's own file need not be there, others must.
+    """
     path = artifacts.root / params.cam.boxes
-    return (
-        {}
-        if path == artifacts.limits_json and not os.path.lexists(path)
-        else artifacts.load_boxes(params.classes.names, path)
-    )
+    if path == artifacts.limits_json and not os.path.lexists(path):
+        return Listing({}, (), ())
+    names = [frame.name for frame in artifacts.load_frames()]
+    limits = artifacts.load_limits(params.classes.names, path, names, partial(_size_of, artifacts))
+    for note in limits.notes:
+        print(f"cam: {params.cam.boxes}: {note}")
+    return limits
+
+
+def _size_of(artifacts: Artifacts, frame: str) -> tuple[int, int]:
+    try:
+        height, width = artifacts.load_image(frame).shape[:2]
+    except DataError:
+        return LARGEST_SIDE, LARGEST_SIDE  # it is set aside, here or by a stage before: any size will do
+    return width, height
 
 
 def _check_competition(params: Params, artifacts: Artifacts) -> None:

@@ -317,6 +317,19 @@ def _summary(drive: _Group, unseen: _Group, pictures: int, from_cache: str) -> I
             "eval: the truth has pixels of id 0, background, which count as errors because 'background' is []; "
             "say 'ignore' of them in data/truth/classes.json if they shall not count"
         )
+    for where, group in (("the drive", drive), ("unseen sources", unseen)):
+        yield from _no_better_than_always(group, where)
     measured = [("model mIoU", tested), ("on unseen sources", new)]
     values = "".join(f", {name} {miou(matrix):.3f}" for name, matrix in measured if matrix.any())
     yield f"eval: {frames} frames with truth, {pictures} pictures{values}{from_cache}"
+
+
+def _no_better_than_always(group: _Group, where: str) -> Iterator[str]:
+    """Yield a line where the labels are no better than naming every class in every frame, unless that is right."""
+    labels = group.levels.report()["labels"]
+    if labels["f1"] <= labels["always_f1"] and labels["f1"] < 1:
+        yield (
+            f"eval: labels' F1 {labels['f1']:.3f} on {where} is not above {labels['always_f1']:.3f}, which naming "
+            f"every class in every frame reaches ({group.levels.frames} frames with truth): change label.threshold, "
+            "label.method or clip.model first"
+        )

@@ -11,6 +11,7 @@ import numpy as np
 
 from wildseg.artifacts import Artifacts, Frame, Words
 from wildseg.asking import Setting, ask
+from wildseg.encoders import vocabulary
 from wildseg.errors import DataError
 from wildseg.failures import Failures
 from wildseg.files import save_json, save_plotted_table
@@ -18,6 +19,7 @@ from wildseg.labels.decide import correct, decide, rule_of
 from wildseg.labels.interface import Answer
 from wildseg.labels.sharpness import FEWEST, Ranking
 from wildseg.labels.smoothing import smooth
+from wildseg.labels.spread import remarks
 from wildseg.params import Params
 from wildseg.runtime import Runtime
 from wildseg.words import choose
@@ -45,7 +47,9 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         leftover.unlink(missing_ok=True)
 
     setting = Setting(params.classes, params.clip, params.label, artifacts, runtime)
+    model = params.clip.model, params.clip.pretrained, artifacts.root
     words, ranking = choose(setting, params.background, key_frames, overrides)
+    _note(vocabulary.warning(*model, params.classes.phrases, words.background))
     _tell(words, ranking, compared=params.background == "auto")
     failures = Failures("label", params.label.max_failures, len(frames))
     answers, from_cache = ask(setting, words, frames, failures)
@@ -71,6 +75,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     artifacts.save_quarantine("label", failures.rows)
     save_json(artifacts.metrics_path("label.json"), summary(present, words, ranking, answers))
     save_plotted_table(artifacts.metrics_path("label/templates.csv"), COLUMNS, _rows(ranking))
+    _note(*remarks(present, names))
     empty = int((~present.any(1)).sum())
     corrected = f", {len(corrections)} by hand" if corrections else ""
     illegible = f", {unread} answers that could not be read" if unread else ""
@@ -79,6 +84,11 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         f"label: {len(frames)} frames, {mean:.1f} classes a frame, {empty} without any{corrected}{illegible}{failures}"
         f"{from_cache}"
     )
+
+
+def _note(*lines: str) -> None:
+    for line in filter(None, lines):
+        print(f"label: {line}")
 
 
 def _scores(answers: Sequence[Answer], frames: Sequence[Frame], smooth_s: float | None) -> np.ndarray:

@@ -1,0 +1,42 @@
+"""Classes that are in nearly all frames, or in none: labels that tell nothing, unless the world is like that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+NEARLY_ALL = 0.95  # share of the frames
+ENOUGH = 10  # frames; a few pictures of one place may well all show the same
+SHOWN = 12  # names in a line
+
+
+def remarks(present: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """Return a line for classes in more than 95 % of the frames, from ten on, and a line for those in none.
+
+    Args:
+        present: (n, K) bool.
+        class_names: the K names.
+    """
+    number = len(present)
+    in_all = present.sum(0) > NEARLY_ALL * number if number >= ENOUGH else np.zeros(len(class_names), bool)
+    lines = []
+    if in_all.any():
+        lines.append(
+            f"{_named(in_all, class_names)} in more than {100 * NEARLY_ALL:g} % of {number} frames; right for what is "
+            "always in view, else raise label.threshold or take a model that knows these words"
+        )
+    if not present.any(0).all():
+        lines.append(
+            f"{_named(~present.any(0), class_names)} in none of {number} frames, so no map or mask will have it; if "
+            "it is in view, lower label.threshold or choose other phrases"
+        )
+    return lines
+
+
+def _named(chosen: np.ndarray, class_names: Sequence[str]) -> str:
+    names = [name for name, is_in in zip(class_names, chosen, strict=True) if is_in]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    verb = "is" if len(names) == 1 else "are"
+    count = "" if len(names) == 1 else f" ({len(names)} of {len(class_names)} classes)"
+    return f"{', '.join(names[:SHOWN])}{more}{count} {verb}"
