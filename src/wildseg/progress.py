@@ -53,6 +53,12 @@ def _pace(done: int, seconds: float) -> str:
     return f"{done / seconds:.1f}/s" if done >= seconds else f"{seconds / done:.1f} s each"
 
 
+def note(stage: str, lines: Iterable[str]) -> None:
+    """Print what a person should know, a line each."""
+    for line in lines:
+        print(f"{stage}: {line}", file=sys.stderr, flush=True)
+
+
 class Bytes:
     """Progress of one download, in megabytes; what huggingface_hub asks of a bar (its `tqdm_class`).
 

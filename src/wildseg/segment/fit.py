@@ -76,7 +76,9 @@ def _differences(
         for name, value in state.items()
         if value.shape != own[name].shape
     ]
-    wrong = [f"{len(missing)} of {len(own)} tensors missing, such as {missing[0].removeprefix(inside)}"] if missing else []
+    wrong = (
+        [f"{len(missing)} of {len(own)} tensors missing, such as {missing[0].removeprefix(inside)}"] if missing else []
+    )
     wrong += [f"{len(other)} of another shape, such as {other[0]}"] if other else []
     return wrong
 

@@ -94,7 +94,11 @@ def _said(content: Mapping[str, Any]) -> dict[str, Any]:
     both = {**content, **inner} if isinstance(inner, dict) else dict(content)
     if "image_mean" in both and "mean" not in both:
         both |= {"mean": both["image_mean"], "std": both.get("image_std")}
-    return {key: both[key] for key in ("mean", "std", "input_range", "input_space") if key in both} if "mean" in both else {}
+    return (
+        {key: both[key] for key in ("mean", "std", "input_range", "input_space") if key in both}
+        if "mean" in both
+        else {}
+    )
 
 
 def _of_another(content: Mapping[str, Any], name: str) -> str:
@@ -145,9 +149,13 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected what the weights beside it were published with, as JSON ({error})") from error
+        raise DataError(
+            f"{path}: expected what the weights beside it were published with, as JSON ({error})"
+        ) from error
     if not isinstance(content, dict):
-        raise DataError(f"{path}: expected what the weights beside it were published with, found {type(content).__name__}")
+        raise DataError(
+            f"{path}: expected what the weights beside it were published with, found {type(content).__name__}"
+        )
     return content
 
 
