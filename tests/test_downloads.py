@@ -65,7 +65,9 @@ def test_what_the_hub_does_not_have_is_told(hub: Hub, repositories: dict, reason
         f"train.encoder_weights: the weights 'w' of net could not be fetched from {hub.address}/{REPO} "
         f"(model.safetensors): {reason}"
     )
-    assert f"run 'hf download {REPO} model.safetensors' and copy models--makers--net into {constants.HF_HUB_CACHE}" in line
+    assert (
+        f"run 'hf download {REPO} model.safetensors' and copy models--makers--net into {constants.HF_HUB_CACHE}" in line
+    )
     assert line.endswith(", or name a local file")
 
 
@@ -128,7 +130,8 @@ def test_the_hubs_client_says_nothing_beside_the_line(
 def test_a_model_is_fetched_with_all_its_parts_and_nothing_else(hub: Hub) -> None:
     index = b'{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}'
     wanted = {"config.json": b"{}", "tokenizer.json": b"{}", "chat_template.jinja": b"", "merges.txt": b"",
-              "model.safetensors.index.json": index, "model-1.safetensors": b"1", "model-2.safetensors": b"2"}  # fmt: skip
+              "model.safetensors.index.json": index,
+              "model-1.safetensors": b"1", "model-2.safetensors": b"2"}  # fmt: skip
     hub.repositories[REPO] = {**wanted, "pytorch_model.bin": b"", "consolidated.safetensors": b"", "onnx/a.json": b"",
                               "modeling_net.py": b""}  # fmt: skip
     folder = hub_folder("label.language.model: 'makers/net'", REPO)

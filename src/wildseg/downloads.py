@@ -27,7 +27,14 @@ BESIDE = (".json", ".txt", ".jinja", ".model", ".tiktoken")
 INDEX = "model.safetensors.index.json"
 
 
-def hub_file(what: str, repo: str, names: Sequence[str], revision: str | None = None, instead: str = "") -> Path:
+def hub_file(
+    what: str,
+    repo: str,
+    names: Sequence[str],
+    revision: str | None = None,
+    instead: str = "",
+    together: Sequence[str] | None = None,
+) -> Path:
     """Return where the first of `names` lies that the repository has; fetch it into the hub's cache unless it is there.
 
     Args:
@@ -36,6 +43,7 @@ def hub_file(what: str, repo: str, names: Sequence[str], revision: str | None = 
         names: of files, the best one first.
         revision: a branch, tag or commit; None is the main branch.
         instead: what else may be done where it cannot be had, such as ``name a local file``.
+        together: all files that are of use only together, this one among them; an empty list is all that there are.
 
     Raises:
         ModelError: it cannot be had: what, from where, why, and how to fetch it elsewhere.
@@ -45,7 +53,7 @@ def hub_file(what: str, repo: str, names: Sequence[str], revision: str | None = 
     for name in names:
         if isinstance(cached := try_to_load_from_cache(repo, name, revision=revision), str):
             return Path(cached)
-    with _told(what, repo, names[0], revision, instead):
+    with _told(what, repo, names[:1] if together is None else together, revision, instead):
         name = _first(repo, names, revision)
         bar = bytes_of(f"{repo}/{name}")
         return Path(hf_hub_download(repo, name, revision=revision, etag_timeout=_patience(), tqdm_class=bar))
@@ -64,23 +72,23 @@ def hub_folder(what: str, repo: str, instead: str = "") -> Path:
     """
     from huggingface_hub import HfApi, constants
 
-    config = hub_file(what, repo, ["config.json"], None, instead)
+    config = hub_file(what, repo, ["config.json"], None, instead, ())
     here = config.parent
     if _whole(here):
         return here
-    with _told(what, repo, "", None, instead):
+    with _told(what, repo, (), None, instead):
         if constants.is_offline_mode():
             raise ConnectionError(OFFLINE)
         # Of the version whose config is here: a branch may move on in between.
         files = HfApi().model_info(repo, revision=here.name, timeout=_patience()).siblings or []
     names = [file.rfilename for file in files if "/" not in file.rfilename]
     for name in sorted(name for name in names if name.endswith(BESIDE)):
-        hub_file(what, repo, [name], here.name, instead)
+        hub_file(what, repo, [name], here.name, instead, ())
     parts = _weights(here)
     if missing := sorted(set(parts) - set(names)):
         raise ModelError(f"{what}: expected weights as safetensors, {repo} has no {missing[0]}")
     for part in parts:
-        hub_file(what, repo, [part], here.name, instead)
+        hub_file(what, repo, [part], here.name, instead, ())
     return here
 
 
@@ -140,7 +148,7 @@ def _patience() -> float:
 
 
 @contextmanager
-def _told(what: str, repo: str, name: str, revision: str | None, instead: str) -> Iterator[None]:
+def _told(what: str, repo: str, names: Sequence[str], revision: str | None, instead: str) -> Iterator[None]:
     """Turn whatever goes wrong on the way into one line."""
     from huggingface_hub import constants
 
@@ -149,11 +157,12 @@ def _told(what: str, repo: str, name: str, revision: str | None, instead: str) -
     except ModelError:
         raise
     except Exception as error:  # networks, proxies, disks and the hub fail in as many ways as there are
+        files, listed = "".join(f" {name}" for name in names), f" ({', '.join(names)})" if names else ""
         version = f" --revision {revision}" if revision else ""
         folder = f"models--{repo.replace('/', '--')}"
         raise ModelError(
-            f"{what} could not be fetched from {constants.ENDPOINT}/{repo}{f' ({name})' if name else ''}: "
-            f"{reason(error)}; where there is a network, run 'hf download {repo}{f' {name}' if name else ''}{version}' "
+            f"{what} could not be fetched from {constants.ENDPOINT}/{repo}{listed}: "
+            f"{reason(error)}; where there is a network, run 'hf download {repo}{files}{version}' "
             f"and copy {folder} into {constants.HF_HUB_CACHE}{f', or {instead}' if instead else ''}"
         ) from error
 
@@ -203,7 +212,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextmanager
 def watched(what: str, *folders: Path) -> Iterator[None]:
-    """Show how much is written into `folders` meanwhile, for downloads that a library does by itself, and keep it quiet.
+    """Show how much is written into `folders` meanwhile, for downloads that a library does by itself.
 
     Args:
         what: is loaded.

@@ -35,7 +35,7 @@ INSTEAD = "name a local file as clip.pretrained"
 
 @dataclass(frozen=True)
 class Built:
-    """A model in float32 with its weights, its tokenizer, and how its images are prepared (``mean``, ``std``, ``size``).
+    """A model in float32 with its weights, its tokenizer, and how its images are prepared: ``mean``, ``std``, ``size``.
 
     notes: what a person should know of how a local file was understood, a line each.
     """
@@ -162,7 +162,7 @@ def _from_tag(model: str, tag: str) -> nn.Module:
 
 
 def _fetch(what: str, config: dict[str, Any]) -> tuple[Path | None, AbstractContextManager[None]]:
-    """Return where published weights lie, fetched if need be; None and a context to watch where open_clip fetches them."""
+    """Return where published weights lie, fetched if need be, or None and a context in which open_clip fetches them."""
     if "file" in config:
         return Path(config["file"]), nullcontext()
     if not config.get("hf_hub"):

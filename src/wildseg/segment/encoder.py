@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from wildseg.downloads import quiet, reason, short
+from wildseg.downloads import quiet, reason
 from wildseg.errors import DataError, ModelError
 from wildseg.segment import published
 from wildseg.segment.fit import fit
@@ -79,7 +79,8 @@ def _load(encoder: torch.nn.Module, name: str, path: Path, dropped: list[str]) -
         fitted = fit(encoder, found, [*_whole(name), *dropped], where)
     except ModelError as error:
         other = name.replace("-", "_")
-        hint = f"; weights of timm's {other} fit {TIMM}{other}" if timm.is_model(other) else ""
+        fits = not name.startswith(TIMM) and timm.is_model(other) and set(_whole(TIMM + other)) == set(found)
+        hint = f"; weights of timm's {other} fit {TIMM}{other}" if fits else ""
         raise ModelError(f"{error}{hint}") from error
     # Not by the encoder's own way, which renames what other files hold.
     torch.nn.Module.load_state_dict(encoder, fitted.state, strict=False)

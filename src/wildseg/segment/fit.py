@@ -1,8 +1,8 @@
 """Lays weights from a file into an encoder: whoever saved them, and with whatever stands around the encoder there.
 
-A file may hold the encoder alone or a whole network around it; timm names its stages ``stages.0`` in a classifier and
-``stages_0`` in an encoder. What the encoder runs must all be there, in its shape. What is left over must be a head, or a
-stage that an encoder of this depth does not have: anything else is of another architecture.
+A file may hold the encoder alone or a whole network around it; timm names a stage ``stages.0`` in a classifier and
+``stages_0`` in an encoder. What the encoder runs must all be there, in its shape. What is left over must be a head, or
+a stage that an encoder of this depth does not have: anything else is of another architecture.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from wildseg.errors import ModelError
 AROUND = ("module", "model", "encoder", "backbone", "network", "net", "trunk", "_orig_mod", "state_dict", "base_model")
 # What stands behind a backbone, in the networks of timm, torchvision and others.
 HEADS = (
-    "fc", "_fc", "classifier", "head", "heads", "head_dist", "last_linear", "conv_head", "_conv_head", "_bn1", "pre_logits",
-    "fc_norm", "aux", "aux_head", "aux_classifier", "AuxLogits", "global_pool", "decoder", "segmentation_head",
-    "classification_head",
+    "fc", "_fc", "classifier", "head", "heads", "head_dist", "last_linear", "conv_head", "_conv_head", "_bn1",
+    "pre_logits", "fc_norm", "aux", "aux_head", "aux_classifier", "AuxLogits", "global_pool", "decoder",
+    "segmentation_head", "classification_head",
 )  # fmt: skip
 # Made anew by every network, and kept by some versions of libraries and not by others.
 BOOKKEEPING = ("num_batches_tracked", "relative_position_index", "attn_mask", "relative_coords_table", "total_ops",
@@ -30,7 +30,7 @@ STATISTICS = ("running_mean", "running_var")
 
 @dataclass(frozen=True)
 class Fit:
-    """The weights under the encoder's own names, and what of the file is left out: heads and stages, in its order."""
+    """The weights under the encoder's own names, and what of the file is left out: heads and stages."""
 
     state: dict[str, torch.Tensor]
     left_out: tuple[str, ...]
@@ -57,7 +57,7 @@ def fit(encoder: torch.nn.Module, found: Mapping[str, torch.Tensor], whole: Iter
     state = {name: found[given[key]] for key, name in wanted.items() if key in given}
     wrong = _differences(own, state, [name for name in own if name not in state and name not in computed], inside)
     known = {_key(name) for name in whole}
-    extra = [name.removeprefix(prefix) for key, name in given.items() if key not in wanted]
+    extra = sorted(name.removeprefix(prefix) for key, name in given.items() if key not in wanted)
     strange = [name for name in extra if not (_key(name) in known or _is_head(name) or name.endswith(BOOKKEEPING))]
     if strange:
         wrong.append(f"{len(strange)} of another architecture, such as {strange[0]}")
@@ -65,7 +65,7 @@ def fit(encoder: torch.nn.Module, found: Mapping[str, torch.Tensor], whole: Iter
         raise ModelError(f"{where}: {'; '.join(wrong)}")
     beside = [name for name in found if not name.startswith(prefix)]
     parts = _parts([name for name in extra if not name.endswith(BOOKKEEPING)], {_key(name) for name in wanted})
-    return Fit(state, tuple(dict.fromkeys([*parts, *(name.split(".")[0] for name in beside)])))
+    return Fit(state, tuple(dict.fromkeys([*parts, *sorted(name.split(".")[0] for name in beside)])))
 
 
 def _differences(
@@ -96,7 +96,7 @@ def _plain(names: Iterable[str]) -> set[str]:
 
 
 def _prefix(names: Iterable[str], wanted: list[Iterable[str]]) -> str:
-    """Return what stands in front of the names that are wanted: of all words around, those under which most are found."""
+    """Return what stands in front of the names that are wanted: of all words, those under which most are found."""
     (keys,) = wanted
     candidates: dict[str, int] = {}
     for name in names:

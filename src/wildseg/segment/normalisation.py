@@ -1,4 +1,4 @@
-"""Mean and standard deviation with which an encoder's weights were published: images are given to it in no other way."""
+"""Mean and standard deviation with which an encoder's weights were published: it is given images in no other way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from wildseg.downloads import hub_file
 from wildseg.errors import DataError, ModelError
 from wildseg.segment.augment import MEAN, STD
-from wildseg.segment.published import TIMM, split, tags_of, timm_cfg
+from wildseg.segment.published import INSTEAD, SMP, TIMM, split, tags_of, timm_cfg
 
 # Where a file of weights may be described: as timm, segmentation-models-pytorch and this package write it, and as
 # transformers does.
@@ -58,7 +58,7 @@ def of(name: str, weights: str | None) -> Normalisation:
         return _read(said, f"as timm published {cfg.tag or weights}", f"the weights {weights!r} of {name}")
     settings = smp.encoders.encoders[name]["pretrained_settings"][weights]
     what = f"train.encoder_weights: the weights {weights!r} of {name}"
-    path = hub_file(what, settings["repo_id"], ["config.json"], settings["revision"])
+    path = hub_file(what, settings["repo_id"], SMP[:1], settings["revision"], INSTEAD, SMP)
     return _read(_json(path), f"as {settings['repo_id']} was published", str(path))
 
 

@@ -18,6 +18,7 @@ from wildseg.errors import ModelError, did_you_mean
 TIMM = "tu-"  # the prefix under which segmentation-models-pytorch reaches every network of timm
 PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
 FILES = ("model.safetensors", "pytorch_model.bin")  # as timm looks for them on the hub
+SMP = ("config.json", "model.safetensors")  # as segmentation-models-pytorch has them there
 ANY = "imagenet"  # the set that timm takes for a network where none is named
 INSTEAD = "give null or a local .safetensors file as train.encoder_weights"
 
@@ -86,7 +87,7 @@ def _check_set(name: str, network: str, tag: str, weights: str) -> None:
 
 
 def split(name: str) -> tuple[str, str]:
-    """Return (the network of timm, the tag of its weights or ``""``) of an encoder; its own name where it is another's."""
+    """Return (the network of timm, the tag of its weights or ``""``) of an encoder, or its name if not timm's."""
     network, _, tag = name.removeprefix(TIMM).partition(".") if name.startswith(TIMM) else (name, "", "")
     return network, tag
 
@@ -125,8 +126,8 @@ def fetch(name: str, weights: str | None) -> Published:
     what = f"train.encoder_weights: the weights {weights!r} of {name}"
     if not name.startswith(TIMM):
         settings = smp.encoders.encoders[name]["pretrained_settings"][weights]
-        for file in ("config.json", "model.safetensors"):
-            hub_file(what, settings["repo_id"], [file], settings["revision"], INSTEAD)
+        for file in SMP:
+            hub_file(what, settings["repo_id"], [file], settings["revision"], INSTEAD, SMP)
         return Published(name, weights)
     network, tag = split(name)
     cfg = timm_cfg(name, weights)
