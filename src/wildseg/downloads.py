@@ -24,6 +24,7 @@ SECONDS = 5.0  # for an answer of the hub, unless HF_HUB_ETAG_TIMEOUT says other
 BUSY = (429, 500, 502, 503, 504)  # answers of a server after which it is asked once more
 # What transformers reads of a model beside its weights; tokenizers have files of many names.
 BESIDE = (".json", ".txt", ".jinja", ".model", ".tiktoken")
+USED: set[Path] = set()  # files of the hub that this process asked for, and found or fetched
 INDEX = "model.safetensors.index.json"
 
 
@@ -50,13 +51,15 @@ def hub_file(
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-    for name in names:
-        if isinstance(cached := try_to_load_from_cache(repo, name, revision=revision), str):
-            return Path(cached)
     with _told(what, repo, names[:1] if together is None else together, revision, instead):
-        name = _first(repo, names, revision)
-        bar = bytes_of(f"{repo}/{name}")
-        return Path(hf_hub_download(repo, name, revision=revision, etag_timeout=_patience(), tqdm_class=bar))
+        cached = (try_to_load_from_cache(repo, name, revision=revision) for name in names)
+        path = next((found for found in cached if isinstance(found, str)), None)
+        if path is None:
+            name = _first(repo, names, revision)
+            bar = bytes_of(f"{repo}/{name}")
+            path = hf_hub_download(repo, name, revision=revision, etag_timeout=_patience(), tqdm_class=bar)
+    USED.add(Path(path))
+    return Path(path)
 
 
 def hub_folder(what: str, repo: str, instead: str = "") -> Path:
