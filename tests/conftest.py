@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from tests.hub import Hub, serving
 from wildseg import entries
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A model hub of this test alone."""
+    with serving(tmp_path / "huggingface", monkeypatch) as served:
+        yield served
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ FILES = sorted(source.PACKAGE.rglob("*.py"))
 MODULES = [path for path in FILES if path.name != "__init__.py"]
 
 # What each folder of the library may use beside itself. All may use GROUND.
-GROUND = {"classes", "errors", "limits"}
+GROUND = {"classes", "errors", "limits", "progress", "downloads"}
 LIBRARY: dict[str, set[str]] = {
     "frames": set(),
     "encoders": set(),
@@ -33,7 +33,7 @@ LIBRARY: dict[str, set[str]] = {
     "report": set(),
     "explain": {"cam", "segment"},
     "engines": {"runtime", "source"},
-    "sample": {"encoders", "progress", "files", "entries", "source"},
+    "sample": {"encoders", "files", "entries", "source"},
 }
 TOP = {"stages", "cli", "compare"}
 SHARED = {"formats"}  # a folder of what all stages share
@@ -42,7 +42,7 @@ SHARED = {"formats"}  # a folder of what all stages share
 USES_THE_LIBRARY = (
     TOP
     | {"tracking_model", "inference", "selection", "known_photos", "asking", "words"}
-    | {"explainer", "explanations", "detections", "calibrate", "agree"}
+    | {"explainer", "explanations", "detections", "calibrate", "agree", "preflight"}
 )
 HEAVY = {"torch", "torchvision", "open_clip", "transformers", "mlflow", "segmentation_models_pytorch", "timm"}
 PLUGIN_FOLDERS = {source.PACKAGE.joinpath(*folder.split(".")) for _, _, folder, _ in METHODS}

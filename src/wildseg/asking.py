@@ -22,7 +22,7 @@ from wildseg.labels.language.messages import Language, Manner, Speaker
 from wildseg.parallel import crew, gpus
 from wildseg.params import Clip as ClipParams
 from wildseg.params import Label
-from wildseg.progress import track
+from wildseg.progress import note, track
 from wildseg.runtime import Runtime, torch_device, worker_device
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
@@ -49,7 +49,9 @@ class Setting:
         from wildseg.encoders import clip
 
         device = worker_device(self.runtime.device, rank)
-        return clip.load(self.clip.model, self.clip.pretrained, device=device, root=self.artifacts.root)
+        model = clip.load(self.clip.model, self.clip.pretrained, device=device, root=self.artifacts.root)
+        note("label", model.notes if rank == 0 else ())
+        return model
 
     @property
     def by_language(self) -> bool:

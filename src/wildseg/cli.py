@@ -84,11 +84,15 @@ def main() -> None:
 
 def _stage(name: str) -> Callable[[], None]:
     def command() -> None:
-        from wildseg import launch, params
+        from pathlib import Path
+
+        from wildseg import launch, params, preflight
         from wildseg.artifacts import Artifacts
         from wildseg.runtime import Runtime
 
         values, runtime = params.load(), Runtime.from_environment()
+        if name in preflight.STAGES:
+            preflight.run(values, Path(), name)
         if name == "train":
             launch.again(name)
         stage = importlib.import_module(f"wildseg.stages.{name}")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Item = TypeVar("Item")
 
 SECONDS_BETWEEN_LINES = 10.0
+MEGABYTE = 1e6
 
 
 def track(items: Iterable[Item], total: int | None, description: str) -> Iterator[Item]:
@@ -50,3 +54,90 @@ def _say(description: str, done: int, total: int | None, seconds: float, pace: f
 
 def _pace(done: int, seconds: float) -> str:
     return f"{done / seconds:.1f}/s" if done >= seconds else f"{seconds / done:.1f} s each"
+
+
+def note(stage: str, lines: Iterable[str]) -> None:
+    """Print what a person should know, a line each."""
+    for line in lines:
+        print(f"{stage}: {line}", file=sys.stderr, flush=True)
+
+
+class Bytes:
+    """Progress of one download, in megabytes; what huggingface_hub asks of a bar (its `tqdm_class`).
+
+    In a terminal it is a bar of tqdm. Elsewhere a line says that a download begins and how large it is, a line now and
+    then how far it is, and one that it ended; files below a megabyte, which take no time, are passed over.
+    """
+
+    def __init__(self, *, desc: str = "", total: float | None = None, initial: float = 0, **_: object) -> None:
+        """Begin; `total` and `initial` are bytes, and a `total` of None is not known."""
+        self.total, self.n = total, initial
+        self._description, self._start, self._first = desc, time.monotonic(), initial
+        self._last = self._start
+        self._closed = False
+        self._bar: tqdm[NoReturn] | None = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                desc=desc, total=total, initial=int(initial), unit="B", unit_scale=True, dynamic_ncols=True
+            )
+        elif not self._small:
+            size = "" if total is None else f", {total / MEGABYTE:.1f} MB"
+            print(f"{desc}: download begins{size}", file=sys.stderr, flush=True)
+
+    @property
+    def _small(self) -> bool:
+        return self.total is not None and self.total < MEGABYTE
+
+    def update(self, number: float | None = 1) -> None:
+        """Count `number` more bytes; fewer than 0 where a download has to begin anew."""
+        self.n += number or 0
+        if self._bar is not None:
+            self._bar.update(number)
+        elif (now := time.monotonic()) - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = now
+            self._say(now - self._start)
+
+    def close(self) -> None:
+        """End: what was loaded is said once more."""
+        if self._bar is not None:
+            self._bar.close()
+        elif not self._small and not self._closed:
+            self._say(time.monotonic() - self._start)
+        self._closed = True
+
+    def set_description(self, desc: str | None = None, refresh: bool = True) -> None:
+        """Keep the name that was given: what libraries call it is a name of a file."""
+
+    def refresh(self, *_: object, **__: object) -> None:
+        """Do nothing: lines cannot be redrawn."""
+
+    def update_transfer(self, number: float | None = 1) -> None:
+        """Do nothing: what came over the wire is counted once it is in the file."""
+
+    def __enter__(self) -> Bytes:
+        """Return this."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self.close()
+
+    def _say(self, seconds: float) -> None:
+        done, loaded = self.n / MEGABYTE, max(self.n - self._first, 0)
+        of = f"/{self.total / MEGABYTE:.1f}" if self.total else ""
+        missing = self.total - self.n if self.total else 0
+        left = f", {missing * seconds / loaded:.0f} s left" if missing > 0 and loaded else ""
+        rate = f", {loaded / MEGABYTE / seconds:.1f} MB/s" if seconds > 0 else ""
+        print(f"{self._description}: {done:.1f}{of} MB in {seconds:.0f} s{rate}{left}", file=sys.stderr, flush=True)
+
+
+def bytes_of(description: str) -> type[Bytes]:
+    """Return `Bytes` under this name, whatever name of a file a library has for what it loads."""
+
+    class Named(Bytes):
+        def __init__(self, **options: Any) -> None:  # noqa: ANN401
+            super().__init__(**{**options, "desc": description})
+
+    return Named

@@ -5,6 +5,7 @@ import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import save_file
 
+from tests.hub import nobody, point_to
 from wildseg.errors import DataError, ModelError
 from wildseg.segment.architectures import unet
 
@@ -37,14 +38,15 @@ def test_unknown_published_weights_are_told_what_there_is() -> None:
         encoder_of("imagnet")
 
 
-def test_weights_that_cannot_be_fetched_are_one_line_and_never_silently_random(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_internet(*_: object, **__: object) -> str:
-        raise OSError("no route\nto host")
-
-    monkeypatch.setattr(smp.encoders, "hf_hub_download", no_internet)
-    with pytest.raises(ModelError, match=r"'imagenet' of resnet18 could not be fetched.*no route to host") as caught:
+def test_weights_that_cannot_be_fetched_are_one_line_and_never_silently_random(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point_to(nobody(), tmp_path, monkeypatch)
+    with pytest.raises(ModelError, match=r"'imagenet' of resnet18 could not be fetched.*connection refused") as caught:
         encoder_of("imagenet")
     assert "\n" not in str(caught.value)
+    assert "hf download smp-hub/resnet18.imagenet config.json model.safetensors --revision " in str(caught.value)
+    assert "or give null or a local .safetensors file" in str(caught.value)
 
 
 def test_a_local_file_gives_the_encoder_its_weights(tmp_path: Path) -> None:

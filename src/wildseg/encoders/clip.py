@@ -39,10 +39,11 @@ def load(model: str, pretrained: str, *, device: str = "cpu", root: Path | str =
     Raises:
         ModelError: no such model, tag or file, weights that do not fit, or nothing to be had without a network.
     """
-    network, tokenizer, preparation = loading.build(model, pretrained, Path(root))
+    built = loading.build(model, pretrained, Path(root))
+    mean, std = built.preparation["mean"], built.preparation["std"]
     file = loading.as_file(pretrained, Path(root))
     knows_regions = file is not None and captions.of_regions(file)
-    return Clip(model, network.float().to(device), tokenizer, preparation["mean"], preparation["std"], knows_regions)
+    return Clip(model, built.network.float().to(device), built.tokenizer, mean, std, knows_regions, built.notes)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Clip:
     """A frozen model in evaluation mode.
 
     mean, std: of its images, RGB in [0, 1]. knows_regions: it was taught with captions of regions, so that its class
-    token can be shown a part of the patches.
+    token can be shown a part of the patches. notes: what a person should know of how a local file was understood.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Clip:
     mean: Sequence[float]
     std: Sequence[float]
     knows_regions: bool = False
+    notes: tuple[str, ...] = ()
     _sentences: dict[tuple[object, ...], Tensor] = field(default_factory=dict, repr=False, compare=False)
     _classifiers: dict[tuple[object, ...], Tensor] = field(default_factory=dict, repr=False, compare=False)
 

@@ -6,12 +6,12 @@ without running any code from the file: safetensors, or torch files restricted t
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,38 @@ import torch
 from open_clip import factory
 from torch import nn
 
+from wildseg.downloads import PICKLE, hub_file, reason, short, watched
+from wildseg.encoders import configs
+from wildseg.encoders.configs import Beside
 from wildseg.encoders.tokenizer import FULL_VOCABULARY, cut_tokenizer
-from wildseg.encoders.weights import config_beside
 from wildseg.errors import ModelError, did_you_mean
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
-# What a config may say about its tokenizer. open_clip hands all of it to transformers, which takes far more; one of its
-# options runs code that lies beside the tokenizer.
-TOKENIZER_OPTIONS = {"clean", "strip_sep_token", "reduction_mask"}
+FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # as open_clip looks for them on the hub
+PREPARATION = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+INSTEAD = "name a local file as clip.pretrained"
 
 
-def build(model: str, pretrained: str, root: Path) -> tuple[nn.Module, Any, dict[str, Any]]:
-    """Return (the model in float32 with its weights, its tokenizer, how its images are prepared).
+@dataclass(frozen=True)
+class Built:
+    """A model in float32 with its weights, its tokenizer, and how its images are prepared: ``mean``, ``std``, ``size``.
+
+    notes: what a person should know of how a local file was understood, a line each.
+    """
+
+    network: nn.Module
+    tokenizer: Any
+    preparation: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def build(model: str, pretrained: str, root: Path) -> Built:
+    """Find a model and its weights, and load them.
 
     Args:
-        model: an open_clip name, or the name of a ``<model>.json`` beside the weights.
+        model: an open_clip name, or the name of a ``<model>.json`` beside the weights; any name where an
+            ``open_clip_config.json`` lies beside them.
         pretrained: a tag of open_clip, or a file; a relative path is looked up below `root`.
         root: the project folder.
 
@@ -45,14 +61,17 @@ def build(model: str, pretrained: str, root: Path) -> tuple[nn.Module, Any, dict
     file = as_file(pretrained, root)
     if file is not None and not file.is_file():
         raise ModelError(f"clip.pretrained: expected a file of weights, found none at {pretrained!r}")
-    if file is not None:
-        _register(config_beside(file, model))
-    if model not in open_clip.list_models():
-        beside = f", or with a {model}.json beside {pretrained}" if file is not None else ""
+    beside = configs.find(file, model) if file is not None else configs.Beside(model)
+    if beside.name not in open_clip.list_models():
+        also = f", or with a {model}.json or {configs.SHARED} beside {pretrained}" if file is not None else ""
         nearest = did_you_mean(model, open_clip.list_models())
-        raise ModelError(f"clip.model: expected a model of open_clip{beside}, found {model!r}{nearest}")
-    network = _from_file(model, file) if file is not None else _from_tag(model, pretrained)
-    return network, _tokenizer(model), _preparation(model, network, pretrained)
+        raise ModelError(f"clip.model: expected a model of open_clip{also}, found {model!r}{nearest}")
+    if file is None:
+        network = _from_tag(model, pretrained)
+        return Built(network, _tokenizer(model), dict(open_clip.get_model_preprocess_cfg(network)))
+    network = _from_file(beside, model, file)
+    preparation = {**open_clip.get_model_preprocess_cfg(network), **configs.published(model), **beside.preparation}
+    return Built(network, _tokenizer(beside.name), preparation, configs.said(beside, model, file, preparation))
 
 
 def as_file(pretrained: str, root: Path) -> Path | None:
@@ -62,32 +81,11 @@ def as_file(pretrained: str, root: Path) -> Path | None:
     return path if looks_like_one or path.is_file() else None
 
 
-def _register(config: Path) -> None:
-    if not config.is_file():
-        return
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{config}: expected an open_clip config as JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{config}: expected an open_clip config, found {type(content).__name__}")
-    if missing := [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in content]:
-        raise ModelError(f"{config}: expected an open_clip config; {missing[0]!r} is missing")
-    parts = [content["vision_cfg"], content["text_cfg"]]
-    if not all(isinstance(part, dict) for part in parts):
-        raise ModelError(f"{config}: expected an open_clip config; 'vision_cfg' and 'text_cfg' are objects")
-    if strange := sorted(set(content["text_cfg"].get("tokenizer_kwargs") or ()) - TOKENIZER_OPTIONS):
-        raise ModelError(
-            f"{config}: expected of tokenizer_kwargs {', '.join(sorted(TOKENIZER_OPTIONS))}; found {strange[0]!r}"
-        )
-    if config not in factory._MODEL_CONFIG_PATHS:
-        open_clip.add_model_config(config)
-
-
-def _from_file(model: str, file: Path) -> nn.Module:
+def _from_file(beside: Beside, model: str, file: Path) -> nn.Module:
     if file.suffix not in SUFFIXES:
         raise ModelError(f"clip.pretrained: expected one of {', '.join(SUFFIXES)}, found {file.name!r}")
-    if "openai" in str(file).lower() and not open_clip.get_model_config(model).get("quick_gelu", False):
+    plain = not open_clip.get_model_config(beside.name).get("quick_gelu", False)
+    if plain and not beside.shared and "openai" in str(file).lower():
         warnings.warn(
             f"clip.model: {file.name} looks like weights of OpenAI, which need QuickGELU, but {model} uses plain GELU; "
             f"labels and maps get worse without a word; expected a model such as {model}-quickgelu",
@@ -95,7 +93,7 @@ def _from_file(model: str, file: Path) -> nn.Module:
         )
     with _quiet():
         try:
-            network = open_clip.create_model(model, pretrained_text=False)
+            network = open_clip.create_model(beside.name, pretrained_text=False)
         except Exception as error:  # open_clip builds from the config's keys as they come
             raise ModelError(f"clip.model: {model!r} cannot be built from its config ({_line(error)})") from error
         try:
@@ -149,14 +147,30 @@ def _from_tag(model: str, tag: str) -> nn.Module:
             f"clip.model: the weights {tag!r} were trained with QuickGELU and get worse without a word under plain "
             f"GELU; expected {model + '-quickgelu'!r}, found {model!r}"
         )
-    with _quiet():
+    what = f"clip.pretrained: the weights {tag!r} of {model}"
+    file, fetches = _fetch(what, config)
+    prepared = {key: config[key] for key in PREPARATION if key in config}
+    with fetches, _quiet():
         try:
-            return open_clip.create_model(model, pretrained=tag)
-        except Exception as error:  # downloads fail in as many ways as there are networks
-            raise ModelError(
-                f"clip.pretrained: the weights {tag!r} of {model} could not be fetched ({_line(error)}); "
-                "check the network, or name a local file"
-            ) from error
+            if file is None:
+                return open_clip.create_model(model, pretrained=tag)
+            _check_torch_file(file)
+            return open_clip.create_model(model, pretrained=str(file), force_preprocess_cfg=prepared)
+        except Exception as error:  # every format has errors of its own, and so has every network
+            read = f"were fetched to {file} and cannot be used" if file else "could not be fetched"
+            raise ModelError(f"{what} {read}: {reason(error)}; {INSTEAD}") from error
+
+
+def _fetch(what: str, config: dict[str, Any]) -> tuple[Path | None, AbstractContextManager[None]]:
+    """Return where published weights lie, fetched if need be, or None and a context in which open_clip fetches them."""
+    if "file" in config:
+        return Path(config["file"]), nullcontext()
+    if not config.get("hf_hub"):
+        return None, watched(what.removeprefix("clip.pretrained: "), Path("~/.cache/clip").expanduser())
+    repo, _, name = config["hf_hub"].rpartition("/")
+    stem = name.removesuffix(".bin").removesuffix(".pth")
+    names = [f"{stem}.safetensors", name] if stem != name else [name] if name else list(FILES)
+    return hub_file(what, repo, names, None, INSTEAD), nullcontext()
 
 
 def _tokenizer(model: str) -> Any:  # noqa: ANN401
@@ -172,17 +186,6 @@ def _tokenizer(model: str) -> Any:  # noqa: ANN401
             raise ModelError(f"clip.model: the tokenizer of {model} could not be had ({_line(error)})") from error
 
 
-def _preparation(model: str, network: nn.Module, pretrained: str) -> dict[str, Any]:
-    """Return ``mean`` and ``std`` of the colours and ``size``, as the weights were trained."""
-    preparation = dict(open_clip.get_model_preprocess_cfg(network))
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    if tags and pretrained not in tags:
-        # A local file does not say how its images were prepared; the published weights of the same model do.
-        published = open_clip.get_pretrained_cfg(model, tags[0])
-        preparation.update({key: published[key] for key in ("mean", "std") if key in published})
-    return preparation
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     # open_clip logs each step of loading, and warns of random weights before they are filled in.
@@ -195,5 +198,4 @@ def _quiet() -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
+    return reason(error) if reason(error) == PICKLE else short(str(error) or type(error).__name__, 200)

@@ -11,6 +11,11 @@ def config_beside(weights: Path, model: str) -> Path:
     return weights.parent / f"{Path(model).name}.json"
 
 
+def shared_config(weights: Path) -> Path:
+    """Return where the config lies that a folder of the model hub has for its one model of open_clip."""
+    return weights.parent / "open_clip_config.json"
+
+
 def identity(model: str, pretrained: str, root: Path) -> dict[str, str]:
     """Return what a result of this model depends on; a tag of open_clip stands for itself.
 
@@ -25,6 +30,8 @@ def identity(model: str, pretrained: str, root: Path) -> dict[str, str]:
         if weights.is_file() and file.is_file():
             with file.open("rb") as stream:
                 known[file.suffix] = hashlib.file_digest(stream, "sha256").hexdigest()
+    if weights.is_file() and (shared := shared_config(weights)).is_file():
+        known[shared.name] = hashlib.sha256(shared.read_bytes()).hexdigest()
     if weights.is_file():
         known["pretrained"] = ""  # the same bytes under another name are the same model
     return known

@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torchvision import ops
 
+from wildseg.downloads import hub_file, hub_folder, short
 from wildseg.errors import ModelError, WildsegError
 
 # From a frame (H, W, 3) uint8 RGB, the phrases of each class and the lowest score to boxes (m, 6) float64: x0, y0, x1,
@@ -68,24 +70,28 @@ def loading(model: str, expected: str) -> Iterator[None]:
     except WildsegError:
         raise
     except Exception as error:  # transformers, tokenizers, safetensors and ONNX each raise their own kinds
-        reason = " ".join(str(error).split())
-        raise ModelError(
-            f"{model}: expected {expected} ({reason if len(reason) <= 200 else f'{reason[:197]}...'})"
-        ) from error
+        raise ModelError(f"{model}: expected {expected} ({short(str(error), 200)})") from error
 
 
 @contextmanager
-def fetching(model: str, name: str, kind: Any) -> Iterator[None]:  # noqa: ANN401
-    """Look whether `model` is of transformers' class `kind` before the rest of it is read, and keep its readers quiet.
+def fetching(model: str, name: str, kind: Any) -> Iterator[str]:  # noqa: ANN401
+    """Look whether `model` is of transformers' class `kind`, fetch the rest of it, and keep its readers quiet.
+
+    Yields:
+        The folder that holds it.
 
     Raises:
         ModelError: one line for whatever is wrong with it, as `loading` has it.
     """
-    with loading(model, f"a folder, or the name on the model hub, of {name} with weights as safetensors"), _quiet():
-        known = kind.config_class.get_config_dict(model)[0].get("model_type")
+    expected = f"a folder, or the name on the model hub, of {name} with weights as safetensors"
+    what, instead = f"{model}: expected {expected}; there is no such folder here, and it", "give a folder"
+    here = Path(model).is_dir()
+    with loading(model, expected), _quiet():
+        config = model if here else str(hub_file(what, model, ["config.json"], None, instead, ()).parent)
+        known = kind.config_class.get_config_dict(config)[0].get("model_type")
         if known != kind.config_class.model_type:
             raise ValueError(f"its config is of {known!r}")
-        yield
+        yield model if here else str(hub_folder(what, model, instead))
 
 
 @contextmanager

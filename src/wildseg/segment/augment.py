@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,9 +13,8 @@ from torchvision.transforms.v2 import functional
 
 from wildseg.classes import IGNORE
 
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0, 1]: what published encoders were trained with
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0, 1]: what most published encoders were trained with
 STD = (0.229, 0.224, 0.225)
-GREY = tuple(round(255 * mean) for mean in MEAN)  # becomes about 0 when normalised
 
 
 class RandomWindow(v2.Transform):
@@ -24,9 +24,13 @@ class RandomWindow(v2.Transform):
     logarithmic scale between the two limits. Where the frame is smaller than the window, the rest is grey and ignored.
     """
 
-    def __init__(self, size: int, zoom: tuple[float, float]) -> None:
-        """Remember the side of the result in pixels, and the smallest and largest magnification."""
+    def __init__(self, size: int, zoom: tuple[float, float], mean: Sequence[float] = MEAN) -> None:
+        """Remember the side of the result in pixels, and the smallest and largest magnification.
+
+        What lies outside of the frame becomes about 0 when `mean` is subtracted, of RGB in [0, 1].
+        """
         super().__init__()
+        self.grey = [round(255 * value) for value in mean]
         self.size = size
         self.zoom = zoom
 
@@ -43,13 +47,20 @@ class RandomWindow(v2.Transform):
         is_mask = isinstance(inpt, tv_tensors.Mask)
         missing = [max(-left, 0), max(-top, 0), max(left + side - width, 0), max(top + side - height, 0)]
         if any(missing):
-            inpt = functional.pad(inpt, missing, fill=IGNORE if is_mask else list(GREY))
+            inpt = functional.pad(inpt, missing, fill=IGNORE if is_mask else self.grey)
         window = functional.crop(inpt, max(top, 0), max(left, 0), side, side)
         mode = v2.InterpolationMode.NEAREST_EXACT if is_mask else v2.InterpolationMode.BILINEAR
         return functional.resize(window, [self.size, self.size], interpolation=mode, antialias=True)
 
 
-def augmentation(size: int, zoom: tuple[float, float], flip: float, colour: float) -> v2.Compose:
+def augmentation(
+    size: int,
+    zoom: tuple[float, float],
+    flip: float,
+    colour: float,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+) -> v2.Compose:
     """Return what turns (Image (3, H, W) uint8, Mask (H, W) uint8) into a training pair.
 
     Args:
@@ -58,6 +69,8 @@ def augmentation(size: int, zoom: tuple[float, float], flip: float, colour: floa
         flip: probability of a left-right flip.
         colour: brightness, contrast and saturation are each multiplied by a factor in 1 +- `colour`.
             The hue stays: it is what tells many surfaces apart.
+        mean: of RGB in [0, 1], subtracted.
+        std: of RGB in [0, 1], divided by.
 
     Returns:
         A transform that yields (image (3, size, size) float32 normalised, mask (size, size) uint8); it draws from
@@ -65,11 +78,11 @@ def augmentation(size: int, zoom: tuple[float, float], flip: float, colour: floa
     """
     return v2.Compose(
         [
-            RandomWindow(size, zoom),
+            RandomWindow(size, zoom, mean),
             v2.RandomHorizontalFlip(flip),
             v2.ColorJitter(brightness=colour, contrast=colour, saturation=colour),
             v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
-            v2.Normalize(list(MEAN), list(STD)),
+            v2.Normalize(list(mean), list(std)),
         ]
     )
 

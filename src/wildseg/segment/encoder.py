@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +12,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from wildseg.errors import DataError, ModelError, check_regular, did_you_mean
+from wildseg.downloads import quiet, reason
+from wildseg.errors import DataError, ModelError, check_regular
+from wildseg.segment import published
+from wildseg.segment.fit import fit
+from wildseg.segment.published import TIMM, Published
 
-TIMM = "tu-"  # the prefix under which segmentation-models-pytorch reaches every network of timm
-HEADS = ("fc.", "classifier.", "head.", "last_linear.", "_fc.")  # classification heads, of no use here
+LOADED = "loaded_weights"  # the attribute of a network that says what was loaded into its encoder
 
 
 def create(network: Callable[..., torch.nn.Module], name: str, weights: str | None) -> torch.nn.Module:
@@ -30,81 +32,81 @@ def create(network: Callable[..., torch.nn.Module], name: str, weights: str | No
     Raises:
         ModelError: there is no such encoder or set of weights, it cannot be fetched, or it does not fit.
     """
-    _check_name(name)
     file = weights if weights and weights.endswith(".safetensors") else None
-    published = None if file else weights
-    _check_published(name, published)
-    with _one_line(name, published):
-        built = network(encoder_name=name, encoder_weights=published)
+    published.check(name, None if file else weights)
+    chosen = published.fetch(name, None if file else weights)
+    with _one_line(name, chosen), chosen.fetches, quiet():
+        built = network(encoder_name=chosen.name, encoder_weights=chosen.weights, **chosen.options)
     encoder = built.get_submodule("encoder")
     dropped = _drop_unused_stages(encoder, name)
     if file:
-        _load(encoder, name, Path(file), without=(*HEADS, *dropped))
+        setattr(built, LOADED, _load(encoder, name, Path(file), dropped))
+    elif weights:
+        setattr(built, LOADED, f"encoder weights: {weights} of {name}")
     return built
 
 
-def _check_name(name: str) -> None:
-    known = smp.encoders.get_encoder_names()
-    if name in known or (name.startswith(TIMM) and timm.is_model(name.removeprefix(TIMM))):
-        return
-    known += [TIMM + other for other in timm.list_models()] if name.startswith(TIMM) else []
-    raise ModelError(
-        f"train.encoder: expected an encoder of segmentation-models-pytorch (resnet18, mobilenet_v2, mit_b0, ... or "
-        f"{TIMM}<a network of timm>), found {name!r}{did_you_mean(name, known)}"
-    )
-
-
-def _check_published(name: str, weights: str | None) -> None:
-    if weights is None or name.startswith(TIMM):
-        return
-    known = list(smp.encoders.encoders[name]["pretrained_settings"])
-    if weights not in known:
-        raise ModelError(
-            f"train.encoder_weights: expected null, a .safetensors file or, for {name}, {', '.join(known)}; "
-            f"found {weights!r}{did_you_mean(weights, known)}"
-        )
+def loaded(network: torch.nn.Module) -> str:
+    """Say in a few words which weights `create` loaded into a network's encoder; empty for random ones."""
+    return str(getattr(network, LOADED, ""))
 
 
 @contextmanager
-def _one_line(name: str, weights: str | None) -> Iterator[None]:
-    # Building fails on a depth or size the encoder does not have; fetching fails in as many ways as a network can.
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # its retries would bury the one line that matters
+def _one_line(name: str, chosen: Published) -> Iterator[None]:
+    # Building fails on a depth or size the encoder does not have; weights fail in as many ways as they are written.
     try:
         yield
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        if weights is None:
-            raise ModelError(f"train.encoder: {name} cannot be built with these options: {reason}") from error
+    except (ModelError, DataError):
+        raise
+    except Exception as error:
+        if chosen.weights is None:
+            text = " ".join(str(error).split())
+            raise ModelError(f"train.encoder: {name} cannot be built with these options: {text}") from error
         raise ModelError(
-            f"train.encoder_weights: the weights {weights!r} of {name} could not be fetched; connect to the internet "
-            f"once, or give null or a local .safetensors file ({reason})"
+            f"train.encoder_weights: the published weights of {chosen.name} cannot be used: {reason(error)}; "
+            f"{published.INSTEAD}"
         ) from error
-    finally:
-        logger.setLevel(level)
 
 
-def _load(encoder: torch.nn.Module, name: str, path: Path, without: tuple[str, ...]) -> None:
+def _load(encoder: torch.nn.Module, name: str, path: Path, dropped: list[str]) -> str:
+    """Load a file into the encoder; return in a few words what was loaded and what was left out."""
     try:
         check_regular(path)
         found = load_file(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"train.encoder_weights: {path}: expected a .safetensors file ({error})") from error
-    # A whole segmenter holds its encoder below "encoder.".
-    inner = {key.removeprefix("encoder."): value for key, value in found.items() if key.startswith("encoder.")}
-    state = {key: value for key, value in (inner or found).items() if not key.startswith(without)}
+    where = f"train.encoder_weights: {path} does not fit {name}"
     try:
-        encoder.load_state_dict(state)
-    except (RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(
-            f"train.encoder_weights: {path} does not fit {name}: {reason[:300]}{'...' if len(reason) > 300 else ''}"
-        ) from error
+        fitted = fit(encoder, found, [*_whole(name), *dropped], where)
+    except ModelError as error:
+        other = name.replace("-", "_")
+        fits = not name.startswith(TIMM) and timm.is_model(other) and set(_whole(TIMM + other)) == set(found)
+        hint = f"; weights of timm's {other} fit {TIMM}{other}" if fits else ""
+        raise ModelError(f"{error}{hint}") from error
+    # Not by the encoder's own way, which renames what other files hold.
+    torch.nn.Module.load_state_dict(encoder, fitted.state, strict=False)
+    left_out = f"; left out: {', '.join(fitted.left_out)}" if fitted.left_out else ""
+    return f"encoder weights: {len(fitted.state)} of {len(found)} tensors from {path.name}{left_out}"
+
+
+def _whole(name: str) -> list[str]:
+    """Return the names of all tensors of the network that an encoder is a part of, or of the encoder at full depth."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return _names(name)
+        except (RuntimeError, NotImplementedError):  # a network that computes while it is built
+            return _names(name)
+
+
+def _names(name: str) -> list[str]:
+    if name.startswith(TIMM):
+        return list(timm.create_model(name.removeprefix(TIMM)).state_dict())
+    return list(smp.encoders.get_encoder(name, weights=None).state_dict())
 
 
 def _drop_unused_stages(encoder: torch.nn.Module, name: str) -> list[str]:
-    """Replace the stages that an encoder of less than full depth holds but never runs; return their prefixes.
+    """Replace the stages that an encoder of less than full depth holds but never runs; return their tensors' names.
 
     They would be saved with every model: three quarters of a resnet18 of depth 4 are its unused last stage.
     """
@@ -124,6 +126,7 @@ def _drop_unused_stages(encoder: torch.nn.Module, name: str) -> list[str]:
         for hook in hooks:
             hook.remove()
     unused = [child for child, stage in encoder.named_children() if ran.isdisjoint(stage.modules())]
+    names = [name for name in encoder.state_dict() if name.startswith(tuple(f"{child}." for child in unused))]
     for child in unused:
         setattr(encoder, child, torch.nn.Identity())
-    return [f"{child}." for child in unused]
+    return names

@@ -105,7 +105,13 @@ class Predictor:
 
 
 def describe(
-    architecture: str, encoder: str, options: Mapping[str, Any], class_names: Sequence[str], ids: Sequence[int]
+    architecture: str,
+    encoder: str,
+    options: Mapping[str, Any],
+    class_names: Sequence[str],
+    ids: Sequence[int],
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
 ) -> dict[str, Any]:
     """Return the config of a model: all that `load` needs beside the weights, and nothing that changes run by run.
 
@@ -115,6 +121,8 @@ def describe(
         options: keyword arguments of the architecture's `build`.
         class_names: names of the ids 1, 2, ...
         ids: the channels that may be answered; 0, the background, is missing where every pixel has a class.
+        mean: of RGB in [0, 1], subtracted from images before the network sees them, in training as ever after.
+        std: of RGB in [0, 1], divided by.
     """
     return {
         "format": 1,
@@ -123,8 +131,8 @@ def describe(
         "options": dict(options),
         "classes": list(class_names),
         "ids": list(ids),
-        "mean": list(MEAN),
-        "std": list(STD),
+        "mean": list(mean),
+        "std": list(std),
     }
 
 

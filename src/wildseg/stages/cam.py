@@ -24,7 +24,7 @@ from wildseg.files import fresh
 from wildseg.formats.coco import LARGEST_SIDE
 from wildseg.parallel import Workers, crew, gpus
 from wildseg.params import Cam, Params
-from wildseg.progress import track
+from wildseg.progress import note, track
 from wildseg.runtime import Runtime, worker_device
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
@@ -219,6 +219,7 @@ def prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _To
     recipe = make_recipe(params)
     device = worker_device(device, rank)
     model = clip.load(params.clip.model, params.clip.pretrained, device=device, root=artifacts.root)
+    note("cam", model.notes if rank == 0 else ())
     model.tower()  # a model that cannot be traced is told now
     words = artifacts.load_prompts()  # what label asked with
     texts = model.classifier((*params.classes.phrases, *((phrase,) for phrase in words.background)), words.templates)

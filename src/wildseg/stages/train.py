@@ -19,12 +19,14 @@ from wildseg.formats.weak import MADE_BY, WEAK
 from wildseg.params import Params, Train
 from wildseg.progress import track
 from wildseg.runtime import Runtime, torch_device
-from wildseg.segment import validate
+from wildseg.segment import normalisation, validate
 from wildseg.segment.augment import augmentation
 from wildseg.segment.checkpoint import Checkpoints, key_of
 from wildseg.segment.data import MASKS, Batches, Pairs, Supervision, count_pixels, stream
+from wildseg.segment.encoder import loaded
 from wildseg.segment.loop import Event, Recipe, Trainer
 from wildseg.segment.losses import only_confident, sqrt_inverse_weights
+from wildseg.segment.normalisation import Normalisation
 from wildseg.segment.predict import Predictor, describe, resolve_precision
 from wildseg.segment.team import Team, join
 
@@ -58,17 +60,20 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 
     data = _read(params, artifacts, ids, team)
     weights = _encoder_weights(params, artifacts)
+    looks = normalisation.of(params.train.encoder, weights)
     trainer = _trainer(params, data, ids, weights, team, precision)
-    checkpoints = _checkpoints(params, artifacts, data, weights, team.device, precision)
+    if team.leads and weights:
+        print(f"train: {loaded(trainer.network)}; {looks}", flush=True)
+    checkpoints = _checkpoints(params, artifacts, data, weights, looks, team.device, precision)
     restored = checkpoints.restore(trainer)
     team.check_same(trainer.step, "step of the checkpoint")
-    events = _while_launched(_events(params, data, trainer, ids, runtime), team)
+    events = _while_launched(_events(params, data, trainer, ids, looks, runtime), team)
     if team.leads:
         if checkpoints.unusable:
             print(f"train: {checkpoints.unusable}; begins anew", flush=True)
         if restored:
             print(f"train: goes on from step {trainer.step} of {params.train.steps}", flush=True)
-        _lead(params, artifacts, data, trainer, ids, checkpoints, events)
+        _lead(params, artifacts, data, trainer, ids, looks, checkpoints, events)
     else:
         deque(events, maxlen=0)  # computed, and written by the process that leads
     team.leave()
@@ -80,6 +85,7 @@ def _lead(
     data: _Data,
     trainer: Trainer,
     ids: tuple[int, ...],
+    looks: Normalisation,
     checkpoints: Checkpoints,
     events: Iterator[Event],
 ) -> None:
@@ -93,7 +99,7 @@ def _lead(
                 _save_curve(artifacts, trainer)
             if event.step % params.train.checkpoint_every == 0:
                 checkpoints.save(trainer)
-        _save(params, artifacts, data, trainer, ids)
+        _save(params, artifacts, data, trainer, ids, looks)
     checkpoints.remove()
     print(_summary(trainer, data))
 
@@ -180,12 +186,19 @@ def _trainer(
 
 
 def _checkpoints(
-    params: Params, artifacts: Artifacts, data: _Data, encoder_weights: str | None, device: str, precision: str
+    params: Params,
+    artifacts: Artifacts,
+    data: _Data,
+    encoder_weights: str | None,
+    looks: Normalisation,
+    device: str,
+    precision: str,
 ) -> Checkpoints:
     settings = params.train
     chosen = {settings.architecture: settings.options.get(settings.architecture, {})}
     matters = replace(settings, options=chosen, checkpoint_every=1)
     values = (matters, params.seed, len(params.classes), bool(params.background), device.split(":")[0], precision)
+    values += ((looks.mean, looks.std),) if encoder_weights else ()
     return Checkpoints(
         artifacts.root / ".wildseg" / "train", key_of(_files(artifacts, data, settings, encoder_weights), values)
     )
@@ -204,14 +217,17 @@ def _files(
         yield Path(encoder_weights).name, Path(encoder_weights).read_bytes()
 
 
-def _events(params: Params, data: _Data, trainer: Trainer, ids: tuple[int, ...], runtime: Runtime) -> Iterator[Event]:
+def _events(
+    params: Params, data: _Data, trainer: Trainer, ids: tuple[int, ...], looks: Normalisation, runtime: Runtime
+) -> Iterator[Event]:
     settings = params.train
     low, high = settings.scale
-    transform = augmentation(settings.crop, (low, high), settings.flip, settings.colour)
+    transform = augmentation(settings.crop, (low, high), settings.flip, settings.colour, looks.mean, looks.std)
     team = trainer.team
     batches = Batches(data.train, transform, settings.batch_size, params.seed, team.share(settings.batch_size))
     workers = max(1, min(runtime.workers // team.here, LOADERS)) if trainer.device.startswith("cuda") else 0
-    predictor = Predictor(trainer.network, ids, device=trainer.device, precision=trainer.recipe.precision)
+    precision = trainer.recipe.precision
+    predictor = Predictor(trainer.network, ids, looks.mean, looks.std, trainer.device, precision)
     return trainer.run(
         partial(stream, batches, workers=workers),
         partial(validate.miou, predictor, data.val, ids[-1] + 1, team) if len(data.val) else None,
@@ -232,10 +248,13 @@ def _save_curve(artifacts: Artifacts, trainer: Trainer) -> None:
     save_table(artifacts.metrics_path("train/curve.csv"), ("step", "loss", "lr", "val_miou"), rows)
 
 
-def _save(params: Params, artifacts: Artifacts, data: _Data, trainer: Trainer, ids: tuple[int, ...]) -> None:
+def _save(
+    params: Params, artifacts: Artifacts, data: _Data, trainer: Trainer, ids: tuple[int, ...], looks: Normalisation
+) -> None:
     settings = params.train
     options = settings.options.get(settings.architecture, {})
-    config = describe(settings.architecture, settings.encoder, options, params.classes.names, ids)
+    names = params.classes.names
+    config = describe(settings.architecture, settings.encoder, options, names, ids, looks.mean, looks.std)
     _save_curve(artifacts, trainer)
     artifacts.save_segmenter(trainer.weights(), config)
     report = {

@@ -21,9 +21,9 @@ def load(model: str, device: str) -> Detect:
     """
     from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 
-    with fetching(model, "Grounding DINO", GroundingDinoForObjectDetection):
-        processor = GroundingDinoProcessor.from_pretrained(model)
-        network = network_of(GroundingDinoForObjectDetection, model, device)
+    with fetching(model, "Grounding DINO", GroundingDinoForObjectDetection) as folder:
+        processor = GroundingDinoProcessor.from_pretrained(folder)
+        network = network_of(GroundingDinoForObjectDetection, folder, device)
         most = network.config.max_text_len
         dot = processor.tokenizer.convert_tokens_to_ids(".")
 

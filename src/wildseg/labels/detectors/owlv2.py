@@ -21,9 +21,9 @@ def load(model: str, device: str) -> Detect:
     """
     from transformers import Owlv2ForObjectDetection, Owlv2Processor
 
-    with fetching(model, "OWLv2", Owlv2ForObjectDetection):
-        processor = Owlv2Processor.from_pretrained(model)
-        network = network_of(Owlv2ForObjectDetection, model, device)
+    with fetching(model, "OWLv2", Owlv2ForObjectDetection) as folder:
+        processor = Owlv2Processor.from_pretrained(folder)
+        network = network_of(Owlv2ForObjectDetection, folder, device)
         most = network.config.text_config.max_position_embeddings
 
     def detect(image: np.ndarray, phrases: Sequence[Sequence[str]], threshold: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wildseg.downloads import hub_folder, short
 from wildseg.errors import ModelError
 from wildseg.labels.language.choice import Choice
 from wildseg.labels.language.folder import digest
@@ -120,6 +121,18 @@ class Local:
         return Network(self.model if self.folder is None else str(self.folder), self._device(), self.folder is not None)
 
 
+def folder_of(model: str, root: Path = Path()) -> Path:
+    """Return the folder of a model: that of this name below `root`, or one of the hub's cache, fetched if need be.
+
+    Raises:
+        ModelError: it cannot be had.
+    """
+    if (root / model).is_dir():
+        return root / model
+    what = f"label.language.model: {model!r} is no folder here, and"
+    return hub_folder(what, model, "give a folder as label.language.model")
+
+
 class Network:
     """The loaded model, its tokenizer, and how it is talked to."""
 
@@ -135,16 +148,17 @@ class Network:
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-        safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": here}
+        folder = model if here else str(folder_of(model))
+        safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         self.device = device.split(":")[0]
         dtype = torch.float32 if self.device == "cpu" else torch.bfloat16
         try:
-            config = tf.AutoConfig.from_pretrained(model, **safe)
+            config = tf.AutoConfig.from_pretrained(folder, **safe)
             self.sees = type(config) in tf.AutoModelForImageTextToText._model_mapping
             kind: Any = tf.AutoModelForImageTextToText if self.sees else tf.AutoModelForCausalLM
-            reader: Any = (tf.AutoProcessor if self.sees else tf.AutoTokenizer).from_pretrained(model, **safe)
+            reader: Any = (tf.AutoProcessor if self.sees else tf.AutoTokenizer).from_pretrained(folder, **safe)
             network, report = kind.from_pretrained(
-                model, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
+                folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
             )
             network = network.to(device)
         except torch.OutOfMemoryError as error:
@@ -153,9 +167,8 @@ class Network:
                 "set WILDSEG_DEVICE=cpu"
             ) from error
         except Exception as error:  # as many kinds as there are ways to build a model
-            line = " ".join(str(error).split())[:200] or type(error).__name__
-            elsewhere = "there is no such folder here, so it was to be fetched: check its name, or the network"
-            advice = "see that it was copied whole" if here else elsewhere
+            line = short(str(error) or type(error).__name__, 200)
+            advice = "see that it was copied whole" if here else f"it was fetched to {folder}"
             raise ModelError(
                 f"label.language.model: expected a model that transformers can read from safetensors without running "
                 f"its code, found {model!r} ({line}); {advice}"
