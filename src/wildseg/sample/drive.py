@@ -5,7 +5,6 @@
 `<name>_<index:06d>.png` is the truth of the frame of `<name>.mp4` that is decoded as number `index`, from 0.
 """
 
-import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wildseg import children
 from wildseg.classes import palette
 from wildseg.progress import track
+from wildseg.project_lock import writing
 from wildseg.sample.itinerary import DRIVES, FRAMES_PER_SECOND, Leg
 from wildseg.sample.video import open_video
 from wildseg.sample.world import HEIGHT, WIDTH
@@ -57,7 +58,7 @@ def _rendered(legs: tuple[Leg, ...], workers: int) -> Iterator[Rendered]:
     if workers <= 1:
         yield from map(_render, legs)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=children.context()) as pool:
         yield from pool.map(_render, legs)
 
 
@@ -72,9 +73,10 @@ def _render(leg: Leg) -> Rendered:
 @click.option("--workers", default=len(os.sched_getaffinity(0)), help="Processes that render.  [default: all cores]")
 def main(video_dir: Path, truth_dir: Path, workers: int) -> None:
     """Render the field drive and the test drive, with exact truth masks."""
-    for name, legs in DRIVES.items():
-        frames = write_drive(name, legs, video_dir, truth_dir, workers)
-        click.echo(f"{name}: {frames} frames in {len(legs)} places")
+    with writing(Path(), "world"):
+        for name, legs in DRIVES.items():
+            frames = write_drive(name, legs, video_dir, truth_dir, workers)
+            click.echo(f"{name}: {frames} frames in {len(legs)} places")
 
 
 if __name__ == "__main__":
