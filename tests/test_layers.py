@@ -32,8 +32,8 @@ LIBRARY: dict[str, set[str]] = {
     "metrics": set(),
     "report": set(),
     "explain": {"cam", "segment"},
-    "engines": {"runtime", "source"},
-    "sample": {"encoders", "progress", "files"},
+    "engines": {"runtime", "source", "children"},
+    "sample": {"encoders", "progress", "files", "children", "project_lock"},
 }
 TOP = {"stages", "cli", "compare"}
 SHARED = {"formats"}  # a folder of what all stages share

@@ -31,7 +31,7 @@ class Child(SpawnProcess):
         """Start; a Ctrl-C meanwhile is raised when that is done, so that no child is left half-started."""
         # The kernel takes the end of the thread that started a process for that of its parent.
         self._followed = os.getpid() if threading.current_thread() is threading.main_thread() else 0
-        _start_tracker()  # or it is started within, and lifts the block
+        _start_tracker()  # nothing where it runs; started within, it would lift the block
         with _without_interrupts():
             super().start()
 
@@ -52,6 +52,7 @@ class _Context(SpawnContext):
 
 def context() -> SpawnContext:
     """Return what to give to `ProcessPoolExecutor` or torch's `DataLoader`, so that they start `Child`ren."""
+    _start_tracker()
     return _Context()
 
 

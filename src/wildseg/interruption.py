@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 from wildseg import children
 
-SECONDS = 2.0  # that a Ctrl-C has to close what is open, such as the run in MLflow
+SECONDS = 1.0  # that a Ctrl-C has to close what is open, such as the run in MLflow
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 _said = threading.Event()

@@ -15,11 +15,11 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from wildseg import interruption, launch, parents
+from wildseg import dvc_table, interruption, launch, parents
 from wildseg.errors import WildsegError
 
 FILE = Path(".wildseg", "lock")
@@ -69,40 +69,46 @@ def held(root: Path, stage: str) -> Iterator[Lock]:
     if launch.follows() or _held_on_our_behalf(path):
         yield Lock(None, token)
         return
-    descriptor = None
-    try:
-        descriptor = _locked(path, stage)
+    with ExitStack() as opened:
+        descriptor = _locked(path, stage, opened)
         if descriptor is not None:
             _write(descriptor, _about_us(stage, token))
         yield Lock(descriptor, token)
-    finally:
-        if descriptor is not None:
-            with suppress(OSError):
-                os.ftruncate(descriptor, 0)
-            os.close(descriptor)
 
 
-def _locked(path: Path, stage: str) -> int | None:
-    """Return the open file once it is locked, or None where that cannot be."""
+def _locked(path: Path, stage: str, opened: ExitStack) -> int | None:
+    """Return the open file once it is locked, or None where that cannot be; `opened` closes it."""
     deadline = time.monotonic() + SECONDS
     while True:
         try:
             descriptor = _try(path)
+        except ImportError:  # a system without such locks
+            return None
         except OSError as error:
             reason = error.strerror or error
             print(f"{stage}: {path} cannot be locked ({reason}); see to it that nothing else writes this project",
                   file=sys.stderr, flush=True)  # fmt: skip
             return None
-        except ImportError:  # a system without such locks
-            return None
-        dvc = None if descriptor is None or parents.started_by_dvc() else _dvc_at_work(path.parent.parent)
-        if descriptor is not None and dvc is None:
-            return descriptor
+        in_the_way = _who(_read(path))
         if descriptor is not None:
-            os.close(descriptor)
+            with ExitStack() as ours:
+                ours.callback(_release, descriptor)
+                try:
+                    if not parents.started_by_dvc():
+                        ours.enter_context(dvc_table.entered(path.parent.parent, stage))
+                    opened.push(ours.pop_all())
+                    return descriptor
+                except dvc_table.Busy as error:
+                    in_the_way = str(error)
         if time.monotonic() > deadline:
-            raise WildsegError(f"{stage}: {dvc or _who(_read(path))}; wait until it ends, or stop it")
+            raise WildsegError(f"{stage}: {in_the_way}; wait until it ends, or stop it")
         time.sleep(0.1)
+
+
+def _release(descriptor: int) -> None:
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+    os.close(descriptor)
 
 
 def _try(path: Path) -> int | None:
@@ -160,31 +166,3 @@ def _who(holder: Mapping[str, Any]) -> str:
 
 def _shown(value: object) -> str:
     return str(value).encode("unicode_escape").decode() or "?"
-
-
-def _dvc_at_work(root: Path) -> str | None:
-    """Say which DVC command runs or records a stage of this project; None if none does.
-
-    Between two stages it hashes what the first left, with no stage at work that would hold our lock. DVC keeps in
-    ``.dvc/tmp/rwlock`` which process writes which output; whoever is gone counts for nothing.
-    """
-    folder = next((folder for folder in (root, *root.parents) if (folder / ".dvc").is_dir()), None)
-    if folder is None:
-        return None
-    table = folder / ".dvc" / "tmp" / "rwlock"
-    writers = _read(table).get("write")
-    for output, writer in writers.items() if isinstance(writers, dict) else ():
-        if Path(output).is_relative_to(root) and _writes(writer, table):
-            program, *rest = _shown(writer.get("cmd")).split()
-            return f"'{' '.join([Path(program).name, *rest])}' is at work on this project (process {writer['pid']})"
-    return None
-
-
-def _writes(writer: Any, table: Path) -> bool:  # noqa: ANN401
-    """Say whether the process that a line of DVC's table names is the one that wrote it, and not a later one."""
-    import psutil
-
-    with suppress(TypeError, ValueError, KeyError, OSError, psutil.Error):
-        process = psutil.Process(writer["pid"])
-        return parents.looks_like_dvc(process) and process.create_time() <= table.stat().st_mtime
-    return False
