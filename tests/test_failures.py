@@ -11,6 +11,7 @@ import pytest
 from wildseg import entries
 from wildseg.cache import Cache, Recipe
 from wildseg.engines.local import Workers
+from wildseg.entries import Entry
 from wildseg.errors import DataError
 from wildseg.failures import Failures
 from wildseg.parallel import no_tools
@@ -65,17 +66,16 @@ def inputs(item: int) -> tuple[int]:
     return (item,)
 
 
-def write(folder: Path, item: int, _: None) -> int:
-    (folder / f"{item}.txt").write_text(str(item))
+def compute(item: int, _: None) -> Entry:
     if item in (1, 6):
         raise DataError(f"{item}: broken")
-    return item * item
+    return Entry(item * item, {"text": str(item).encode()})
 
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[int, int], Failures]]:
     monkeypatch.delenv(entries.VARIABLE)
-    recipe = Recipe({}, inputs, partial(files, tmp_path), partial(write, tmp_path))
+    recipe = Recipe({}, inputs, partial(files, tmp_path), compute)
 
     def serve(share: float, workers: int = 1) -> tuple[dict[int, int], Failures]:
         failures = Failures("cam", share, 8)

@@ -32,8 +32,8 @@ LIBRARY: dict[str, set[str]] = {
     "metrics": set(),
     "report": set(),
     "explain": {"cam", "segment"},
-    "engines": {"runtime", "source"},
-    "sample": {"encoders", "files", "entries", "source"},
+    "engines": {"runtime", "source", "children"},
+    "sample": {"encoders", "files", "entries", "source", "children", "project_lock"},
 }
 TOP = {"stages", "cli", "compare"}
 SHARED = {"formats"}  # a folder of what all stages share

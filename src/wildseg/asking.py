@@ -230,6 +230,6 @@ def prepare(setting: Setting, words: Words, rank: int) -> Tools:
     return Tools(setting, words, setting.load_clip(rank))
 
 
-def _answer(frame: str, tools: Tools) -> tuple[list[float], float, dict[str, Any], bool]:
+def _answer(frame: str, tools: Tools) -> entries.Entry:
     (answer,) = tools.setting.answers([frame], tools.words, clip=tools.clip)
-    return answer.scores.tolist(), answer.threshold, dict(answer.record), answer.relative
+    return entries.Entry((answer.scores.tolist(), answer.threshold, dict(answer.record), answer.relative))

@@ -31,22 +31,26 @@ class Recipe(Generic[Item]):
     """How the results of a stage are told apart, computed, and where they lie.
 
     ingredients: what all items depend on, such as parameters and `source.digest`; plain values and dataclasses.
-    inputs: the bytes, or plain values, that one item depends on. files: its output files by role. compute: writes
-    these files with the tools of a worker and returns a record that JSON can hold. All three must be importable.
+    inputs: the bytes, or plain values, that one item depends on. files: where its output files lie, by role. compute:
+    returns their contents and a record that JSON can hold, made with the tools of a worker; it writes nothing, so that
+    what is kept is what was computed, whoever else writes there. All three must be importable.
 
-    together: how many items `compute_several` takes at a time, where there is such; it returns for each item its record
+    What compute reads again must be what inputs gave: stages hold the lock of the project (`wildseg.project_lock`), so
+    that no other stage writes it meanwhile.
+
+    together: how many items `compute_several` takes at a time, where there is such; it returns for each item its entry
     or the DataError that it alone met.
     """
 
     ingredients: Mapping[str, Any]
     inputs: Callable[[Item], Iterable[Any]]
     files: Callable[[Item], Mapping[str, Path]]
-    compute: Callable[[Item, Any], Any]
+    compute: Callable[[Item, Any], Entry]
     together: int = 1
-    compute_several: Callable[[Sequence[Item], Any], Sequence[Any]] | None = None
+    compute_several: Callable[[Sequence[Item], Any], Sequence[Entry | DataError]] | None = None
 
-    def records(self, items: Sequence[Item], tools: Any) -> Sequence[Any]:  # noqa: ANN401
-        """Return the record of each item, or the DataError that it met.
+    def entries(self, items: Sequence[Item], tools: Any) -> Sequence[Entry | DataError]:  # noqa: ANN401
+        """Return what was computed of each item, or the DataError that it met.
 
         Raises:
             SystemFailure: another run may find nothing wrong.
@@ -141,7 +145,8 @@ class Cache(Generic[Item]):
         work = partial(_compute_and_keep, self.recipe, self.store)
         step = self.recipe.together
         parts = [missing[start : start + step] for start in range(0, len(missing), step)]
-        for part, records in zip(parts, workers.each(work, parts), strict=True):
+        for part, (records, problem) in zip(parts, workers.each(work, parts), strict=True):
+            self.store.give_up(problem)
             for (item, _), record in zip(part, records, strict=True):
                 if isinstance(record, _Failed):
                     failures.add(item, record.reason)
@@ -157,11 +162,9 @@ class Cache(Generic[Item]):
         return f", {self.hits} from the cache{damaged}"
 
     def _restore(self, item: Item, entry: Entry) -> bool:
-        files = self.recipe.files(item)
-        if set(files) != set(entry.files):
+        if set(self.recipe.files(item)) != set(entry.files):
             return False
-        for role, path in files.items():
-            save_bytes(path, entry.files[role])
+        _write(self.recipe, item, entry)
         return True
 
 
@@ -177,14 +180,22 @@ def _compute_and_keep(
     store: Store,
     work: Sequence[tuple[Item, str]],
     tools: Any,  # noqa: ANN401
-) -> list[Any]:
-    records = list(recipe.records([item for item, _ in work], tools))
-    for number, (item, key) in enumerate(work):
-        files = recipe.files(item)
-        if isinstance(records[number], DataError):
-            for path in files.values():
+) -> tuple[list[Any], str | None]:
+    """Return the record of each item, or why there is none, and why nothing can be kept, if that is so."""
+    records: list[Any] = []
+    computed = recipe.entries([item for item, _ in work], tools)
+    for (item, key), entry in zip(work, computed, strict=True):
+        if isinstance(entry, DataError):
+            for path in recipe.files(item).values():
                 path.unlink(missing_ok=True)
-            records[number] = _Failed(str(records[number]))
+            records.append(_Failed(str(entry)))
         else:
-            store.put(key, Entry(records[number], {role: path.read_bytes() for role, path in files.items()}))
-    return records
+            _write(recipe, item, entry)
+            store.put(key, entry)
+            records.append(entry.record)
+    return records, store.problem
+
+
+def _write(recipe: Recipe[Item], item: Item, entry: Entry) -> None:
+    for role, path in recipe.files(item).items():
+        save_bytes(path, entry.files[role])

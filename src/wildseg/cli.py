@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import math
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -35,8 +36,9 @@ class _OneLineErrors(click.Group):
         except WildsegError as error:
             _fail(str(error))
         except KeyboardInterrupt:
-            click.echo("wildseg: stopped by Ctrl-C; run the same again to go on", err=True)
-            sys.exit(130)
+            from wildseg import interruption
+
+            sys.exit(interruption.stopped(signal.SIGINT))
         except BrokenPipeError:
             raise  # the reader of a pipe has gone: click ends quietly
         except OSError as error:
@@ -84,19 +86,19 @@ def main() -> None:
 
 def _stage(name: str) -> Callable[[], None]:
     def command() -> None:
-        from pathlib import Path
-
         from wildseg import launch, params, preflight
         from wildseg.artifacts import Artifacts
+        from wildseg.project_lock import writing
         from wildseg.runtime import Runtime
 
-        values, runtime = params.load(), Runtime.from_environment()
-        if name in preflight.STAGES:
-            preflight.run(values, Path(), name)
-        if name == "train":
-            launch.again(name)
-        stage = importlib.import_module(f"wildseg.stages.{name}")
-        stage.run(values, Artifacts(), runtime)
+        values, runtime, artifacts = params.load(), Runtime.from_environment(), Artifacts()
+        with writing(artifacts.root, name) as lock:
+            if name in preflight.STAGES:
+                preflight.run(values, artifacts.root, name)
+            if name == "train":
+                launch.again(name, lock.pass_on)
+            stage = importlib.import_module(f"wildseg.stages.{name}")
+            stage.run(values, artifacts, runtime)
 
     return command
 
@@ -175,10 +177,13 @@ def compare(methods: tuple[str, ...], frames: int, refine: str) -> None:
     from wildseg import params
     from wildseg.artifacts import Artifacts
     from wildseg.compare import run
+    from wildseg.project_lock import writing
     from wildseg.runtime import Runtime
 
     wanted = [name.strip() for name in refine.split(",")]
-    run.run(params.load(), Artifacts(), Runtime.from_environment(), methods, wanted, frames)
+    values, artifacts, runtime = params.load(), Artifacts(), Runtime.from_environment()
+    with writing(artifacts.root, "compare"):
+        run.run(values, artifacts, runtime, methods, wanted, frames)
 
 
 @main.command()
@@ -338,20 +343,23 @@ def detect(
 
     from wildseg import detections, params
     from wildseg.artifacts import Artifacts
+    from wildseg.project_lock import writing
     from wildseg.runtime import Runtime
 
-    detections.run(
-        params.load(),
-        Artifacts(),
-        Runtime.from_environment(),
-        method=method,
-        model=model,
-        into=Path(into),
-        threshold=threshold,
-        iou=iou,
-        labels=Path(labels) if labels else None,
-        presence=presence,
-    )
+    values, artifacts, runtime = params.load(), Artifacts(), Runtime.from_environment()
+    with writing(artifacts.root, "detect"):
+        detections.run(
+            values,
+            artifacts,
+            runtime,
+            method=method,
+            model=model,
+            into=Path(into),
+            threshold=threshold,
+            iou=iou,
+            labels=Path(labels) if labels else None,
+            presence=presence,
+        )
 
 
 @main.command()

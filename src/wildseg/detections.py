@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -124,10 +123,10 @@ def _prepare(method: str, model: str, device: str, rank: int) -> Detect:
 
 def _ask(
     frame: str, detect: Detect, *, artifacts: Artifacts, phrases: Sequence[Sequence[str]], threshold: float
-) -> dict[str, Any]:
+) -> entries.Entry:
     image = artifacts.load_image(frame)
     height, width = image.shape[:2]
-    return {"size": [width, height], "boxes": detect(image, phrases, threshold).tolist()}
+    return entries.Entry({"size": [width, height], "boxes": detect(image, phrases, threshold).tolist()})
 
 
 def save_labels(path: Path, found: Mapping[str, FrameBoxes], names: Sequence[str], cuts: Sequence[float]) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass
@@ -42,7 +44,6 @@ class Store:
         """Remember where; None keeps and finds nothing."""
         self.folder = folder
         self.damaged = 0
-        self._complained = False
 
     @classmethod
     def of(cls, root: Path, stage: str) -> Store:
@@ -52,10 +53,9 @@ class Store:
 
     def get(self, key: str) -> Entry | None:
         """Return the entry of a key, or None: there is none, or it is damaged, and then it is removed."""
-        folder = self.folder  # which another thread may give up at any time
-        if folder is None:
+        if self.folder is None:
             return None
-        path = _path(folder, key)
+        path = _path(self.folder, key)
         try:
             entry = _unpack(path.read_bytes())
         except OSError:
@@ -77,24 +77,39 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Say whether there is an entry, whole or damaged."""
-        folder = self.folder
-        return folder is not None and _path(folder, key).is_file()
+        return self.folder is not None and _path(self.folder, key).is_file()
 
     def put(self, key: str, entry: Entry) -> None:
-        """Keep an entry; a full disk or a folder that cannot be written to is said once, and is no error."""
+        """Keep an entry; a full disk or a folder that cannot be written to is said once a run, and is no error."""
         folder = self.folder
-        if folder is None:
+        if folder is None or folder.parent in _problems:
             return
         path = _path(folder, key)
         try:
             with atomic(path) as temporary:
                 temporary.write_bytes(_pack(entry))
         except OSError as error:
-            if not self._complained:
-                reason = error.strerror or error
-                print(f"cache: {folder} cannot be written to ({reason}); nothing more is kept", file=sys.stderr)
-            self._complained = True
-            self.folder = None
+            reason = error.strerror or error
+            self.give_up(f"cache: {folder.parent} cannot be written to ({reason}); nothing more is kept")
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps this process from keeping anything more; a worker hands it on to the process that tells it."""
+        return _problems.get(self.folder.parent) if self.folder else None
+
+    def give_up(self, problem: str | None) -> None:
+        """Keep nothing more in this process, in no store of this cache; say why, unless it was said. None: go on."""
+        if problem is None or self.folder is None:
+            return
+        with _telling:  # threads that ask a language server keep its answers
+            known = self.folder.parent in _problems
+            _problems[self.folder.parent] = problem
+        if not known and multiprocessing.parent_process() is None:
+            print(problem, file=sys.stderr, flush=True)
+
+
+_problems: dict[Path, str] = {}  # of this process, by the folder of a cache
+_telling = threading.Lock()
 
 
 def _path(folder: Path, key: str) -> Path:

@@ -160,19 +160,24 @@ def _other_separator(columns: Sequence[str]) -> str:
 
 
 def save_label_image(path: Path, ids: np.ndarray) -> None:
-    """Write (H, W) uint8 ids as a palette PNG, so that a viewer shows the classes in colour."""
+    """Write (H, W) uint8 ids as `encode_label_image` has them."""
+    save_bytes(path, encode_label_image(ids))
+
+
+def encode_label_image(ids: np.ndarray) -> bytes:
+    """Return (H, W) uint8 ids as a palette PNG, so that a viewer shows the classes in colour."""
     image = Image.fromarray(ids)
     image.putpalette(palette().tobytes())
-    save_png(path, image)
+    return encode_png(image)
 
 
-def save_png(path: Path, image: Image.Image) -> None:
-    """Write a picture of few levels, such as ids or a confidence, as PNG."""
+def encode_png(image: Image.Image) -> bytes:
+    """Return a picture of few levels, such as ids or a confidence, as PNG."""
     # Along a row they hardly change: looking for runs alone takes half of zlib's usual time, and a little less room.
     # Put together in memory: given a file, Pillow writes it in many small pieces, which takes half as long again.
     content = io.BytesIO()
     image.save(content, "PNG", compress_type=zlib.Z_RLE)
-    save_bytes(path, content.getvalue())
+    return content.getvalue()
 
 
 def load_label_image(path: Path, opener: Opener = open_loose) -> np.ndarray:

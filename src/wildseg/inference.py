@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wildseg import cache, entries, plugins, source
 from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError
-from wildseg.files import save_label_image
+from wildseg.files import encode_label_image
 from wildseg.parallel import Workers, crew, gpus
 from wildseg.progress import track
 from wildseg.runtime import Runtime, worker_device
@@ -59,8 +59,7 @@ def _recipe(artifacts: Artifacts, runtime: Runtime, settings: Settings, folder: 
         "libraries": entries.versions("torch", "segmentation-models-pytorch", "timm", "numpy", "pillow"),
         "devices": gpus(runtime)[:1],
     }
-    answer = partial(_write_answer, folder)
-    return cache.Recipe(ingredients, partial(_inputs, artifacts), partial(_files, folder), answer)
+    return cache.Recipe(ingredients, partial(_inputs, artifacts), partial(_files, folder), _answer)
 
 
 def _check_classes(config: Mapping[str, Any], settings: Settings, artifacts: Artifacts) -> None:
@@ -107,7 +106,7 @@ def _prepare(artifacts: Artifacts, settings: Settings, device: str, rank: int) -
     return _Tools(artifacts, predict.load(architecture.build, state, config, worker_device(device, rank)), settings)
 
 
-def _write_answer(folder: Path, frame: str, tools: _Tools) -> None:
+def _answer(frame: str, tools: _Tools) -> entries.Entry:
     image = tools.artifacts.load_image(frame)
     (ids,) = tools.predictor.predict([image], tools.settings.scales, tools.settings.flip)
-    save_label_image(answer_path(folder, frame), ids)
+    return entries.Entry(None, {"ids": encode_label_image(ids)})

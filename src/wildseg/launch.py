@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Callable
 
 from wildseg.errors import WildsegError
 
@@ -19,6 +20,7 @@ SIZES = (
     "PMI_SIZE",
     "MV2_COMM_WORLD_SIZE",
 )  # how launchers say how many there are
+RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK")  # and which of them this is
 
 
 def one_of_several() -> bool:
@@ -26,22 +28,33 @@ def one_of_several() -> bool:
     return any(size.isdecimal() and int(size) > 1 for size in map(os.environ.get, SIZES) if size)
 
 
-def again(command: str) -> None:
+def launched() -> bool:
+    """Say whether a launcher started this process, be it alone or beside others."""
+    return DONE in os.environ or one_of_several()
+
+
+def follows() -> bool:
+    """Say whether another process than this one leads, which alone writes and prints."""
+    return one_of_several() and any(rank.isdecimal() and int(rank) > 0 for rank in map(os.environ.get, RANKS) if rank)
+
+
+def again(command: str, before: Callable[[], object] = lambda: None) -> None:
     """Become the launcher that the environment names, which starts ``wildseg <command>`` as often as it is told to.
 
-    Returns where no launcher is named, or where this process was started by one.
+    Returns where no launcher is named, or where this process was started by one. `before` is called just before.
 
     Raises:
         WildsegError: it is not the beginning of a command line, or there is no such program.
     """
     wish = os.environ.get(VARIABLE, "")
-    if not wish.strip() or DONE in os.environ or one_of_several():
+    if not wish.strip() or launched():
         return
     try:
         words = [*shlex.split(wish), "-m", "wildseg.cli", command]
     except ValueError as error:
         raise WildsegError(f"{VARIABLE}: expected a command line, found {wish!r} ({error})") from error
     os.environ[DONE] = "1"
+    before()
     sys.stdout.flush()
     sys.stderr.flush()
     try:

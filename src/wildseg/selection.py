@@ -42,7 +42,8 @@ class Chosen:
 class Selection:
     """What one source gave: its key frames, what was read and what could not be, and how many frames were blurred.
 
-    `known` says that it was not read, and `known_photos` of how many photos that holds, where it was.
+    `known` says that it was not read, and `known_photos` of how many photos that holds, where it was. `problem` says
+    why nothing is kept, if that is so.
     """
 
     chosen: list[Chosen]
@@ -50,6 +51,7 @@ class Selection:
     blurred: int
     known: bool = False
     known_photos: int = 0
+    problem: str | None = None
 
 
 class Selector:
@@ -117,7 +119,7 @@ class Selector:
         selection = replace(selection, blurred=sharp.blurred, known_photos=known_photos)
         if not selection.tally.passing:
             self._store.put(key, entries.Entry(_to_record(selection)))
-        return selection
+        return replace(selection, problem=self._store.problem)
 
     def _write(self, sample: Sample, picture: str, photos: KnownPhotos) -> Looks:
         """Write a key frame, from the cache if it is known; return how it looks."""
@@ -127,11 +129,11 @@ class Selector:
             return looks
         image = sample.pixels.rgb()
         looks = looks_of(image)
-        if own := photos.own_file(sample.pixels, self._settings.max_side):
-            self._artifacts.save_image_bytes(sample.name, own)
-        else:
-            self._artifacts.save_image(sample.name, shrink(image, self._settings.max_side))
-        self._store.put(picture, entries.Entry(looks.record(), {"frame": self._artifacts.frame_bytes(sample.name)}))
+        content = photos.own_file(sample.pixels, self._settings.max_side)
+        if content is None:
+            content = self._artifacts.encode_image(shrink(image, self._settings.max_side))
+        self._artifacts.save_image_bytes(sample.name, content)
+        self._store.put(picture, entries.Entry(looks.record(), {"frame": content}))
         return looks
 
 

@@ -20,6 +20,7 @@ from wildseg.asking import Setting, Tools, frame_bytes, no_files, prepare, told_
 from wildseg.cache import Cache
 from wildseg.encoders.meaning import PAIRS, same_meaning
 from wildseg.encoders.prompts import COMPETITORS, named
+from wildseg.entries import Entry
 from wildseg.failures import Failures
 from wildseg.labels.decide import correct, decide, rule_of
 from wildseg.labels.interface import Answer
@@ -109,13 +110,14 @@ def _no_inputs(_: object) -> tuple[()]:
     return ()
 
 
-def _compare(phrases: list[str], _: str, tools: Tools) -> tuple[float | None, list[tuple[str, int, float]]]:
+def _compare(phrases: list[str], _: str, tools: Tools) -> Entry:
+    """Return up to where phrases mean the same, a cosine or None, and the (phrase, class, similarity) that do."""
     classes, templates = tools.setting.classes.phrases, tools.words.templates
     vectors = lambda own: tools.clip.classifier([(phrase,) for phrase in own], templates).cpu().double().numpy()  # noqa: E731
     cut, matches = same_meaning(
         phrases, vectors(phrases), [vectors(own) for own in classes], [vectors(p) for p in PAIRS]
     )
-    return cut, [(match.phrase, match.index, match.similarity) for match in matches]
+    return Entry((cut, [(match.phrase, match.index, match.similarity) for match in matches]))
 
 
 # Templates -------------------------------------------------------------------------------------------------------
@@ -155,13 +157,13 @@ def _ingredients(setting: Setting) -> dict[str, Any]:
 # In a worker -----------------------------------------------------------------------------------------------------
 
 
-def _look(frame: str, tools: Tools) -> tuple[list[list[float]], list[float], float, bool]:
+def _look(frame: str, tools: Tools) -> Entry:
     """Return the belief of each template in each class, (T, C), and the label method's scores, threshold, relative."""
     belief = beliefs(tools.clip, tools.setting.artifacts.load_image(frame), _texts(tools)).tolist()
     if not tools.setting.by_encoder:
-        return belief, [], 0.0, False
+        return Entry((belief, [], 0.0, False))
     (answer,) = tools.setting.answers([frame], tools.words, clip=tools.clip)
-    return belief, answer.scores.tolist(), answer.threshold, answer.relative
+    return Entry((belief, answer.scores.tolist(), answer.threshold, answer.relative))
 
 
 def _texts(tools: Tools) -> torch.Tensor:

@@ -7,12 +7,10 @@ killed goes on where it was; one that ended leaves nothing behind, so that the n
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import platform
 import shutil
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,7 +20,7 @@ from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import numpy as np
 
-from wildseg import entries, plugins, source
+from wildseg import children, entries, plugins, source
 from wildseg.artifacts import Artifacts, Frame
 from wildseg.compare.table import Row, keep, kept, lines, save
 from wildseg.encoders.weights import identity
@@ -106,7 +104,7 @@ def choose(params: Params, artifacts: Artifacts, count: int) -> list[Frame]:
 
 
 def _measured(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Sequence[Frame]) -> Row:
-    fresh_process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_follow_parent)
+    fresh_process = ProcessPoolExecutor(1, children.context())
     with _environment(ONE_CORE), fresh_process as fresh:
         future: Future[Row] = fresh.submit(_measure, params, artifacts, frames, runtime.device)
         try:
@@ -120,17 +118,6 @@ def _measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devi
     from wildseg.compare.measure import measure  # torch: none of the other process's business
 
     return measure(params, artifacts, frames, device)
-
-
-def _follow_parent() -> None:
-    # A sweep that is killed outright cannot end what it started, which would go on, or wait, for ever.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +12,7 @@ from multiprocessing.queues import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from wildseg import children
 from wildseg.errors import WildsegError
 from wildseg.runtime import Runtime
 from wildseg.runtime import gpus as gpus  # those of this machine
@@ -20,6 +21,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Tools = TypeVar("Tools")
 
+MOMENT = 0.2  # seconds: a signal to all processes of a run may reach a worker first, and this one may end by it
 AHEAD = 4  # items in flight per worker: enough to keep all busy, few enough to keep memory flat
 
 
@@ -54,8 +56,7 @@ class Workers(Generic[Tools]):
         if self._number <= 1:
             self._tools = self._prepare(0)
             return self
-        # Fresh interpreters rather than forks: a fork of a process whose libraries hold threads may deadlock.
-        context = multiprocessing.get_context("spawn")
+        context = children.context()
         ranks = context.SimpleQueue()
         for rank in range(self._number):
             ranks.put(rank)
@@ -66,8 +67,8 @@ class Workers(Generic[Tools]):
             with _told(self._number):
                 ready = [self._pool.submit(_tools_ready) for _ in range(self._number)]
                 ready[0].result()
-        except BaseException:
-            self._pool.shutdown(cancel_futures=True)
+        except BaseException as error:
+            self._stop(type(error))
             raise
         return self
 
@@ -75,8 +76,14 @@ class Workers(Generic[Tools]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop all workers; what they have not begun is dropped."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        self._stop(kind)
+
+    def _stop(self, kind: type[BaseException] | None) -> None:
+        if self._pool is None:
+            return
+        if kind is not None and not issubclass(kind, Exception):
+            children.kill_all()  # Ctrl-C: what is in flight is not waited for
+        self._pool.shutdown(cancel_futures=True)
 
     def each(self, function: Callable[[Item, Tools], Result], items: Sequence[Item]) -> Iterator[Result]:
         """Yield ``function(item, tools)`` for each of `items`, in their order.
@@ -108,6 +115,7 @@ def _told(workers: int) -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool as error:
+        time.sleep(MOMENT)
         raise WildsegError(
             f"one of {workers} worker processes was killed from outside, most likely because memory ran out; "
             "set WILDSEG_WORKERS to fewer, or extract.max_side to smaller frames"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from wildseg.errors import DataError, did_you_mean
-from wildseg.files import atomic, load_bytes, load_image, load_table, save_bytes, save_table
+from wildseg.files import load_bytes, load_image, load_table, save_bytes, save_table
 from wildseg.formats.names import check_names, made_by, plain
 from wildseg.formats.quarantine import Quarantine
 from wildseg.formats.shards import is_packed, open_file, pack
@@ -50,8 +51,14 @@ class KeyFrames(Quarantine):
 
     def save_image(self, frame: str, image: np.ndarray) -> None:
         """Write a key frame; image: (H, W, 3) uint8 RGB."""
-        with atomic(self.frame_path(frame)) as path:
-            Image.fromarray(image).save(path, quality=JPEG_QUALITY, subsampling=0)
+        save_bytes(self.frame_path(frame), self.encode_image(image))
+
+    @staticmethod
+    def encode_image(image: np.ndarray) -> bytes:
+        """Return what `save_image` writes."""
+        content = io.BytesIO()
+        Image.fromarray(image).save(content, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        return content.getvalue()
 
     def save_image_bytes(self, frame: str, content: bytes) -> None:
         """Write a key frame whose file is known byte by byte."""

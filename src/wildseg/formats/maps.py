@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from wildseg.errors import DataError
-from wildseg.files import atomic, load_arrays, load_bytes
+from wildseg.files import load_arrays, load_bytes, save_bytes
 from wildseg.formats.names import made_by, plain
 from wildseg.formats.project import Project
 from wildseg.formats.shards import open_file, pack
@@ -28,8 +29,14 @@ class Maps(Project):
 
     def save_maps(self, frame: str, classes: np.ndarray, maps: np.ndarray) -> None:
         """Write data/cams/<frame>.npz; classes: (K,) indices from 0, maps: (K, h, w) in [0, 1] at grid resolution."""
-        with atomic(self.maps_path(frame)) as path:
-            np.savez_compressed(path, classes=classes.astype(np.int16), maps=maps.astype(np.float16))
+        save_bytes(self.maps_path(frame), self.encode_maps(classes, maps))
+
+    @staticmethod
+    def encode_maps(classes: np.ndarray, maps: np.ndarray) -> bytes:
+        """Return what `save_maps` writes."""
+        content = io.BytesIO()
+        np.savez_compressed(content, classes=classes.astype(np.int16), maps=maps.astype(np.float16))
+        return content.getvalue()
 
     def load_maps(self, frame: str) -> tuple[np.ndarray, np.ndarray]:
         """Read (classes (K,) int16 indices from 0, maps (K, h, w) float32 in [0, 1]) of a frame; K may be 0.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wildseg.files import load_bytes, load_label_image, save_label_image, save_png
+from wildseg.files import encode_label_image, encode_png, load_bytes, load_label_image, save_bytes
 from wildseg.formats.names import made_by, plain
 from wildseg.formats.project import Project
 from wildseg.formats.shards import open_file, pack
@@ -37,7 +37,12 @@ class PseudoMasks(Project):
 
     def save_mask(self, frame: str, mask: np.ndarray) -> None:
         """Write data/masks/<frame>.png; mask: (H, W) uint8 ids, 0 background, 255 ignore."""
-        save_label_image(self.mask_path(frame), mask)
+        save_bytes(self.mask_path(frame), self.encode_mask(mask))
+
+    @staticmethod
+    def encode_mask(mask: np.ndarray) -> bytes:
+        """Return what `save_mask` writes."""
+        return encode_label_image(mask)
 
     def load_mask(self, frame: str) -> np.ndarray:
         """Read a pseudo mask: (H, W) uint8 ids, 0 background, 255 ignore."""
@@ -46,8 +51,13 @@ class PseudoMasks(Project):
 
     def save_confidence(self, frame: str, confidence: np.ndarray) -> None:
         """Write data/masks/confidence/<frame>.png; confidence: (H, W) in [0, 1], the chosen class's probability."""
+        save_bytes(self.confidence_path(frame), self.encode_confidence(confidence))
+
+    @staticmethod
+    def encode_confidence(confidence: np.ndarray) -> bytes:
+        """Return what `save_confidence` writes."""
         levels = np.round(np.clip(confidence, 0, 1) * 255).astype(np.uint8)
-        save_png(self.confidence_path(frame), Image.fromarray(levels))
+        return encode_png(Image.fromarray(levels))
 
     def load_confidence(self, frame: str) -> np.ndarray:
         """Read the confidence of a pseudo mask: (H, W) float32 in [0, 1], in steps of 1/255."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wildseg.files import load_bytes, load_label_image, save_label_image, save_table
+from wildseg.files import encode_label_image, load_bytes, load_label_image, save_bytes, save_table
 from wildseg.formats.names import made_by, plain
 from wildseg.formats.project import Project
 from wildseg.formats.shards import open_file, pack
@@ -29,7 +29,12 @@ class WeakLabels(Project):
 
     def save_weak(self, kind: str, frame: str, ids: np.ndarray) -> None:
         """Write data/<kind>/<frame>.png; ids: (H, W) uint8, 0 background, 255 where nothing is known."""
-        save_label_image(self.weak_path(kind, frame), ids)
+        save_bytes(self.weak_path(kind, frame), self.encode_weak(ids))
+
+    @staticmethod
+    def encode_weak(ids: np.ndarray) -> bytes:
+        """Return what `save_weak` writes."""
+        return encode_label_image(ids)
 
     def load_weak(self, kind: str, frame: str) -> np.ndarray:
         """Read a label image: (H, W) uint8 ids, 0 background, 255 where nothing is known."""

@@ -8,7 +8,6 @@ The drives are no business of DVC's cache, since they can be rendered anywhere. 
 frames are, so that an experiment in a copy of the project takes them from there.
 """
 
-import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wildseg import source
+from wildseg import children, source
 from wildseg.classes import palette
 from wildseg.entries import Entry, Store, key_of, versions
 from wildseg.files import save_bytes
 from wildseg.progress import track
+from wildseg.project_lock import writing
 from wildseg.sample.itinerary import DRIVES, FRAMES_PER_SECOND, Leg
 from wildseg.sample.video import open_video
 from wildseg.sample.world import HEIGHT, WIDTH
@@ -84,7 +84,7 @@ def _rendered(legs: tuple[Leg, ...], workers: int) -> Iterator[Rendered]:
     if workers <= 1:
         yield from map(_render, legs)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=children.context()) as pool:
         yield from pool.map(_render, legs)
 
 
@@ -99,9 +99,10 @@ def _render(leg: Leg) -> Rendered:
 @click.option("--workers", default=len(os.sched_getaffinity(0)), help="Processes that render.  [default: all cores]")
 def main(video_dir: Path, truth_dir: Path, workers: int) -> None:
     """Render the field drive and the test drive, with exact truth masks."""
-    for name, legs in DRIVES.items():
-        frames, kept = serve_drive(name, legs, video_dir, truth_dir, workers)
-        click.echo(f"{name}: {frames} frames in {len(legs)} places{', from the cache' if kept else ''}")
+    with writing(Path(), "world"):
+        for name, legs in DRIVES.items():
+            frames, kept = serve_drive(name, legs, video_dir, truth_dir, workers)
+            click.echo(f"{name}: {frames} frames in {len(legs)} places{', from the cache' if kept else ''}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from wildseg.cache import Cache
 from wildseg.cam.boxes import inside
 from wildseg.cam.competition import nothing_to_compete
 from wildseg.encoders.weights import identity
+from wildseg.entries import Entry
 from wildseg.errors import DataError, ParamsError
 from wildseg.failures import Failures
 from wildseg.files import fresh
@@ -111,8 +112,8 @@ def _limits(params: Params, artifacts: Artifacts) -> Listing:
         return Listing({}, (), ())
     names = [frame.name for frame in artifacts.load_frames()]
     limits = artifacts.load_limits(params.classes.names, path, names, partial(_size_of, artifacts))
-    for note in limits.notes:
-        print(f"cam: {params.cam.boxes}: {note}")
+    for remark in limits.notes:
+        print(f"cam: {params.cam.boxes}: {remark}")
     return limits
 
 
@@ -171,7 +172,7 @@ def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Rec
     }
     together = TOGETHER if ingredients["devices"] else 1
     return cache.Recipe(
-        ingredients, partial(_inputs, artifacts), partial(_files, artifacts), _write_maps, together, _write_several
+        ingredients, partial(_inputs, artifacts), partial(_files, artifacts), _make_maps, together, _make_several
     )
 
 
@@ -226,22 +227,22 @@ def prepare(params: Params, artifacts: Artifacts, device: str, rank: int) -> _To
     return _Tools(artifacts, model, texts, len(params.classes), recipe)
 
 
-def _write_maps(work: _Work, tools: _Tools) -> _Record:
-    return _save(work, _compute(tools, [(work, tools.artifacts.load_image(work.frame))])[0], tools)
+def _make_maps(work: _Work, tools: _Tools) -> Entry:
+    return _entry(work, _compute(tools, [(work, tools.artifacts.load_image(work.frame))])[0], tools)
 
 
-def _write_several(works: Sequence[_Work], tools: _Tools) -> list[_Record | DataError]:
+def _make_several(works: Sequence[_Work], tools: _Tools) -> list[Entry | DataError]:
     """Do the same for several frames: those of one size pass the network together."""
     images = [cache.met(tools.artifacts.load_image, work.frame) for work in works]
-    records: list[Any] = list(images)  # where there is no image, the error stays
+    made: list[Any] = list(images)  # where there is no image, the error stays
     sizes: dict[tuple[int, ...], list[int]] = {}
     for number, image in enumerate(images):
         if not isinstance(image, DataError):
             sizes.setdefault(image.shape, []).append(number)
     for numbers in sizes.values():
         for number, maps in zip(numbers, _compute(tools, [(works[n], images[n]) for n in numbers]), strict=True):
-            records[number] = _save(works[number], maps, tools)
-    return records
+            made[number] = _entry(works[number], maps, tools)
+    return made
 
 
 def _compute(tools: _Tools, frames: Sequence[tuple[_Work, np.ndarray]]) -> list[np.ndarray]:
@@ -251,14 +252,13 @@ def _compute(tools: _Tools, frames: Sequence[tuple[_Work, np.ndarray]]) -> list[
     return activation_maps_of_batch(tools.model, images, tools.texts, present, tools.num_classes, tools.recipe)
 
 
-def _save(work: _Work, maps: np.ndarray, tools: _Tools) -> _Record:
-    # Maps go to the disk from here, and only numbers go back.
+def _entry(work: _Work, maps: np.ndarray, tools: _Tools) -> Entry:
     blank, emptied = _show_nothing(maps), 0
     if (limits := work.limits) is not None:
         maps = maps * inside(limits.boxes, (limits.width, limits.height), work.present, maps.shape[1:])
         emptied = _show_nothing(maps) - blank
-    tools.artifacts.save_maps(work.frame, np.array(work.present, np.int16), maps)
-    return len(maps), blank, emptied, int(maps.shape[1] * maps.shape[2] == 1)
+    record: _Record = len(maps), blank, emptied, int(maps.shape[1] * maps.shape[2] == 1)
+    return Entry(record, {"maps": tools.artifacts.encode_maps(np.array(work.present, np.int16), maps)})
 
 
 def _show_nothing(maps: np.ndarray) -> int:

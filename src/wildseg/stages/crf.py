@@ -15,6 +15,7 @@ from wildseg.classes import IGNORE
 from wildseg.crf.dense import DenseCrf
 from wildseg.crf.masks import pseudo_mask
 from wildseg.crf.valid import problem
+from wildseg.entries import Entry
 from wildseg.errors import DataError
 from wildseg.failures import Failures
 from wildseg.files import fresh, save_json
@@ -106,7 +107,7 @@ def _files(artifacts: Artifacts, frame: str) -> dict[str, Path]:
 
 def _mask_frame(
     frame: str, _: None, *, artifacts: Artifacts, settings: Crf, num_classes: int, background: bool
-) -> tuple[list[tuple[int, int]], int]:
+) -> Entry:
     # Runs in a worker: only the frame's name comes in and only counts go out, so that no image is ever pickled.
     image = artifacts.load_image(frame)
     classes, maps = artifacts.load_maps(frame)
@@ -122,11 +123,11 @@ def _mask_frame(
         threshold=settings.confidence,
         confidence_from=settings.confidence_from,
     )
-    artifacts.save_mask(frame, mask)
-    artifacts.save_confidence(frame, confidence)
     counts = np.bincount(mask.ravel())
     ids = np.flatnonzero(counts)
-    return list(zip(ids.tolist(), counts[ids].tolist(), strict=True)), len(classes)
+    record = list(zip(ids.tolist(), counts[ids].tolist(), strict=True)), len(classes)
+    contents = {"mask": artifacts.encode_mask(mask), "confidence": artifacts.encode_confidence(confidence)}
+    return Entry(record, contents)
 
 
 def _dense_crf(settings: Crf) -> DenseCrf:

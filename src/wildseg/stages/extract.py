@@ -39,8 +39,10 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     scores: list[float] = []
     selections: list[Selection] = []
     seen = KeptFrames()
+    kept_in = Store.of(artifacts.root, "extract")
     for source, selection in zip(sources, _selected(sources, settings, artifacts, runtime), strict=True):
         selections.append(selection)
+        kept_in.give_up(selection.problem)
         tally.add(selection.tally)
         dropped["blurred"] += selection.blurred
         for frame in selection.chosen:
@@ -52,7 +54,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
             scores.append(frame.score)
 
     known = sum(selection.known for selection in selections)
-    note(Store.of(artifacts.root, "extract"), "extract", known, len(selections) - known)
+    note(kept_in, "extract", known, len(selections) - known)
     frames = assign(kept, sources, tally, settings)
     try:
         tally.check(settings.max_failures)

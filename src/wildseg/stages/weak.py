@@ -16,6 +16,7 @@ from wildseg.cache import Cache
 from wildseg.classes import BACKGROUND, IGNORE
 from wildseg.crf.unary import upsample
 from wildseg.crf.valid import problem
+from wildseg.entries import Entry
 from wildseg.errors import DataError
 from wildseg.failures import Failures
 from wildseg.files import atomic, fresh, save_json
@@ -149,7 +150,7 @@ def _files(artifacts: Artifacts, frame: str) -> dict[str, Path]:
 
 def _label_frame(
     frame: str, _: None, *, artifacts: Artifacts, settings: Weak, num_classes: int, background: bool, seed: int
-) -> dict[str, Any]:
+) -> Entry:
     height, width = artifacts.load_image(frame).shape[:2]
     classes, grid = artifacts.load_maps(frame)
     _check(frame, classes, grid, num_classes)
@@ -158,15 +159,15 @@ def _label_frame(
     found = [[*map(int, box[:4]), value, round(box[4], 6)] for value, heat in zip(ids, maps, strict=True)
              for box in boxes(heat, settings.tau, settings.min_area, settings.min_share).tolist()]  # fmt: skip
     places = _points(maps, ids, settings, background, np.random.default_rng([seed, *frame.encode()]))
-    artifacts.save_weak("points", frame, dots(places, (height, width)))
     drawn = scribbles(maps, ids, settings.scribble, settings.background if background else None)
-    artifacts.save_weak("scribbles", frame, drawn)
-    return {
+    images = {"points": dots(places, (height, width)), "scribbles": drawn}
+    record = {
         "size": [width, height],
         "boxes": found,
         "points": places.tolist(),
         "scribbled": int((drawn != IGNORE).sum()),
     }
+    return Entry(record, {kind: artifacts.encode_weak(image) for kind, image in images.items()})
 
 
 def _points(

@@ -1,6 +1,5 @@
 """Rendered frames with their truth on disk, and random crops of them for training."""
 
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wildseg import children
 from wildseg.progress import track
 from wildseg.sample.surfaces import Surface
 from wildseg.sample.world import HEIGHT, WIDTH, build_world
@@ -48,8 +48,7 @@ def _render(paths: list[Path], seeds: range, frames_per_world: int, workers: int
     images, masks = (
         np.lib.format.open_memmap(path, "w+", np.uint8, shape) for path, shape in zip(unfinished, shapes, strict=True)
     )
-    # Fresh interpreters: a fork of a process that runs torch's threads may hang.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=children.context()) as pool:
         worlds = pool.map(_visit, seeds, [frames_per_world] * len(seeds), chunksize=4)
         for index, (seen, truth) in enumerate(track(worlds, len(seeds), "rendering worlds")):
             places = slice(index * frames_per_world, (index + 1) * frames_per_world)

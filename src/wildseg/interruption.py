@@ -1,0 +1,74 @@
+"""Ctrl-C and SIGTERM: one line, workers gone, and the exit codes that a shell gives for them, 130 and 143."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from wildseg import children
+
+SECONDS = 1.0  # that a Ctrl-C has to close what is open, such as the run in MLflow
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+_said = threading.Event()
+
+
+@contextmanager
+def handled() -> Iterator[None]:
+    """Kill workers when Ctrl-C or SIGTERM comes, and end: by KeyboardInterrupt with some time, or at once.
+
+    A thread sees to it, so that neither C code in the main thread nor a library that waits holds it up.
+    """
+    if os.name != "posix" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    before = signal.signal(signal.SIGTERM, _leave_to_the_thread)
+    watcher = threading.Thread(target=_watch, args=(reading,), name="signals", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.set_wakeup_fd(before_fd)
+        os.close(writing)  # which ends the thread
+        watcher.join()
+        os.close(reading)
+
+
+def stopped(number: signal.Signals) -> int:
+    """Say in one line, once, that a signal stopped this command; return the exit code."""
+    if not _said.is_set():
+        _said.set()
+        by = "Ctrl-C" if number == signal.SIGINT else number.name
+        with suppress(OSError, ValueError):
+            # A bar of progress may stand in this line of a terminal.
+            start = "\n" if sys.stderr.isatty() else ""
+            os.write(2, f"{start}wildseg: stopped by {by}; run the same again to go on\n".encode())
+    return CODES[number]
+
+
+def _leave_to_the_thread(*_: object) -> None:
+    """Be there, so that the signal is not the end and its number is written to the pipe."""
+
+
+def _watch(reading: int) -> None:
+    while content := os.read(reading, 1):
+        if content[0] == signal.SIGTERM:
+            children.kill_all()
+            os._exit(stopped(signal.SIGTERM))
+        if content[0] == signal.SIGINT and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            threading.Thread(target=_end_soon, daemon=True).start()
+            children.kill_all()
+
+
+def _end_soon() -> None:
+    time.sleep(SECONDS)
+    os._exit(stopped(signal.SIGINT))
