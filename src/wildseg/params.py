@@ -195,7 +195,7 @@ class Train:
     options: Options
     supervision: Literal["masks", "scribbles", "points"]
     loss: Literal["cross_entropy", "confidence_guided"]
-    mu: Share
+    mu: Annotated[float, Between(0, 2)]  # above 1 no pixel counts
     class_weights: Literal["none", "sqrt_inverse"]
     steps: Annotated[int, Between(1, 10**8)]
     batch_size: Annotated[int, Between(1, 4096)]

@@ -109,7 +109,7 @@ def _is_kind(hint: Any, value: Any) -> bool:  # noqa: ANN401
         return _is_kind(get_args(hint)[0], value)
     if origin is Literal:
         return value in get_args(hint)
-    kinds = {**dict.fromkeys(LISTS, (list, tuple)), dict: (Mapping,), float: (int, float)}
+    kinds: dict[Any, Any] = {dict: Mapping, float: (int, float)} | dict.fromkeys(LISTS, (list, tuple))
     return isinstance(value, kinds.get(origin or hint, origin or hint)) and not isinstance(value, bool)
 
 

@@ -62,7 +62,7 @@ def label(
     one_of("label.options.clip.resize", resize, ("squash", "crop", "pad"))
     one_of("label.options.clip.activation", activation, ACTIVATIONS)
     clip = question.encoder()
-    activation = activation_of(clip, activation, "clip")
+    resolved = activation_of(clip, activation, "clip")
     texts = clip.classifier((*question.phrases, *((phrase,) for phrase in question.background)), question.templates)
     if tiles_by == "auto":
         tiles_by = "attention" if clip.knows_regions else "crop"
@@ -70,8 +70,8 @@ def label(
     features_of = _features_by_crop if tiles_by == "crop" else _features_by_attention
     for frame in frames:
         features = features_of(clip, frame.load(), looks, resize)  # (looks, d)
-        belief = probabilities(clip.logits(features, texts), activation)  # (looks, classes + background)
-        yield Answer(_numpy(belief[:, : len(question.class_names)].amax(0)), THRESHOLDS[activation])
+        belief = probabilities(clip.logits(features, texts), resolved)  # (looks, classes + background)
+        yield Answer(_numpy(belief[:, : len(question.class_names)].amax(0)), THRESHOLDS[resolved])
 
 
 def _features_by_crop(clip: Clip, image: np.ndarray, tiles: Sequence[Box], resize: str) -> Tensor:

@@ -82,7 +82,7 @@ def label(
     one_of("label.options.tagclip.positions", positions, WAYS)
     one_of("label.options.tagclip.activation", activation, ACTIVATIONS)
     clip = question.encoder()
-    activation = activation_of(clip, activation, "tagclip")
+    resolved = activation_of(clip, activation, "tagclip")
     tower = _tower(clip, positions)
     texts = clip.classifier((*question.phrases, *((phrase,) for phrase in question.background)), question.templates)
     averaged, needed = choose_blocks(len(tower.blocks), layers), _needed(len(tower.blocks), votes)
@@ -92,13 +92,13 @@ def label(
         ballot = Ballot(averaged)
         # At the native size, as of every region, nothing is resampled, and the published code rounds nothing.
         fitting = clip.vit if tuple(pixels.shape[2:]) == clip.size else tower
-        coarse, grid = look_at_patches(clip, fitting, pixels, texts, activation, ballot)
+        coarse, grid = look_at_patches(clip, fitting, pixels, texts, resolved, ballot)
         refined = refine(coarse, ballot.attention(needed), grid, clip_boxes)
         local = refined[:, :number].amax(0)
         low, high = refined.min(), refined.max()
         chosen = (local > low + look_again * (high - low)).nonzero()[:, 0].tolist()
         crops = _regions(refined, chosen, grid, region, clip_boxes, early_return)
-        scores = fuse(local, look_at_regions(clip, clip.vit, pixels, crops, texts, activation))
+        scores = fuse(local, look_at_regions(clip, clip.vit, pixels, crops, texts, resolved))
         yield Answer(scores.double().clamp(0, 1).cpu().numpy(), SHARE, relative=True)
 
 
