@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save as tensors_as_bytes
@@ -39,6 +40,7 @@ from wildseg.formats import truth_maps
 from wildseg.frames import reader
 from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally
+from wildseg.known_photos import KnownPhotos, _Photo
 from wildseg.labels.detectors import owlv2, yolo_world
 from wildseg.labels.language import replies
 from wildseg.labels.language.messages import Ask
@@ -131,6 +133,12 @@ def _words(path: Path) -> bool:
     return found is not None and found.subject == "trusted"
 
 
+def _own_file(path: Path) -> bytes | None:
+    photo = _Photo(KnownPhotos(Store(None), "", {}), path, None)
+    photo._decoded = np.zeros((8, 8, 3), np.uint8)  # it was a picture when it was decoded
+    return photo.own_file(None)
+
+
 def _curve(path: Path) -> Any:  # noqa: ANN401
     return tracking.Recorder().attempt(lambda: tracking._curve_of_file(path)) or None
 
@@ -200,10 +208,13 @@ READERS = {
     "truth's labelmap.txt": Reader((), "data/truth/labelmap.txt", lambda _, path: truth_maps.load(path, CLASSES)),
     "truth": Reader(("formats.truth_masks.load",), "data/truth/drive_000007.png",
                     lambda a, _: a.load_truth(FRAME, CLASSES, (4, 6))),
-    "photo": Reader(("frames.photos.read_photo", "frames.photos._check_whole"), "data/raw/a.jpg",
+    "photo": Reader(("frames.photos.decode_photo", "frames.photos._check_whole", "frames.png.without_large_profile"),
+                    "data/raw/a.jpg",
                     lambda _, path: _quarantined(path, "photos"),
                     (0, ["a.jpg"])),
-    "picture to explain": Reader(("frames.photos.read_photo",), "a.jpg",
+    "photo's own bytes": Reader(("known_photos._Photo.own_file", "frames.photos.same_pixels"), "data/raw/a.jpg",
+                                lambda _, path: _own_file(path), None),
+    "picture to explain": Reader(("frames.photos.decode_photo",), "a.jpg",
                                  lambda a, path: explanations.find(a, str(path))),
     "video": Reader(("frames.video._opened", "frames.cutoff.cut_off", "frames.gif_blocks.broken_blocks"),
                     "data/raw/a.mp4",

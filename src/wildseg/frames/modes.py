@@ -25,7 +25,7 @@ def colour_key(picture: Image.Image, stored_as: str) -> Key | None:
         stored_as: how Pillow names the layout of its pixels in the file, such as ``RGB;16B``.
     """
     key = picture.info.get("transparency")
-    if isinstance(key, int) and picture.mode != "P":
+    if isinstance(key, int) and (picture.mode in ("1", "L", "I") or picture.mode.startswith("I;16")):
         return key * STRETCHED.get(stored_as, 1)
     if isinstance(key, tuple) and picture.mode == "RGB":
         # Of 16 bits Pillow reads the upper half, so that colours next to the one that was meant are taken for it, too.
