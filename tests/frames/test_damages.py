@@ -122,15 +122,28 @@ def digests(path: Path, held: int) -> tuple[list[tuple[int, str]], list[tuple[st
 def test_a_damaged_video_gives_the_same_pixels_however_long_frames_are_held(
     tmp_path: Path, name: str, codec: str
 ) -> None:
-    prepare = (lambda stream: setattr(stream, "pix_fmt", "yuvj420p")) if codec == "mjpeg" else None
+    def prepare(stream: av.VideoStream) -> None:
+        stream.codec_context.gop_size = 30
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+
     path = write_clip(tmp_path / name, FRAMES, codec=codec, prepare=prepare)
     content = bytearray(path.read_bytes())
-    for place in np.random.default_rng(5).integers(len(content) // 10, len(content) * 9 // 10, 60):
+    for place in np.random.default_rng(0).integers(len(content) // 10, len(content) * 9 // 10, 25):
         content[place] ^= 1 << int(place) % 8
     path.write_bytes(content)
     first = digests(path, 0)
     assert first[1]
     assert [digests(path, held) for held in (1, 2, 5, 12)] == [first] * 4
+
+
+def test_frames_that_are_looked_at_are_copied_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_clip(tmp_path / "a.mkv", 20)
+    copied = []
+    copy = Copier.copy
+    monkeypatch.setattr(Copier, "copy", lambda self, frame: copied.append(frame.pts) or copy(self, frame))
+    frames = list(read(Source("v", "video", (path,)), 2, Tally()))
+    assert [frame.index for frame in frames] == [0, 5, 10, 15]
+    assert copied == [0, *(100 * frame.index for frame in frames)]  # the first also to see how it is turned
 
 
 def test_a_copy_keeps_its_pixels_and_all_that_is_known_of_the_frame(tmp_path: Path) -> None:
@@ -198,7 +211,9 @@ def test_the_frame_that_a_message_is_about_is_left_out_also_where_frames_are_sto
     tmp_path: Path, codec: str
 ) -> None:
     def with_b_frames(stream: av.VideoStream) -> None:
-        stream.codec_context.options = {"x264-params": "bframes=2:b-adapt=0"} if codec == "libx264" else {"bf": "2"}
+        stream.codec_context.options = (
+            {"x264-params": "bframes=2:b-adapt=0:scenecut=0:keyint=20"} if codec == "libx264" else {"bf": "2"}
+        )
 
     path = write_clip(tmp_path / "a.mkv", FRAMES, codec=codec, prepare=with_b_frames)
     with av.open(str(path)) as container:
