@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import av
 
 from wildseg.frames.ffmpeg_log import ErrorsSaid, Said
-from wildseg.frames.gaps import Timeline
+from wildseg.frames.gaps import ANOTHER_S, Timeline
 from wildseg.frames.streams import decode_by
 from wildseg.frames.tally import Tally, of_the_system
 
@@ -54,8 +54,8 @@ class Decoding:
         tally: Tally,
     ) -> None:
         """Prepare to decode `stream` by the decoder `context`; losses of the file `item` are noted in `tally`."""
-        self._container = container
-        self._stream = stream
+        self.container = container
+        self.stream = stream
         self._decode_packet = decode_by(context, stream)
         self._item = item
         self._tally = tally
@@ -91,9 +91,9 @@ class Decoding:
             self._tally.lost_frames(self._item, reason, 1, passing=True)
 
     def _packets(self) -> Iterator[av.Packet]:
-        packets = self._container.demux(self._stream)
-        base = float(self._stream.time_base or 0)
-        container = self._container.format.name
+        packets = self.container.demux(self.stream)
+        base = float(self.stream.time_base or 0)
+        container = self.container.format.name
         while True:
             try:
                 with ErrorsSaid() as said:
@@ -108,8 +108,8 @@ class Decoding:
                     self.timeline.broken.append(len(self.timeline))
             if packet.size:
                 self.packets += 1
-                time = packet.dts if packet.pts is None else packet.pts
-                self.timeline.add(None if time is None else time * base, (packet.duration or 0) * base)
+                pts, dts = (None if time is None else time * base for time in (packet.pts, packet.dts))
+                self.timeline.add(pts, dts, (packet.duration or 0) * base)
             yield packet
 
     def _decode(self, packet: av.Packet, passed: Passed) -> list[av.VideoFrame]:
@@ -157,4 +157,7 @@ def _with_following(packets: Iterator[av.Packet]) -> Iterator[tuple[av.Packet, S
 
 def _joined(packet: av.Packet, following: Sequence[av.Packet]) -> bool:
     """Say whether another recording starts behind this packet, so that its transport packets count anew."""
-    return packet.dts is not None and any(later.dts is not None and later.dts < packet.dts for later in following)
+    most = ANOTHER_S / (packet.time_base or 1)
+    return packet.dts is not None and any(
+        later.dts is not None and not 0 <= later.dts - packet.dts <= most for later in following
+    )

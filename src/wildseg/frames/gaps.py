@@ -8,18 +8,22 @@ is broken at that place, or it says how long each frame lasts, and one does not 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 # Containers that account for each frame in other ways, so that a pause is what the encoder skipped: MP4 has an
 # index of all frames, AVI numbers its chunks with the empty ones among them, and transport packets have counters.
-OWN_ACCOUNT = frozenset({"avi", "mov,mp4,m4a,3gp,3g2,mj2", "mpegts"})
+# Program streams give times now and then, and those between are FFmpeg's guess.
+OWN_ACCOUNT = frozenset({"avi", "mov,mp4,m4a,3gp,3g2,mj2", "mpeg", "mpegts"})
 
-ANOTHER_S = 10.0  # a jump of the counted times that is no loss, but another recording behind the first; as in FFmpeg
+ANOTHER_S = 10.0  # times that jump further are another recording, joined to the first; FFmpeg's dts_delta_threshold
 LEAST_STEPS = 12  # fewer say little about a pace
 STEADY = 0.85  # the least share of equal steps at which a video has a steady pace
 FEW = 3, 0.01  # the most places with gaps, or share of steps, at which a steady pace is taken for the recorded one
+PAUSE_S = 1.0  # whoever stops recording for a while does so for longer than this
 NEAR = 8  # packets: where B-frames are stored out of order, one loss may make several gaps as near as that
 
 
@@ -38,14 +42,21 @@ class Timeline:
         """Start empty."""
         self._times = array("d")
         self._durations = array("f")
+        self._starts = [0]  # of recordings that were joined, each with a clock of its own
+        self._last_dts_s: float | None = None
         self.broken: list[int] = []  # numbers of the packets before which, or at which, the container is broken
         self.broken_at_start = False  # while FFmpeg looked ahead, so that the place is not known
 
-    def add(self, time_s: float | None, duration_s: float) -> None:
+    def add(self, pts_s: float | None, dts_s: float | None, duration_s: float) -> None:
         """Add the next packet in stored order; 0 for a duration that the file does not say."""
-        if time_s is not None:
-            self._times.append(time_s)
-            self._durations.append(duration_s)
+        time_s = dts_s if pts_s is None else pts_s
+        if time_s is None:
+            return
+        if self._last_dts_s is not None and dts_s is not None and not 0 <= dts_s - self._last_dts_s <= ANOTHER_S:
+            self._starts.append(len(self._times))
+        self._last_dts_s = dts_s
+        self._times.append(time_s)
+        self._durations.append(duration_s)
 
     def __len__(self) -> int:
         """Return the number of packets."""
@@ -56,50 +67,72 @@ class Timeline:
         """Whether the container is known to be broken anywhere."""
         return self.broken_at_start or bool(self.broken)
 
+    def steps_s(self) -> tuple[float, float] | None:
+        """Return the usual and the longest time from one frame to the next, in seconds; None for a single frame."""
+        steps = [np.diff(np.sort(times)) for times, _, _ in self._recordings()]
+        forward = np.concatenate(steps)
+        forward = forward[forward > 0]
+        return (float(np.median(forward)), float(forward.max())) if len(forward) else None
+
     def gaps(self, tick_s: float, *, own_account: bool) -> list[Gap]:
-        """Return the gaps in order of time.
+        """Return the gaps, those of each recording in order of time.
 
         Args:
             tick_s: what times are rounded to, seconds.
             own_account: pauses mean nothing in this container, unless it is broken at that place.
         """
-        if len(self) < 3:
-            return []
-        times, durations = np.array(self._times), np.array(self._durations, np.float64)
-        order = np.argsort(times, kind="stable")
-        steps = np.diff(times[order])
-        if not (steps > 0).any():
-            return []
-        step = float(np.median(steps[steps > 0]))
-        lasts = np.where(durations[order][:-1] > 0, durations[order][:-1], step)
-        is_hole = steps > np.maximum(lasts, step) + max(step / 2, 1.5 * tick_s)
-        if not self._lossy(steps, step, is_hole, tick_s, own_account):
-            is_hole &= self._near_broken(times, order)
-            is_hole &= (steps < ANOTHER_S) | (not own_account)
-        ends = times[order]
         return [
-            Gap(float(ends[at]), float(ends[at + 1]), max(1, round(steps[at] / step) - 1))
-            for at in np.flatnonzero(is_hole)
+            gap
+            for times, durations, start in self._recordings()
+            for gap in self._gaps(times, durations, start, tick_s, own_account=own_account)
         ]
 
-    def _lossy(self, steps: np.ndarray, step: float, is_hole: np.ndarray, tick_s: float, own_account: bool) -> bool:
-        """Say whether any hole is a loss: the pace is steady but for a few holes of whole steps."""
-        if own_account or len(steps) < LEAST_STEPS:
-            return False
-        slack = 1.5 * tick_s + 0.02 * step
-        equal = np.abs(steps - step) <= slack
-        whole = np.abs(steps - np.round(steps / step) * step) <= slack * np.maximum(1, np.round(steps / step))
-        places = 1 + int((np.diff(np.flatnonzero(is_hole)) > NEAR).sum())
-        few = places <= max(FEW[0], FEW[1] * len(steps))
-        return bool(equal.mean() >= STEADY and whole[is_hole].all() and (equal | is_hole).all() and few)
+    def _recordings(self) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        """Yield the times and durations of each recording in stored order, and the number of its first packet."""
+        times, durations = np.array(self._times), np.array(self._durations, np.float64)
+        for start, end in pairwise([*self._starts, len(times)]):
+            yield times[start:end], durations[start:end], start
 
-    def _near_broken(self, times: np.ndarray, order: np.ndarray) -> np.ndarray:
+    def _gaps(
+        self, times: np.ndarray, durations: np.ndarray, start: int, tick_s: float, *, own_account: bool
+    ) -> Iterator[Gap]:
+        order = np.argsort(times, kind="stable")
+        shown = times[order]
+        steps = np.diff(shown)
+        if len(steps) < 2 or not (steps > 0).any():
+            return
+        step = float(np.median(steps[steps > 0]))
+        lasts = np.maximum(durations[order][:-1], step)
+        is_hole = steps > lasts + max(step / 2, 1.5 * tick_s)
+        if own_account or not _steady(steps, step, is_hole, tick_s):
+            is_hole &= self._near_broken(order, start)
+        for at in np.flatnonzero(is_hole):
+            yield Gap(float(shown[at]), float(shown[at + 1]), max(1, round(steps[at] / step) - 1))
+
+    def _near_broken(self, order: np.ndarray, start: int) -> np.ndarray:
         """Return for each step in order of time whether the container is broken there: (n - 1,) bool."""
-        near = np.full(len(times) - 1, self.broken_at_start)
-        places = np.empty(len(times), int)  # of a packet by its number: which it is in order of time
-        places[order] = np.arange(len(times))
+        near = np.full(len(order) - 1, self.broken_at_start)
+        places = np.empty(len(order), int)  # of a packet by its number: which it is in order of time
+        places[order] = np.arange(len(order))
         for number in self.broken:
-            around = places[max(0, number - NEAR) : number + NEAR]
+            around = places[max(0, number - start - NEAR) : max(0, number - start + NEAR)]
             if len(around):
-                near[max(0, around.min()) : around.max()] = True
+                near[around.min() : around.max()] = True
         return near
+
+
+def _steady(steps: np.ndarray, step: float, is_hole: np.ndarray, tick_s: float) -> bool:
+    """Say whether the pace is steady but for a few short holes of whole steps, which are losses then."""
+    slack = 1.5 * tick_s + 0.02 * step
+    equal = np.abs(steps - step) <= slack
+    count = np.maximum(1, np.round(steps / step))
+    whole = np.abs(steps - count * step) <= slack * count
+    places = 1 + int((np.diff(np.flatnonzero(is_hole)) > NEAR).sum())
+    return bool(
+        len(steps) >= LEAST_STEPS
+        and equal.mean() >= STEADY
+        and (equal | is_hole).all()
+        and whole[is_hole].all()
+        and (steps[is_hole] < PAUSE_S).all()
+        and places <= max(FEW[0], FEW[1] * len(steps))
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +14,8 @@ from wildseg.frames.cutoff import cut_off
 from wildseg.frames.decoding import Decoding, reason_of
 from wildseg.frames.deinterlace import deinterlaced
 from wildseg.frames.ffmpeg_log import ErrorsSaid
-from wildseg.frames.gaps import OWN_ACCOUNT
-from wildseg.frames.gif_blocks import broken_blocks
 from wildseg.frames.image import grey, mean_difference, size_for_width
+from wildseg.frames.losses import Read, duration_s, note_losses, rate_of
 from wildseg.frames.own_copy import Copier
 from wildseg.frames.rendering import SCALING, View, Views, render
 from wildseg.frames.sample import Pixels, Sample
@@ -29,8 +27,6 @@ REC601_SPACES = frozenset({2, 5, 6})
 
 # Lists of other files, of which each is a source of its own if it lies in the folder.
 PLAYLISTS = frozenset({"concat", "dash", "hls", "imf"})
-
-FALLBACK_RATE = 25.0  # frames a second where neither the container nor its frames say any time; FFmpeg's own choice
 
 
 class VideoPixels:
@@ -105,6 +101,11 @@ class Clock:
         return self._now_s
 
     @property
+    def now_s(self) -> float:
+        """Return the time of the latest frame."""
+        return self._now_s
+
+    @property
     def elapsed_s(self) -> float:
         """Return the time from the first frame to the latest."""
         return self._now_s - (self._first_s or 0.0)
@@ -139,11 +140,10 @@ def _samples(
     broken: bool,
     tally: Tally,
 ) -> Iterator[Sample]:
-    item = path.name
-    clock = Clock(float(stream.guessed_rate or _rate(stream)))
+    clock = Clock(float(stream.guessed_rate or rate_of(stream)))
     context, copier = decoder(stream), Copier()
-    views = Views(stream, context, copier, item, tally)
-    decoding = Decoding(container, stream, context, item, tally)
+    views = Views(stream, context, copier, path.name, tally)
+    decoding = Decoding(container, stream, context, path.name, tally)
     decoding.timeline.broken_at_start = broken
     frame = None
     good, known_before = 0, tally.decoded + tally.lost
@@ -158,30 +158,9 @@ def _samples(
         yield sample
     if frame is None or not good:
         raise Unusable("it holds no frame that can be decoded")
-    _note_gaps(decoding, container, stream, path, tally)
-    last_frame_s = float(frame.duration * stream.time_base) if frame.duration else 1 / _rate(stream)
     known = tally.decoded + tally.lost - known_before
-    read_s = clock.elapsed_s + last_frame_s
-    damaged = decoding.timeline.damaged
-    _note_early_end(item, _duration_s(container, stream), read_s, _rate(stream), known, cut, damaged, tally)
-
-
-def _note_gaps(
-    decoding: Decoding, container: av.container.InputContainer, stream: av.VideoStream, path: Path, tally: Tally
-) -> None:
-    """Note frames that are missing between others, by their times, a list of frames, or blocks that are broken."""
-    own_account = container.format.name in OWN_ACCOUNT
-    for gap in decoding.timeline.gaps(float(stream.time_base or 0), own_account=own_account):
-        reason = f"frames are missing between {gap.from_s:.2f} and {gap.to_s:.2f} s"
-        tally.lost_frames(path.name, reason, gap.frames)
-    if container.format.name == "avi":
-        listed = sum(entry.size > 0 for entry in stream.index_entries)
-        if listed > decoding.packets:
-            missing = listed - decoding.packets
-            tally.lost_frames(path.name, f"{missing} of the {listed} frames in its index are not there", missing)
-    if container.format.name == "gif" and (blocks := broken_blocks(path)):
-        reason = f"its blocks are broken {blocks.place} bytes into the file, and pictures behind that are lost"
-        tally.lost_frames(path.name, reason, max(1, blocks.pictures - decoding.packets))
+    last_s = float(frame.duration * stream.time_base) if frame.duration else None
+    note_losses(decoding, Read(clock.elapsed_s, clock.now_s, last_s, known), cut, path, tally)
 
 
 def _but_the_last(samples: Iterator[Sample], tally: Tally) -> Iterator[Sample]:
@@ -202,10 +181,10 @@ def expected_frames(path: Path) -> tuple[int, float | None]:
     """
     try:
         with _opened(path) as (container, stream, _):
-            seconds = _duration_s(container, stream)
+            seconds = duration_s(container, stream)
             if seconds is None and container.duration:
                 seconds = container.duration / av.time_base
-            return stream.frames or round((seconds or 0.0) * _rate(stream)), seconds
+            return stream.frames or round((seconds or 0.0) * rate_of(stream)), seconds
     except Unusable:
         return 0, 0.0
 
@@ -238,44 +217,3 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for frames larger than the header says
         yield container, stream, said.of(container.format.name)
-
-
-def _note_early_end(
-    item: str,
-    promised_s: float | None,
-    read_s: float,
-    rate: float,
-    known: int,
-    cut: str | None,
-    damaged: bool,
-    tally: Tally,
-) -> None:
-    """Note what the header promised beyond the `known` frames, which were decoded or are noted as lost.
-
-    Of a container that is `damaged` somewhere, half a frame counts.
-    """
-    missing_s = 0.0 if promised_s is None else max(0.0, promised_s - read_s)
-    missing = 1 if promised_s is None else max(0, min(round(missing_s * rate), round(promised_s * rate) - known))
-    # Where frames come at any time, the header's end may lie a little behind the last of them.
-    slack_s = 0.5 / rate if damaged else max(0.02 * (promised_s or 0.0), min(1.0, 3 / rate))
-    if promised_s is not None and missing and missing_s > slack_s:
-        # A disk that does not answer looks like an end to FFmpeg: only where the bytes say so is it one for good.
-        reason = f"it ends early: {read_s:.1f} of {promised_s:.1f} s could be read"
-        tally.lost_frames(item, reason, missing, passing=not cut)
-    elif cut:
-        tally.lost_frames(item, cut, missing)
-
-
-def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
-    """Return how long the picture lasts by the header, None where that only tells how long picture or sound last."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    for key, value in stream.metadata.items():  # Matroska: "DURATION": "00:01:02.500000000"
-        if key.upper().startswith("DURATION") and re.fullmatch(r"\d+:\d+:\d+(\.\d+)?", value):
-            hours, minutes, seconds = map(float, value.split(":"))
-            return 3600 * hours + 60 * minutes + seconds
-    return container.duration / av.time_base if container.duration and len(container.streams) == 1 else None
-
-
-def _rate(stream: av.VideoStream) -> float:
-    return float(stream.average_rate or stream.guessed_rate or FALLBACK_RATE)

@@ -114,3 +114,12 @@ def test_only_the_window_is_held_in_memory() -> None:
 def test_options_that_mean_nothing_are_refused(option: str, value: object) -> None:
     with pytest.raises(ParamsError, match=rf"extract\.options\.adaptive\.{option}: expected a .*number"):
         select([], **{option: value})
+
+
+@pytest.mark.parametrize("rate", [30.0, 60.0, 30000 / 1001, 15.0])
+def test_times_that_are_stored_in_milliseconds_keep_a_steady_pace(rate: float) -> None:
+    times = [round(n / rate, 3) for n in range(20)]
+    assert any(later - earlier < 1 / rate for earlier, later in zip(times, times[1:], strict=False))
+    assert kept(samples([flat(90)] * 20, times), every_s=1 / rate) == list(range(20))
+    early = [n * (1 / rate - 0.0015) for n in range(3)]
+    assert kept(samples([flat(90)] * 3, early), every_s=1 / rate) == [0, 2]
