@@ -21,8 +21,10 @@ from tests.encoders.models import CONFIGS
 from tests.labels import tiny_detectors
 from wildseg import (
     cache_usage,
+    downloads,
     explanations,
     params,
+    preflight,
     presets,
     provenance,
     repair,
@@ -32,7 +34,7 @@ from wildseg import (
 )
 from wildseg.artifacts import Artifacts, Frame
 from wildseg.compare import table
-from wildseg.encoders import captions, clip, vocabulary
+from wildseg.encoders import captions, clip, configs, vocabulary
 from wildseg.entries import Store
 from wildseg.errors import WildsegError
 from wildseg.files import load_json
@@ -47,6 +49,7 @@ from wildseg.labels.language.messages import Ask
 from wildseg.sample.tiny_clip import checkpoint as tiny_checkpoint
 from wildseg.sample.tiny_clip import dataset as tiny_dataset
 from wildseg.sample.tiny_clip import model as tiny_model
+from wildseg.segment import normalisation
 from wildseg.segment.architectures import unet
 from wildseg.segment.checkpoint import Checkpoints
 from wildseg.segment.loop import Recipe, Trainer
@@ -224,7 +227,10 @@ READERS = {
     "CLIP .pt": Reader(TORCH, "models/w.pt", lambda _, path: _clip(path)),
     "CLIP .pth": Reader(TORCH, "models/w.pth", lambda _, path: _clip(path)),
     "CLIP .bin": Reader(TORCH, "models/w.bin", lambda _, path: _clip(path)),
-    "CLIP config": Reader(("encoders.loading._register",), "models/c.json", lambda _, path: _clip_config(path)),
+    "CLIP config": Reader(("encoders.configs._read",), "models/c.json", lambda _, path: _clip_config(path)),
+    "CLIP config of the hub": Reader(("encoders.configs._read", "encoders.configs.find"),
+                                     "models/open_clip_config.json",
+                                     lambda _, path: configs.find(path.with_name("w.safetensors"), "any")),
     "captions": Reader(("encoders.captions.of_regions",), "models/w.safetensors",
                        lambda _, path: captions.of_regions(path), False),
     # Any text is a list of words, which only a warning speaks of.
@@ -232,6 +238,14 @@ READERS = {
                     lambda _, path: _words(path), False),
     "encoder weights": Reader(("segment.encoder._load",), "models/e.safetensors", lambda _, path: _encoder(path)),
     "encoder weights .pth": Reader(("segment.encoder.create",), "models/e.pth", lambda _, path: _encoder(path)),
+    "encoder weights' metadata": Reader(("segment.normalisation._metadata",), "models/e.safetensors",
+                                        lambda _, path: normalisation.of("resnet18", str(path))),
+    "encoder weights' config": Reader(("segment.normalisation._json",), "models/config.json",
+                                      lambda _, path: normalisation._json(path)),
+    "index of a model on the hub": Reader(("downloads._parts",), "model.safetensors.index.json",
+                                          lambda _, path: downloads._parts(path), []),
+    "what was looked at before": Reader(("preflight._remembered",), ".wildseg/preflight.json",
+                                        lambda _, path: preflight._remembered(path), {}),
     "model": Reader(("formats.segmenter.SegmenterFiles.load_segmenter",), "models/segmenter/model.safetensors",
                     lambda a, _: _segmenter(a)),
     "model's config": Reader(("files.load_json",), "models/segmenter/config.json",
@@ -270,6 +284,7 @@ READERS = {
 
 # Opens files that are not anybody else's, or does not look into them.
 HARMLESS = {
+    "preflight._aside": "what our own process answers",
     "detections._identity": "hashed",
     "labels.language.folder._digest": "hashed",
     "labels.language.wire.post": "an address, never a file; what comes is read by reply_of",

@@ -56,7 +56,7 @@ def hub_file(
         path = next((found for found in cached if isinstance(found, str)), None)
         if path is None:
             name = _first(repo, names, revision)
-            bar = bytes_of(f"{repo}/{name}")
+            bar: Any = bytes_of(f"{repo}/{name}")
             path = hf_hub_download(repo, name, revision=revision, etag_timeout=_patience(), tqdm_class=bar)
     USED.add(Path(path))
     return Path(path)

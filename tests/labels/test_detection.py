@@ -17,7 +17,9 @@ from transformers import (
     Owlv2Processor,
 )
 
+from tests.hub import Hub
 from tests.labels import tiny_detectors
+from wildseg import progress
 from wildseg.errors import ModelError
 from wildseg.labels.detection import present, tidy
 from wildseg.labels.detectors import grounding_dino, owlv2
@@ -197,6 +199,36 @@ def test_more_words_than_it_reads_are_told(folder: Path) -> None:
 
 
 # Weights that cannot be used -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("detector", [owlv2, grounding_dino])
+def test_a_model_of_the_hub_is_fetched_with_progress_and_finds_what_that_in_a_folder_finds(
+    detector: Any,  # noqa: ANN401
+    folder: Path,
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    here = folder / detector.__name__.rpartition(".")[2]
+    hub.repositories["makers/detector"] = {path.name: path.read_bytes() for path in here.iterdir()}
+    monkeypatch.setattr(progress, "MEGABYTE", 1e4)  # it is a small one
+    image = picture(48, 80)
+    fetched, own = (detector.load(model, "cpu")(image, PHRASES, 0.0) for model in ("makers/detector", str(here)))
+    np.testing.assert_array_equal(fetched, own)
+    assert "makers/detector/model.safetensors: download begins, " in capsys.readouterr().err
+
+
+def test_a_model_of_another_kind_on_the_hub_is_told_before_its_weights_are_fetched(folder: Path, hub: Hub) -> None:
+    config = (folder / "grounding_dino" / "config.json").read_bytes()
+    hub.repositories["makers/detector"] = {"config.json": config, "model.safetensors": b""}
+    with pytest.raises(ModelError, match=r"\(its config is of 'grounding-dino'\)$"):
+        owlv2.load("makers/detector", "cpu")
+    assert not any("safetensors" in asked for asked in hub.asked)
+
+
+def test_a_model_that_the_hub_does_not_have_is_told_with_the_hub(hub: Hub) -> None:
+    with pytest.raises(ModelError, match=f"it could not be fetched from {hub.address}/makers/none.*no such repository"):
+        owlv2.load("makers/none", "cpu")
 
 
 @pytest.mark.parametrize("detector", [owlv2, grounding_dino])

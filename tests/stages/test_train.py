@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -267,6 +268,28 @@ def test_encoder_weights_are_found_from_the_projects_folder(project: Artifacts) 
     begun = load_file(project.segmenter_folder / "model.safetensors")
     torch.testing.assert_close(begun["encoder.conv1.weight"], trained["encoder.conv1.weight"])
     assert not torch.allclose(begun["decoder.blocks.0.conv1.0.weight"], trained["decoder.blocks.0.conv1.0.weight"])
+
+
+@pytest.mark.parametrize(("mean", "std"), [((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), ((0.1, 0.6, 0.3), (0.2, 0.3, 0.4))])
+def test_images_are_normalised_as_the_encoders_weights_want_them_in_training_and_ever_after(
+    mean: tuple, std: tuple, project: Artifacts, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = unet.build(3, "resnet18", None, **SETTINGS["options"]["unet"]).get_submodule("encoder")
+    save_file(encoder.state_dict(), project.root / "w.safetensors")
+    (project.root / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": mean, "std": std}}))
+    used = []
+    whole = train.augmentation
+    monkeypatch.setattr(train, "augmentation", lambda *values: used.append(values[-2:]) or whole(*values))
+    train.run(values(encoder_weights="w.safetensors", steps=3), project, CPU)
+    state, config = project.load_segmenter()
+    assert used == [(mean, std)]
+    assert (config["mean"], config["std"]) == (list(mean), list(std))
+    grey = np.full((1, 2, 2, 3), 51, np.uint8)
+    seen = predict.load(unet.build, state, config).normalised(grey)
+    torch.testing.assert_close(seen[0, :, 0, 0], (0.2 - torch.tensor(mean)) / torch.tensor(std))
+    line = next(line for line in capsys.readouterr().out.splitlines() if "encoder weights" in line)
+    assert line.startswith("train: encoder weights: 60 of 60 tensors from w.safetensors; images normalised by mean ")
+    assert line.endswith("(as config.json beside the file says)")
 
 
 def test_frames_of_any_size_are_trained_together(project: Artifacts) -> None:

@@ -52,7 +52,8 @@ def find(file: Path, model: str) -> Beside:
         ModelError: it is no config, or says what is not allowed.
     """
     own, shared = config_beside(file, model), shared_config(file)
-    name, preparation = model, {}
+    name = model
+    preparation: dict[str, Any] = {}
     if shared.is_file():
         architecture, preparation = _read(shared)
         if not own.is_file():

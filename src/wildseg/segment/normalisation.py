@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from wildseg.downloads import hub_file
 from wildseg.errors import DataError, ModelError
 from wildseg.segment.augment import MEAN, STD
-from wildseg.segment.published import INSTEAD, SMP, TIMM, split, tags_of, timm_cfg
+from wildseg.segment.published import INSTEAD, SMP, TIMM, check, split, tags_of, timm_cfg
 
 # Where a file of weights may be described: as timm, segmentation-models-pytorch and this package write it, and as
 # transformers does.
@@ -46,12 +46,13 @@ def of(name: str, weights: str | None) -> Normalisation:
 
     Raises:
         DataError: what lies beside a file says something that cannot be.
-        ModelError: they were published for images of another kind, or cannot be fetched.
+        ModelError: they do not exist, were published for images of another kind, or cannot be fetched.
     """
     if weights is None:
         return Normalisation()
     if weights.endswith(".safetensors"):
         return _of_file(name, Path(weights))
+    check(name, weights)
     if name.startswith(TIMM):
         cfg = timm_cfg(name, weights)
         said = {"mean": cfg.mean, "std": cfg.std}
@@ -81,8 +82,8 @@ def _assumed(name: str, others: Sequence[str]) -> Normalisation:
     hints = "; ".join([*others, SAY])
     for network in dict.fromkeys((split(name)[0], name.replace("-", "_"))):
         if timm.is_model(network) and (cfg := timm_cfg(name if name.startswith(TIMM) else f"{TIMM}{network}")):
-            cfgs = [timm.get_pretrained_cfg(f"{network}.{tag}") for tag in tags_of(network)]
-            differ = dict.fromkeys(other.mean for other in cfgs if other.mean != cfg.mean)
+            means = [timm_cfg(f"{TIMM}{network}.{tag}").mean for tag in tags_of(network)]
+            differ = dict.fromkeys(mean for mean in means if mean != cfg.mean)
             also = f", whose other sets want mean {' or '.join(map(_words, differ))}" if differ else ""
             return Normalisation(tuple(cfg.mean), tuple(cfg.std), f"assumed: timm's for {network}{also}; {hints}")
     return Normalisation(source=f"assumed: ImageNet's; {hints}")

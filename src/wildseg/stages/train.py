@@ -197,8 +197,8 @@ def _checkpoints(
     settings = params.train
     chosen = {settings.architecture: settings.options.get(settings.architecture, {})}
     matters = replace(settings, options=chosen, checkpoint_every=1)
-    values = (matters, params.seed, len(params.classes), bool(params.background), device.split(":")[0], precision)
-    values += ((looks.mean, looks.std),) if encoder_weights else ()
+    values = (matters, params.seed, len(params.classes), bool(params.background), device.split(":")[0], precision,
+              looks.mean, looks.std)  # fmt: skip
     return Checkpoints(
         artifacts.root / ".wildseg" / "train", key_of(_files(artifacts, data, settings, encoder_weights), values)
     )

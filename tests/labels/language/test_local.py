@@ -14,9 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.encoders.models import noise
+from tests.hub import Hub, nobody, point_to
 from tests.labels.language.models import NAMES, OPTIONS, Memory, frames, language, question
 from tests.labels.language.tiny_llava import save_llama, save_llava
 from tests.labels.language.tiny_qwen import save_qwen
+from wildseg import progress
 from wildseg.errors import ModelError
 from wildseg.labels.language.choice import Choice
 from wildseg.labels.language.folder import digest
@@ -317,6 +319,26 @@ def test_a_folder_that_is_no_model_is_told_in_one_line(file: str, content: bytes
     with pytest.raises(ModelError, match="expected a model that transformers can read") as caught:
         said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_the_hub_is_fetched_with_progress_and_answers_as_that_in_a_folder(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_llama(tmp_path / "llama")
+    hub.repositories["makers/talk"] = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(progress, "MEGABYTE", 1e4)  # it is a small one
+    question = Ask((("user", "a lawn"),), None, 0.0, 0, 9)
+    fetched = Local("makers/talk", tmp_path, lambda: "cpu", constrained=True)
+    assert said(fetched, question)[0].text == said(local(folder), question)[0].text
+    assert "makers/talk/model.safetensors: download begins, " in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_fetched_is_told_with_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = nobody()
+    point_to(address, tmp_path, monkeypatch)
+    line = f"'makers/talk' is no folder here, and could not be fetched from {address}/makers/talk: connection refused; "
+    with pytest.raises(ModelError, match=line):
+        said(Local("makers/talk", tmp_path, lambda: "cpu", constrained=True), ask())
 
 
 def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
