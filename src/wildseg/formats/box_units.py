@@ -30,9 +30,9 @@ def doubts(path: Path, boxes: Mapping[str, tuple[Size, np.ndarray]]) -> list[str
     sizes = np.array([size for size, own in boxes.values() for _ in own], float)  # (n, 2) width, height
     corners = np.concatenate([own for _, own in boxes.values()])
     written = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)  # (n, 4) as in the file
-    solid = (written[:, 2:] > 0).all(1)
+    solid: np.ndarray = np.all(written[:, 2:] > 0, axis=1)
     _check_shares(path, frames, sizes, written, solid)
-    beyond = (corners[:, 2:] > sizes + _slack(sizes)).any(1)
+    beyond: np.ndarray = np.any(corners[:, 2:] > sizes + _slack(sizes), axis=1)
     if beyond.any():
         _check_corners(path, frames, sizes, written, beyond, solid)
         return [f"{_told(frames, sizes, written, beyond)}; is their size that of another picture?"]

@@ -19,22 +19,24 @@ def remarks(present: np.ndarray, class_names: Sequence[str]) -> list[str]:
         class_names: the K names.
     """
     number = len(present)
-    in_all = present.sum(0) > NEARLY_ALL * number if number >= ENOUGH else np.zeros(len(class_names), bool)
+    in_frames = present.sum(0).tolist()
+    in_all = [number >= ENOUGH and own > NEARLY_ALL * number for own in in_frames]
+    in_none = [own == 0 for own in in_frames]
     lines = []
-    if in_all.any():
+    if any(in_all):
         lines.append(
             f"{_named(in_all, class_names)} in more than {100 * NEARLY_ALL:g} % of {number} frames; right for what is "
             "always in view, else raise label.threshold or take a model that knows these words"
         )
-    if not present.any(0).all():
+    if any(in_none):
         lines.append(
-            f"{_named(~present.any(0), class_names)} in none of {number} frames, so no map or mask will have it; if "
+            f"{_named(in_none, class_names)} in none of {number} frames, so no map or mask will have it; if "
             "it is in view, lower label.threshold or choose other phrases"
         )
     return lines
 
 
-def _named(chosen: np.ndarray, class_names: Sequence[str]) -> str:
+def _named(chosen: Sequence[bool], class_names: Sequence[str]) -> str:
     names = [name for name, is_in in zip(class_names, chosen, strict=True) if is_in]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     verb = "is" if len(names) == 1 else "are"
