@@ -168,7 +168,8 @@ def _of_json(path: Path) -> Iterator[Pair]:
 
 def _several(value: object) -> Sequence[object]:
     # Three numbers are a colour; any other list holds several ids or colours of one class.
-    return value if isinstance(value, list) and _key(value) is None else [value]
+    several = isinstance(value, list) and not (len(value) == 3 and all(isinstance(one, int) for one in value))
+    return value if several and isinstance(value, list) else [value]
 
 
 class _Pairs(list[tuple[str, Any]]):
