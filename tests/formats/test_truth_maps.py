@@ -43,6 +43,8 @@ def test_ids_mean_classes(name: str, text: str, tmp_path: Path) -> None:
     [
         ("classes.json", '{"#4682b4": "sky", "0,128,0": "tree", "(255, 255, 255)": "lane_line", "#000000": "ignore"}'),
         ("classes.json", '{"sky": [70, 130, 180], "tree": "#008000", "lane_line": "255,255,255", "ignore": [0, 0, 0]}'),
+        ("classes.json",
+         '{"sky": [[70, 130, 180]], "tree": ["#008000"], "lane_line": [[255, 255, 255]], "ignore": [[0, 0, 0]]}'),
         ("classes.csv", "name,r,g,b\nsky,70,130,180\ntree,0,128,0\nlane_line,255,255,255\nignore,0,0,0\n"),
         ("classes.csv", 'colour,class\n"70,130,180",sky\n#008000,tree\n#FFFFFF,lane_line\n#000000,ignore\n'),
         ("labelmap.txt",
@@ -79,6 +81,13 @@ def test_what_means_nothing_is_refused_in_one_line(name: str, text: str, line: s
     with pytest.raises(DataError, match=f"{name}: .*{line}") as caught:
         read(tmp_path, name, text)
     assert "\n" not in str(caught.value)
+
+
+def test_a_class_may_have_several_ids_or_colours(tmp_path: Path) -> None:
+    assert read(tmp_path, "classes.json", '{"sky": [0, 7], "tree": [[1, 2, 3], "#040506"], "ignore": 9}') == (
+        {0: 1, 7: 1, 9: 255},
+        {0x010203: 2, 0x040506: 2},
+    )
 
 
 def test_two_maps_in_a_folder_are_one_too_many(tmp_path: Path) -> None:

@@ -159,11 +159,17 @@ def _of_json(path: Path) -> Iterator[Pair]:
         if by_key and (not content or any(_key(key) is not None for key, _ in content)):
             yield from content
         else:
-            yield from ((value, name) for name, value in content)
+            yield from ((one, name) for name, value in content for one in _several(value))
     elif isinstance(content, list):
         yield from enumerate(content)
     else:
         raise DataError(f"{path}: expected ids or colours and class names, such as {FORMS}; found {content!r}")
+
+
+def _several(value: object) -> Sequence[object]:
+    # Three numbers are a colour; any other list holds several ids or colours of one class.
+    several = isinstance(value, list) and not (len(value) == 3 and all(isinstance(one, int) for one in value))
+    return value if several and isinstance(value, list) else [value]
 
 
 class _Pairs(list[tuple[str, Any]]):
