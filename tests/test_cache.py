@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -10,12 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wildseg import cache_usage, entries
+from wildseg import cache, cache_usage, entries
 from wildseg.cache import Cache, Recipe
 from wildseg.engines.local import Workers
 from wildseg.entries import Entry, Store
@@ -224,13 +226,50 @@ def test_it_can_be_switched_off_and_moved(root: Path, tmp_path: Path, monkeypatc
     assert (tmp_path / "elsewhere" / "shout").is_dir()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_cache_that_cannot_be_written_to_is_said_once_and_stops_nothing(
+    root: Path, workers: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(entries.VARIABLE, str(root / "file"))  # a file where a folder should be
+    (root / "file").write_text("")
+    assert len(serve(opened(root), workers=workers)) == 3
+    others = Cache(root, "whisper", opened(root).recipe)  # another stage's entries in the same run
+    assert len(serve(others, workers=workers)) == 3
+    assert len(outputs(root)) == 6
+    assert (
+        capfd.readouterr().err
+        == f"cache: {root / 'file'} cannot be written to (Not a directory); nothing more is kept\n"
+    )
+
+
+def test_a_cache_that_fills_up_is_said_once_and_still_read(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(entries.VARIABLE, str(root / "log"))  # a file where a folder should be
-    (root / "log").write_text("")
+    serve(opened(root), "a")
+    computed(root)
+    monkeypatch.setattr(entries, "atomic", full)
     assert len(serve(opened(root))) == 3
-    assert capsys.readouterr().err.count("cannot be written to") == 1
+    assert computed(root) == "bc"
+    assert capsys.readouterr().err.count("nothing more is kept") == 1
+
+
+def full(path: Path) -> NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+def test_what_is_kept_is_what_was_computed_whoever_else_writes_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overwritten(path: Path, content: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"of another run")
+
+    monkeypatch.setattr(cache, "save_bytes", overwritten)
+    serve(opened(root))
+    monkeypatch.undo()
+    serve(opened(root))
+    assert computed(root) == "abc"  # once
+    assert (root / "out" / "a.txt").read_bytes() == b"TEXT OF A"
 
 
 def test_usage_counts_entries_bytes_and_the_last_run(root: Path) -> None:

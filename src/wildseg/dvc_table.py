@@ -10,9 +10,8 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -33,31 +32,39 @@ def entered(root: Path, stage: str) -> Iterator[None]:
     Raises:
         Busy: a DVC command writes one of these, or reads what the stage writes.
     """
+    repository = next((folder for folder in (root, *root.parents) if (folder / ".dvc").is_dir()), None)
+    reads, writes = _files(root, stage)
+    with ExitStack() as opened:
+        if repository is not None and writes:
+            line = _enter(repository / ".dvc", reads, writes)
+            opened.push(lambda *_: _leave(line))
+        yield
+
+
+def _enter(folder: Path, reads: list[str], writes: list[str]) -> AbstractContextManager[None] | None:
+    """Return what takes the line out again, or None where there is none: DVC itself tells of a table that is torn."""
     from dvc.config import Config
     from dvc.exceptions import DvcException
     from dvc.fs import localfs
     from dvc.lock import LockError
     from dvc.rwlock import rwlock
 
-    repository = next((folder for folder in (root, *root.parents) if (folder / ".dvc").is_dir()), None)
-    reads, writes = _files(root, stage)
-    with ExitStack() as opened:
-        # A table that is torn is told by DVC itself, and mended by `wildseg repair`.
-        with suppress(DvcException, OSError):
-            if repository is not None and writes:
-                folder = repository / ".dvc" / "tmp"
-                folder.mkdir(exist_ok=True)
-                hardlink = Config(dvc_dir=str(repository / ".dvc"))["core"].get("hardlink_lock", False)
-                line = rwlock(str(folder), localfs, shlex.join(["wildseg", *sys.argv[1:]]), reads, writes, hardlink)
-                try:
-                    line.__enter__()
-                except LockError as error:
-                    raise Busy(_at_work(str(error), folder / "rwlock")) from error
-                opened.push(lambda *_: _left(line))
-        yield
+    try:
+        (folder / "tmp").mkdir(exist_ok=True)
+        hardlink = Config(dvc_dir=str(folder))["core"].get("hardlink_lock", False)
+        command = shlex.join(["wildseg", *sys.argv[1:]])
+        line = rwlock(str(folder / "tmp"), localfs, command, reads, writes, hardlink)
+        line.__enter__()
+        return line
+    except LockError as error:
+        raise Busy(_at_work(str(error), folder / "tmp" / "rwlock")) from error
+    except (DvcException, OSError):
+        return None
 
 
-def _left(line: Any) -> None:  # noqa: ANN401
+def _leave(line: AbstractContextManager[None] | None) -> None:
+    if line is None:
+        return
     from dvc.exceptions import DvcException
 
     with suppress(AssertionError, DvcException, OSError):  # somebody took it out

@@ -1,23 +1,28 @@
 """Kill it anywhere: a run that was killed in any stage goes on, loses next to nothing, and ends with the same bytes.
 
-Every stage is killed once here; `make torture` makes hundreds of kills.
+Every stage is killed once here, and one process of each kind alone; `make torture` makes hundreds of kills.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import time
 from collections import Counter
+from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.pipeline import processes
 from tests.pipeline.conftest import Project, served
+from tests.pipeline.processes import WORKERS
 from wildseg.cli import STAGES
 
 pytestmark = pytest.mark.slow
@@ -25,32 +30,33 @@ pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("WILDSEG_KILLS", len(STAGES)))
 SEED = int(os.environ.get("WILDSEG_KILLS_SEED", "0"))
 LATEST = 3.0  # seconds after a stage began; the longest here take some three times that
-WORKERS = {"WILDSEG_WORKERS": "2"}
+VICTIMS = ("all", "dvc", "stage")
 
 
-def repro_killed_in(project: Project, stage: str, delay: float, log: Path) -> bool:
-    """Start `dvc repro` and kill its whole process group `delay` seconds after `stage` began.
+def repro_killed_in(project: Project, stage: str, delay: float, log: Path, victim: str) -> bool:
+    """Start `dvc repro` and kill it `delay` seconds after `stage` began: the process group, or one process alone.
 
     Returns:
         Whether it was killed; False if it came to its end before.
     """
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            ["dvc", "repro"],
-            cwd=project.folder, env=project.environment() | WORKERS, stdout=stream, stderr=stream,
-            start_new_session=True,
-        )  # fmt: skip
+    process = processes.start(project, log, "dvc", "repro")
     while f"Running stage '{stage}'" not in log.read_text() and process.poll() is None:
         time.sleep(0.02)
     try:
         process.wait(delay)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        try:
+            victims = processes.of(project) if victim == "all" else [processes.the(victim, project)]
+        except StopIteration:  # between two stages
+            victims = processes.of(project)
+        for one in victims:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        assert processes.left_after([process], project) == []
         return True
     if process.returncode:  # the kill before tore one of the two files that DVC does not rename into place
         assert "torn" in project.run("wildseg", "repair"), log.read_text()
-        return repro_killed_in(project, stage, delay, log)
+        return repro_killed_in(project, stage, delay, log, victim)
     return False
 
 
@@ -79,8 +85,8 @@ def test_a_run_killed_in_every_stage_ends_like_one_that_was_not(project: Project
     forget(project)
     moments, stages = random.Random(SEED), cycle(STAGES)
     for _ in range(KILLS):
-        stage, delay = next(stages), moments.uniform(0.0, LATEST)
-        while not repro_killed_in(project, stage, delay, log):  # it came to its end before that stage, or in it
+        stage, delay, victim = next(stages), moments.uniform(0.0, LATEST), moments.choice(VICTIMS)
+        while not repro_killed_in(project, stage, delay, log, victim):  # it came to its end before that stage, or in it
             assert project.digests() == undisturbed
             forget(project)
     known = kept(project)
@@ -96,11 +102,7 @@ def test_what_a_killed_stage_has_computed_is_not_computed_again(project: Project
     undisturbed, log = project.digests(), tmp_path / "log"
     forget(project)
     project.dvc("repro", "label", **WORKERS)
-    process = subprocess.Popen(
-        ["dvc", "repro", "cam"],
-        cwd=project.folder, env=project.environment() | WORKERS, stdout=log.open("w"), stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )  # fmt: skip
+    process = processes.start(project, log, "dvc", "repro", "cam")
     while not kept(project)["cam"] and process.poll() is None:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
@@ -110,3 +112,127 @@ def test_what_a_killed_stage_has_computed_is_not_computed_again(project: Project
     frames, from_cache = served(project.dvc("repro", "cam", **WORKERS))["cam"]
     assert 0 < known == from_cache < frames
     assert project.digests().items() <= undisturbed.items()
+
+
+# One process alone, and then another run with other parameters ------------------------------------------------------
+
+SLOW = {"crf": {"iterations": 60}, "cam": {"scales": [1.0, 1.5, 2.0], "flip": True}}
+OTHER = {"crf": {"alpha": 2.0}, "cam": {"method": "hirescam"}}
+LEFT = {"crf": "data/masks/confidence/*.png", "cam": "data/cams/*.npz"}
+
+
+@pytest.fixture(scope="module")
+def clean(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """The digests of undisturbed runs up to a stage with the other parameters, that keep nothing."""
+    found = {}
+    for stage, values in OTHER.items():
+        folder = tmp_path_factory.mktemp("clean") / "project"
+        shutil.copytree(finished.folder, folder, symlinks=True)
+        project = Project(folder)
+        project.change(stage, **values)
+        project.dvc("repro", stage, WILDSEG_CACHE="off", **WORKERS)
+        found[stage] = project.digests()
+    return found
+
+
+def begun(project: Project, stage: str, log: Path, *before: str) -> subprocess.Popen[bytes]:
+    """Start `dvc repro` up to a stage that takes its time, and return when that has written its first file."""
+    project.change(stage, **SLOW[stage])
+    process = processes.start(project, log, *before, "dvc", "repro", stage)
+    running = f"Running stage '{stage}'"
+    processes.until(lambda: running in log.read_text() and list(project.folder.glob(LEFT[stage])), log)
+    assert process.poll() is None
+    return process
+
+
+def check_another_run(project: Project, stage: str, usual: Project, clean: dict[str, dict[str, str]]) -> None:
+    """Run up to a stage with the other parameters, over whatever the killed one left."""
+    project.change(stage, **usual.params()[stage] | OTHER[stage])
+    project.run("wildseg", "repair")
+    project.dvc("repro", stage, **WORKERS)
+    assert project.digests() == clean[stage]
+    assert leftovers(project) == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "victim", "number"),
+    [
+        ("cam", "dvc", signal.SIGKILL),
+        ("crf", "dvc", signal.SIGTERM),
+        ("crf", "dvc", signal.SIGKILL),
+        ("crf", "stage", signal.SIGTERM),
+        ("crf", "stage", signal.SIGKILL),
+        ("crf", "worker", signal.SIGKILL),
+    ],
+)
+def test_a_process_killed_alone_takes_the_others_along_and_leaves_nothing_wrong(
+    stage: str, victim: str, number: signal.Signals, project: Project, finished: Project,
+    clean: dict[str, dict[str, str]], tmp_path: Path,
+) -> None:  # fmt: skip
+    log = tmp_path / "log"
+    process = begun(project, stage, log)
+    processes.the(victim, project).send_signal(number)
+    assert processes.left_after([process], project) == []
+    said = log.read_text()
+    assert "Traceback" not in said
+    assert "semaphore" not in said
+    assert said.count("wildseg: stopped by SIGTERM") == ((victim, number) == ("stage", signal.SIGTERM))
+    assert ("exited with 143" in said) == ((victim, number) == ("stage", signal.SIGTERM))
+    check_another_run(project, stage, finished, clean)
+
+
+@pytest.mark.parametrize("number", ["TERM", "KILL"])
+def test_a_time_limit_leaves_nothing_wrong(
+    number: str, project: Project, finished: Project, clean: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    process = begun(project, "crf", log, "timeout", "--signal", number, "600")
+    process.send_signal(signal.SIGALRM)  # by which it knows that the time is up
+    assert processes.left_after([process], project) == []
+    assert "Traceback" not in log.read_text()
+    check_another_run(project, "crf", finished, clean)
+
+
+def test_a_stage_by_hand_keeps_out_of_the_way_of_dvc_and_dvc_out_of_its_way(
+    project: Project, finished: Project, clean: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    process = begun(project, "crf", log)
+    line = project.run("wildseg", "cam", expect=1, PYTHONPATH="src").strip()
+    assert re.fullmatch(
+        r"wildseg: error: cam: '(wildseg crf|dvc repro crf)' .* this project \(process \d+.*\); wait until it ends, or "
+        "stop it", line
+    ), line  # fmt: skip
+    assert process.wait() == 0, log.read_text()
+
+    project.change("crf", **finished.params()["crf"] | OTHER["crf"])
+    by_hand = processes.start(project, log, "wildseg", "crf", PYTHONPATH="src", WILDSEG_CACHE="off")
+    processes.until(lambda: any(processes.kind(process) == "worker" for process in processes.of(project)), log)
+    assert re.search(r"busy.*\n.*wildseg crf", project.run("dvc", "repro", "crf", expect=255))
+    assert by_hand.wait() == 0, log.read_text()
+    project.dvc("repro", "crf", **WORKERS)
+    assert project.digests() == clean["crf"]
+
+
+@pytest.mark.parametrize("when", ["workers start", "they work"])
+@pytest.mark.parametrize("command", [("wildseg", "crf"), ("dvc", "repro", "crf")], ids=lambda words: words[0])
+def test_ctrl_c_is_one_line(command: tuple[str, ...], when: str, project: Project, tmp_path: Path) -> None:
+    project.change("crf", **SLOW["crf"])
+    shutil.rmtree(project.folder / "data" / "masks")
+    log = tmp_path / "log"
+    process = processes.start(project, log, *command, PYTHONPATH="src")
+    if when == "workers start":
+        processes.until(lambda: any(processes.kind(one) == "worker" for one in processes.of(project)), log)
+    else:
+        processes.until(lambda: list(project.folder.glob(LEFT["crf"])), log)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
+    assert processes.left_after([process], project) == []
+    said = [line for line in log.read_text().splitlines() if "crf: " not in line or "error" in line]
+    ours = "wildseg: stopped by Ctrl-C; run the same again to go on"
+    if command[0] == "wildseg":
+        assert said == [ours]
+        assert process.returncode == 130
+    else:
+        assert said[-2] == ours
+        assert said[-1].endswith("exited with 130")
+        assert "Traceback" not in said
