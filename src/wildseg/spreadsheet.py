@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wildseg.errors import DataError
+from wildseg.errors import DataError, check_regular
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 WORKBOOKS = {b"PK\x03\x04": "an .xlsx or .ods workbook", b"\xd0\xcf\x11\xe0": "an .xls workbook"}
@@ -67,6 +67,7 @@ def load_sheet(path: Path, first: str, *others: str) -> Sheet:
 def _decoded(path: Path) -> tuple[str, bool]:
     """Return the text of a file, and whether its encoding had to be guessed."""
     try:
+        check_regular(path)
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: expected a CSV file ({error.strerror})") from error

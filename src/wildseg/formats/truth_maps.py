@@ -18,7 +18,8 @@ import numpy as np
 
 from wildseg.classes import BACKGROUND, IGNORE
 from wildseg.errors import DataError, did_you_mean
-from wildseg.files import load_bytes, load_table
+from wildseg.files import load_bytes
+from wildseg.spreadsheet import Sheet, load_sheet
 
 MAX_ID = 65535  # of a mask of 16 bits
 UNKNOWN = -1  # in a table of ids: what the map does not name
@@ -27,6 +28,8 @@ IDS = ("id", "value", "index", "class_id", "label_id")
 COLOURS = ("colour", "color", "rgb", "color_rgb", "colour_rgb", "hex")
 CHANNELS = (("r", "g", "b"), ("red", "green", "blue"))
 FORMS = """{"0": "sky", "1": "ignore"}, {"#4682b4": "sky"} or {"sky": [70, 130, 180]}"""
+
+EXPECTED = "expected the columns id,name or colour,name or name,r,g,b"
 
 Key = int | tuple[int, int, int]  # an id, or a colour: red, green, blue in 0..255
 Pair = tuple[object, object]  # an id or a colour as it is written, and a name
@@ -178,16 +181,30 @@ class _Pairs(list[tuple[str, Any]]):
 
 def _of_csv(path: Path) -> Iterator[Pair]:
     """Yield from a table with a column of names, and one of ids or of colours, or one each for red, green and blue."""
-    rows = [{key.strip().casefold(): cell for key, cell in row.items()} for row in load_table(path, ())]
-    columns = list(rows[0]) if rows else []
-    name = next((column for column in NAMES if column in columns), None)
-    key = next((column for column in (*IDS, *COLOURS) if column in columns), None)
-    channels = next((three for three in CHANNELS if set(three) <= set(columns)), None)
-    if name is None or (key is None and channels is None):
-        raise DataError(f"{path}: expected the columns id,name or colour,name or name,r,g,b; "
-                        f"found {','.join(columns) or 'an empty table'}")  # fmt: skip
-    for row in rows:
-        yield row[key] if key else ",".join(row[channel] for channel in channels or ()), row[name]
+    name, sheet = _sheet(path)
+    key = next((column for column in (*IDS, *COLOURS) if column in sheet.columns), None)
+    channels = next((three for three in CHANNELS if set(three) <= set(sheet.columns)), None)
+    if key is None and channels is None:
+        raise DataError(f"{path}: {EXPECTED}; found {', '.join(sheet.columns)}")
+    for line, cells in sheet.rows:
+        wanted = (name, *((key,) if key else channels or ()))
+        if missing := [column for column in wanted if column not in cells]:
+            raise DataError(f"{path}, line {line}: expected a cell in each of the columns {', '.join(wanted)}; "
+                            f"{missing[0]!r} is missing")  # fmt: skip
+        yield ",".join(cells[column] for column in wanted[1:]), cells[name]
+
+
+def _sheet(path: Path) -> tuple[str, Sheet]:
+    """Return the table, and which of its columns holds the names."""
+    others = (*IDS, *COLOURS, *(channel for three in CHANNELS for channel in three))
+    for name in NAMES:
+        try:
+            return name, load_sheet(path, name, *others)
+        except DataError as error:
+            reason = str(error).rpartition("; ")[2] if "expected a CSV file with the columns" in str(error) else None
+            if reason is None:  # no table at all
+                raise
+    raise DataError(f"{path}: {EXPECTED}; {reason}")
 
 
 def _of_cvat(path: Path) -> Iterator[Pair]:
