@@ -126,8 +126,8 @@ NOTHING = "expected for some class 3 ticked frames with it and 3 without it, and
 @pytest.mark.parametrize(
     ("ticked", "line"),
     [
-        (["tree,lawn"], NOTHING + "1 frame, alone; tick frames of other places"),
-        ([""], NOTHING + "1 frame, alone; tick"),
+        (["tree,lawn"], NOTHING + "1 frame; tick frames of other places"),
+        ([""], NOTHING + "1 frame; tick"),
         (["tree,lawn"] * 2, NOTHING + "2 frames, which are all ticked alike; tick frames of other places, some 20"),
         (["tree,lawn"] * 12, NOTHING + "12 frames, which are all ticked alike; "),
         ([""] * 12, NOTHING + "12 frames, which are all ticked alike; "),

@@ -57,16 +57,16 @@ def _nothing_to_fit(names: Sequence[str], fits: Sequence[Fit], ticked: Sequence[
     name, own = max(zip(names, fits, strict=True), key=lambda pair: min(pair[1].present, pair[1].absent))
     number = "1 frame" if len(ticked) == 1 else f"{len(ticked)} frames"
     if min(own.present, own.absent) >= FEWEST:
-        lack = f"whose scores tell no class apart ({name} has {own.lacking}); try another label.method or clip.model"
+        lack = f", whose scores tell no class apart ({name} has {own.lacking}); try another label.method or clip.model"
     elif all(np.array_equal(row, ticked[0]) for row in ticked):
-        alike = "alone" if len(ticked) == 1 else "which are all ticked alike"
+        alike = "" if len(ticked) == 1 else ", which are all ticked alike"
         lack = f"{alike}; tick frames of other places, some 20 in all"
     else:
-        lack = f"of which {own.present} show {name} and {own.absent} do not, and other classes are further from it; "
+        lack = f", of which {own.present} show {name} and {own.absent} do not, and other classes are further from it; "
         lack += "tick frames that differ, some 20 in all"
     return (
         f"expected for some class {FEWEST} ticked frames with it and {FEWEST} without it, and scores that differ; "
-        f"found {number}, {lack}, or leave label.threshold at auto"
+        f"found {number}{lack}, or leave label.threshold at auto"
     )
 
 
