@@ -38,7 +38,8 @@ class _OneLineErrors(click.Group):
         except KeyboardInterrupt:
             from wildseg import interruption
 
-            sys.exit(interruption.stopped(signal.SIGINT))
+            click.echo(interruption.stopped(signal.SIGINT), err=True, nl=False)
+            sys.exit(interruption.CODES[signal.SIGINT])
         except BrokenPipeError:
             raise  # the reader of a pipe has gone: click ends quietly
         except OSError as error:

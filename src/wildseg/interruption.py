@@ -27,6 +27,7 @@ def handled() -> Iterator[None]:
     if os.name != "posix" or threading.current_thread() is not threading.main_thread():
         yield
         return
+    _said.clear()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -43,16 +44,14 @@ def handled() -> Iterator[None]:
         os.close(reading)
 
 
-def stopped(number: signal.Signals) -> int:
-    """Say in one line, once, that a signal stopped this command; return the exit code."""
-    if not _said.is_set():
-        _said.set()
-        by = "Ctrl-C" if number == signal.SIGINT else number.name
-        with suppress(OSError, ValueError):
-            # A bar of progress may stand in this line of a terminal.
-            start = "\n" if sys.stderr.isatty() else ""
-            os.write(2, f"{start}wildseg: stopped by {by}; run the same again to go on\n".encode())
-    return CODES[number]
+def stopped(number: signal.Signals) -> str:
+    """Return the line that says what stopped this command; empty if it was said before."""
+    if _said.is_set():
+        return ""
+    _said.set()
+    by = "Ctrl-C" if number == signal.SIGINT else number.name
+    start = "\n" if sys.stderr.isatty() else ""  # a bar of progress may stand in this line of a terminal
+    return f"{start}wildseg: stopped by {by}; run the same again to go on\n"
 
 
 def _leave_to_the_thread(*_: object) -> None:
@@ -63,7 +62,7 @@ def _watch(reading: int) -> None:
     while content := os.read(reading, 1):
         if content[0] == signal.SIGTERM:
             children.kill_all()
-            os._exit(stopped(signal.SIGTERM))
+            _exit(signal.SIGTERM)
         if content[0] == signal.SIGINT and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             threading.Thread(target=_end_soon, daemon=True).start()
             children.kill_all()
@@ -71,4 +70,10 @@ def _watch(reading: int) -> None:
 
 def _end_soon() -> None:
     time.sleep(SECONDS)
-    os._exit(stopped(signal.SIGINT))
+    _exit(signal.SIGINT)
+
+
+def _exit(number: signal.Signals) -> None:
+    with suppress(OSError):
+        os.write(2, stopped(number).encode())  # the main thread may hold what `print` wants
+    os._exit(CODES[number])

@@ -116,7 +116,7 @@ def test_what_a_killed_stage_has_computed_is_not_computed_again(project: Project
 
 # One process alone, and then another run with other parameters ------------------------------------------------------
 
-SLOW = {"crf": {"iterations": 60}, "cam": {"scales": [1.0, 1.5, 2.0], "flip": True}}
+SLOW = {"crf": {"iterations": 60}, "cam": {"flip": True}}
 OTHER = {"crf": {"alpha": 2.0}, "cam": {"method": "hirescam"}}
 LEFT = {"crf": "data/masks/confidence/*.png", "cam": "data/cams/*.npz"}
 
