@@ -15,12 +15,12 @@ import click
 from wildseg.errors import WildsegError, one_line
 
 STAGES = {
-    "extract": "Choose key frames from a video or a folder of videos and photos.",
+    "extract": "Choose key frames of videos and photos.",
     "label": "Find which classes are in each key frame.",
     "cam": "Compute one activation map per class and frame.",
     "crf": "Refine the maps to pseudo masks.",
     "train": "Train a segmentation model on the pseudo masks.",
-    "eval": "Measure labels, maps, masks and model against truth, where there is any.",
+    "eval": "Measure labels, maps, masks and model.",
 }
 
 
@@ -110,10 +110,11 @@ for _name, _help in STAGES.items():
 main.command(
     "weak",
     help="Make boxes, points and scribbles of the maps; 'dvc repro data/weak/dvc.yaml' runs it, the pipeline not.",
+    short_help="Make boxes, points and scribbles of the maps.",
 )(_stage("weak"))
 
 
-@main.command()
+@main.command(short_help="What the last run reached.")
 def summary() -> None:
     """Show what the last run reached, and where its pictures are."""
     from wildseg import params
@@ -123,7 +124,7 @@ def summary() -> None:
     report.show(Artifacts(), params.load())
 
 
-@main.command()
+@main.command(short_help="What is kept of computed frames; --prune.")
 @click.option(
     "--prune", "limit", metavar="SIZE", help="Drop what was not used for longest: down to 500MB, 20GB, 0, ..."
 )
@@ -136,7 +137,7 @@ def cache(limit: str | None) -> None:
     cache_usage.show(Path(), limit)
 
 
-@main.command()
+@main.command(short_help="Mend DVC's files after a kill.")
 def repair() -> None:
     """Mend what a kill or a power cut left torn in DVC's own files."""
     from pathlib import Path
@@ -146,7 +147,7 @@ def repair() -> None:
     click.echo("\n".join(mend.repair(Path()) or ["repair: nothing is torn"]))
 
 
-@main.command()
+@main.command(short_help="Copy frames out of shards.")
 @click.argument("frames", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All key frames instead of those named.")
 @click.option("--into", required=True, metavar="FOLDER", help="Where to put the files.")
@@ -165,7 +166,7 @@ def unpack(frames: tuple[str, ...], everything: bool, into: str) -> None:
     files.unpack(Artifacts(), frames, Path(into))
 
 
-@main.command()
+@main.command(short_help="Quality and cost of CAM methods.")
 @click.argument("methods", nargs=-1, metavar="[METHOD ...]")
 @click.option("--frames", default=24, show_default=True, type=click.IntRange(1), help="Key frames to measure on.")
 @click.option("--refine", default="none,caa", show_default=True, metavar="LIST", help="Values of cam.refine to try.")
@@ -187,7 +188,7 @@ def compare(methods: tuple[str, ...], frames: int, refine: str) -> None:
         run.run(values, artifacts, runtime, methods, wanted, frames)
 
 
-@main.command()
+@main.command(short_help="Lay presets over params.yaml.")
 @click.argument("presets", nargs=-1, metavar="[PRESET ...]")
 @click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
 def init(presets: tuple[str, ...], dry_run: bool) -> None:
@@ -207,7 +208,7 @@ def init(presets: tuple[str, ...], dry_run: bool) -> None:
     click.echo("\n".join(changed or ["init: params.yaml already says all of this"]))
 
 
-@main.command()
+@main.command(short_help="Why the trained model answers as it does.")
 @click.argument("frames", nargs=-1)
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="What to explain; may be given several times.")
 @click.option("--pixel", metavar="X,Y", help="Ask about one pixel.")
@@ -268,7 +269,7 @@ def explain(
     explanations.show(Artifacts(), runtime, frames, classes, question, output, max_side)
 
 
-@main.command()
+@main.command(short_help="What truth masks hold; mend their names.")
 @click.option("--rename", is_flag=True, help="First rename masks of data/truth whose names are nearly a key frame's.")
 def truth(rename: bool) -> None:
     """Show which key frames have a truth mask and what the masks hold, read as `eval` will.
@@ -281,7 +282,7 @@ def truth(rename: bool) -> None:
     truth_check.show(params.load(), Artifacts(), rename=rename)
 
 
-@main.command()
+@main.command(short_help="Fit label thresholds to frames you ticked.")
 @click.argument("ticked", required=False, metavar="[TABLE]")
 @click.option("--precision", type=_Share(min_open=True), metavar="P", help="Wanted precision; else the best F1.")
 def calibrate(ticked: str | None, precision: float | None) -> None:
@@ -298,7 +299,7 @@ def calibrate(ticked: str | None, precision: float | None) -> None:
     calibration.show(Artifacts(), params.load(), Path(ticked) if ticked else None, precision)
 
 
-@main.command()
+@main.command(short_help="How far two tables of labels agree.")
 @click.argument("one", metavar="A.csv")
 @click.argument("other", metavar="B.csv")
 def agree(one: str, other: str) -> None:
@@ -315,7 +316,7 @@ def agree(one: str, other: str) -> None:
     agreement.show(Artifacts(), params.load(), Path(one), Path(other))
 
 
-@main.command()
+@main.command(short_help="Boxes of the classes by a detector.")
 @click.option("--method", required=True, metavar="NAME", help="The detector, a file of labels/detectors: owlv2, ...")
 @click.option(
     "--model", required=True, metavar="NAME", help="Its weights: a folder, a file or a name on the model hub."
@@ -363,7 +364,7 @@ def detect(
         )
 
 
-@main.command()
+@main.command(short_help="List every method by its parameter.")
 def methods() -> None:
     """List every method that exists, by the parameter that chooses it."""
     from wildseg import plugins
