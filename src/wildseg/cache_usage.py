@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wildseg.entries import VARIABLE, location
-from wildseg.errors import WildsegError
+from wildseg.errors import WildsegError, check_regular
 
 ENTRY = re.compile(r"[0-9a-f]{2}/(?:[0-9a-f]{62}|\.[0-9a-f]{62}\.\d+)")  # whole, or left by a run that was killed
 UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -112,6 +112,7 @@ def _entries(stage: Path) -> Iterator[Path]:
 
 def _last_run(folder: Path, stage: str) -> tuple[int | None, int | None]:
     try:
+        check_regular(folder / f"{stage}.json")
         noted = json.loads((folder / f"{stage}.json").read_text())
         return int(noted["hits"]), int(noted["misses"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

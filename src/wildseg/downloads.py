@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wildseg.errors import ModelError
+from wildseg.errors import ModelError, check_regular
 from wildseg.progress import Bytes, bytes_of
 
 SECONDS = 5.0  # for an answer of the hub, unless HF_HUB_ETAG_TIMEOUT says otherwise
@@ -111,6 +111,7 @@ def _weights(folder: Path) -> list[str]:
 def _parts(index: Path) -> list[str]:
     """Return the names of the files that a model's weights are cut into; none of an index that cannot be read."""
     try:
+        check_regular(index)
         found = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return []

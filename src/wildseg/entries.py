@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from wildseg.errors import WildsegError
+from wildseg.errors import WildsegError, check_regular
 from wildseg.files import atomic
 from wildseg.provenance import home
 
@@ -57,6 +57,7 @@ class Store:
             return None
         path = _path(self.folder, key)
         try:
+            check_regular(path)
             entry = _unpack(path.read_bytes())
         except OSError:
             return None

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from wildseg.entries import Entry, Store, key_of
-from wildseg.errors import DataError
+from wildseg.errors import DataError, check_regular
 from wildseg.frames.image import mean_difference
 from wildseg.frames.jpeg import without_metadata
 from wildseg.frames.photos import Photo, decode_photo, same_pixels
@@ -179,6 +179,7 @@ class _Photo:
         if max_side is not None and max(image.shape[:2]) > max_side:
             return None
         try:
+            check_regular(self._path)
             if self._path.stat().st_size > image.size + MORE:
                 return None
             content = without_metadata(self._path.read_bytes())

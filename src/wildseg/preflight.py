@@ -18,7 +18,7 @@ from typing import Any
 
 from wildseg import entries, plugins
 from wildseg.encoders.weights import config_beside, shared_config
-from wildseg.errors import WildsegError
+from wildseg.errors import WildsegError, check_regular
 from wildseg.files import atomic
 from wildseg.params import Params, load
 from wildseg.progress import note
@@ -167,6 +167,7 @@ def _still(record: Any) -> bool:  # noqa: ANN401
 
 def _remembered(path: Path) -> dict[str, Any]:
     try:
+        check_regular(path)
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wildseg.errors import WildsegError, words_of
+from wildseg.errors import WildsegError, check_regular, words_of
 from wildseg.provenance import home
 from wildseg.tracking_values import unique_name
 
@@ -238,6 +238,8 @@ def _check_sqlite(path: Path) -> None:
     # MLflow tries a database that cannot be opened for minutes; ask once, and say which file it is.
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            check_regular(path)
         with closing(sqlite3.connect(path, timeout=10)) as database:
             database.execute("PRAGMA schema_version")
     except (OSError, sqlite3.Error) as error:

@@ -20,7 +20,7 @@ from open_clip import factory
 
 from wildseg.encoders import captions
 from wildseg.encoders.weights import config_beside, shared_config
-from wildseg.errors import ModelError
+from wildseg.errors import ModelError, check_regular
 
 SHARED = "open_clip_config.json"
 COLOURS = ("mean", "std")
@@ -136,6 +136,7 @@ def _of_another(beside: Beside, model: str, file: Path) -> list[str]:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return (the architecture, mean and std as far as they are said) of either kind of config."""
     try:
+        check_regular(path)
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: expected an open_clip config as JSON ({error})") from error

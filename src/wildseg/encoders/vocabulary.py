@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wildseg.encoders.prompts import COMPETITORS, stems
+from wildseg.errors import check_regular
 
 ARTICLES = {"a", "an", "the", "th"}  # "the" as `stems` leaves it
 SHOWN = 8  # phrases named in the line that a person reads
@@ -52,8 +53,10 @@ def taught(model: str, pretrained: str, root: Path) -> Taught | None:
     weights = root / pretrained
     if not weights.is_file():
         return None
+    words = list_beside(weights, model)
     try:
-        lines = list_beside(weights, model).read_text(encoding="utf-8").splitlines()
+        check_regular(words)
+        lines = words.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return None  # it only serves a warning
     subject = next((line.lstrip("# ") for line in lines if line.startswith("#")), "a few words")

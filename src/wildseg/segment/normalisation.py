@@ -14,7 +14,7 @@ import timm
 from safetensors import SafetensorError, safe_open
 
 from wildseg.downloads import hub_file
-from wildseg.errors import DataError, ModelError
+from wildseg.errors import DataError, ModelError, check_regular
 from wildseg.segment.augment import MEAN, STD
 from wildseg.segment.published import INSTEAD, SMP, TIMM, check, split, tags_of, timm_cfg
 
@@ -133,6 +133,7 @@ def _three(values: Any, key: str, where: str) -> tuple[float, float, float]:  # 
 def _metadata(path: Path) -> dict[str, Any]:
     """Return what a file of weights says of itself; values are JSON where they can be read as such."""
     try:
+        check_regular(path)
         with safe_open(path, "np") as file:
             told = file.metadata() or {}
     except (OSError, SafetensorError) as error:
@@ -148,6 +149,7 @@ def _metadata(path: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
+        check_regular(path)
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
