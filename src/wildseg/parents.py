@@ -138,5 +138,5 @@ def _wait(parents: Sequence[Process], descriptors: Sequence[int]) -> None:
 
 def _end() -> None:
     # As a kill would: nothing is written any more, and what is written is whole. Nobody waits for a word.
-    children.kill_all()
+    children.kill_all(last=True)
     os._exit(1)
