@@ -32,7 +32,7 @@ class Child(SpawnProcess):
         # The kernel takes the end of the thread that started a process for that of its parent.
         self._followed = os.getpid() if threading.current_thread() is threading.main_thread() else 0
         _start_tracker()  # nothing where it runs; started within, it would lift the block
-        with _without_interrupts():
+        with _starting, without_interrupts():
             super().start()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -56,10 +56,19 @@ def context() -> SpawnContext:
     return _Context()
 
 
-def kill_all() -> None:
-    """Kill all children of this process at once; what they wrote is whole, since files are renamed into place."""
+_starting = threading.RLock()
+
+
+def kill_all(*, last: bool = False) -> None:
+    """Kill all children of this process at once; what they wrote is whole, since files are renamed into place.
+
+    `last` says that this process ends next: no child is started any more, which would find half of what it is told.
+    """
+    taken = _starting.acquire(timeout=1.0)
     for child in multiprocessing.active_children():
         child.kill()
+    if taken and not last:
+        _starting.release()
 
 
 def end_with(parent: int) -> bool:
@@ -102,13 +111,21 @@ def _start_tracker() -> None:
 
 
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
-    # Blocked rather than ignored: here it only waits, while the child inherits the block and keeps it.
+def without_interrupts() -> Iterator[None]:
+    """Put a Ctrl-C off to the end of the ``with``, as where processes are started; a child that is, never meets one."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    # A child inherits the block, and keeps it. It does not hold up Python, since another thread may take the signal.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    came: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if main else None
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if main:
+            signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if came and callable(handler):
+            signal.raise_signal(signal.SIGINT)

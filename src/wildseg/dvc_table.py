@@ -7,6 +7,7 @@ writes in ``.dvc/tmp/rwlock``, and each keeps out of the other's way. DVC drops 
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ def _enter(folder: Path, reads: list[str], writes: list[str]) -> AbstractContext
     from dvc.rwlock import rwlock
 
     try:
+        logging.getLogger("dvc.rwlock").setLevel(logging.ERROR)  # the line of a stage that was killed is no news
         (folder / "tmp").mkdir(exist_ok=True)
         hardlink = Config(dvc_dir=str(folder))["core"].get("hardlink_lock", False)
         command = shlex.join(["wildseg", *sys.argv[1:]])

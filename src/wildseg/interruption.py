@@ -61,7 +61,7 @@ def _leave_to_the_thread(*_: object) -> None:
 def _watch(reading: int) -> None:
     while content := os.read(reading, 1):
         if content[0] == signal.SIGTERM:
-            children.kill_all()
+            children.kill_all(last=True)
             _exit(signal.SIGTERM)
         if content[0] == signal.SIGINT and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             threading.Thread(target=_end_soon, daemon=True).start()

@@ -58,7 +58,9 @@ def _parents() -> list[Process]:
     import psutil  # which DVC needs, too
 
     if not started_by_dvc():
-        return [psutil.Process(os.getppid())] if launch.launched() else []
+        # The launcher; none where a cluster starts one process a container, and says in the environment how many.
+        launcher = psutil.Process().parent() if launch.launched() else None
+        return [launcher] if launcher is not None and launcher.pid > 1 else []
     found: list[Process] = []
     try:
         below = psutil.Process()
@@ -78,10 +80,10 @@ def _has_stage(process: Process) -> bool:
     """Say whether a process was started for this stage, as shells, `timeout` and launchers are that stand between."""
     import psutil
 
-    try:
-        return process.environ().get(STAGE) == os.environ[STAGE]
-    except psutil.AccessDenied:
-        return not looks_like_dvc(process)
+    with suppress(psutil.AccessDenied):
+        if environment := process.environ():  # some systems keep that of their own programs to themselves
+            return environment.get(STAGE) == os.environ[STAGE]
+    return not looks_like_dvc(process)
 
 
 def _may_be_dvc(process: Process, below: Process) -> bool:
@@ -136,5 +138,5 @@ def _wait(parents: Sequence[Process], descriptors: Sequence[int]) -> None:
 
 def _end() -> None:
     # As a kill would: nothing is written any more, and what is written is whole. Nobody waits for a word.
-    children.kill_all()
+    children.kill_all(last=True)
     os._exit(1)

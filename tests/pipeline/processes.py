@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -64,13 +64,26 @@ def until(true: Callable[[], object], said: Path) -> None:
         time.sleep(0.01)
 
 
+@contextmanager
+def standing_still(project: Project) -> Iterator[None]:
+    """Have all that is at work on a project wait."""
+    stopped = of(project)
+    for process in stopped:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in stopped:
+            process.resume()
+
+
 def left_after(started: Sequence[subprocess.Popen[bytes]], project: Project) -> list[list[str]]:
     """Return the command lines of the project's processes that have not ended within a few seconds."""
     deadline = time.monotonic() + GONE
     while time.monotonic() < deadline:
-        for process in started:
-            process.poll()  # or what has ended is not let go
-        if not of(project):
+        if not of(project):  # what has ended and was not waited for is none
+            for process in started:
+                process.wait()
             return []
         time.sleep(0.02)
     return [process.cmdline() for process in of(project)]

@@ -198,7 +198,8 @@ def test_a_stage_by_hand_keeps_out_of_the_way_of_dvc_and_dvc_out_of_its_way(
 ) -> None:
     log = tmp_path / "log"
     process = begun(project, "crf", log)
-    line = project.run("wildseg", "cam", expect=1, PYTHONPATH="src").strip()
+    with processes.standing_still(project):
+        line = project.run("wildseg", "cam", expect=1, PYTHONPATH="src").strip()
     assert re.fullmatch(
         r"wildseg: error: cam: '(wildseg crf|dvc repro crf)' .* this project \(process \d+.*\); wait until it ends, or "
         "stop it", line
@@ -208,7 +209,9 @@ def test_a_stage_by_hand_keeps_out_of_the_way_of_dvc_and_dvc_out_of_its_way(
     project.change("crf", **finished.params()["crf"] | OTHER["crf"])
     by_hand = processes.start(project, log, "wildseg", "crf", PYTHONPATH="src", WILDSEG_CACHE="off")
     processes.until(lambda: any(processes.kind(process) == "worker" for process in processes.of(project)), log)
-    assert re.search(r"busy.*\n.*wildseg crf", project.run("dvc", "repro", "crf", expect=255))
+    with processes.standing_still(project):
+        said = project.run("dvc", "repro", "crf", expect=255)
+    assert re.search(r"busy.*\n.*wildseg crf", said)
     assert by_hand.wait() == 0, log.read_text()
     project.dvc("repro", "crf", **WORKERS)
     assert project.digests() == clean["crf"]

@@ -106,7 +106,8 @@ def choose(params: Params, artifacts: Artifacts, count: int) -> list[Frame]:
 def _measured(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Sequence[Frame]) -> Row:
     fresh_process = ProcessPoolExecutor(1, children.context())
     with _environment(ONE_CORE), fresh_process as fresh:
-        future: Future[Row] = fresh.submit(_measure, params, artifacts, frames, runtime.device)
+        with children.without_interrupts():
+            future: Future[Row] = fresh.submit(_measure, params, artifacts, frames, runtime.device)
         try:
             return future.result()
         except BrokenProcessPool:

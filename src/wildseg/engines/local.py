@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -65,7 +65,8 @@ class Workers(Generic[Tools]):
         )
         try:
             with _told(self._number):
-                ready = [self._pool.submit(_tools_ready) for _ in range(self._number)]
+                with children.without_interrupts():  # the pool would be left half-started
+                    ready = [self._pool.submit(_tools_ready) for _ in range(self._number)]
                 ready[0].result()
         except BaseException as error:
             self._stop(type(error))
@@ -100,14 +101,19 @@ class Workers(Generic[Tools]):
         waiting: list[Future[Result]] = []
         try:
             with _told(self._number):
-                first = islice(remaining, self._number * AHEAD)
-                waiting += [self._pool.submit(_work, function, item) for item in first]
+                waiting += self._submit(function, islice(remaining, self._number * AHEAD))
                 while waiting:
                     yield waiting.pop(0).result()
-                    waiting += [self._pool.submit(_work, function, item) for item in islice(remaining, 1)]
+                    waiting += self._submit(function, islice(remaining, 1))
         finally:
             for future in waiting:
                 future.cancel()
+
+    def _submit(self, function: Callable[[Item, Tools], Result], items: Iterable[Item]) -> list[Future[Result]]:
+        if self._pool is None:
+            return []
+        with children.without_interrupts():
+            return [self._pool.submit(_work, function, item) for item in items]
 
 
 @contextmanager

@@ -85,7 +85,9 @@ def _rendered(legs: tuple[Leg, ...], workers: int) -> Iterator[Rendered]:
         yield from map(_render, legs)
         return
     with ProcessPoolExecutor(workers, mp_context=children.context()) as pool:
-        yield from pool.map(_render, legs)
+        with children.without_interrupts():
+            rendered = pool.map(_render, legs)
+        yield from rendered
 
 
 def _render(leg: Leg) -> Rendered:
