@@ -285,6 +285,7 @@ READERS = {
 # Opens files that are not anybody else's, or does not look into them.
 HARMLESS = {
     "preflight._aside": "what our own process answers",
+    "preflight._tell": "opened to write nowhere",
     "detections._identity": "hashed",
     "labels.language.folder._digest": "hashed",
     "labels.language.wire.post": "an address, never a file; what comes is read by reply_of",

@@ -42,6 +42,15 @@ def test_a_stage_names_exactly_the_sections_of_params_yaml_it_reads(stage: str) 
     assert set(PIPELINE["stages"][stage]["params"]) == read
 
 
+def test_source_files_are_named_once_and_in_order() -> None:
+    found = [path for path in ROOT.glob("**/dvc.yaml") if not {".dvc", ".venv"} & set(path.parts)]
+    stages = {name: stage for path in found for name, stage in yaml.safe_load(path.read_text())["stages"].items()}
+    assert {*STAGES, "world", "weak"} <= set(stages)
+    for name, stage in stages.items():
+        named = [dep for dep in stage["deps"] if dep.startswith("src/")]
+        assert named == sorted(set(named)), name
+
+
 def test_the_command_of_a_stage_is_its_name() -> None:
     assert {name: stage["cmd"].split()[-2:] for name, stage in PIPELINE["stages"].items()} == {
         name: ["wildseg", name] for name in STAGES

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import timm
 import yaml
@@ -15,6 +20,7 @@ from safetensors.torch import save, save_file
 
 from tests.encoders.models import save as save_clip
 from tests.hub import Hub, nobody, point_to
+from tests.programs import SOURCE
 from wildseg import downloads, params, preflight
 from wildseg.cli import main
 from wildseg.errors import WildsegError
@@ -35,18 +41,10 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is checked, by the same process."""
     done: list[str] = []
 
-    def aside(name: str, root: Path) -> dict[str, Any]:
+    def aside(name: str, params: Params, root: Path) -> dict[str, Any]:
         done.append(name)
         downloads.USED.clear()
-        return preflight.CHECKS[name](asked[-1], root)
-
-    def run(values: Params, root: Path, stage: str) -> None:
-        asked.append(values)
-        whole(values, root, stage)
-
-    asked: list[Params] = []
-    whole = preflight.run
-    monkeypatch.setattr(preflight, "run", run)
+        return preflight.CHECKS[name](params, root)
 
     monkeypatch.setattr(preflight, "_aside", aside)
     return done
@@ -67,9 +65,10 @@ def command(stage: str, folder: Path, monkeypatch: pytest.MonkeyPatch, wanted: s
     monkeypatch.chdir(folder)
     answer = CliRunner().invoke(main, [stage])
     assert answer.exit_code == 1
-    assert answer.output.count("\n") == 1
+    said = [line for line in answer.output.splitlines() if not line.startswith("preflight: looking whether ")]
+    assert len(said) == 1
     assert not (folder / "data").exists()
-    return answer.output
+    return said[0]
 
 
 def test_an_encoder_that_does_not_exist_is_told_before_a_frame_is_extracted(
@@ -184,3 +183,64 @@ def test_a_memory_that_is_broken_is_none(checked: list[str], tmp_path: Path) -> 
         (tmp_path / ".wildseg" / "preflight.json").write_text(content)
         preflight.run(wish, tmp_path, "crf")
     assert checked == ["encoder"] * 4
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["as it starts", "at work"])
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (signal.SIGKILL, -9, ""),
+        (signal.SIGTERM, 143, "wildseg: stopped by SIGTERM; run the same again to go on\n"),
+        (signal.SIGINT, 130, "wildseg: stopped by Ctrl-C; run the same again to go on\n"),
+    ],
+)
+def test_it_ends_with_the_stage_and_says_no_more(
+    number: signal.Signals, code: int, said: str, begun: bool, tmp_path: Path
+) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("encoder: tu-regnetx_002", "encoder: tu-regnetx_004"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wildseg.cli", "extract"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    main_process, begins = psutil.Process(process.pid), time.monotonic() + 60
+    while not (started := [one for one in main_process.children() if "spawn_main" in " ".join(one.cmdline())]):
+        assert time.monotonic() < begins
+        time.sleep(0.01)
+    while begun and not any("torch" in mapped.path for mapped in started[0].memory_maps()):
+        time.sleep(0.05)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does it
+    else:
+        process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert psutil.wait_procs(started, timeout=5)[1] == []
+    assert process.returncode == code
+    assert "".join(line for line in output.splitlines(True) if not line.startswith("preflight: ")) == said
+
+
+@pytest.mark.parametrize(
+    ("stage", "clip", "train", "what"),
+    [
+        ("crf", {}, {"encoder": "tu-regnetx_003"}, "train.encoder tu-regnetx_003"),
+        ("label", {"model": "ViT-B-17", "pretrained": "openai"}, {}, "clip.model ViT-B-17 with clip.pretrained openai"),
+        (
+            "crf",
+            {},
+            {"encoder_weights": "a.safetensors"},
+            "train.encoder tu-regnetx_002 with the weights a.safetensors",
+        ),
+    ],
+)
+def test_what_takes_its_time_is_said_in_a_line(
+    stage: str, clip: dict, train: dict, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(preflight, "SECONDS", 0.0)
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(
+        yaml.safe_dump(content | {"clip": content["clip"] | clip, "train": content["train"] | train})
+    )
+    with pytest.raises(WildsegError):
+        preflight.run(values(clip, **train), tmp_path, stage)
+    assert capsys.readouterr().err == f"preflight: looking whether {what} can be had and fits, which is remembered\n"

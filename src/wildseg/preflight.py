@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from wildseg import entries, plugins
+from wildseg import children, entries, plugins
 from wildseg.encoders.weights import config_beside, shared_config
 from wildseg.errors import WildsegError, check_regular
 from wildseg.files import atomic
@@ -30,6 +29,7 @@ LIBRARIES = ("open_clip_torch", "segmentation-models-pytorch", "timm", "torch", 
 CLIP = ("wildseg-tiny", "models/tiny_clip/model.safetensors")
 ENCODER = ("tu-regnetx_002", None, "unet", {"encoder_depth": 4, "decoder_channels": [64, 48, 24, 16]})
 REMEMBERED = 20  # keys kept
+SECONDS = 3.0  # after which a line says what takes its time
 
 
 def run(params: Params, root: Path, stage: str) -> None:
@@ -46,7 +46,7 @@ def run(params: Params, root: Path, stage: str) -> None:
     keys = {name: entries.key_of([name, what, entries.versions(*LIBRARIES)]) for name, what in wanted.items()}
     todo = [name for name, key in keys.items() if not _still(known.get(key))]
     for name in todo:
-        known[keys[name]] = _aside(name, root)
+        known[keys[name]] = _aside(name, params, root)
         note("preflight", known[keys[name]]["notes"])
         _remember(path, known)
 
@@ -89,20 +89,44 @@ def _state(path: Path) -> list[Any] | None:
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
 
-def _aside(name: str, root: Path) -> dict[str, Any]:
+def _aside(name: str, params: Params, root: Path) -> dict[str, Any]:
     """Check one thing of the project in `root` by a process of its own; return what is worth remembering."""
-    command = [sys.executable, "-m", "wildseg.preflight", name]
-    answer = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=False)
+    context = children.context()
+    receiving, sending = context.Pipe(duplex=False)
+    child = context.Process(target=_tell, args=(name, str(root.resolve()), sending))
+    child.start()
+    sending.close()
     try:
-        record = json.loads(answer.stdout.splitlines()[-1])
-    except (ValueError, LookupError):  # no library, no memory: whoever needs it will say what is wrong here
-        return {"notes": [], "files": None}
+        if not receiving.poll(SECONDS):
+            note("preflight", [f"looking whether {_named(name, params)} can be had and fits, which is remembered"])
+        record = json.loads(receiving.recv_bytes())
+    except EOFError:  # no library, no memory: whoever needs it will say what is wrong here
+        record = {"notes": [], "files": None}
+    finally:
+        child.kill()  # it has nothing to tidy up
+        child.join()
     if "error" in record:
         raise WildsegError(record["error"])
     return dict(record)
 
 
+def _named(name: str, params: Params) -> str:
+    if name == "clip":
+        return f"clip.model {params.clip.model} with clip.pretrained {params.clip.pretrained}"
+    if name == "language":
+        return f"label.language.model {params.label.language.model}"
+    weights = params.train.encoder_weights
+    return f"train.encoder {params.train.encoder}" + (f" with the weights {weights}" if weights else "")
+
+
 # In a process of its own ---------------------------------------------------------------------------------------------
+
+
+def _tell(name: str, root: str, sending: Connection) -> None:
+    os.chdir(root)  # a fresh process begins where its parent was when that began
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # libraries may talk
+        answer = check(name, load(), Path())
+    sending.send_bytes(json.dumps(answer).encode())
 
 
 def _check_clip(params: Params, root: Path) -> dict[str, Any]:
@@ -178,7 +202,3 @@ def _remember(path: Path, known: Mapping[str, Any]) -> None:
     # A folder that cannot be written to costs the next stage some seconds.
     with suppress(OSError), atomic(path) as temporary:
         temporary.write_text(json.dumps(dict(list(known.items())[-REMEMBERED:])))
-
-
-if __name__ == "__main__":
-    print(json.dumps(check(sys.argv[1], load(), Path())))
