@@ -25,12 +25,15 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_queued_grid_over_cam_methods_shows_a_row_each(project: Project) -> None:
-    # A video and masks of one's own, as README says: known to DVC, staged, and not yet committed.
+    # A video and masks of one's own, as README says: known to DVC, and committed, since DVC takes what is only staged
+    # back out of git's index after an experiment in the workspace.
     shutil.copytree(project.folder / "data/raw/mini", project.folder / "data/raw/mine")
     write_all_sky(project)
     project.dvc("add", "--quiet", "data/raw/mine", "data/truth/mini")
     project.run("git", "add", "data/raw", "data/truth")
+    project.run("git", "commit", "--quiet", "--message", "My video, and my truth")
     own = ("-S", "extract.source=data/raw/mine")
+    project.dvc("exp", "run", *own, "extract")
     project.dvc("exp", "run", "--queue", "-S", "cam.method=hirescam,layercam", "-S", "train.steps=2", *own)
     run_queue(project)
     table = list(csv.DictReader(io.StringIO(project.dvc("exp", "show", "--csv", "--no-pager"))))

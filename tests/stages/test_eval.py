@@ -1,3 +1,4 @@
+import re
 import socket
 import time
 from pathlib import Path
@@ -399,15 +400,20 @@ def test_what_masks_hold_is_weighed_where_there_is_a_background(
         assert (line is not None) == (answer == "questioned")
 
 
-def test_unlabelled_pixels_of_id_0_are_told_and_left_out_by_a_map(artifacts: Artifacts) -> None:
+@pytest.mark.parametrize("unlabelled", ["before", "behind"])
+def test_unlabelled_pixels_before_or_behind_all_classes_are_told_and_left_out_by_a_map(
+    unlabelled: str, artifacts: Artifacts
+) -> None:
     expected = measured(artifacts)
     for path in (artifacts.root / "data/truth").glob("*.png"):
         ids = np.array(Image.open(path))
-        save_label_image(path, np.where(ids == 255, 0, ids).astype(np.uint8))
+        moved = np.where(ids == 255, 0, ids) if unlabelled == "before" else np.where(ids == 255, 3, ids - 1)
+        save_label_image(path, moved.astype(np.uint8))
     with pytest.raises(DataError, match="hold the ids 0 to 3, and there are 3 classes.*if 0 shall not count") as caught:
         measured(artifacts)
-    assert "start at 0" not in str(caught.value)
-    write_map(artifacts, str(caught.value).split("classes.json: ")[1])
+    assert "seem to start at 0" not in str(caught.value)
+    before, behind = re.findall(r"\{.*?\}", str(caught.value))
+    write_map(artifacts, before if unlabelled == "before" else behind)
     assert measured(artifacts) == expected
 
 

@@ -120,8 +120,10 @@ def check_start(
     remedy = f"if the first class has the id 0, {write}: {_map_text(class_names, 0)}"
     if not background:
         what += f", of ids 1 to {last}, and no background, which is what id 0 means, since 'background' is []"
-        if last in found:
-            raise DataError(f"{what}; if 0 shall not count, {write}: {_map_text(class_names, 1)}")
+        if last in found:  # unlabelled pixels come before the classes, or after them
+            behind = f"if the first class has the id 0, and {last} shall not count"
+            raise DataError(f"{what}; if 0 shall not count, {write}: {_map_text(class_names, 1)}; "
+                            f"{behind}: {_map_text([*class_names, 'ignore'], 0)}")  # fmt: skip
         raise DataError(f"{what}; ids seem to start at 0; {remedy}; if 0 shall not count: {_map_text(class_names, 1)}")
     whole = len(found) == last and (masks >= ENOUGH or last >= ENOUGH)
     most = last - 1 in found and len(found) >= MOST * last and masks >= ENOUGH and last >= ENOUGH

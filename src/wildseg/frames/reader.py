@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 from wildseg.frames.ahead import ahead
-from wildseg.frames.pace import Pace
+from wildseg.frames.pace import TOLERANCE_S, Pace
 from wildseg.frames.photos import read_photo
 from wildseg.frames.sample import ArrayPixels, Pixels, Sample
 from wildseg.frames.sources import Source
@@ -55,7 +56,7 @@ def expected(sources: Sequence[Source], fps: float | None) -> int | None:
         frames, seconds = expected_frames(source.paths[0])
         if seconds is None:
             return None
-        total += frames if fps is None else min(frames, int(seconds * fps) + 1)
+        total += frames if fps is None else min(frames, max(1, math.ceil((seconds - TOLERANCE_S) * fps)))
     return total
 
 

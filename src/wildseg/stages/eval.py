@@ -170,7 +170,7 @@ def _why_none(artifacts: Artifacts, frames: Sequence[Frame], elsewhere: Sequence
         return (
             f"no key frame has a truth in this experiment's copy of the project, which holds what git and DVC track: "
             f"{there} has {count} masks that neither does; 'git add' them, or put them into {there}/<source> and "
-            f"'dvc add data/truth/<source> && git add data/truth', then queue it again"
+            f"'dvc add data/truth/<source> && git add data/truth', and 'git commit', then queue it again"
         )
     return f"no key frame has a truth ({folder}/{frames[0].name}.png)"
 
