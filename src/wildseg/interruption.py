@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 from wildseg import children
 
@@ -32,12 +33,17 @@ def handled() -> Iterator[None]:
     os.set_blocking(writing, False)
     before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     before = signal.signal(signal.SIGTERM, _leave_to_the_thread)
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else it is ignored, as in the background
+    if usual:
+        signal.signal(signal.SIGINT, _first)
     watcher = threading.Thread(target=_watch, args=(reading,), name="signals", daemon=True)
     watcher.start()
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        if usual and signal.getsignal(signal.SIGINT) is _first:  # once one came, none counts up to the end
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.set_wakeup_fd(before_fd)
         os.close(writing)  # which ends the thread
         watcher.join()
@@ -58,12 +64,18 @@ def _leave_to_the_thread(*_: object) -> None:
     """Be there, so that the signal is not the end and its number is written to the pipe."""
 
 
+def _first(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, and let no other Ctrl-C cut short what this one has closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.default_int_handler(number, frame)
+
+
 def _watch(reading: int) -> None:
     while content := os.read(reading, 1):
         if content[0] == signal.SIGTERM:
             children.kill_all(last=True)
             _exit(signal.SIGTERM)
-        if content[0] == signal.SIGINT and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        if content[0] == signal.SIGINT and signal.getsignal(signal.SIGINT) in (_first, signal.SIG_IGN):
             threading.Thread(target=_end_soon, daemon=True).start()
             children.kill_all()
 
