@@ -17,6 +17,8 @@ COMMAND = """
 import signal, sys, time
 from wildseg import interruption
 
+interruption.SECONDS = 30.0  # on a machine that is busy
+
 try:
     with interruption.handled():
         print("at work", flush=True)

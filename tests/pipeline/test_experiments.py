@@ -33,7 +33,6 @@ def test_a_queued_grid_over_cam_methods_shows_a_row_each(project: Project) -> No
     project.run("git", "add", "data/raw", "data/truth")
     project.run("git", "commit", "--quiet", "--message", "My video, and my truth")
     own = ("-S", "extract.source=data/raw/mine")
-    project.dvc("exp", "run", *own, "extract")
     project.dvc("exp", "run", "--queue", "-S", "cam.method=hirescam,layercam", "-S", "train.steps=2", *own)
     run_queue(project)
     table = list(csv.DictReader(io.StringIO(project.dvc("exp", "show", "--csv", "--no-pager"))))
