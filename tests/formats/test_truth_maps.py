@@ -28,7 +28,7 @@ def read(folder: Path, name: str, text: str) -> tuple[dict[int, int], dict[int, 
         ("classes.json", '\ufeff{"0": "sky", "1": "tree", "2": "lane_line", "9": null, "8": "background"}'),
         (
             "classes.json",
-            '{"id2label": {"0": "sky", "1": "tree", "2": "lane_line", "8": "background", "9": "void"}, "model_type": "x"}',
+            '{"id2label": {"0": "sky", "1": "tree", "2": "lane_line", "8": "background", "9": "void"}, "x": 1}',
         ),
         (
             "classes.json",

@@ -118,7 +118,7 @@ def check_start(
         what = " and ".join(str(value) for value in (0, 255) if pixels[value])
         raise DataError(
             f"{masks} masks in {folder} hold {what} alone, which is no class: 0 means background, 255 is not counted; "
-            f"if they are of one class each (0 and 255), export one mask a frame with the ids of all classes, 1 to {last}"
+            f"if they are of one class each (0 and 255), export one mask a frame with all classes, 1 to {last}"
         )
     found = np.flatnonzero(pixels[: last + 1]).tolist()
     if not masks or 0 not in found or (background and last in found):
