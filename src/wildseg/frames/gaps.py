@@ -22,8 +22,8 @@ OWN_ACCOUNT = frozenset({"avi", "mov,mp4,m4a,3gp,3g2,mj2", "mpeg", "mpegts"})
 ANOTHER_S = 10.0  # times that jump further are another recording, joined to the first; FFmpeg's dts_delta_threshold
 LEAST_STEPS = 12  # fewer say little about a pace
 STEADY = 0.85  # the least share of equal steps at which a video has a steady pace
-# The most places with gaps, or share of steps, at which a steady pace is taken for the recorded one. A camera under load
-# skips single frames here and there, so that one place alone tells of a loss where no more than a frame is missing.
+# The most places with gaps, or share of steps, at which a steady pace is taken for the recorded one. A camera
+# under load skips single frames here and there: where no more than one is missing, one place alone tells of a loss.
 FEW, FEW_SINGLE, FEW_SHARE = 3, 1, 0.01
 PAUSE_S = 1.0  # whoever stops recording for a while does so for longer than this
 NEAR = 8  # packets: where B-frames are stored out of order, one loss may make several gaps as near as that
