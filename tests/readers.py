@@ -293,7 +293,6 @@ HARMLESS = {
     "formats.shards.pack": "bytes that were just written",
     "sample.drive.serve_drive": "bytes that were just rendered",
     "recorded_inputs._signature": "hashed",
-    "recorded_inputs.inputs": "dvc.yaml, which is the program itself; as plain values",
     "dvc_table._files": "dvc.yaml, which is the program itself; as plain values",
     "project_lock._try": "locked, and only written",
     "project_lock._read": "plain values, shown with escapes",

@@ -15,15 +15,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from wildseg import launch, parents
 from wildseg.errors import DataError, WildsegError
 from wildseg.strict_yaml import load
 
 PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
 TEXTS = frozenset((".py", ".yaml", ".csv", ".json", ".txt"))  # small files that editors write anew without a change
-SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C where there is one
 Inputs = dict[str, object]  # by what a person calls it: what must be the same at the end
 
 _remembered: list[tuple[Path, str, Inputs]] = []
@@ -71,12 +68,13 @@ def inputs(pipeline: Path, stage: str) -> Inputs:
     Nothing where the file does not describe the stage: DVC tells what is wrong with it.
     """
     try:
-        described = yaml.load(pipeline.read_bytes(), SAFE)["stages"][stage]
+        described: Any = load(pipeline)
+        described = described["stages"][stage]
         folder = pipeline.parent / described.get("wdir", ".")
         params = load(folder / "params.yaml")
         names = [_filled(name, params) for name in described.get("deps", [])]
         keys = [key for key in described.get("params", []) if isinstance(key, str)]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError, WildsegError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, WildsegError):
         return {}
     found: Inputs = {f"{key} in params.yaml": _value(params, key) for key in keys}
     for name in names:
