@@ -98,7 +98,12 @@ FIVE = {"unet": {"encoder_depth": 5, "decoder_channels": [32, 16, 16, 8, 8]}}
         ("extract", {}, {"encoder_weights": "imagnet"}, "found 'imagnet'; did you mean 'imagenet'"),
         ("crf", {}, {"encoder_weights": "none.safetensors"}, "none.safetensors: expected a .safetensors file"),
         ("cam", {}, {"encoder": "tu-swin_tiny_patch4_window7_224", "options": FIVE}, "for images of any size"),
-        ("label", {}, {"options": {"unet": {"encoder_depth": 2, "decoder_channels": [8, 8]}}}, "expected 3, 4 or 5"),
+        (
+            "label",
+            {},
+            {"options": {"unet": {"encoder_depth": 3, "decoder_channels": [8] * 4}}},
+            "expected 3 widths, one per level",
+        ),
         ("extract", {"model": "ViT-B-17", "pretrained": "openai"}, {}, "found 'ViT-B-17'; did you mean 'ViT-B-1"),
         ("label", {"model": "ViT-B-16", "pretrained": "laion2b"}, {}, "found 'laion2b'; did you mean 'laion"),
         ("cam", {"model": "ViT-B-16", "pretrained": "none.pt"}, {}, "expected a file of weights, found none at"),

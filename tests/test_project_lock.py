@@ -74,6 +74,12 @@ def test_the_lock_of_a_process_that_was_killed_is_free(
     take(tmp_path)
 
 
+def test_a_named_pipe_in_its_place_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / FILE).parent.mkdir()
+    os.mkfifo(tmp_path / FILE)
+    take(tmp_path)
+
+
 def test_it_is_free_after_use_also_where_the_stage_failed(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), held(tmp_path, "cam"):
         _ = 1 / 0

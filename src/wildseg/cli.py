@@ -87,19 +87,23 @@ def main() -> None:
 
 def _stage(name: str) -> Callable[[], None]:
     def command() -> None:
-        from wildseg import launch, params, preflight
+        from wildseg import launch, params, preflight, recorded_inputs
         from wildseg.artifacts import Artifacts
         from wildseg.project_lock import writing
         from wildseg.runtime import Runtime
 
-        values, runtime, artifacts = params.load(), Runtime.from_environment(), Artifacts()
-        with writing(artifacts.root, name) as lock:
-            if name in preflight.STAGES:
-                preflight.run(values, artifacts.root, name)
-            if name == "train":
-                launch.again(name, lock.pass_on)
-            stage = importlib.import_module(f"wildseg.stages.{name}")
-            stage.run(values, artifacts, runtime)
+        artifacts = Artifacts()
+        # Before anything is read, so that whatever changes after it was read is noticed.
+        with recorded_inputs.unchanged(artifacts.root):
+            values, runtime = params.load(), Runtime.from_environment()
+            with writing(artifacts.root, name) as lock:
+                if name in preflight.STAGES:
+                    preflight.run(values, artifacts.root, name)
+                if name == "train":
+                    launch.again(name, lock.pass_on)
+                stage = importlib.import_module(f"wildseg.stages.{name}")
+                last = (recorded_inputs.check,) if name == "train" else ()
+                stage.run(values, artifacts, runtime, *last)
 
     return command
 

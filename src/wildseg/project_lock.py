@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from wildseg import dvc_table, interruption, launch, parents
-from wildseg.errors import WildsegError
+from wildseg.errors import WildsegError, check_regular
 
 FILE = Path(".wildseg", "lock")
 HOLDER = "WILDSEG_LOCK_HOLDER"  # by it, what a launcher starts shows that the lock is held on its behalf
@@ -151,6 +151,7 @@ def _write(descriptor: int, content: Mapping[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
+        check_regular(path)  # a named pipe would be read for ever
         content = json.loads(path.read_bytes())
         if isinstance(content, dict):
             return content

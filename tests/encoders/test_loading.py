@@ -253,6 +253,22 @@ def test_a_config_of_the_hub_beside_the_weights_wins(model: str, quick: bool, tm
     assert known["embed_dim"] == 512  # open_clip's own is as it was
 
 
+@pytest.mark.parametrize("mean", [[123.7, 116.3, 103.5], [0.5, -0.1, 0.5]])
+def test_a_mean_outside_of_0_to_1_is_refused(mean: list[float], tmp_path: Path) -> None:
+    weights = weights_alone(tmp_path, "vit")
+    shared(tmp_path, CONFIGS["vit"], mean=mean, std=[58.4, 57.1, 57.4])
+    with pytest.raises(ModelError, match=r"open_clip_config\.json: expected a mean within \[0, 1\], found .*by 255"):
+        clip.load("any", weights)
+
+
+def test_a_config_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    weights = weights_alone(tmp_path, "vit")
+    shared(tmp_path, CONFIGS["vit"], mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4])
+    config = tmp_path / "open_clip_config.json"
+    config.write_text(config.read_text(), encoding="utf-8-sig")
+    assert clip.load("any", weights).mean == (0.5, 0.4, 0.3)
+
+
 def test_a_config_of_another_model_than_was_named_is_taken_and_told(tmp_path: Path) -> None:
     weights = weights_alone(tmp_path, "vit")
     shared(tmp_path, {**CONFIGS["vit"], "quick_gelu": True}, mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])

@@ -41,12 +41,18 @@ def write_interlaced(
     size: tuple[int, int] = (WIDTH, HEIGHT),
     count: int = 6,
     progressive: frozenset[int] = frozenset(),
+    ratio: Fraction | None = None,
     **options: str,
 ) -> Path:
-    """Write `count` interlaced frames; those whose numbers are in `progressive` show one moment and are marked so."""
+    """Write `count` interlaced frames; those whose numbers are in `progressive` show one moment and are marked so.
+
+    `ratio` is the width of a pixel by its height.
+    """
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = *size, pixel_format
+        if ratio is not None:
+            stream.codec_context.sample_aspect_ratio = ratio
         for number in range(count):
             whole = number in progressive
             image = (

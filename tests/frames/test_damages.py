@@ -52,6 +52,7 @@ PACES: dict[str, list[int]] = {
     "less light": [n * 33 for n in range(40)] + [1320 + n * 67 for n in range(30)],
     "duplicates left out": [n * 40 for n in range(150) if not (20 < n < 31 or 60 < n < 90 or n in (100, 120, 121))],
     "a time lapse": [n * 1000 for n in range(20)],
+    "a short clip of a camera that skips frames": [n * 40 for n in range(60) if n not in (13, 31, 48)],
 }
 KINDS = {"mp4": "libx264", "mkv": "libx264", "webm": "libvpx", "ts": "libx264", "wmv": "wmv2", "flv": "flv"}
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.frames.clips import write_clip
+from tests.frames.interlaced import write_interlaced
 from tests.frames.test_video import look
 from wildseg.frames.geometry import square_size, stretch
 from wildseg.frames.tally import MAX_PIXELS
@@ -111,3 +112,31 @@ def test_sizes_in_square_pixels() -> None:
     assert stretch(Fraction(135, 136), 1920, 1080) == 1
     assert stretch(Fraction(40, 33), 720, 480) == Fraction(40, 33)
     assert stretch(Fraction(4), MAX_PIXELS // 100, 50) == 1  # would be larger than a picture may be
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "interlaced", "options"),
+    [
+        ("a.ts", "mpeg2video", True, {"flags": "+ildct+ilme", "bf": "2"}),
+        ("a.mpg", "mpeg2video", False, {"bf": "2"}),
+        ("a.ts", "libx264", True, {"x264-params": "tff=1:bframes=2"}),
+        ("a.h264", "libx264", False, {"x264-params": "bframes=3"}),
+    ],
+)
+def test_pixels_change_their_shape_with_the_frame_also_where_the_decoder_is_ahead(
+    tmp_path: Path, name: str, codec: str, interlaced: bool, options: dict[str, str]
+) -> None:
+    content, widths = b"", []
+    for ratio in ((16, 15), (64, 45), (16, 15)):  # a broadcast: 4:3, then 16:9, and back
+        whole = frozenset[int]() if interlaced else frozenset(range(6))
+        part = write_interlaced(
+            tmp_path / f".{name}", codec, "yuv420p", progressive=whole, ratio=Fraction(*ratio), **options
+        )
+        with av.open(str(part)) as container:
+            widths += [round(352 * (container.streams.video[0].sample_aspect_ratio or 0))] * 6
+        content += part.read_bytes()
+    (tmp_path / name).write_bytes(content)
+    frames, tally = look(tmp_path / name)
+    assert [frame.pixels.rgb().shape[1] for frame in frames] == widths
+    assert len(set(widths)) == 2
+    assert tally.quarantine == []

@@ -138,6 +138,14 @@ def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path: Path, suffix: str) -> N
         np.testing.assert_array_equal(result[..., channel], expected)
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
+def test_16_bit_grey_of_a_scan_whose_zero_is_white_is_not_a_negative(tmp_path: Path, compression: str | None) -> None:
+    values = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
+    options = {"tiffinfo": {262: 0}, "compression": compression}  # Pillow stores 16 bits as they are
+    result = read_photo(save(tmp_path / "a.tif", Image.fromarray(values), **options))
+    np.testing.assert_array_equal(result[..., 0], np.round((65535 - values) / 65535 * 255))
+
+
 def png(width: int, height: int, bits: int, rows: bytes | None, *chunks: tuple[bytes, bytes], colour: int = 2) -> bytes:
     """Return a PNG, RGB by default, written by hand; without rows it promises pixels that are not there."""
 

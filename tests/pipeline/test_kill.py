@@ -217,6 +217,19 @@ def test_a_stage_by_hand_keeps_out_of_the_way_of_dvc_and_dvc_out_of_its_way(
     assert project.digests() == clean["crf"]
 
 
+def test_parameters_that_change_while_a_stage_is_at_work_are_not_recorded_with_its_result(
+    project: Project, finished: Project, clean: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    process = begun(project, "crf", log)
+    project.change("crf", **finished.params()["crf"] | OTHER["crf"])  # DVC hashes params.yaml when the stage has ended
+    assert process.wait() != 0
+    assert (
+        "crf: crf in params.yaml changed while the stage was at work, so its result is not recorded" in log.read_text()
+    )
+    check_another_run(project, "crf", finished, clean)
+
+
 @pytest.mark.parametrize("when", ["workers start", "they work"])
 @pytest.mark.parametrize("command", [("wildseg", "crf"), ("dvc", "repro", "crf")], ids=lambda words: words[0])
 def test_ctrl_c_is_one_line(command: tuple[str, ...], when: str, project: Project, tmp_path: Path) -> None:

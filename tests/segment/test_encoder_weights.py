@@ -65,8 +65,9 @@ def test_a_whole_network_of_timm_gives_its_encoder_and_what_is_left_out_is_named
 
 @pytest.mark.parametrize(
     "prefix",
-    ["model.", "module.", "encoder.", "encoder.model.", "module.encoder.model.", "backbone.", "_orig_mod.model."],
-)
+    ["model.", "module.", "encoder.", "encoder.model.", "module.encoder.model.", "backbone.", "_orig_mod.model.",
+     "student.backbone.", "module.base_network.", "model.resnet."],
+)  # fmt: skip
 @pytest.mark.parametrize("name", ["tu-regnetx_002", "resnet18"])
 def test_whatever_stood_around_the_encoder_is_passed_over(prefix: str, name: str, tmp_path: Path) -> None:
     state = {key: value for key, value in random_state(name).items() if not key.startswith(("fc", "head"))}
@@ -136,6 +137,18 @@ def test_weights_of_grey_images_are_refused_by_their_shape(tmp_path: Path) -> No
     state["conv1.weight"] = state["conv1.weight"][:, :1]
     with pytest.raises(ModelError, match=r"conv1\.weight is \(64, 1, 7, 7\) instead of \(64, 3, 7, 7\)"):
         unet.build(2, "resnet18", write(tmp_path / "w.safetensors", state))
+
+
+@pytest.mark.parametrize("name", ["tu-regnetx_002", "resnet18"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), torch.tensor(3, dtype=torch.int8)])
+def test_weights_that_are_no_finite_floats_are_refused(name: str, value: float | torch.Tensor, tmp_path: Path) -> None:
+    state = random_state(name)
+    key = next(key for key in state if key.endswith("conv1.weight") or key.endswith("stem.conv.weight"))
+    state[key] = torch.full_like(state[key], value) if isinstance(value, float) else state[key].to(torch.int8)
+    line = "1 hold NaN or infinity, such as" if isinstance(value, float) else "of int8; expected floats"
+    with pytest.raises(ModelError, match=line) as caught:
+        unet.build(2, name, write(tmp_path / "w.safetensors", state))
+    assert "\n" not in str(caught.value)
 
 
 def test_weights_that_lack_one_tensor_that_runs_are_refused(tmp_path: Path) -> None:

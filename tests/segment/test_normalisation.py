@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from wildseg.errors import DataError
+from wildseg.errors import DataError, ModelError
 from wildseg.segment import normalisation
 
 HALF = (0.5, 0.5, 0.5)
@@ -97,12 +97,27 @@ def test_a_files_own_metadata_wins(tmp_path: Path) -> None:
         {"mean": QUARTER},
         {"mean": QUARTER, "std": [1, 1, 0]},
         {"mean": ["a", 1, 1], "std": QUARTER},
+        {"mean": [123.7, 116.3, 103.5], "std": [58.4, 57.1, 57.4]},  # of 0 to 255, which nothing says
+        {"mean": [0.5, 0.5, -0.5], "std": QUARTER},
     ],
 )
 def test_what_cannot_be_is_refused(said: dict, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(said))
     with pytest.raises(DataError, match=r"config\.json: expected a (mean|std)"):
         normalisation.of(LITE, write(tmp_path))
+
+
+@pytest.mark.parametrize("given", ["big", [0, 1, 2], [0], 255, [0, 2], {"a": 1}, [0, "1"]])
+def test_a_range_that_images_cannot_have_is_refused(given: object, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**SAID, "input_range": given}))
+    with pytest.raises(ModelError, match=r"config\.json: expected an input_range of \[0, 1\] or \[0, 255\], found"):
+        normalisation.of(LITE, write(tmp_path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_config_may_have_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(SAID), encoding=encoding)
+    assert normalisation.of(LITE, write(tmp_path)).mean == tuple(QUARTER)
 
 
 def test_a_config_that_is_no_json_is_told(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return (the architecture, mean and std as far as they are said) of either kind of config."""
     try:
         check_regular(path)
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: expected an open_clip config as JSON ({error})") from error
     if not isinstance(content, dict):
@@ -161,6 +161,9 @@ def _colours(path: Path, key: str, values: Any) -> tuple[float, ...]:  # noqa: A
     right = isinstance(values, list) and len(values) == 3 and all(type(value) in (int, float) for value in values)
     if not right or not all(math.isfinite(value) and value > least for value in values):
         raise ModelError(f"{path}: expected a {key} of three numbers, red, green and blue; found {values!r}")
+    if key == "mean" and not 0 <= min(values) <= max(values) <= 1:
+        raise ModelError(f"{path}: expected a mean within [0, 1], found {values!r}; divide mean and std by 255 if they "
+                         "are of 8-bit images")  # fmt: skip
     return tuple(map(float, values))
 
 

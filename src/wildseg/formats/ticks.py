@@ -12,10 +12,17 @@ from wildseg.errors import DataError, did_you_mean
 from wildseg.spreadsheet import Sheet
 
 # As spreadsheets show their logical values in several languages, and as people tick. Letter case does not count.
-YES = {"x", "1", "true", "wahr", "vrai", "verdadero", "vero", "yes", "ja", "oui", "si", "sí", "y", "j", "✓", "✔", "☑"}
-NO = {"", "0", "false", "falsch", "faux", "falso", "no", "nein", "non", "n", "-", "☐"}
+YES = {
+    "x", "1", "true", "wahr", "vrai", "verdadero", "verdadeiro", "vero", "waar", "sant", "sand", "tosi", "prawda",
+    "pravda", "igaz", "doğru", "истина", "真", "yes", "ja", "oui", "si", "sí", "sì", "sim", "tak", "да", "y", "j",
+    "✓", "✔", "☑", "✅",
+}  # fmt: skip
+NO = {
+    "", "0", "false", "falsch", "faux", "falso", "onwaar", "falskt", "falsk", "usant", "epätosi", "fałsz", "nepravda",
+    "hamis", "yanlış", "ложь", "偽", "假", "no", "nein", "non", "nee", "nej", "nei", "não", "nie", "нет", "n", "-", "☐",
+}  # fmt: skip
 WHOLE = re.compile(r"([01])[.,]0+")  # 1.0, and 1,0 where the comma is in numbers
-INSIDE = re.compile(r"[;|\t\r\n]")  # what people write between classes instead of a comma
+INSIDE = re.compile(r"[;|\t\r\n，；、]")  # what people write between classes instead of a comma
 
 
 def listed(path: Path, sheet: Sheet, class_names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:

@@ -20,6 +20,8 @@ from wildseg.formats.truth_masks import TruthMask
 # are missing, both must be so many, and this share of the ids below the last one be there.
 ENOUGH = 4
 MOST = 0.7
+# By so much mIoU, and twice, pseudo masks must agree better with ids that are one higher to cast doubt on the ids.
+DOUBTED = 0.1
 
 
 class Truth(Project):
@@ -112,6 +114,12 @@ def check_start(
         DataError: it is so, as far as can be told, or there is an id 0 where no pixel may be background.
     """
     last = len(class_names)
+    if masks and pixels.any() and not pixels[1 : last + 1].any():
+        what = " and ".join(str(value) for value in (0, 255) if pixels[value])
+        raise DataError(
+            f"{masks} masks in {folder} hold {what} alone, which is no class: 0 means background, 255 is not counted; "
+            f"if they are of one class each (0 and 255), export one mask a frame with all classes, 1 to {last}"
+        )
     found = np.flatnonzero(pixels[: last + 1]).tolist()
     if not masks or 0 not in found or (background and last in found):
         return None
@@ -133,6 +141,27 @@ def check_start(
     if last - 1 in found:
         return f"{what}: none shows the last class, {class_names[-1]!r}; {remedy}"
     return None
+
+
+def doubt_start(as_is: float, one_higher: float, class_names: Sequence[str], folder: Path) -> str | None:
+    """Return a line where pseudo masks agree far better with truths whose ids are all raised by one, else None.
+
+    Ids from 0 whose last one means "unlabelled" are as many as the classes and background, so that `check_start` cannot
+    tell; see `wildseg.metrics.confusion.one_higher`.
+
+    Args:
+        as_is: mIoU of the pseudo masks.
+        one_higher: the same with raised ids.
+        class_names: C names, of the ids 1..C.
+        folder: where a map would lie.
+    """
+    if not one_higher - as_is > DOUBTED or one_higher < 2 * as_is:  # neither where one of them is NaN
+        return None
+    return (
+        f"the pseudo masks' mIoU is {as_is:.3f}, and would be {one_higher:.3f} if each id in the masks of {folder} "
+        f"were one higher: ids seem to start at 0; if so, write {folder / 'classes.json'}: "
+        f"{_map_text(class_names, 0)}, with the ids that are no class as ignore"
+    )
 
 
 def _map_text(class_names: Sequence[str], first: int, zero: str = "ignore") -> str:

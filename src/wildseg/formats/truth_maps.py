@@ -22,14 +22,19 @@ from wildseg.files import load_bytes
 from wildseg.spreadsheet import Sheet, load_sheet
 
 MAX_ID = 65535  # of a mask of 16 bits
+UNCOUNTED = ("", "ignore", "void", "unlabeled", "unlabelled")  # names of pixels whose class is not known
 UNKNOWN = -1  # in a table of ids: what the map does not name
 NAMES = ("name", "class", "label", "class_name", "label_name")
-IDS = ("id", "value", "index", "class_id", "label_id")
+IDS = ("id", "value", "index", "class_id", "label_id", "pixel value", "pixel_value", "idx")
 COLOURS = ("colour", "color", "rgb", "color_rgb", "colour_rgb", "hex")
 CHANNELS = (("r", "g", "b"), ("red", "green", "blue"))
 FORMS = """{"0": "sky", "1": "ignore"}, {"#4682b4": "sky"} or {"sky": [70, 130, 180]}"""
 
+WRAPPED = ("categories", "id2label", "classes", "labels")  # where tools have the map among other things
+
 EXPECTED = "expected the columns id,name or colour,name or name,r,g,b"
+
+HEXADECIMAL = re.compile(r"(?:#|0x)([0-9a-fA-F]{6})")
 
 Key = int | tuple[int, int, int]  # an id, or a colour: red, green, blue in 0..255
 Pair = tuple[object, object]  # an id or a colour as it is written, and a name
@@ -80,8 +85,9 @@ def load(path: Path, class_names: Sequence[str]) -> LabelMap:
     for written, name in READERS[path.name](path):
         key = _key(written)
         if key is None:
+            found = dict(written) if isinstance(written, _Pairs) else written
             raise DataError(f"{path}: expected an id from 0 to {MAX_ID}, or a colour such as #4682b4 or 70,130,180; "
-                            f"found {written!r}")  # fmt: skip
+                            f"found {found!r}")  # fmt: skip
         meaning = _class_id(path, name, class_names)
         if meanings.setdefault(key, meaning) != meaning:
             raise DataError(f"{path}: {written!r} stands there for two classes")
@@ -112,7 +118,7 @@ def _table(size: int, meanings: Mapping[int, int]) -> np.ndarray:
 
 
 def _class_id(path: Path, name: object, class_names: Sequence[str]) -> int:
-    if name is None or (isinstance(name, str) and _plain(name) in ("", "ignore")):
+    if name is None:
         return IGNORE
     if isinstance(name, str):
         if _plain(name) == "background":
@@ -121,8 +127,12 @@ def _class_id(path: Path, name: object, class_names: Sequence[str]) -> int:
             return class_names.index(name.strip()) + 1
         if len(alike := [own for own in class_names if _plain(own) == _plain(name)]) == 1:
             return class_names.index(alike[0]) + 1
+        if _plain(name) in UNCOUNTED:
+            return IGNORE
+    found = dict(name) if isinstance(name, _Pairs) else name
     raise DataError(f"{path}: expected classes of params.yaml, background or ignore; "
-                    f"found {name!r}{did_you_mean(name, class_names)}")  # fmt: skip
+                    f"found {found!r}{did_you_mean(name, class_names)}; "
+                    "say ignore of what is none of them")  # fmt: skip
 
 
 def _plain(name: str) -> str:
@@ -133,12 +143,13 @@ def _key(written: object) -> Key | None:
     """Return the id or colour that is written somewhere, or None: neither."""
     if isinstance(written, str):
         text = written.strip()
-        if hexadecimal := re.fullmatch(r"#([0-9a-fA-F]{6})", text):
+        if hexadecimal := HEXADECIMAL.fullmatch(text):
             value = int(hexadecimal[1], 16)
             return value >> 16, value >> 8 & 255, value & 255
         if text.isascii() and text.isdecimal() and len(text) <= 6:
             return _key(int(text))
-        parts = text.strip("()[] ").split(",")
+        text = text.lower().removeprefix("rgb").strip("()[] ")
+        parts = text.split(",") if "," in text else text.split()
         return _key([int(part) if part.strip().isdecimal() else part for part in parts]) if len(parts) == 3 else None
     if isinstance(written, int) and not isinstance(written, bool):
         return written if 0 <= written <= MAX_ID else None
@@ -152,27 +163,45 @@ def _key(written: object) -> Key | None:
 
 
 def _of_json(path: Path) -> Iterator[Pair]:
-    """Yield from ``{"<id or colour>": "<name>"}``, ``{"<name>": <id or colour>}`` or ``["<name of id 0>", ...]``."""
+    """Yield from ``{"<id or colour>": "<name>"}``, ``{"<name>": <id or colour>}`` or ``["<name of id 0>", ...]``.
+
+    These may also stand in what tools export: the categories of COCO, with or without colours, and ``id2label``.
+    """
+    raw = load_bytes(path)
     try:
-        content = json.loads(load_bytes(path).decode("utf-8-sig"), object_pairs_hook=_Pairs)
+        content = json.loads(raw.decode(json.detect_encoding(raw)), object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a JSON file ({error})") from error
     if isinstance(content, _Pairs):
+        content = next((value for key, value in content if key in WRAPPED and isinstance(value, list)), content)
+    if isinstance(content, _Pairs):
         by_key = all(value is None or isinstance(value, str) for _, value in content)
-        if by_key and (not content or any(_key(key) is not None for key, _ in content)):
+        keys, values = (any(_key(pair[side]) is not None for pair in content) for side in (0, 1))
+        if by_key and (keys or not values):
             yield from content
         else:
             yield from ((one, name) for name, value in content for one in _several(value))
+    elif isinstance(content, list) and content and all(isinstance(entry, _Pairs) for entry in content):
+        yield from _of_categories(path, list(map(dict, content)))
     elif isinstance(content, list):
         yield from enumerate(content)
     else:
         raise DataError(f"{path}: expected ids or colours and class names, such as {FORMS}; found {content!r}")
 
 
+def _of_categories(path: Path, entries: Sequence[dict[str, Any]]) -> Iterator[Pair]:
+    """Yield from ``[{"id": 1, "name": "sky", "color": [70, 130, 180]}, ...]``; both keys where there are both."""
+    for entry in entries:
+        keys = [entry[key] for key in ("id", "color", "colour") if key in entry]
+        if not keys or "name" not in entry:
+            raise DataError(f"{path}: expected of each category an id or a color, and a name; found {entry!r}")
+        yield from ((key, entry["name"]) for key in keys)
+
+
 def _several(value: object) -> Sequence[object]:
     # Three numbers are a colour; any other list holds several ids or colours of one class.
     several = isinstance(value, list) and not (len(value) == 3 and all(isinstance(one, int) for one in value))
-    return value if several and isinstance(value, list) else [value]
+    return value if several and isinstance(value, list) and not isinstance(value, _Pairs) else [value]
 
 
 class _Pairs(list[tuple[str, Any]]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 import av
 
@@ -28,12 +29,17 @@ MESSAGE_LENGTH = 80  # characters of FFmpeg's message in quarantine.csv
 
 
 class Passed:
-    """What was said while a packet was decoded; it travels with the packet to the frame that comes of it."""
+    """What was found while a packet was decoded; it travels with the packet to the frame that comes of it.
+
+    `error` tells of a damaged picture, `shown` says that its frame came, and `ratio` is the width of its pixels by
+    their height as the coded stream says it, None where it does not.
+    """
 
     def __init__(self) -> None:
         """Start with nothing said."""
         self.error: str | None = None
         self.shown = False
+        self.ratio: Fraction | None = None
 
     def said(self, messages: list[Said]) -> None:
         """Keep the first message that tells of a damaged picture."""
@@ -56,6 +62,7 @@ class Decoding:
         """Prepare to decode `stream` by the decoder `context`; losses of the file `item` are noted in `tally`."""
         self.container = container
         self.stream = stream
+        self._context = context
         self._decode_packet = decode_by(context, stream)
         self._item = item
         self._tally = tally
@@ -80,6 +87,7 @@ class Decoding:
                     passed.error = "the container has only a part of it"
                     self.timeline.broken.append(len(self.timeline) - len(following))
             frames = self._decode(packet, passed)
+            passed.ratio = self._context.sample_aspect_ratio
             if passed.error:
                 self._wrong.append(passed)
             self._count += len(frames)
@@ -89,6 +97,13 @@ class Decoding:
         if self._unread:
             reason = f"after {self._count} frames the file cannot be read on ({self._unread})"
             self._tally.lost_frames(self._item, reason, 1, passing=True)
+
+    def ratio_of(self, frame: av.VideoFrame) -> Fraction | None:
+        """Return the width of a frame's pixels by their height by the coded stream, None where it does not say.
+
+        The decoder itself says that of the packet which it took last, and it may give out frames some packets later.
+        """
+        return frame.opaque.ratio if isinstance(frame.opaque, Passed) else self._context.sample_aspect_ratio
 
     def _packets(self) -> Iterator[av.Packet]:
         packets = self.container.demux(self.stream)

@@ -22,7 +22,9 @@ OWN_ACCOUNT = frozenset({"avi", "mov,mp4,m4a,3gp,3g2,mj2", "mpeg", "mpegts"})
 ANOTHER_S = 10.0  # times that jump further are another recording, joined to the first; FFmpeg's dts_delta_threshold
 LEAST_STEPS = 12  # fewer say little about a pace
 STEADY = 0.85  # the least share of equal steps at which a video has a steady pace
-FEW = 3, 0.01  # the most places with gaps, or share of steps, at which a steady pace is taken for the recorded one
+# The most places with gaps, or share of steps, at which a steady pace is taken for the recorded one. A camera
+# under load skips single frames here and there: where no more than one is missing, one place alone tells of a loss.
+FEW, FEW_SINGLE, FEW_SHARE = 3, 1, 0.01
 PAUSE_S = 1.0  # whoever stops recording for a while does so for longer than this
 NEAR = 8  # packets: where B-frames are stored out of order, one loss may make several gaps as near as that
 
@@ -128,11 +130,12 @@ def _steady(steps: np.ndarray, step: float, is_hole: np.ndarray, tick_s: float) 
     count = np.maximum(1, np.round(steps / step))
     whole = np.abs(steps - count * step) <= slack * count
     places = 1 + int((np.diff(np.flatnonzero(is_hole)) > NEAR).sum())
+    few = FEW if (count[is_hole] > 2).any() else FEW_SINGLE
     return bool(
         len(steps) >= LEAST_STEPS
         and equal.mean() >= STEADY
         and (equal | is_hole).all()
         and whole[is_hole].all()
         and (steps[is_hole] < PAUSE_S).all()
-        and places <= max(FEW[0], FEW[1] * len(steps))
+        and places <= max(few, FEW_SHARE * len(steps))
     )

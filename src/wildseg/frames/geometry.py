@@ -23,15 +23,14 @@ class PixelShape:
 
         Args:
             stream: says what the container says, and else what the coded stream says at its start.
-            context: the stream's decoder, which says what the coded stream says at the frame that it is at.
+            context: the stream's decoder, which says what the coded stream says at its start.
         """
         told = stream.sample_aspect_ratio
         self._by_container = told if told and told != context.sample_aspect_ratio else None
-        self._context = context
 
-    def now(self) -> Fraction | None:
-        """Return the ratio for the frame that was decoded last, None where nothing says it."""
-        return self._by_container or self._context.sample_aspect_ratio
+    def of(self, coded: Fraction | None) -> Fraction | None:
+        """Return the ratio for a frame of which the coded stream says `coded`, None where nothing says it."""
+        return self._by_container or coded
 
 
 def stretch(told: Fraction | None, width: int, height: int) -> Fraction:

@@ -20,6 +20,7 @@ from wildseg.frames.png import cicp, without_large_profile
 from wildseg.frames.tally import MAX_PIXELS, Unusable
 
 ORIENTATION_TAG = 0x0112
+PHOTOMETRIC_TAG, WHITE_IS_ZERO = 262, 0  # TIFF 6.0, section 8
 
 # What photos are. Pillow knows dozens more, told apart by their content and not by their suffix; for PostScript it
 # starts another program.
@@ -112,7 +113,9 @@ def _decode(picture: ImageFile.ImageFile, profile: bytes | None) -> Photo:
     width, height = picture.size
     pixels = np.empty((width, height, 3) if turn.transpose else (height, width, 3), np.uint8)
     stored = turn.stored(pixels)
+    inverted = _is_inverted(picture)
     for rows, part in _stripes(picture):
+        part = part.point(lambda value: value * -1 + 65535) if inverted else part
         stored[rows] = to_rgb(part, converted, colour_key(picture, stored_as))
     return Photo(pixels, remark)
 
@@ -143,6 +146,12 @@ def _check_whole(path: Path, content: Path | io.BytesIO, picture: Image.Image) -
         size = path.stat().st_size
         if picture.width * picture.height > MAX_JPEG_PIXELS_A_BYTE * size:
             raise Unusable(f"it claims {picture.width}x{picture.height} pixels, more than its {size} bytes can hold")
+
+
+def _is_inverted(picture: Image.Image) -> bool:
+    """Say whether high values are dark, as in scans; Pillow turns those of 8 bits round itself, those of 16 not."""
+    tags = getattr(picture, "tag_v2", {})
+    return picture.mode == "I;16" and tags.get(PHOTOMETRIC_TAG) == WHITE_IS_ZERO
 
 
 def _turn(picture: Image.Image) -> Turn:

@@ -66,12 +66,12 @@ class Views:
         self._known: dict[tuple[object, ...], View] = {}
         self._shape_said = False
 
-    def of(self, frame: av.VideoFrame) -> View:
-        """Return the view of the frame that was decoded last."""
+    def of(self, frame: av.VideoFrame, coded_ratio: Fraction | None) -> View:
+        """Return the view of a frame of which the coded stream says how wide its pixels are by their height."""
         # By all that it depends on. Of the turn this is the angle, because asking PyAV for a frame's side data ties
         # the frame to itself, and its memory is then freed only by the garbage collector, now and then: a copy is
         # asked, whose memory is not the decoder's.
-        told = self._shape.now()
+        told = self._shape.of(coded_ratio)
         key = (
             frame.rotation, frame.format.name, frame.width, frame.height, told, frame.interlaced_frame,
             frame.color_trc, frame.color_primaries, frame.colorspace,

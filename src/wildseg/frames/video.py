@@ -149,7 +149,7 @@ def _samples(
     good, known_before = 0, tally.decoded + tally.lost
     for index, (frame, damage, shown) in enumerate(deinterlaced(decoding.frames())):
         tally.decoded += 1
-        pixels = VideoPixels(shown, views.of(frame), copier)
+        pixels = VideoPixels(shown, views.of(frame, decoding.ratio_of(frame)), copier)
         sample = Sample(source, index, clock.advance(frame.time), pixels)
         if damage:
             tally.damaged_frame(sample.name, damage)

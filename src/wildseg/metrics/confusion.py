@@ -60,6 +60,13 @@ def confusion_matrix(target: np.ndarray, preds: np.ndarray, num_classes: int) ->
     return np.bincount(rows * width + columns, minlength=num_classes * width).reshape(num_classes, width)
 
 
+def one_higher(confusion: np.ndarray) -> np.ndarray:
+    """Return the matrix (n, n + 1) as if every true id were one higher; pixels of the last one are not counted."""
+    shifted = np.zeros_like(confusion)
+    shifted[1:] = confusion[:-1]
+    return shifted
+
+
 # Per class: (n,) float64, NaN where the denominator is 0 -----------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 
@@ -80,6 +81,15 @@ def _differences(
         [f"{len(missing)} of {len(own)} tensors missing, such as {missing[0].removeprefix(inside)}"] if missing else []
     )
     wrong += [f"{len(other)} of another shape, such as {other[0]}"] if other else []
+    whole = [name for name, value in state.items() if own[name].is_floating_point() > value.is_floating_point()]
+    if whole:  # quantised: the numbers mean something only with their scales
+        kind = str(state[whole[0]].dtype).removeprefix("torch.")
+        wrong.append(
+            f"{len(whole)} of whole numbers, such as {whole[0].removeprefix(inside)} of {kind}; expected floats"
+        )
+    broken = [name for name, value in state.items() if not bool(torch.isfinite(value.float()).all())]
+    if broken:
+        wrong.append(f"{len(broken)} hold NaN or infinity, such as {broken[0].removeprefix(inside)}")
     return wrong
 
 
@@ -99,15 +109,23 @@ def _prefix(names: Iterable[str], wanted: list[Iterable[str]]) -> str:
     """Return what stands in front of the names that are wanted: of all words, those under which most are found."""
     (keys,) = wanted
     candidates: dict[str, int] = {}
+    names = list(names)
+    common = _common(names)
     for name in names:
         words = name.split(".")
         depth = 0
         for depth in range(len(words)):
             prefix = "".join(f"{word}." for word in words[:depth])
             candidates[prefix] = candidates.get(prefix, 0) + (_key(name.removeprefix(prefix)) in keys)
-            if words[depth] not in AROUND:
+            if words[depth] not in AROUND and words[depth] not in common[depth : depth + 1]:
                 break
     return max(candidates, key=lambda prefix: (candidates[prefix], -len(prefix)), default="")
+
+
+def _common(names: list[str]) -> list[str]:
+    """Return the words with which all names begin, whatever they are."""
+    columns = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    return [words[0] for words in takewhile(lambda words: len(set(words)) == 1, columns)]
 
 
 def _is_head(name: str) -> bool:

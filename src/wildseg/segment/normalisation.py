@@ -113,10 +113,14 @@ def _read(said: Mapping[str, Any], source: str, where: str) -> Normalisation:
     """Check what was said, and bring it to RGB in [0, 1]."""
     if (space := said.get("input_space", "RGB")) != "RGB":
         raise ModelError(f"{where}: expected weights for images as RGB, found {space!r}; take others")
-    low, high = said.get("input_range") or (0, 1)
-    if low != 0 or high not in (1, 255):
-        raise ModelError(f"{where}: expected an input_range of [0, 1] or [0, 255], found {[low, high]}; take others")
+    given = said.get("input_range") or (0, 1)
+    if not isinstance(given, (list, tuple)) or list(given) not in ([0, 1], [0, 255]):
+        raise ModelError(f"{where}: expected an input_range of [0, 1] or [0, 255], found {given!r}; take others")
+    high = given[1]
     mean, std = (_three(said.get(key), key, where) for key in ("mean", "std"))
+    if not 0 <= min(mean) <= max(mean) <= high:
+        hint = "; divide mean and std by 255, or say input_range: [0, 255]" if max(mean) > 1 else ""
+        raise DataError(f"{where}: expected a mean within [0, {high}], found {list(mean)}{hint}")
     if min(std) <= 0:
         raise DataError(f"{where}: expected a std above 0, found {list(std)}")
     scaled = lambda values: tuple(value / high for value in values) if high != 1 else values  # noqa: E731
@@ -150,7 +154,7 @@ def _metadata(path: Path) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         check_regular(path)
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: expected what the weights beside it were published with, as JSON ({error})"

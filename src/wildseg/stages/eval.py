@@ -22,9 +22,9 @@ from wildseg.classes import BACKGROUND, IGNORE
 from wildseg.crf.unary import upsample, with_background
 from wildseg.errors import DataError
 from wildseg.files import atomic, fresh, load_label_image, save_json, save_plotted_table
-from wildseg.formats.truth import Seen, check_start
+from wildseg.formats.truth import Seen, check_start, doubt_start
 from wildseg.formats.truth_names import explain, misfits, pictures
-from wildseg.metrics.confusion import miou
+from wildseg.metrics.confusion import answered, miou, one_higher
 from wildseg.metrics.levels import Levels, classes_in
 from wildseg.params import Params
 from wildseg.progress import track
@@ -103,6 +103,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     folder = fresh(artifacts.metrics_path("eval"))
     (folder / "pictures").mkdir()  # also when none is wanted: plots look for it
     pictures = [_save_page(folder, frame, inputs, groups, _answer(answers, frame)) for frame in shown]
+    told += _told_of_agreement(inputs, groups)
     shutil.rmtree(answers)
     _save_tables(folder, drive, unseen)
     save_json(artifacts.metrics_path("eval.json"), metrics)
@@ -186,6 +187,16 @@ def _told_of_truth(inputs: _Inputs) -> list[str]:
         lines.append(f"eval: {seen.resampled} truths of another size were brought to that of their frame by its "
                      "nearest pixels")  # fmt: skip
     return lines
+
+
+def _told_of_agreement(inputs: _Inputs, groups: tuple[_Group, _Group]) -> list[str]:
+    """Return a line where ids of masks without a map agree with the pseudo masks only once they are one higher."""
+    if not inputs.seen.masks:
+        return []
+    matrix = answered(groups[0].levels.pseudo.matrix + groups[1].levels.pseudo.matrix)
+    folder, names = inputs.artifacts.truth_folders[0], inputs.params.classes.names
+    doubt = doubt_start(miou(matrix), miou(one_higher(matrix)), names, folder)
+    return [f"eval: {doubt}"] if doubt else []
 
 
 def _groups(params: Params, frames: list[Frame]) -> tuple[_Group, _Group]:

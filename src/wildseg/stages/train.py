@@ -46,8 +46,10 @@ class _Data:
     skipped: int  # frames without a labelled pixel
 
 
-def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
+def run(params: Params, artifacts: Artifacts, runtime: Runtime, accept: Callable[[], object] = lambda: None) -> None:
     """Write models/segmenter, metrics/train.json and metrics/train/curve.csv; go on from a checkpoint if one fits.
+
+    `accept` is called when all is written and the checkpoint still there; what it raises keeps that for the next run.
 
     Raises:
         DataError: no frame with a labelled pixel, or masks that are missing, broken or of other classes.
@@ -74,6 +76,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         if restored:
             print(f"train: goes on from step {trainer.step} of {params.train.steps}", flush=True)
         _lead(params, artifacts, data, trainer, ids, looks, checkpoints, events)
+        accept()
+        checkpoints.remove()
     else:
         deque(events, maxlen=0)  # computed, and written by the process that leads
     team.leave()
@@ -100,7 +104,6 @@ def _lead(
             if event.step % params.train.checkpoint_every == 0:
                 checkpoints.save(trainer)
         _save(params, artifacts, data, trainer, ids, looks)
-    checkpoints.remove()
     print(_summary(trainer, data))
 
 
