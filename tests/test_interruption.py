@@ -21,8 +21,8 @@ interruption.SECONDS = 30.0  # on a machine that is busy
 
 try:
     with interruption.handled():
-        print("at work", flush=True)
         try:
+            print("at work", flush=True)  # within, since the signal may come at once
             time.sleep(600)
         finally:
             print("closing", flush=True)
