@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
@@ -72,6 +77,18 @@ def test_a_torn_rwlock_is_removed(root: Path, torn: str) -> None:
     path.write_text(torn)
     assert repair(root) == [f"{path}: torn, removed"]
     assert not path.exists()
+
+
+def test_lines_of_a_process_that_was_killed_and_never_waited_for_are_removed(root: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as zombie:  # it has ended, and nobody has asked how
+        while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
+            pass
+        dead, alive = ({"pid": number, "cmd": "dvc repro"} for number in (zombie.pid, os.getpid()))
+        path = root / ".dvc" / "tmp" / "rwlock"
+        path.write_text(json.dumps({"write": {"a": dead, "b": alive}, "read": {"c": [dead, alive], "d": [dead]}}))
+        assert repair(root) == [f"{path}: lines of processes that were killed are removed"]
+        assert json.loads(path.read_text()) == {"write": {"b": alive}, "read": {"c": [alive]}}
+        assert repair(root) == []
 
 
 def test_a_lock_file_cut_anywhere_becomes_one_that_dvc_reads_and_no_whole_stage_is_lost(root: Path) -> None:

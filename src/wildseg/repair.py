@@ -60,18 +60,34 @@ def _held(root: Path, name: str) -> Iterator[None]:
 
 
 def _mend_rwlock(path: Path) -> list[str]:
-    # It names the processes at work. A process that is gone is not waited for, so no file is as good as a stale one.
+    # It names the processes at work. DVC itself drops the lines of those that are gone, but waits for one that was
+    # killed and that nobody has asked how it ended, as in a container without an init process, for ever.
     from dvc.rwlock import SCHEMA
     from voluptuous import Invalid
 
     if not path.is_file():
         return []
     try:
-        SCHEMA(json.loads(path.read_bytes()))
+        content = SCHEMA(json.loads(path.read_bytes()))
     except (ValueError, RecursionError, Invalid):
         path.unlink()
         return [f"{path}: torn, removed"]
-    return []
+    writes = {name: line for name, line in content["write"].items() if not _is_zombie(line["pid"])}
+    reads = {name: [line for line in lines if not _is_zombie(line["pid"])] for name, lines in content["read"].items()}
+    if (writes, reads) == (content["write"], content["read"]):
+        return []
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps({"write": writes, "read": {name: own for name, own in reads.items() if own}}))
+    return [f"{path}: lines of processes that were killed are removed"]
+
+
+def _is_zombie(process: int) -> bool:
+    import psutil
+
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:  # gone, or somebody else's: DVC knows what to do
+        return False
 
 
 def _mend_lockfile(path: Path) -> list[str]:
