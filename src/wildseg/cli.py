@@ -143,7 +143,7 @@ def cache(limit: str | None) -> None:
 
 @main.command(short_help="Mend DVC's files after a kill.")
 def repair() -> None:
-    """Mend what a kill or a power cut left torn in DVC's own files."""
+    """Mend what a kill or a power cut left torn, or blocked, in DVC's own files."""
     from pathlib import Path
 
     from wildseg import repair as mend

@@ -2,7 +2,8 @@
 
 Between two stages DVC hashes what the first left, and before a stage it removes its outputs; no stage is at work then
 that would hold the project's lock. So by hand, `wildseg <stage>` does as `dvc repro` does: it enters what it reads and
-writes in ``.dvc/tmp/rwlock``, and each keeps out of the other's way. DVC drops the lines of processes that are gone.
+writes in ``.dvc/tmp/rwlock``, and each keeps out of the other's way. DVC drops the lines of processes that are
+gone, and `wildseg repair` those of killed ones that nobody waited for.
 """
 
 from __future__ import annotations

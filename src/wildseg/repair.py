@@ -1,8 +1,9 @@
-"""What a kill or a power cut can leave torn in DVC's own bookkeeping, and how it is mended.
+"""What a kill or a power cut can leave torn, or blocked, in DVC's own bookkeeping, and how it is mended.
 
 wildseg renames its files into place. DVC writes two of its own where they lie: ``dvc.lock`` after each stage, and
 ``.dvc/tmp/rwlock`` before and after each. A kill in these moments leaves half a file, and every later `dvc repro` stops
-at it. Nothing that was computed is in either: a stage that is missing in dvc.lock is found in DVC's run cache.
+at it. So it does at a line of ``rwlock`` whose process was killed and never waited for. Nothing that was
+computed is in either: a stage that is missing in dvc.lock is found in DVC's run cache.
 """
 
 from __future__ import annotations

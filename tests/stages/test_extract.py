@@ -18,7 +18,8 @@ from wildseg.artifacts import Artifacts
 from wildseg.errors import DataError, ParamsError
 from wildseg.files import load_json, load_table
 from wildseg.frames.deinterlace import REMARK
-from wildseg.frames.profiles import ADOBE_GAMMA, ADOBE_RGB, D65, matrix_profile
+from wildseg.frames.profiles import ADOBE_GAMMA, matrix_profile
+from wildseg.frames.rgb_spaces import ADOBE_RGB, D65
 from wildseg.params import Extract
 from wildseg.runtime import Runtime
 from wildseg.stages import extract

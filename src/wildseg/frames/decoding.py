@@ -12,7 +12,7 @@ import av
 from wildseg.frames.ffmpeg_log import ErrorsSaid, Said
 from wildseg.frames.gaps import ANOTHER_S, Timeline
 from wildseg.frames.streams import decode_by
-from wildseg.frames.tally import Tally, of_the_system
+from wildseg.frames.tally import Tally, of_the_system, reason_of
 
 # Errors that FFmpeg reports of sound pictures as well. Some encoders write such side information, and headers that are
 # damaged themselves make the pictures fail which they describe.
@@ -152,11 +152,6 @@ class Decoding:
         if silent:
             reason = f"{len(silent)} packets gave no frame, the first for this reason: {silent[0].error}"
             self._tally.lost_frames(self._item, reason, len(silent))
-
-
-def reason_of(error: Exception) -> str:
-    """Return why FFmpeg or the system failed, as a part of a sentence."""
-    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
 def _with_following(packets: Iterator[av.Packet]) -> Iterator[tuple[av.Packet, Sequence[av.Packet]]]:

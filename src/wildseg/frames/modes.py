@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from wildseg.frames.colour import Conversion
 from wildseg.frames.image import on_black
+from wildseg.frames.photo_colour import Conversion
 from wildseg.frames.tally import Unusable
 
 # Grey values of 2 and 4 bits are stretched to 8 bits when they are read, what names the transparent one is not.

@@ -13,11 +13,11 @@ from PIL import Image, ImageFile
 
 from wildseg.errors import SpecialFile, check_regular
 from wildseg.frames import embedded
-from wildseg.frames.colour import MAX_PROFILE, UnusableProfile, conversion
 from wildseg.frames.image import EXIF_TURNS, UPRIGHT, Turn
 from wildseg.frames.modes import colour_key, to_rgb
+from wildseg.frames.photo_colour import MAX_PROFILE, UnusableProfile, conversion
 from wildseg.frames.png import cicp, without_large_profile
-from wildseg.frames.tally import MAX_PIXELS, Unusable
+from wildseg.frames.tally import MAX_PIXELS, Unusable, reason_of
 
 ORIENTATION_TAG = 0x0112
 PHOTOMETRIC_TAG, WHITE_IS_ZERO = 262, 0  # TIFF 6.0, section 8
@@ -49,7 +49,7 @@ def read_photo(path: Path) -> np.ndarray:
 def decode_photo(path: Path) -> Photo:
     """Decode a photo: (H, W, 3) uint8 sRGB, turned upright by its EXIF orientation.
 
-    Colours become sRGB by what the file says of them (`wildseg.frames.colour`); what is transparent becomes black
+    Colours become sRGB by what the file says of them (`wildseg.frames.photo_colour`); what is transparent becomes black
     (`wildseg.frames.image.on_black`); values of 16 bits are scaled to 8, of grey pictures after their colours were
     converted; of several pictures in one file the first counts. A flipped bit is always noticed in a PNG; the other
     formats carry no checksum, and where what is left can be decoded it is taken for the picture.
@@ -80,7 +80,7 @@ def decode_photo(path: Path) -> Photo:
     except Image.UnidentifiedImageError as error:
         raise Unusable("it is not a picture in a known format") from error
     except Exception as error:  # decoders of broken files raise whatever they stumble over
-        raise Unusable(f"it cannot be decoded ({_one_line(error)})") from error
+        raise Unusable(f"it cannot be decoded ({reason_of(error)})") from error
 
 
 def same_pixels(content: bytes, pixels: np.ndarray) -> bool:
@@ -160,9 +160,3 @@ def _turn(picture: Image.Image) -> Turn:
         return EXIF_TURNS.get(picture.getexif().get(ORIENTATION_TAG, 1), UPRIGHT)
     except Exception:  # a broken tag is no reason to lose a photo
         return UPRIGHT
-
-
-def _one_line(error: Exception) -> str:
-    # The system's own words without the path, which is another on every machine.
-    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(words.split()) or type(error).__name__

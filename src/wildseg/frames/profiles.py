@@ -11,21 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-Chromaticity = tuple[float, float]
+from wildseg.frames.rgb_spaces import BRADFORD, Chromaticity, adaptation, rgb_to_xyz, srgb_light, xyz_of
 
-D65: Chromaticity = (0.3127, 0.3290)
-SRGB: tuple[Chromaticity, ...] = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))  # IEC 61966-2-1; those of Rec. 709
-ADOBE_RGB: tuple[Chromaticity, ...] = (
-    (0.64, 0.33),
-    (0.21, 0.71),
-    (0.15, 0.06),
-)  # Adobe RGB (1998) Color Image Encoding
-ADOBE_GAMMA = 563 / 256  # ibid., 4.3.1.2
-DISPLAY_P3: tuple[Chromaticity, ...] = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))  # SMPTE EG 432-1, white D65
-REC2020: tuple[Chromaticity, ...] = ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))  # ITU-R BT.2020
-
+ADOBE_GAMMA = 563 / 256  # Adobe RGB (1998) Color Image Encoding, 4.3.1.2
 D50_XYZ = np.array([0.9642, 1.0, 0.8249])
-BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 STEPS = 4096  # of a tone curve that is no plain power
 
 
@@ -56,28 +45,17 @@ def matrix_profile(primaries: Sequence[Chromaticity], white: Chromaticity, gamma
     return _file(tags)
 
 
-def srgb_curve(values: np.ndarray) -> np.ndarray:
-    """Return light in [0, 1] of sRGB's values in [0, 1] (IEC 61966-2-1, 5.2)."""
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-
-
 def _adapted(primaries: Sequence[Chromaticity], white: Chromaticity) -> np.ndarray:
     """Return (3, 3): columns are the XYZ of red, green and blue under D50, where their sum is D50."""
     if min(white[1], *(y for _, y in primaries)) <= 0:
         raise ValueError("a chromaticity without light")
-    directions = np.stack([_of_xy(*xy) for xy in primaries], axis=1)
     try:
-        colorants = directions * np.linalg.solve(directions, _of_xy(*white))
+        colorants = rgb_to_xyz(primaries, white)
     except np.linalg.LinAlgError as error:
         raise ValueError("primaries on one line") from error
-    cones = BRADFORD @ _of_xy(*white)
-    if np.any(cones <= 0) or np.any(np.abs(colorants) > 100):
+    if np.any(BRADFORD @ xyz_of(*white) <= 0) or np.any(np.abs(colorants) > 100):
         raise ValueError("primaries that make no white")
-    return np.linalg.inv(BRADFORD) @ np.diag(BRADFORD @ D50_XYZ / cones) @ BRADFORD @ colorants
-
-
-def _of_xy(x: float, y: float) -> np.ndarray:
-    return np.array([x / y, 1.0, (1 - x - y) / y])
+    return adaptation(xyz_of(*white), D50_XYZ) @ colorants
 
 
 def _xyz(values: np.ndarray) -> bytes:
@@ -89,7 +67,7 @@ def _curve(gamma: float | None) -> bytes:
         if not 1 / 256 <= gamma < 256:
             raise ValueError("a tone curve that no picture has")
         return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
-    table = np.round(srgb_curve(np.linspace(0, 1, STEPS)) * 65535).astype(">u2")
+    table = np.round(srgb_light(np.linspace(0, 1, STEPS)) * 65535).astype(">u2")
     return b"curv\0\0\0\0" + struct.pack(">I", STEPS) + table.tobytes()
 
 

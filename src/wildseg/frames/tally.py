@@ -19,6 +19,15 @@ class Unusable(Exception):
         return of_the_system(self.__cause__)
 
 
+def reason_of(error: BaseException) -> str:
+    """Return why the system, FFmpeg or another decoder failed, as a part of a sentence.
+
+    In the system's own words where it has some, without the path, which is another on every machine.
+    """
+    words = getattr(error, "strerror", None) or str(error)
+    return " ".join(words.split()) or type(error).__name__
+
+
 def of_the_system(error: BaseException | None) -> bool:
     """Say whether an error tells of the machine, such as a disk that did not answer, and not of a file's bytes."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)

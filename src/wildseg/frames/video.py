@@ -11,7 +11,7 @@ import numpy as np
 
 from wildseg.errors import check_regular
 from wildseg.frames.cutoff import cut_off
-from wildseg.frames.decoding import Decoding, reason_of
+from wildseg.frames.decoding import Decoding
 from wildseg.frames.deinterlace import deinterlaced
 from wildseg.frames.ffmpeg_log import ErrorsSaid
 from wildseg.frames.image import grey, mean_difference, size_for_width
@@ -20,7 +20,7 @@ from wildseg.frames.own_copy import Copier
 from wildseg.frames.rendering import SCALING, View, Views, render
 from wildseg.frames.sample import Pixels, Sample
 from wildseg.frames.streams import decoder, main_video, others
-from wildseg.frames.tally import MAX_PIXELS, Tally, Unusable
+from wildseg.frames.tally import MAX_PIXELS, Tally, Unusable, reason_of
 
 # Values of AVColorSpace whose luma has the weights of Rec.601: unspecified (which FFmpeg reads so), BT.470, SMPTE 170M.
 REC601_SPACES = frozenset({2, 5, 6})

@@ -16,6 +16,8 @@ import av
 import cv2
 import numpy as np
 
+from wildseg.frames.rgb_spaces import D65, P3, REC2020, SRGB, adaptation, rgb_to_xyz, srgb_light
+
 # Codes of ITU-T H.273, which are FFmpeg's.
 UNSPECIFIED = 2
 PQ, HLG = 16, 18
@@ -31,16 +33,14 @@ OTHER_MATRICES = {
     15: "IPT, as in Dolby Vision profile 5",
 }
 
-WHITE_D65 = (0.3127, 0.3290)
-# (x, y) of red, green, blue and white; primaries that are not here are so near to Rec.709's that players take them so.
+# Primaries and white; those that are not here are so near to Rec.709's that players take them so.
 CHROMATICITIES = {
-    BT709: ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), WHITE_D65),
-    BT2020: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046), WHITE_D65),
-    11: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), (0.314, 0.351)),  # DCI P3
-    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), WHITE_D65),  # Display P3, of telephones
+    BT709: (SRGB, D65),
+    BT2020: (REC2020, D65),
+    11: (P3, (0.314, 0.351)),  # DCI P3
+    12: (P3, D65),  # Display P3, of telephones
 }
 WIDE_PRIMARIES = frozenset(CHROMATICITIES) - {BT709}
-BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 REFERENCE_WHITE = 203.0  # cd/m2
 HLG_PEAK, HLG_GAMMA = 1000.0, 1.2  # of the reference display, cd/m2 and the exponent that belongs to it
@@ -123,7 +123,7 @@ def to_srgb(codes: np.ndarray, coding: Coding) -> np.ndarray:
 
 def _displayed(scene: np.ndarray, primaries: int) -> np.ndarray:
     """Return light of HLG's reference display from light of the scene, (H, W, 3) in 0..1 (BT.2100-2, HLG OOTF)."""
-    weights = rgb_to_xyz(primaries)[1:2].astype(np.float32)  # of luminance
+    weights = rgb_to_xyz(*CHROMATICITIES[primaries])[1:2].astype(np.float32)  # of luminance
     luminance = cv2.transform(scene, weights)  # (H, W)
     gain = cv2.pow(luminance, HLG_GAMMA - 1) * (HLG_PEAK / REFERENCE_WHITE)
     return scene * gain[..., None]
@@ -136,19 +136,10 @@ def _rolled_off(light: np.ndarray) -> np.ndarray:
     return light * np.where(brightest > KNEE, bent / np.maximum(brightest, KNEE), 1).astype(np.float32)[..., None]
 
 
-def rgb_to_xyz(primaries: int) -> np.ndarray:
-    """Return the (3, 3) matrix from linear RGB of these primaries to CIE XYZ, white at Y = 1 (SMPTE RP 177)."""
-    *colours, white = (np.array([x / y, 1, (1 - x - y) / y]) for x, y in CHROMATICITIES[primaries])
-    columns = np.stack(colours, axis=1)
-    return columns * np.linalg.solve(columns, white)
-
-
 def to_rec709(primaries: int) -> np.ndarray:
     """Return the (3, 3) matrix from linear RGB of these primaries to that of Rec.709; white stays white (Bradford)."""
-    source, target = rgb_to_xyz(primaries), rgb_to_xyz(BT709)
-    cones = (BRADFORD @ target.sum(axis=1)) / (BRADFORD @ source.sum(axis=1))
-    adapt = np.linalg.inv(BRADFORD) @ np.diag(cones) @ BRADFORD
-    return np.linalg.inv(target) @ adapt @ source
+    source, target = (rgb_to_xyz(*CHROMATICITIES[code]) for code in (primaries, BT709))
+    return np.linalg.inv(target) @ adaptation(source.sum(axis=1), target.sum(axis=1)) @ source
 
 
 @cache
@@ -160,7 +151,7 @@ def _linear_table(transfer: int) -> np.ndarray:
     if transfer == HLG:
         return hlg_scene(signal).astype(np.float32)
     # SDR is taken as sRGB on both sides, so that greys keep their value whatever the primaries.
-    return np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    return srgb_light(signal).astype(np.float32)
 
 
 @cache

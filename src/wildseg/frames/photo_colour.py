@@ -18,7 +18,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
-from wildseg.frames.profiles import ADOBE_GAMMA, ADOBE_RGB, D65, DISPLAY_P3, REC2020, SRGB, matrix_profile
+from wildseg.frames.profiles import ADOBE_GAMMA, matrix_profile
+from wildseg.frames.rgb_spaces import ADOBE_RGB, D65, P3, REC2020, SRGB
 
 EXIF, INTEROPERABILITY = 0x8769, 0xA005
 COLOR_SPACE, INTEROPERABILITY_INDEX = 0xA001, 0x0001
@@ -30,7 +31,7 @@ EXACT = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOOPTIMIZE
 # What a profile of each colour space is for, as the mode in which its values are handed to LittleCMS.
 SPACES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}
 # Of cICP (ITU-T H.273): primaries, and the tone curve as a power; None is sRGB's, which stands for Rec. 709's, too.
-CICP_PRIMARIES = {1: SRGB, 9: REC2020, 12: DISPLAY_P3}
+CICP_PRIMARIES = {1: SRGB, 9: REC2020, 12: P3}
 CICP_CURVES: dict[int, float | None] = {1: None, 4: 2.2, 6: None, 8: 1.0, 13: None, 14: None, 15: None}
 
 

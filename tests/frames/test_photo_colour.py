@@ -13,8 +13,10 @@ from PIL import Image, ImageCms
 
 from tests.frames import icc
 from tests.frames.corpus import encoded
+from wildseg.frames import rgb_spaces
 from wildseg.frames.photos import decode_photo, read_photo
-from wildseg.frames.profiles import ADOBE_GAMMA, ADOBE_RGB, D65, DISPLAY_P3, SRGB, matrix_profile
+from wildseg.frames.profiles import ADOBE_GAMMA, matrix_profile
+from wildseg.frames.rgb_spaces import ADOBE_RGB, D65, SRGB
 
 PROPHOTO = ((0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001))
 D50 = (0.3457, 0.3585)
@@ -25,7 +27,7 @@ COLOURS = np.random.default_rng(0).integers(0, 256, (12, 20, 3)).astype(np.uint8
 COLOURS[0, :3] = (106, 179, 72), (200, 40, 40), (128, 128, 128)
 
 ADOBE = matrix_profile(ADOBE_RGB, D65, ADOBE_GAMMA)
-P3 = matrix_profile(DISPLAY_P3, D65, None)
+P3 = matrix_profile(rgb_spaces.P3, D65, None)
 
 
 def as_srgb(values: np.ndarray, primaries: list[tuple[float, float]], gamma: float | None) -> np.ndarray:
