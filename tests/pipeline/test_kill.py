@@ -250,5 +250,6 @@ def test_ctrl_c_is_one_line(command: tuple[str, ...], when: str, project: Projec
         assert process.returncode == 130
     else:
         assert said[-2] == ours
-        assert said[-1].endswith("exited with 130")
+        # The shell that DVC starts a stage by is $SHELL or sh. One that waits for the stage ends by the signal itself.
+        assert said[-1].endswith(("exited with 130", "exited with -2"))
         assert "Traceback" not in said
