@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from wildseg import params, plugins
-from wildseg.artifacts import Artifacts
-from wildseg.errors import ModelError
-from wildseg.params import Params
-from wildseg.runtime import Runtime
+from wildseg.artifacts.project import Artifacts
+from wildseg.core import lookup, params
+from wildseg.core.errors import ModelError
+from wildseg.core.params import Params
+from wildseg.execution.runtime import Runtime
 from wildseg.stages import cam, crf
 from wildseg.stages import eval as measure
 
@@ -33,7 +33,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     wanted = sys.argv[1:]
     for name in wanted:
-        plugins.check("cam.methods", name, "cam_methods")
+        lookup.check("methods.cam", name, "cam_methods")
     for values in variants(default, wanted) if wanted else variants(default):
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -44,7 +44,7 @@ def main() -> None:
 
 def variants(default: Params, names: Sequence[str] = ()) -> list[Params]:
     """Return the settings that are compared: the named methods; or all, the default at one scale, and refined."""
-    settings = [replace(default.cam, method=name) for name in names or plugins.available("cam.methods")]
+    settings = [replace(default.cam, method=name) for name in names or lookup.available("methods.cam")]
     if names:
         return [replace(default, cam=chosen) for chosen in settings]
     single = replace(default.cam, scales=(1.0,))

@@ -12,9 +12,9 @@ from pydensecrf.densecrf import DenseCRF2D
 
 from benchmarks.project import Project, default_project
 from benchmarks.timing import Result, compare, compare_seconds, seconds
-from wildseg.artifacts import Frame
+from wildseg.artifacts.project import Frame
+from wildseg.core.params import Crf
 from wildseg.crf.unary import energies, upsample
-from wildseg.params import Crf
 
 FEW, MANY = 12, 108  # frames; what both take alike, the start of processes and of Python, is left out of throughput
 RUNS = 3

@@ -19,7 +19,7 @@ from functools import partial
 from benchmarks import film, table
 from benchmarks.project import Project, default_project, environment
 from benchmarks.timing import Result, seconds
-from wildseg.cli import STAGES
+from wildseg.cli.main import STAGES
 
 FRAMES = 2000
 SHARE = 0.01

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wildseg import params
-from wildseg.artifacts import Artifacts, Frame
+from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.core import params
+from wildseg.core.params import Params
+from wildseg.execution.runtime import Runtime
 from wildseg.metrics import multilabel
 from wildseg.metrics.levels import classes_in
-from wildseg.params import Params
-from wildseg.runtime import Runtime
 from wildseg.stages import label
 
 ROOT = Path(__file__).parents[1]

@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 
 from benchmarks.large_inputs import CELL, CLASSES, SIDE
-from wildseg.artifacts import Artifacts, Frame
-from wildseg.files import fresh, save_json, save_table
+from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.core.files import fresh, save_json, save_table
 
 GRID = SIDE // CELL
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import yaml
 
-from wildseg import params
-from wildseg.artifacts import Artifacts
-from wildseg.params import Params
-from wildseg.runtime import Runtime
+from wildseg.artifacts.project import Artifacts
+from wildseg.core import params
+from wildseg.core.params import Params
+from wildseg.execution.runtime import Runtime
 
 ROOT = Path(__file__).parents[1]
 INPUTS = ("params.yaml", "data/raw", "data/truth", "models/tiny_clip")  # linked, never written to

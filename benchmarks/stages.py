@@ -14,8 +14,8 @@ from torch import nn
 
 from benchmarks.project import Project, default_project
 from benchmarks.timing import Result, compare
-from wildseg import plugins
 from wildseg.cam.engine import input_size
+from wildseg.core import lookup
 from wildseg.encoders import clip
 from wildseg.labels.views import boxes
 
@@ -185,6 +185,6 @@ class _Classifier(nn.Module):
 
 def _network(project: Project) -> nn.Module:
     settings = project.params.train
-    build = plugins.load("segment.architectures", settings.architecture).build
+    build = lookup.load("methods.architectures", settings.architecture).build
     options = settings.options.get(settings.architecture, {})
     return build(len(project.params.classes), settings.encoder, None, **options)

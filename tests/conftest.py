@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub import Hub, serving
-from wildseg import entries
+from wildseg.execution import result_store
 
 
 @pytest.fixture
@@ -21,4 +21,4 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture(autouse=True)
 def nothing_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test shall see what is computed now; tests of the cache switch it on."""
-    monkeypatch.setenv(entries.VARIABLE, "off")
+    monkeypatch.setenv(result_store.VARIABLE, "off")

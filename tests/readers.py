@@ -19,40 +19,32 @@ from safetensors.torch import save as tensors_as_bytes
 
 from tests.encoders.models import CONFIGS
 from tests.labels import tiny_detectors
-from wildseg import (
-    cache_usage,
-    downloads,
-    explanations,
-    params,
-    preflight,
-    presets,
-    provenance,
-    repair,
-    tracking,
-    tracking_model,
-    tracking_store,
-)
-from wildseg.artifacts import Artifacts, Frame
-from wildseg.compare import table
-from wildseg.encoders import captions, clip, configs, vocabulary
-from wildseg.entries import Store
-from wildseg.errors import WildsegError
-from wildseg.files import load_json
-from wildseg.formats import truth_maps
+from wildseg.artifacts import truth_maps
+from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.cli import explanations
+from wildseg.cli.compare import table
+from wildseg.core import params, presets
+from wildseg.core.errors import WildsegError
+from wildseg.core.files import load_json
+from wildseg.encoders import captions, clip, configs, downloads, vocabulary
+from wildseg.encoders.cnn import normalisation
+from wildseg.execution import cache_usage, repair
+from wildseg.execution.result_store import Store
 from wildseg.frames import reader
 from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally
-from wildseg.known_photos import KnownPhotos, _Photo
-from wildseg.labels.detectors import owlv2, yolo_world
 from wildseg.labels.language import replies
 from wildseg.labels.language.messages import Ask
-from wildseg.sample.tiny_clip import checkpoint as tiny_checkpoint
-from wildseg.sample.tiny_clip import dataset as tiny_dataset
-from wildseg.sample.tiny_clip import model as tiny_model
-from wildseg.segment import normalisation
-from wildseg.segment.architectures import unet
+from wildseg.methods.architectures import unet
+from wildseg.methods.detectors import owlv2, yolo_world
 from wildseg.segment.checkpoint import Checkpoints
 from wildseg.segment.loop import Recipe, Trainer
+from wildseg.stages import preflight
+from wildseg.stages.known_photos import KnownPhotos, _Photo
+from wildseg.tracking import mlflow_run, model, provenance, store
+from wildseg_demo.tiny_clip import checkpoint as tiny_checkpoint
+from wildseg_demo.tiny_clip import dataset as tiny_dataset
+from wildseg_demo.tiny_clip import model as tiny_model
 
 FRAME = Frame("drive_000007", "drive", 7, 0.7, "test")
 CLASSES = ["lawn", "road"]
@@ -97,7 +89,7 @@ def _clip_config(config: Path) -> object:
 def _mlflow_weights(weights: Path) -> object:
     config = {"architecture": "unet", "encoder": "resnet18", "options": {}, "classes": CLASSES, "ids": [0, 1, 2]}
     (weights.parent / "config.json").write_text(json.dumps(config))
-    return tracking_model._load_pyfunc(str(weights.parent))
+    return model._load_pyfunc(str(weights.parent))
 
 
 def _segmenter(artifacts: Artifacts) -> object:
@@ -143,7 +135,7 @@ def _own_file(path: Path) -> bytes | None:
 
 
 def _curve(path: Path) -> Any:  # noqa: ANN401
-    return tracking.Recorder().attempt(lambda: tracking._curve_of_file(path)) or None
+    return mlflow_run.Recorder().attempt(lambda: mlflow_run._curve_of_file(path)) or None
 
 
 def _left_by_repair(root: Path, path: Path) -> bool:
@@ -162,9 +154,9 @@ def _detector(path: Path) -> object:
     return owlv2.load(str(folder), "cpu")
 
 
-TABLE = ("files.load_table",)
-SHEET = ("spreadsheet._decoded", "spreadsheet._rows")
-IDS = ("files.load_label_image",)
+TABLE = ("core.files.load_table",)
+SHEET = ("core.spreadsheet._decoded", "core.spreadsheet._rows")
+IDS = ("core.files.load_label_image",)
 TORCH = ("encoders.loading._from_file", "encoders.loading._check_torch_file", "encoders.loading._misfit")
 OTHERS = (
     SafetensorError,
@@ -175,47 +167,51 @@ OTHERS = (
 QUESTION = Ask((("user", "what is it?"),), None, temperature=0.0, seed=0, max_tokens=9)
 
 READERS = {
-    "params": Reader(("strict_yaml.text_of", "strict_yaml.parse"), "params.yaml", lambda a, path: params.load(path)),
-    "params under presets": Reader(("strict_yaml.text_of", "strict_yaml.parse"), "params.yaml",
+    "params": Reader(("core.strict_yaml.text_of", "core.strict_yaml.parse"), "params.yaml",
+                    lambda a, path: params.load(path)),
+    "params under presets": Reader(("core.strict_yaml.text_of", "core.strict_yaml.parse"), "params.yaml",
                                    lambda a, path: presets.init(path, ["voc"])),
-    "dvc.lock": Reader(("provenance.lock_digests",), "dvc.lock", lambda a, _: provenance.lock_digests(a.root), {}),
-    "torn dvc.lock": Reader(("repair._mend_lockfile", "repair._readable"), "dvc.lock",
+    "dvc.lock": Reader(("tracking.provenance.lock_digests",), "dvc.lock",
+                    lambda a, _: provenance.lock_digests(a.root), {}),
+    "torn dvc.lock": Reader(("execution.repair._mend_lockfile", "execution.repair._readable"), "dvc.lock",
                             lambda a, path: _left_by_repair(a.root, path), False),
-    "torn rwlock": Reader(("repair._mend_rwlock",), ".dvc/tmp/rwlock",
+    "torn rwlock": Reader(("execution.repair._mend_rwlock",), ".dvc/tmp/rwlock",
                           lambda a, path: _left_by_repair(a.root, path), False),
-    "JSON": Reader(("files.load_json",), "metrics/eval.json", lambda _, path: load_json(path)),
+    "JSON": Reader(("core.files.load_json",), "metrics/eval.json", lambda _, path: load_json(path)),
     "frames": Reader(TABLE, "data/frames/frames.csv", lambda a, _: a.load_frames()),
     "labels": Reader(TABLE, "data/labels/labels.csv", lambda a, _: a.load_labels(CLASSES)),
     "overrides": Reader(SHEET, "data/labels/overrides.csv", lambda a, _: a.load_labels(CLASSES, a.overrides_csv)),
     "given": Reader(SHEET, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
     "scores": Reader(TABLE, "data/labels/scores.csv", lambda a, _: a.load_scores(CLASSES)),
-    "prompts": Reader(("files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
+    "prompts": Reader(("core.files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
     "server's answer": Reader(("labels.language.replies.reply_of",), "answer.json",
                               lambda _, path: replies.reply_of(path.read_bytes(), QUESTION, 0.0)),
     "server's pieces": Reader(("labels.language.replies._streamed",), "answer.txt",
                               lambda _, path: replies.reply_of(b"data:" + path.read_bytes(), QUESTION, 0.0)),
-    "curve": Reader(("tracking._curve_of_file",), "metrics/train/curve.csv", lambda _, path: _curve(path), None),
-    "key frame": Reader(("files.load_image",), "data/frames/drive_000007.jpg", lambda a, _: a.load_image(FRAME.name)),
-    "shard": Reader(("formats.shards.open_file", "formats.shards._read", "formats.shards._directory"),
+    "curve": Reader(("tracking.mlflow_run._curve_of_file",), "metrics/train/curve.csv",
+                    lambda _, path: _curve(path), None),
+    "key frame": Reader(("core.files.load_image",), "data/frames/drive_000007.jpg",
+                    lambda a, _: a.load_image(FRAME.name)),
+    "shard": Reader(("artifacts.shards.open_file", "artifacts.shards._read", "artifacts.shards._directory"),
                     "data/cams/drive_000000.zip", lambda a, _: a.load_maps(FRAME.name)),
-    "maps": Reader(("files.load_arrays", "files._array"), "data/cams/drive_000007.npz",
+    "maps": Reader(("core.files.load_arrays", "core.files._array"), "data/cams/drive_000007.npz",
                    lambda a, _: a.load_maps(FRAME.name)),
     "mask": Reader(IDS, "data/masks/drive_000007.png", lambda a, _: a.load_mask(FRAME.name)),
     "scribbles": Reader(IDS, "data/scribbles/drive_000007.png", lambda a, _: a.load_weak("scribbles", FRAME.name)),
     "points": Reader(IDS, "data/points/drive_000007.png", lambda a, _: a.load_weak("points", FRAME.name)),
-    "boxes": Reader(("files.load_json",), "data/boxes.json", lambda a, _: a.load_boxes(CLASSES)),
+    "boxes": Reader(("core.files.load_json",), "data/boxes.json", lambda a, _: a.load_boxes(CLASSES)),
     "confidence": Reader(IDS, "data/masks/confidence/drive_000007.png", lambda a, _: a.load_confidence(FRAME.name)),
-    "truth's classes.json": Reader(("formats.truth_maps._of_json",), "data/truth/classes.json",
+    "truth's classes.json": Reader(("artifacts.truth_maps._of_json",), "data/truth/classes.json",
                                    lambda _, path: truth_maps.load(path, CLASSES)),
     "truth's classes.csv": Reader(TABLE, "data/truth/classes.csv", lambda _, path: truth_maps.load(path, CLASSES)),
     "truth's labelmap.txt": Reader((), "data/truth/labelmap.txt", lambda _, path: truth_maps.load(path, CLASSES)),
-    "truth": Reader(("formats.truth_masks.load",), "data/truth/drive_000007.png",
+    "truth": Reader(("artifacts.truth_masks.load",), "data/truth/drive_000007.png",
                     lambda a, _: a.load_truth(FRAME, CLASSES, (4, 6))),
     "photo": Reader(("frames.photos.decode_photo", "frames.photos._check_whole", "frames.png.without_large_profile"),
                     "data/raw/a.jpg",
                     lambda _, path: _quarantined(path, "photos"),
                     (0, ["a.jpg"])),
-    "photo's own bytes": Reader(("known_photos._Photo.own_file", "frames.photos.same_pixels"), "data/raw/a.jpg",
+    "photo's own bytes": Reader(("stages.known_photos._Photo.own_file", "frames.photos.same_pixels"), "data/raw/a.jpg",
                                 lambda _, path: _own_file(path), None),
     "picture to explain": Reader(("frames.photos.decode_photo",), "a.jpg",
                                  lambda a, path: explanations.find(a, str(path))),
@@ -236,35 +232,36 @@ READERS = {
     # Any text is a list of words, which only a warning speaks of.
     "words": Reader(("encoders.vocabulary.taught",), "models/w.words.txt",
                     lambda _, path: _words(path), False),
-    "encoder weights": Reader(("segment.encoder._load",), "models/e.safetensors", lambda _, path: _encoder(path)),
-    "encoder weights .pth": Reader(("segment.encoder.create",), "models/e.pth", lambda _, path: _encoder(path)),
-    "encoder weights' metadata": Reader(("segment.normalisation._metadata",), "models/e.safetensors",
+    "encoder weights": Reader(("encoders.cnn.build._load",), "models/e.safetensors", lambda _, path: _encoder(path)),
+    "encoder weights .pth": Reader(("encoders.cnn.build.create",), "models/e.pth", lambda _, path: _encoder(path)),
+    "encoder weights' metadata": Reader(("encoders.cnn.normalisation._metadata",), "models/e.safetensors",
                                         lambda _, path: normalisation.of("resnet18", str(path))),
-    "encoder weights' config": Reader(("segment.normalisation._json",), "models/config.json",
+    "encoder weights' config": Reader(("encoders.cnn.normalisation._json",), "models/config.json",
                                       lambda _, path: normalisation._json(path)),
-    "index of a model on the hub": Reader(("downloads._parts",), "model.safetensors.index.json",
+    "index of a model on the hub": Reader(("encoders.downloads._parts",), "model.safetensors.index.json",
                                           lambda _, path: downloads._parts(path), []),
-    "what was looked at before": Reader(("preflight._remembered",), ".wildseg/preflight.json",
+    "what was looked at before": Reader(("stages.preflight._remembered",), ".wildseg/preflight.json",
                                         lambda _, path: preflight._remembered(path), {}),
-    "model": Reader(("formats.segmenter.SegmenterFiles.load_segmenter",), "models/segmenter/model.safetensors",
+    "model": Reader(("artifacts.segmenter.SegmenterFiles.load_segmenter",), "models/segmenter/model.safetensors",
                     lambda a, _: _segmenter(a)),
-    "model's config": Reader(("files.load_json",), "models/segmenter/config.json",
+    "model's config": Reader(("core.files.load_json",), "models/segmenter/config.json",
                              lambda a, _: a.load_segmenter_config()),
-    "MLflow model": Reader(("tracking_model._load_pyfunc",), "mlartifacts/m/model.safetensors",
+    "MLflow model": Reader(("tracking.model._load_pyfunc",), "mlartifacts/m/model.safetensors",
                            lambda _, path: _mlflow_weights(path)),
-    "MLflow model's config": Reader(("files.load_json",), "mlartifacts/m/config.json",
-                                    lambda _, path: tracking_model._load_pyfunc(str(path.parent))),
-    "MLflow database": Reader(("tracking_store._check_sqlite",), "mlflow.db",
-                              lambda _, path: tracking_store._check_sqlite(path)),
-    "run of MLflow": Reader(("files.load_json",), ".wildseg/tracking.json",
-                            lambda a, _: tracking._pending(None, a, {}, None), None),  # type: ignore[arg-type]
-    "row of a comparison": Reader(("files.load_json",), ".wildseg/compare/gradcam-none.json",
+    "MLflow model's config": Reader(("core.files.load_json",), "mlartifacts/m/config.json",
+                                    lambda _, path: model._load_pyfunc(str(path.parent))),
+    "MLflow database": Reader(("tracking.store._check_sqlite",), "mlflow.db",
+                              lambda _, path: store._check_sqlite(path)),
+    "run of MLflow": Reader(("core.files.load_json",), ".wildseg/tracking.json",
+                            lambda a, _: mlflow_run._pending(None, a, {}, None), None),  # type: ignore[arg-type]
+    "row of a comparison": Reader(("core.files.load_json",), ".wildseg/compare/gradcam-none.json",
                                   lambda _, path: table.kept(path, KEY), None),
     "checkpoint": Reader(("segment.checkpoint._read",), ".wildseg/train/key/state.safetensors",
                          lambda a, path: _checkpoint(path.parents[1]), False),
-    "cache": Reader(("entries.Store.get", "entries._unpack"), f".wildseg/cache/cam/{KEY[:2]}/{KEY[2:]}",
+    "cache": Reader(("execution.result_store.Store.get", "execution.result_store._unpack"),
+                    f".wildseg/cache/cam/{KEY[:2]}/{KEY[2:]}",
                     lambda _, path: Store(path.parents[1]).get(KEY), None),
-    "notes of the cache": Reader(("cache_usage._last_run",), ".wildseg/cache/cam.json",
+    "notes of the cache": Reader(("execution.cache_usage._last_run",), ".wildseg/cache/cam.json",
                                  lambda _, path: cache_usage._last_run(path.parent, "cam"), (None, None)),
     # By transformers, which is told to read safetensors alone.
     "detector's weights": Reader((), "owl/model.safetensors", lambda _, path: _detector(path)),
@@ -274,44 +271,44 @@ READERS = {
     "detector's weights .onnx": Reader((), "yolo.onnx", lambda _, path: yolo_world.load(str(path), "cpu")),
     "detector's tokenizer": Reader((), "owl/tokenizer.json", lambda _, path: _detector(path)),
     "detector's processor": Reader((), "owl/processor_config.json", lambda _, path: _detector(path)),
-    "tiny CLIP's frames": Reader(("sample.tiny_clip.dataset.load_or_render",), "t/images-0-1x1.npy",
+    "tiny CLIP's frames": Reader(("wildseg_demo.tiny_clip.dataset.load_or_render",), "t/images-0-1x1.npy",
                                  lambda _, path: _tiny_frames(path), errors=OTHERS),
-    "tiny CLIP's checkpoint": Reader(("sample.tiny_clip.checkpoint.restore",), "t/state.safetensors",
+    "tiny CLIP's checkpoint": Reader(("wildseg_demo.tiny_clip.checkpoint.restore",), "t/state.safetensors",
                                      lambda _, path: _tiny_checkpoint(path), errors=OTHERS),
-    "tiny CLIP": Reader(("sample.tiny_clip.model.load_model",), "t/model.safetensors",
+    "tiny CLIP": Reader(("wildseg_demo.tiny_clip.model.load_model",), "t/model.safetensors",
                         lambda _, path: _tiny_model(path), errors=OTHERS),
 }  # fmt: skip
 
 # Opens files that are not anybody else's, or does not look into them.
 HARMLESS = {
-    "preflight._aside": "what our own process answers",
-    "preflight._tell": "opened to write nowhere",
-    "detections._identity": "hashed",
+    "stages.preflight._aside": "what our own process answers",
+    "stages.preflight._tell": "opened to write nowhere",
+    "stages.detections._identity": "hashed",
     "labels.language.folder._digest": "hashed",
     "labels.language.wire.post": "an address, never a file; what comes is read by reply_of",
     "labels.language.wire.said_of": "shown as text",
-    "files.open_loose": "opened for the readers of files.py",
-    "formats.shards.pack": "bytes that were just written",
-    "sample.drive.serve_drive": "bytes that were just rendered",
-    "recorded_inputs._signature": "hashed",
-    "dvc_table._files": "dvc.yaml, which is the program itself; as plain values",
-    "project_lock._try": "locked, and only written",
-    "project_lock._read": "plain values, shown with escapes",
+    "core.files.open_loose": "opened for the readers of files.py",
+    "artifacts.shards.pack": "bytes that were just written",
+    "wildseg_demo.world.world.drive.serve_drive": "bytes that were just rendered",
+    "execution.recorded_inputs._signature": "hashed",
+    "execution.dvc_table._files": "dvc.yaml, which is the program itself; as plain values",
+    "execution.project_lock._try": "locked, and only written",
+    "execution.project_lock._read": "plain values, shown with escapes",
     "encoders.weights.identity": "hashed",
-    "selection._digest": "hashed",
+    "stages.selection._digest": "hashed",
     "segment.checkpoint.key_of": "hashed",
     "stages.train._files": "hashed",
-    "tracking._model_digest": "hashed",
-    "plugins._function": "our own source, parsed and not run",
-    "plugins.needs": "our own source, parsed and not run",
-    "plugins.describe": "our own source, parsed and not run",
-    "yaml_edit._scalar": "a text of ours, to see whether it can do without quotes",
-    "source.closure": "our own source, parsed and not run",
-    "source.digest": "our own source, hashed",
-    "source.fingerprint": "our own source, hashed",
-    "engines._ray_cluster._no_errors_shown": "the file that is nowhere",
-    "compare.memory._resident": "the system's account of this process",
-    "files.save_table": "written",
-    "sample.video.open_video": "written",
-    "tracking_store._one_at_a_time": "written: a lock",
+    "tracking.mlflow_run._model_digest": "hashed",
+    "core.lookup._function": "our own source, parsed and not run",
+    "core.lookup.needs": "our own source, parsed and not run",
+    "core.lookup.describe": "our own source, parsed and not run",
+    "core.yaml_edit._scalar": "a text of ours, to see whether it can do without quotes",
+    "execution.fingerprint.closure": "our own source, parsed and not run",
+    "execution.fingerprint.digest": "our own source, hashed",
+    "execution.fingerprint.fingerprint": "our own source, hashed",
+    "execution.engines._ray_cluster._no_errors_shown": "the file that is nowhere",
+    "cli.compare.memory._resident": "the system's account of this process",
+    "core.files.save_table": "written",
+    "wildseg_demo.world.world.video.open_video": "written",
+    "tracking.store._one_at_a_time": "written: a lock",
 }

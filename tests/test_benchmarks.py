@@ -13,7 +13,7 @@ from benchmarks import __main__ as command
 from benchmarks import label_methods, memory, table, timing
 from benchmarks.timing import Result, compare
 
-from wildseg.artifacts import Frame
+from wildseg.artifacts.project import Frame
 
 RESULT = Result("label, a frame", "ms", 12.345, 10.0, "the bare library", 1.25, 1.0, 1.5, 3)
 

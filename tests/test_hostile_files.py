@@ -18,12 +18,13 @@ from safetensors.torch import save as tensors_as_bytes
 from tests.broken_files import npy_of_objects, npz_of_objects, postscript, torch_checkpoint, trap, yaml_of_objects
 from tests.readers import HARMLESS, KEY, READERS, REFUSED, _checkpoint, _clip_config
 from tests.test_safety import called, tree
-from wildseg import provenance, source
-from wildseg.artifacts import Artifacts
-from wildseg.entries import MAGIC, Store
-from wildseg.errors import ModelError
+from wildseg.artifacts.project import Artifacts
+from wildseg.core.errors import ModelError
+from wildseg.execution import fingerprint
+from wildseg.execution.result_store import MAGIC, Store
 from wildseg.frames.photos import read_photo
 from wildseg.frames.tally import Unusable
+from wildseg.tracking import provenance
 
 # What reads or opens a file, by the end of its full name.
 READ = (".read_text", ".read_bytes", ".open", ".load_file", ".safe_open", ".numpy.load", ".json.load", ".json.loads",
@@ -41,13 +42,13 @@ def reads() -> Iterator[str]:
             named = isinstance(child, (ast.FunctionDef, ast.ClassDef))
             yield from inside(child, f"{where}.{child.name}" if named else where, path)
 
-    for path in source.PACKAGE.rglob("*.py"):
-        yield from inside(tree(path), ".".join(path.relative_to(source.PACKAGE).with_suffix("").parts), path)
+    for path in fingerprint.PACKAGE.rglob("*.py"):
+        yield from inside(tree(path), ".".join(path.relative_to(fingerprint.PACKAGE).with_suffix("").parts), path)
 
 
 def test_every_place_that_reads_a_file_is_listed() -> None:
     # `create` hands a name to other libraries, which read a file if it is one: ours must refuse it before.
-    listed = {function for reader in READERS.values() for function in reader.code} - {"segment.encoder.create"}
+    listed = {function for reader in READERS.values() for function in reader.code} - {"encoders.cnn.build.create"}
     assert set(reads()) == listed | set(HARMLESS)
 
 

@@ -20,21 +20,22 @@ from safetensors.torch import save as tensors_as_bytes
 from tests.broken_files import jpeg_header, npy_that_claims, png_header
 from tests.encoders.models import save as save_clip
 from tests.stages import tiny_run
-from wildseg import files, plugins, tracking_model
-from wildseg.artifacts import Artifacts, Frame
+from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.core import files, lookup
+from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
+from wildseg.core.files import save_table
 from wildseg.encoders import clip
 from wildseg.encoders.weights import identity
-from wildseg.errors import DataError, ModelError, ParamsError, WildsegError
-from wildseg.files import save_table
+from wildseg.execution.runtime import Runtime
 from wildseg.frames import tally
 from wildseg.frames.photos import read_photo
 from wildseg.frames.tally import Unusable
 from wildseg.frames.video import read_video
-from wildseg.runtime import Runtime
-from wildseg.sample.video import open_video
 from wildseg.segment.predict import describe
 from wildseg.stages import cam, crf, label
 from wildseg.stages import eval as eval_stage
+from wildseg.tracking import model
+from wildseg_demo.world.video import open_video
 
 NAMES = ["../../outside", "/etc/passwd", "a/b", "a\\b", "..", ".", "", "a\0b", "a\nb", "a\rb", "a\x7fb"]
 CLASSES = ["lawn"]
@@ -120,12 +121,12 @@ def test_overrides_are_read_before_anything_is_computed_or_removed(tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", "unet.py", "os.path", "methods.unet", "__init__", "", "\0"])
 def test_a_method_is_a_name_and_not_a_path(name: str, tmp_path: Path) -> None:
-    for folder in ("segment.architectures", "cam.methods", "labels.methods", "frames.keyframes"):
+    for folder in ("methods.architectures", "methods.cam", "methods.labels", "methods.keyframes"):
         with pytest.raises(ParamsError, match="expected one of"):
-            plugins.load(folder, name)
+            lookup.load(folder, name)
     (tmp_path / "config.json").write_text(json.dumps({"architecture": name}))
     with pytest.raises(ParamsError, match="expected one of"):
-        tracking_model._load_pyfunc(str(tmp_path))
+        model._load_pyfunc(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["../x", "hf-hub:a/b", "local-dir:/x", "a\0b", ""])
@@ -153,7 +154,7 @@ def test_a_config_of_a_model_that_means_nothing_is_one_line(key: str, value: obj
     (tmp_path / "model.safetensors").write_bytes(weights)
     (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "classes": ["a", "b", "c"], key: value}))
     with pytest.raises(WildsegError) as caught:
-        tracking_model._load_pyfunc(str(tmp_path))
+        model._load_pyfunc(str(tmp_path))
     assert "\n" not in str(caught.value)
 
 

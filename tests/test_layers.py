@@ -12,49 +12,34 @@ import pytest
 from PIL import Image
 
 from tests.programs import python
-from wildseg import source
-from wildseg.artifacts import Artifacts, Frame
-from wildseg.params import METHODS
+from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.cli.main import STAGES
+from wildseg.core import lookup
+from wildseg.core.params import METHODS
+from wildseg.execution import fingerprint
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(source.PACKAGE.rglob("*.py"))
+FILES = sorted(fingerprint.PACKAGE.rglob("*.py"))
 MODULES = [path for path in FILES if path.name != "__init__.py"]
 
-# What each folder of the library may use beside itself. All may use GROUND.
-GROUND = {"classes", "errors", "limits", "progress", "downloads"}
-LIBRARY: dict[str, set[str]] = {
-    "frames": set(),
-    "encoders": set(),
-    "labels": {"encoders", "cam"},
-    "cam": {"encoders"},
-    "crf": set(),
-    "segment": {"metrics"},
-    "metrics": set(),
-    "report": set(),
-    "explain": {"cam", "segment"},
-    "engines": {"runtime", "source", "children"},
-    "sample": {"encoders", "files", "entries", "source", "children", "project_lock"},
-}
-TOP = {"stages", "cli", "compare"}
-SHARED = {"formats"}  # a folder of what all stages share
-# Work on behalf of stages, of MLflow or of a command: on many frames with a trained network, on many sources with a
-# key-frame method, on one frame with a trained network.
-USES_THE_LIBRARY = (
-    TOP
-    | {"tracking_model", "inference", "selection", "known_photos", "asking", "words"}
-    | {"explainer", "explanations", "detections", "calibrate", "agree", "preflight"}
-)
+# The rooms, each above those that it may import from.
+ROOMS = (
+    "cli", "stages", "report", "tracking", "methods", "artifacts", "execution", "exchange",
+    "segment", "labels", "cam", "training", "frames", "crf", "encoders", "metrics", "core",
+)  # fmt: skip
+CONCEPTS = ("segment", "labels", "cam", "training", "frames", "crf", "encoders", "metrics", "report", "exchange")
 HEAVY = {"torch", "torchvision", "open_clip", "transformers", "mlflow", "segmentation_models_pytorch", "timm"}
-PLUGIN_FOLDERS = {source.PACKAGE.joinpath(*folder.split(".")) for _, _, folder, _ in METHODS}
+FOLDERS = {folder for _, _, folder, _ in METHODS} | {lookup.DETECTORS}
+METHOD_FOLDERS = {fingerprint.PACKAGE.joinpath(*folder.split(".")) for folder in FOLDERS}
 
 
 def name(path: Path) -> str:
-    return str(path.relative_to(source.PACKAGE))
+    return str(path.relative_to(fingerprint.PACKAGE))
 
 
-def part(path: Path) -> str:
-    """The folder of a file, or its own name at the top: ``crf``, ``stages``, ``params``."""
-    return path.relative_to(source.PACKAGE).with_suffix("").parts[0]
+def room(path: Path) -> str:
+    """The folder below the package that a file lies in: ``crf``, ``stages``, ``core``."""
+    return path.relative_to(fingerprint.PACKAGE).parts[0]
 
 
 @cache
@@ -63,48 +48,56 @@ def tree(path: Path) -> ast.Module:
 
 
 def imported(path: Path) -> set[str]:
-    """The parts that a file imports, also inside functions, except for type checkers."""
-    return {part(found) for found in source.imports(tree(path))}
+    """The rooms that a file imports from, also inside functions and by the name of a method's folder."""
+    found = {room(file) for file in fingerprint.imports(tree(path))}
+    return found | {folder.split(".")[0] for folder in loaded_folders(path)}
 
 
-# Layers --------------------------------------------------------------------------------------------------------------
+def loaded_folders(path: Path) -> set[str]:
+    """The folders whose modules a file loads by name: ``lookup.load("methods.cam", ...)``."""
+    calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+    loads = [call for call in calls if ast.unparse(call.func) in ("lookup.load", "importlib.import_module")]
+    return {folder for call in loads for folder in FOLDERS if folder in ast.unparse(call.args[0])}
 
 
-def test_every_folder_is_known_here() -> None:
-    folders = {path.name for path in source.PACKAGE.iterdir() if (path / "__init__.py").exists()}
-    assert folders == {*LIBRARY, *SHARED, "stages", "compare"}
+# Rooms ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if part(path) in LIBRARY], ids=name)
-def test_a_file_of_the_library_uses_only_what_lies_below_it(path: Path) -> None:
-    allowed = {part(path), *GROUND, *LIBRARY[part(path)]}
-    assert imported(path) <= allowed
+def test_nothing_lies_beside_the_rooms_but_the_init() -> None:
+    found = {path.name for path in fingerprint.PACKAGE.iterdir() if path.name != "__pycache__"}
+    assert found == {*ROOMS, "__init__.py"}
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if part(path) not in {*LIBRARY, *TOP}], ids=name)
-def test_what_all_stages_share_imports_no_stage_and_no_concept(path: Path) -> None:
-    forbidden = TOP if part(path) in USES_THE_LIBRARY else {*TOP, *LIBRARY}
-    assert not imported(path) & forbidden
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_file_imports_only_from_its_own_room_and_those_below(path: Path) -> None:
+    below = ROOMS[ROOMS.index(room(path)) :]
+    assert imported(path) <= set(below)
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if part(path) == "stages"], ids=name)
-def test_a_stage_imports_no_other_stage_and_not_the_command_line(path: Path) -> None:
-    assert not imported(path) & TOP
+@pytest.mark.parametrize("path", [path for path in MODULES if room(path) in CONCEPTS], ids=name)
+def test_a_concept_knows_nothing_of_params_yaml_and_of_what_stages_leave(path: Path) -> None:
+    assert not {name(file) for file in fingerprint.imports(tree(path))} & {"core/params.py", "core/strict_yaml.py"}
+    assert not imported(path) & {"artifacts", "execution", "stages"}
 
 
-def test_the_ground_stands_on_nothing_but_itself() -> None:
-    for module in GROUND:
-        assert imported(source.PACKAGE / f"{module}.py") <= GROUND
+@pytest.mark.parametrize("path", [path for path in MODULES if room(path) == "stages"], ids=name)
+def test_the_six_stages_import_no_other_stage(path: Path) -> None:
+    stages = {f"stages/{stage}.py" for stage in STAGES} - {name(path)}
+    assert not {name(file) for file in fingerprint.imports(tree(path))} & stages
 
 
 def test_no_file_imports_itself_by_way_of_others() -> None:
-    graph = {name(path): {name(found) for found in source.imports(tree(path))} for path in MODULES}
+    graph = {name(path): {name(found) for found in fingerprint.imports(tree(path))} for path in MODULES}
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, with the cycle
 
 
 def test_a_method_is_loaded_by_its_name_and_never_imported() -> None:
-    imports = {name(path): source.imports(tree(path)) for path in MODULES}
-    assert [where for where, found in imports.items() if PLUGIN_FOLDERS & {path.parent for path in found}] == []
+    imports = {name(path): fingerprint.imports(tree(path)) for path in MODULES}
+    assert [where for where, found in imports.items() if METHOD_FOLDERS & {path.parent for path in found}] == []
+
+
+def test_the_product_does_not_import_the_demo() -> None:
+    assert [name(path) for path in MODULES if "wildseg_demo" in packages(path)] == []
 
 
 def test_imports_are_absolute_and_take_no_star() -> None:
@@ -129,12 +122,14 @@ def test_every_file_opens_with_a_sentence_that_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("stage", ["extract", "crf"])
 def test_no_concept_of_extract_and_crf_names_torch_not_even_inside_a_function(stage: str) -> None:
-    found = source.closure(source.PACKAGE / "stages" / f"{stage}.py")
-    plugins = [
-        path for folder in found.plugin_folders for path in source.PACKAGE.joinpath(*folder.split(".")).glob("*.py")
+    found = fingerprint.closure(fingerprint.PACKAGE / "stages" / f"{stage}.py")
+    methods = [
+        path
+        for folder in found.plugin_folders
+        for path in fingerprint.PACKAGE.joinpath(*folder.split(".")).glob("*.py")
     ]
-    for path in [*found.files, *plugins]:
-        if part(path) in {*LIBRARY, "stages"}:
+    for path in [*found.files, *methods]:
+        if room(path) in {*CONCEPTS, "methods", "stages"}:
             assert not packages(path) & {*HEAVY, "safetensors"}, name(path)
 
 
@@ -166,7 +161,9 @@ def loaded_after(code: str) -> set[str]:
     ],
 )
 def test_help_loads_nothing_that_takes_time(command: list[str]) -> None:
-    code = f"from click.testing import CliRunner; from wildseg.cli import main\nCliRunner().invoke(main, {command})"
+    code = (
+        f"from click.testing import CliRunner; from wildseg.cli.main import main\nCliRunner().invoke(main, {command})"
+    )
     loaded = loaded_after(code)
     assert "click" in loaded
     assert not loaded & {*HEAVY, "numpy", "cv2", "PIL", "av", "scipy", "pandas", "dvc", "yaml"}
@@ -174,9 +171,9 @@ def test_help_loads_nothing_that_takes_time(command: list[str]) -> None:
 
 def test_checking_params_and_listing_methods_loads_no_network() -> None:
     code = (
-        "from click.testing import CliRunner; from wildseg.cli import main\n"
+        "from click.testing import CliRunner; from wildseg.cli.main import main\n"
         "assert CliRunner().invoke(main, ['methods']).exit_code == 0\n"
-        f"from wildseg import params; params.load({str(ROOT / 'params.yaml')!r})"
+        f"from wildseg.core import params; params.load({str(ROOT / 'params.yaml')!r})"
     )
     assert not loaded_after(code) & {*HEAVY, "cv2", "av", "scipy", "pandas"}
 
@@ -185,7 +182,7 @@ WITHOUT_TORCH = f"""
 import sys
 for name in {sorted(HEAVY)}:
     sys.modules[name] = None  # importing it now fails
-from wildseg.cli import main
+from wildseg.cli.main import main
 main()
 """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wildseg import strict_yaml
+from wildseg.core import strict_yaml
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("src", "tests", "benchmarks", "models")
@@ -90,7 +90,7 @@ def test_nothing_that_runs_code_when_it_reads_is_imported() -> None:
     unsafe = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle",
               "tarfile", "runpy", "code"}  # fmt: skip
     # What the processes of one run say to each other, in memory, as multiprocessing does it by itself.
-    between_processes = "src/wildseg/engines/ray.py"
+    between_processes = "src/wildseg/execution/engines/ray.py"
     assert [w for w, package in imports() if package in unsafe and not w.startswith(between_processes)] == []
 
 
@@ -131,7 +131,7 @@ def test_no_text_is_run_as_a_program() -> None:
         for where, what, words in calls()
         if what in unsafe or what.startswith(("os.exec", "os.spawn")) or words.get("shell", "False") != "False"
         # The launcher that a person named, as a list of words: see tests/stages/test_train_together.py
-        if (what, where.split(":")[0]) != ("os.execvp", "src/wildseg/launch.py")
+        if (what, where.split(":")[0]) != ("os.execvp", "src/wildseg/execution/launcher.py")
     ] == []
 
 
@@ -141,7 +141,7 @@ def test_programs_are_started_by_a_list_of_words_and_never_by_a_line() -> None:
     assert started
     assert [where for where, command in started if not isinstance(command, (ast.List, ast.Tuple, ast.Name))] == []
     ours = sorted(where.split(":")[0] for where, _ in started if where.startswith("src"))
-    assert ours == ["src/wildseg/provenance.py"]  # git: see test_hostile_files.py
+    assert ours == ["src/wildseg/tracking/provenance.py"]  # git: see test_hostile_files.py
 
 
 def test_no_archive_is_unpacked_to_the_disk() -> None:
@@ -168,8 +168,8 @@ def test_the_package_reaches_for_no_network_of_its_own() -> None:
     # MLflow and the model hub are reached by their own clients, and only when asked for; so is a language server.
     network = {"requests", "urllib", "urllib3", "http", "socket", "ftplib", "httpx", "aiohttp", "telnetlib"}
     allowed = (
-        "src/wildseg/engines/_ray_cluster.py",  # asks whether anybody answers at RAY_ADDRESS
-        "src/wildseg/formats/listed.py",  # takes an address in a file apart, by urllib.parse alone
+        "src/wildseg/execution/engines/_ray_cluster.py",  # asks whether anybody answers at RAY_ADDRESS
+        "src/wildseg/exchange/listed.py",  # takes an address in a file apart, by urllib.parse alone
         "src/wildseg/labels/language/server.py",  # asks the server that label.language names,
         "src/wildseg/labels/language/wire.py",  # by this
     )

@@ -12,8 +12,8 @@ from types import FrameType
 import pytest
 
 from tests.readers import READERS, REFUSED, Reader
-from wildseg.artifacts import Artifacts
-from wildseg.errors import DataError
+from wildseg.artifacts.project import Artifacts
+from wildseg.core.errors import DataError
 from wildseg.frames.sources import find_sources
 
 LIMIT_S = 20

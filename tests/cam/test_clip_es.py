@@ -14,8 +14,8 @@ from torch import Tensor
 from tests.encoders.models import noise, random_clip
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps
-from wildseg.cam.methods import softmax_gradcam
 from wildseg.encoders.clip import Clip, resize
+from wildseg.methods.cam import softmax_gradcam
 
 PUBLISHED = {"competitors": "present", "pool": "patches", "target": "probability", "normalise_twice": True}
 SIZES = [(64, 64), (53, 71), (90, 130)]  # the native one, and some that are no multiple of a patch

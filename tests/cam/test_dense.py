@@ -11,11 +11,11 @@ from torch import Tensor
 
 from tests.encoders.models import noise, random_clip
 from wildseg.cam.dense import attention
-from wildseg.cam.methods import cam, clearclip, maskclip, naclip, sclip, scorecam
 from wildseg.cam.record import record_clip
 from wildseg.cam.trace import Trace
+from wildseg.core.errors import ParamsError
 from wildseg.encoders.clip import Clip
-from wildseg.errors import ParamsError
+from wildseg.methods.cam import cam, clearclip, maskclip, naclip, sclip, scorecam
 
 WORDS = [["sky"], ["road"], ["lawn"], ["water"]]
 

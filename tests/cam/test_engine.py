@@ -12,10 +12,10 @@ from tests.encoders.models import noise, random_clip
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps, input_size, maps_of
 from wildseg.cam.maps import fit, normalise
-from wildseg.cam.methods import gradcam, hirescam
 from wildseg.cam.reading import Look
 from wildseg.cam.record import record_clip
 from wildseg.encoders.clip import Clip, resize
+from wildseg.methods.cam import gradcam, hirescam
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from wildseg.core.errors import ParamsError
 from wildseg.crf import dense
 from wildseg.crf.dense import DenseCrf, colours
 from wildseg.crf.unary import energies
-from wildseg.errors import ParamsError
 
 CLIP_ES = DenseCrf(10, gaussian_weight=3, gaussian_sxy=1, bilateral_weight=4, bilateral_sxy=67, bilateral_srgb=3)
 OURS = DenseCrf(5, gaussian_weight=3, gaussian_sxy=3, bilateral_weight=8, bilateral_sxy=40, bilateral_srgb=6)

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.encoders.models import noise, random_clip
-from wildseg.cam.methods import chefer
 from wildseg.cam.record import record_clip
+from wildseg.core.errors import ParamsError
 from wildseg.encoders.clip import Clip
-from wildseg.errors import ParamsError
+from wildseg.methods.cam import chefer
 
 CLASSES = (0, 2)
 

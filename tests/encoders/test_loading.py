@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.encoders.models import CONFIGS, noise, save
 from tests.hub import Hub, nobody, point_to
+from wildseg.core.errors import ModelError
 from wildseg.encoders import clip, loading
 from wildseg.encoders.weights import identity
-from wildseg.errors import ModelError
 
 
 def test_a_local_file_with_its_config_beside_it_is_loaded(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from wildseg import params
+from wildseg.core import params
 from wildseg.encoders.prompts import COMPETITORS
 from wildseg.encoders.vocabulary import taught, warning
-from wildseg.sample.tiny_clip.captions import SYNONYMS
+from wildseg_demo.tiny_clip.captions import SYNONYMS
 
 ROOT = Path(__file__).parents[2]
 TINY = ("wildseg-tiny", "models/tiny_clip/model.safetensors", ROOT)

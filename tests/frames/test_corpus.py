@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from tests.frames import corpus
 from tests.frames.clips import number_of, write_clip
 from tests.stages.test_extract import run
-from wildseg import entries
-from wildseg.artifacts import Artifacts
-from wildseg.errors import DataError
-from wildseg.files import load_table
+from wildseg.artifacts.project import Artifacts
+from wildseg.core.errors import DataError
+from wildseg.core.files import load_table
+from wildseg.execution import result_store
 from wildseg.frames.reader import read
 from wildseg.frames.sample import Sample
 from wildseg.frames.sources import Source, find_sources
@@ -324,7 +324,7 @@ def test_any_name_that_a_file_can_have_is_one_line_of_the_quarantine(
         (raw / os.fsdecode(name)).touch()
     write_clip(raw / "good.mkv", 4)
     if kept:
-        monkeypatch.delenv(entries.VARIABLE)
+        monkeypatch.delenv(result_store.VARIABLE)
         run(project, max_failures=0.9, val=0.0, test=0.0)
     run(project, max_failures=0.9, val=0.0, test=0.0)
     assert quarantine(project) == dict.fromkeys(names.values(), "the file is empty")
@@ -345,7 +345,7 @@ def test_a_video_of_any_name_gives_frames(project: Artifacts, raw: Path, stem: s
 def test_links_are_followed_and_what_is_no_file_is_passed_over(
     project: Artifacts, raw: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(entries.VARIABLE)  # whose keys are made of what the files hold, and a pipe never ends
+    monkeypatch.delenv(result_store.VARIABLE)  # whose keys are made of what the files hold, and a pipe never ends
     outside = project.root / "outside.png"
     outside.write_bytes(corpus.encoded(corpus.PICTURE, "PNG"))
     (raw / "1.png").symlink_to(outside)

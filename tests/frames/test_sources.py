@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wildseg.errors import DataError
+from wildseg.core.errors import DataError
 from wildseg.frames.sources import find_sources, safe_name, unique
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tests.frames.clips import cut_off, damage, number_of, numbered, write_clip
-from wildseg.errors import DataError
+from wildseg.core.errors import DataError
 from wildseg.frames.image import grey
-from wildseg.frames.keyframes.absdiff import select
 from wildseg.frames.reader import expected, read
 from wildseg.frames.sample import Sample
 from wildseg.frames.sources import Source, find_sources
 from wildseg.frames.tally import Tally
 from wildseg.frames.video import Clock, VideoPixels
+from wildseg.methods.keyframes.absdiff import select
 
 
 def look(path: Path, fps: float | None = None) -> tuple[list[Sample], Tally]:

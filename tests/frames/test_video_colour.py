@@ -9,11 +9,11 @@ from tests.frames.light import PATCHES, REC709_TO_2020, coded_frame, linear, mid
 from tests.frames.test_video import look
 from wildseg.frames import video_colour as colour
 from wildseg.frames.image import grey
-from wildseg.frames.keyframes.absdiff import select
 from wildseg.frames.reader import read
 from wildseg.frames.rgb_spaces import rgb_to_xyz
 from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally
+from wildseg.methods.keyframes.absdiff import select
 
 FILES = {
     "phone.mp4": ("libx265", "yuv420p10le", {"x265-params": "log-level=error:bframes=0", "crf": "4"}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wildseg.errors import DataError, ParamsError
+from wildseg.core.errors import DataError, ParamsError
 from wildseg.labels.decide import correct, decide, rule_of
 from wildseg.labels.interface import Answer
 

@@ -19,10 +19,10 @@ from transformers import (
 
 from tests.hub import Hub
 from tests.labels import tiny_detectors
-from wildseg import progress
-from wildseg.errors import ModelError
+from wildseg.core import progress
+from wildseg.core.errors import ModelError
 from wildseg.labels.detection import present, tidy
-from wildseg.labels.detectors import grounding_dino, owlv2
+from wildseg.methods.detectors import grounding_dino, owlv2
 
 PHRASES = (("lawn", "grass"), ("road",), ("red brick",))
 

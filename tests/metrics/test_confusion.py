@@ -4,7 +4,7 @@ import torch
 from sklearn import metrics as sk
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_jaccard_index
 
-from wildseg.errors import DataError
+from wildseg.core.errors import DataError
 from wildseg.metrics import confusion as cm
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 2, 255])

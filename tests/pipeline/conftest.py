@@ -155,8 +155,8 @@ def copy_tracked(folder: Path) -> None:
 
 def render_mini_drive(folder: Path) -> None:
     """Render a few frames of one world, with their truth."""
-    from wildseg.sample.drive import write_drive
-    from wildseg.sample.itinerary import DRIVES
+    from wildseg_demo.world.drive import write_drive
+    from wildseg_demo.world.itinerary import DRIVES
 
     legs = tuple(replace(leg, frames=5, metres_per_frame=3.0) for leg in DRIVES["drive"][:2])
     write_drive("mini", legs, folder, folder / "truth", workers=1)

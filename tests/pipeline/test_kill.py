@@ -23,7 +23,7 @@ import pytest
 from tests.pipeline import processes
 from tests.pipeline.conftest import Project, served
 from tests.pipeline.processes import WORKERS
-from wildseg.cli import STAGES
+from wildseg.cli.main import STAGES
 
 pytestmark = pytest.mark.slow
 

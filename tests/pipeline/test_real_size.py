@@ -68,7 +68,7 @@ def test_a_video_of_your_own_with_a_real_size_clip_runs_from_extract_to_eval(tmp
 
 def write_street_video(path: Path) -> None:
     """Write six seconds of 480x360: grey below, blue above, a block that moves."""
-    from wildseg.sample.video import open_video
+    from wildseg_demo.world.video import open_video
 
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(0).integers(0, 40, (360, 480, 3), np.uint8)

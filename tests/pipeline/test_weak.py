@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.pipeline.conftest import Project, stages_run
-from wildseg.artifacts import Artifacts
+from wildseg.artifacts.project import Artifacts
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wildseg.classes import palette
+from wildseg.core.classes import palette
 from wildseg.report.drawing import PANEL
 from wildseg.report.explanation import BLACK, WHITE, Sheet, Strip, draw, mark
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wildseg.classes import palette
+from wildseg.core.classes import palette
 from wildseg.report.drawing import GAP, PANEL
 from wildseg.report.weak import draw
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from wildseg.segment.augment import MEAN, STD, RandomWindow, augmentation, skip
+from wildseg.encoders.cnn.imagenet import MEAN, STD
+from wildseg.segment.augment import RandomWindow, augmentation, skip
 
 
 def pair(height: int, width: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wildseg.errors import DataError
+from wildseg.core.errors import DataError
 from wildseg.segment.augment import augmentation
 from wildseg.segment.data import Batches, Pairs, Supervision, count_pixels, derive, stream
 

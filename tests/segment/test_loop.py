@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.segment.networks import batches, tiny
-from wildseg.errors import WildsegError
+from wildseg.core.errors import WildsegError
 from wildseg.segment.loop import Recipe, Trainer, learning_rate
 
 RECIPE = Recipe(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from wildseg.artifacts import Artifacts
+from wildseg.artifacts.project import Artifacts
 from wildseg.segment.losses import cross_entropy, forbid, only_confident, sqrt_inverse_weights
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -5,9 +5,9 @@ from PIL import Image
 from torch.nn import functional
 
 from tests.segment.networks import stripes, tiny
-from wildseg.errors import DataError, WildsegError
-from wildseg.segment.architectures import unet
-from wildseg.segment.augment import MEAN, STD
+from wildseg.core.errors import DataError, WildsegError
+from wildseg.encoders.cnn.imagenet import MEAN, STD
+from wildseg.methods.architectures import unet
 from wildseg.segment.predict import Predictor, describe, load, resolve_precision
 
 IMAGES = np.stack([stripes(k)[0] for k in range(3)])

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from tests.encoders.models import noise, save
-from wildseg import entries, params
-from wildseg.artifacts import Artifacts, Frame, FrameBoxes, Words
+from wildseg.artifacts.project import Artifacts, Frame, FrameBoxes, Words
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps
-from wildseg.cam.methods import gradcam, hirescam
+from wildseg.core import params
+from wildseg.core.errors import DataError, ModelError, ParamsError
+from wildseg.core.params import Params
 from wildseg.encoders import clip
-from wildseg.errors import DataError, ModelError, ParamsError
-from wildseg.params import Params
-from wildseg.runtime import Runtime
+from wildseg.execution import result_store
+from wildseg.execution.runtime import Runtime
+from wildseg.methods.cam import gradcam, hirescam
 from wildseg.stages import cam
 
 NAMES = ("sky", "tree", "cement_road")
@@ -185,7 +186,7 @@ def test_maps_are_asked_for_in_the_words_that_label_left_and_not_in_those_of_par
 def test_other_words_are_other_entries_of_the_cache_and_the_same_words_the_same(
     project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv(entries.VARIABLE)
+    monkeypatch.delenv(result_store.VARIABLE)
     told = []
     for templates in (TEMPLATES, ("{}",), TEMPLATES):
         project.save_prompts(Words(templates, ()))

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.crew import each
-from wildseg.artifacts import Artifacts, Frame
-from wildseg.classes import Classes
-from wildseg.errors import DataError, WildsegError
-from wildseg.files import load_json
-from wildseg.params import Bilateral, Crf, Gaussian
-from wildseg.runtime import Runtime
+from tests.execution.crew import each
+from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.core.classes import Classes
+from wildseg.core.errors import DataError, WildsegError
+from wildseg.core.files import load_json
+from wildseg.core.params import Bilateral, Crf, Gaussian
+from wildseg.execution.runtime import Runtime
 from wildseg.stages.crf import run
 
 ALONE, PAIR = Runtime(1, "cpu"), Runtime(2, "cpu")

@@ -11,12 +11,12 @@ from PIL import Image
 
 from tests.stages import tiny_run
 from tests.stages.tiny_run import LAWN, SKY, rows, truth_of
-from wildseg.artifacts import Artifacts
-from wildseg.errors import DataError
-from wildseg.files import load_json, load_table, save_label_image
-from wildseg.formats.truth import check_start, doubt_start
+from wildseg.artifacts.project import Artifacts
+from wildseg.artifacts.truth import check_start, doubt_start
+from wildseg.core.errors import DataError
+from wildseg.core.files import load_json, load_table, save_label_image
+from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import confusion_matrix, miou, one_higher
-from wildseg.runtime import Runtime
 from wildseg.stages.eval import run
 
 CPU = Runtime(1, "cpu")

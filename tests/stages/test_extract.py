@@ -13,15 +13,15 @@ from tests.frames import icc
 from tests.frames.clips import flat, number_of, numbered, write_clip
 from tests.frames.interlaced import write_interlaced
 from tests.frames.light import patches, write_coded
-from wildseg import entries
-from wildseg.artifacts import Artifacts
-from wildseg.errors import DataError, ParamsError
-from wildseg.files import load_json, load_table
+from wildseg.artifacts.project import Artifacts
+from wildseg.core.errors import DataError, ParamsError
+from wildseg.core.files import load_json, load_table
+from wildseg.core.params import Extract
+from wildseg.execution import result_store
+from wildseg.execution.runtime import Runtime
 from wildseg.frames.deinterlace import REMARK
 from wildseg.frames.profiles import ADOBE_GAMMA, matrix_profile
 from wildseg.frames.rgb_spaces import ADOBE_RGB, D65
-from wildseg.params import Extract
-from wildseg.runtime import Runtime
 from wildseg.stages import extract
 
 LOOSE = {"absdiff": {"threshold": -1.0, "reference": "previous", "width": None}}
@@ -182,7 +182,7 @@ def test_bad_files_are_quarantined_and_the_run_goes_on(project: Artifacts, raw: 
 def test_what_is_special_about_a_file_is_said_once_also_when_it_is_known(
     project: Artifacts, raw: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(entries.VARIABLE, str(project.root / "cache"))
+    monkeypatch.setenv(result_store.VARIABLE, str(project.root / "cache"))
     for name in ("a.mts", "b.mts", "c.mts"):
         write_interlaced(raw / name, "libx264", "yuv420p", **{"x264-params": "tff=1"})
     write_coded(raw / "d.mkv", [patches()] * 3, "hlg", "ffv1", "yuv444p10le")

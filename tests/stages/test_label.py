@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from tests.encoders.models import noise, save
-from wildseg import params
-from wildseg.artifacts import Artifacts, Frame
-from wildseg.errors import DataError, ModelError, ParamsError
-from wildseg.files import load_json
-from wildseg.params import Params
-from wildseg.runtime import Runtime
+from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.core import params
+from wildseg.core.errors import DataError, ModelError, ParamsError
+from wildseg.core.files import load_json
+from wildseg.core.params import Params
+from wildseg.execution.runtime import Runtime
 from wildseg.stages import label
 
 NAMES = ("sky", "tree", "cement_road")

@@ -12,16 +12,17 @@ import pytest
 import torch
 
 from tests.encoders.models import noise, save
-from wildseg import entries, params
-from wildseg.artifacts import Artifacts, Frame, Words
+from wildseg.artifacts.project import Artifacts, Frame, Words
+from wildseg.core import params
+from wildseg.core.errors import DataError
+from wildseg.core.files import load_json
+from wildseg.core.params import Params
 from wildseg.encoders import clip
-from wildseg.errors import DataError
-from wildseg.files import load_json
+from wildseg.execution import result_store
+from wildseg.execution.runtime import Runtime
 from wildseg.labels.sharpness import rank
-from wildseg.params import Params
-from wildseg.runtime import Runtime
 from wildseg.stages import cam, label
-from wildseg.words import sample
+from wildseg.stages.words import sample
 
 ROOT = Path(__file__).parents[2]
 CPU = Runtime(1, "cpu")
@@ -134,7 +135,7 @@ def test_any_number_of_workers_chooses_the_same_and_writes_the_same_bytes(projec
 def test_a_frame_is_encoded_once_for_all_templates_and_never_again(
     project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(entries.VARIABLE)
+    monkeypatch.delenv(result_store.VARIABLE)
     encoded: list[int] = []
     plain = clip.Clip.image_features
     monkeypatch.setattr(clip.Clip, "image_features", _counted(plain, encoded))
@@ -233,7 +234,7 @@ def test_phrases_that_name_or_mean_a_class_are_left_out_and_said_with_the_reason
 def test_phrases_are_compared_once_and_then_known(
     project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(entries.VARIABLE)
+    monkeypatch.delenv(result_store.VARIABLE)
     auto = replace(values, background="auto", clip=replace(values.clip, templates=("{}",)))
     label.run(auto, project, CPU)
     before = project.prompts_json.read_bytes()

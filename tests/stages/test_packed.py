@@ -16,13 +16,13 @@ import yaml
 
 from tests.encoders.models import save
 from tests.frames.clips import write_clip
-from wildseg import params as parameters
-from wildseg import unpack
-from wildseg.artifacts import Artifacts
-from wildseg.errors import DataError
-from wildseg.formats.shards import begins_shard
-from wildseg.params import Params
-from wildseg.runtime import Runtime
+from wildseg.artifacts import unpack
+from wildseg.artifacts.project import Artifacts
+from wildseg.artifacts.shards import begins_shard
+from wildseg.core import params as parameters
+from wildseg.core.errors import DataError
+from wildseg.core.params import Params
+from wildseg.execution.runtime import Runtime
 from wildseg.segment.augment import augmentation
 from wildseg.segment.data import Batches, Pairs, stream
 from wildseg.stages import cam, crf, extract

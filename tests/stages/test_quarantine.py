@@ -11,12 +11,12 @@ import pytest
 
 from tests.encoders.models import noise, save
 from tests.stages import tiny_run
-from wildseg import params
-from wildseg.artifacts import Artifacts, Frame
-from wildseg.errors import DataError, SystemFailure
-from wildseg.files import load_json
-from wildseg.params import Params
-from wildseg.runtime import Runtime
+from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.core import params
+from wildseg.core.errors import DataError, SystemFailure
+from wildseg.core.files import load_json
+from wildseg.core.params import Params
+from wildseg.execution.runtime import Runtime
 from wildseg.stages import cam, crf, eval, label
 
 CPU = Runtime(1, "cpu")

@@ -21,17 +21,17 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from tests.segment.networks import stripes
-from wildseg import params as parameters
-from wildseg import tracking
-from wildseg.artifacts import Artifacts, Frame
-from wildseg.errors import DataError, ModelError, ParamsError, WildsegError
-from wildseg.files import load_json, load_table
-from wildseg.params import Params
-from wildseg.runtime import Runtime
+from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.core import params as parameters
+from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
+from wildseg.core.files import load_json, load_table
+from wildseg.core.params import Params
+from wildseg.execution.runtime import Runtime
+from wildseg.methods.architectures import unet
 from wildseg.segment import predict
-from wildseg.segment.architectures import unet
 from wildseg.segment.checkpoint import Checkpoints
 from wildseg.stages import train
+from wildseg.tracking import mlflow_run
 
 ROOT = Path(__file__).parents[2]
 CPU = Runtime(1, "cpu")
@@ -221,7 +221,7 @@ def test_a_killed_process_loses_nothing_but_the_steps_since_its_checkpoint(proje
     killed = make(tmp_path / "killed")
     (killed.root / "params.yaml").write_text(yaml.safe_dump(content(**settings), sort_keys=False), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "WILDSEG_WORKERS": "1", "WILDSEG_DEVICE": "cpu"}
-    command = [sys.executable, "-c", "from wildseg.cli import main; main(['train'])"]
+    command = [sys.executable, "-c", "from wildseg.cli.main import main; main(['train'])"]
     process = subprocess.Popen(command, cwd=killed.root, env=environment)
     try:
         deadline = time.monotonic() + 120
@@ -252,7 +252,7 @@ def test_the_curve_is_on_disk_and_in_the_tracker_while_it_trains(
     def training(*_: object) -> Iterator[Tracker]:
         yield Tracker()
 
-    monkeypatch.setattr(tracking, "training", training)
+    monkeypatch.setattr(mlflow_run, "training", training)
     train.run(values(), project, CPU)
     assert list(logged) == list(range(1, 9))
     assert logged[1].keys() == {"loss", "lr"}

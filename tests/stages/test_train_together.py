@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 
 from tests.programs import SOURCE, python, wildseg
 from tests.stages.test_train import CPU, content, make, outputs, values
-from wildseg.artifacts import Artifacts
-from wildseg.errors import WildsegError
-from wildseg.files import load_json, load_table
+from wildseg.artifacts.project import Artifacts
+from wildseg.core.errors import WildsegError
+from wildseg.core.files import load_json, load_table
 from wildseg.stages import train
 
 LAUNCH = (f"{sys.executable} -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 "
@@ -122,7 +122,7 @@ def test_a_launcher_that_cannot_be_started_is_one_line(tmp_path: Path, launcher:
 
 def test_without_accelerate_there_is_one_line_that_says_what_to_install(tmp_path: Path) -> None:
     project(tmp_path)
-    code = "import sys; sys.modules['accelerate'] = None\nfrom wildseg.cli import main\nmain(['train'])"
+    code = "import sys; sys.modules['accelerate'] = None\nfrom wildseg.cli.main import main\nmain(['train'])"
     alone = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
     answer = python("-c", code, cwd=tmp_path, WILDSEG_DEVICE="cpu", **alone)
     assert answer.code == 1

@@ -11,11 +11,11 @@ from PIL import Image
 
 from tests.stages.tiny_run import LAWN, ROAD
 from tests.stages.tiny_run import params as tiny_params
-from wildseg.artifacts import Artifacts, Frame
-from wildseg.errors import DataError
-from wildseg.files import load_json, load_table
-from wildseg.params import Params
-from wildseg.runtime import Runtime
+from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.core.errors import DataError
+from wildseg.core.files import load_json, load_table
+from wildseg.core.params import Params
+from wildseg.execution.runtime import Runtime
 from wildseg.stages import weak
 
 ALONE = Runtime(1, "cpu")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from wildseg import params as parameters
-from wildseg.artifacts import Artifacts, Frame, Words
-from wildseg.classes import Classes
-from wildseg.files import save_label_image, save_table
-from wildseg.params import Params
-from wildseg.segment.architectures import unet
+from wildseg.artifacts.project import Artifacts, Frame, Words
+from wildseg.core import params as parameters
+from wildseg.core.classes import Classes
+from wildseg.core.files import save_label_image, save_table
+from wildseg.core.params import Params
+from wildseg.methods.architectures import unet
 from wildseg.segment.predict import describe
 
 ROOT = Path(__file__).parents[2]

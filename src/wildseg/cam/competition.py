@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wildseg.errors import ParamsError, one_of
+from wildseg.core.errors import ParamsError, one_of
 
 if TYPE_CHECKING:  # a stage asks for the words of an error, and has no use for torch
     from wildseg.cam.trace import Trace

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from wildseg.cam.competition import columns
 from wildseg.cam.trace import Trace
+from wildseg.core.errors import ModelError
 from wildseg.encoders.attention import Mix
-from wildseg.errors import ModelError
 
 
 def maps(

@@ -20,8 +20,8 @@ from wildseg.cam.maps import fit, normalise
 from wildseg.cam.reading import Look
 from wildseg.cam.record import record_batch
 from wildseg.cam.trace import Trace
+from wildseg.core.errors import ModelError
 from wildseg.encoders.clip import Clip, resize
-from wildseg.errors import ModelError
 
 ATTENTION = 2**28  # numbers of attention that the images of a batch may hold together: a gigabyte
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wildseg.core.errors import ModelError
 from wildseg.encoders.attention import Mix
 from wildseg.encoders.attention_gradients import HeadGradients
-from wildseg.errors import ModelError
 
 # Logits (K, M), of which row i belongs to the i-th class asked about and column c to text c; and the K columns asked
 # about. Returns one scalar per row, (K,).

@@ -1,1 +1,1 @@
-"""From activation maps to pseudo masks by a fully connected conditional random field."""
+"""From activation maps to pseudo masks by a dense conditional random field; boxes, points and scribbles."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydensecrf.densecrf import DenseCRF2D
 
-from wildseg.errors import ParamsError
+from wildseg.core.errors import ParamsError
 
 CAFFE_MEAN_BGR = (104.008, 116.669, 122.675)  # grey levels; what CLIP-ES and deeplab-pytorch subtract
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wildseg.classes import BACKGROUND, IGNORE
+from wildseg.core.classes import BACKGROUND, IGNORE
 from wildseg.crf.dense import DenseCrf
 from wildseg.crf.unary import energies, upsample, with_background
 

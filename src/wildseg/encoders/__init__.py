@@ -1,1 +1,1 @@
-"""Pretrained encoders: CLIP and what turns class names into text vectors."""
+"""Pretrained encoders, CLIP and CNN: loading, towers, attention, tokens, text vectors."""

@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from wildseg.core.errors import ModelError
 from wildseg.encoders import captions, loading, resnet, vit
 from wildseg.encoders.prompts import sentences
 from wildseg.encoders.resnet import ResNet
 from wildseg.encoders.vit import ViT
-from wildseg.errors import ModelError
 
 
 def load(model: str, pretrained: str, *, device: str = "cpu", root: Path | str = ".") -> Clip:

@@ -18,9 +18,9 @@ from typing import Any
 import open_clip
 from open_clip import factory
 
+from wildseg.core.errors import ModelError, check_regular
 from wildseg.encoders import captions
 from wildseg.encoders.weights import config_beside, shared_config
-from wildseg.errors import ModelError, check_regular
 
 SHARED = "open_clip_config.json"
 COLOURS = ("mean", "std")

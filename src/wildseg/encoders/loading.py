@@ -20,11 +20,11 @@ import torch
 from open_clip import factory
 from torch import nn
 
-from wildseg.downloads import PICKLE, hub_file, reason, short, watched
+from wildseg.core.errors import ModelError, did_you_mean
 from wildseg.encoders import configs
 from wildseg.encoders.configs import Beside
+from wildseg.encoders.downloads import PICKLE, hub_file, reason, short, watched
 from wildseg.encoders.tokenizer import FULL_VOCABULARY, cut_tokenizer
-from wildseg.errors import ModelError, did_you_mean
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from wildseg.core.errors import check_regular
 from wildseg.encoders.prompts import COMPETITORS, stems
-from wildseg.errors import check_regular
 
 ARTICLES = {"a", "an", "the", "th"}  # "the" as `stems` leaves it
 SHOWN = 8  # phrases named in the line that a person reads

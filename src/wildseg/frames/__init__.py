@@ -1,1 +1,1 @@
-"""From videos and photo folders to key frames."""
+"""From videos and photo folders to key frames: decoding, colour, sharpness, duplicates, splits."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from wildseg.errors import ParamsError
+from wildseg.core.errors import ParamsError
 
 
 def check_number(

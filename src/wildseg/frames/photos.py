@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFile
 
-from wildseg.errors import SpecialFile, check_regular
+from wildseg.core.errors import SpecialFile, check_regular
 from wildseg.frames import embedded
 from wildseg.frames.image import EXIF_TURNS, UPRIGHT, Turn
 from wildseg.frames.modes import colour_key, to_rgb

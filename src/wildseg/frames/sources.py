@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from wildseg.errors import DataError, SpecialFile, check_regular
+from wildseg.core.errors import DataError, SpecialFile, check_regular
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset((

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from wildseg.errors import DataError, one_line
+from wildseg.core.errors import DataError, one_line
 
 # Above this a picture is refused by its header alone: decoded, it would take gigabytes (a "decompression bomb").
 MAX_PIXELS = 150_000_000

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from wildseg.errors import check_regular
+from wildseg.core.errors import check_regular
 from wildseg.frames.cutoff import cut_off
 from wildseg.frames.decoding import Decoding
 from wildseg.frames.deinterlace import deinterlaced

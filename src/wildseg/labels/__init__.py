@@ -1,1 +1,1 @@
-"""Which classes are in a frame: scores, decisions, a person's corrections."""
+"""Which classes are in a frame: scores, decisions, calibration, and language models."""

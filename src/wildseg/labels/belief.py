@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from wildseg.core.errors import ParamsError
 from wildseg.encoders.clip import Clip
-from wildseg.errors import ParamsError
 
 ACTIVATIONS = ("auto", "softmax", "sigmoid")
 

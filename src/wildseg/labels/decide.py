@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from wildseg.errors import DataError, ParamsError, did_you_mean
+from wildseg.core.errors import DataError, ParamsError, did_you_mean
 from wildseg.labels.interface import Answer
 
 NO_THRESHOLD = (

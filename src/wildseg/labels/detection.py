@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torchvision import ops
 
-from wildseg.downloads import hub_file, hub_folder, short
-from wildseg.errors import ModelError, WildsegError
+from wildseg.core.errors import ModelError, WildsegError
+from wildseg.encoders.downloads import hub_file, hub_folder, short
 
 # From a frame (H, W, 3) uint8 RGB, the phrases of each class and the lowest score to boxes (m, 6) float64: x0, y0, x1,
 # y1 in pixels of the frame, the id of the class, from 1, a score in [0, 1]; neither cut off at the frame nor thinned.

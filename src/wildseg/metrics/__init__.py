@@ -1,1 +1,1 @@
-"""Measures against truth: confusion matrix and multi-label scores."""
+"""Measures against truth: confusion matrix, multi-label scores, agreement."""

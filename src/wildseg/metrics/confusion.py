@@ -14,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from wildseg.classes import BACKGROUND, IGNORE
-from wildseg.errors import DataError
+from wildseg.core.classes import BACKGROUND, IGNORE
+from wildseg.core.errors import DataError
 from wildseg.metrics.ratio import mean, ratio
 
 

@@ -1,1 +1,1 @@
-"""Pictures and plots of what the pipeline made."""
+"""Pictures and tables of results, from plain arrays and numbers."""

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from wildseg.classes import BACKGROUND, IGNORE, palette
+from wildseg.core.classes import BACKGROUND, IGNORE, palette
 
 PANEL = 320  # longest side of a large panel, in pixels
 GAP = 12

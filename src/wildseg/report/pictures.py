@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wildseg.classes import IGNORE
+from wildseg.core.classes import IGNORE
 from wildseg.report.drawing import FAINT, GAP, INK, PANEL, coloured, heated, legend, line, row
 
 MAPS_IN_A_ROW = (5, 8)  # at least, so that they are not larger than the panels; at most, so that they are readable

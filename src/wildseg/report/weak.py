@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from wildseg.classes import IGNORE, palette
+from wildseg.core.classes import IGNORE, palette
 from wildseg.report.drawing import FAINT, GAP, INK, PANEL, PAPER, fitted, legend, line, panel_size, row
 
 COLUMNS = 4

@@ -1,1 +1,1 @@
-"""The segmentation model: architectures, data, losses, training loop, inference."""
+"""The segmentation model: data, augmentation, losses, prediction, and explanations of what it answers."""

@@ -11,10 +11,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from wildseg.classes import IGNORE
-
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0, 1]: what most published encoders were trained with
-STD = (0.229, 0.224, 0.225)
+from wildseg.core.classes import IGNORE
+from wildseg.encoders.cnn.imagenet import MEAN, STD
 
 
 class RandomWindow(v2.Transform):

@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from wildseg.errors import words_of
+from wildseg.core.errors import words_of
 from wildseg.segment.loop import Event, Trainer
 
 KEPT = 3  # runs that were stopped and may still be continued; older ones are removed

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from wildseg.classes import IGNORE
-from wildseg.errors import DataError, WildsegError
+from wildseg.core.classes import IGNORE
+from wildseg.core.errors import DataError, WildsegError
 from wildseg.segment.augment import skip
 
 Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 RGB, mask (H, W) uint8 ids

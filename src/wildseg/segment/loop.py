@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from wildseg.errors import WildsegError
+from wildseg.core.errors import WildsegError
 from wildseg.segment.data import derive
 from wildseg.segment.losses import cross_entropy, forbid
 from wildseg.segment.predict import autocast
-from wildseg.segment.team import ALONE, Team
+from wildseg.training.team import ALONE, Team
 
 POINTS = 200  # of the curve: enough to see everything, few enough to read and to send
 WARM_UP = 0.05  # share of the steps

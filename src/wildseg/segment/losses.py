@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from wildseg.classes import IGNORE
+from wildseg.core.classes import IGNORE
 
 CAP = 8.0  # a class of a few pixels shall not outweigh all others
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from wildseg.errors import DataError, WildsegError
-from wildseg.segment.augment import MEAN, STD
+from wildseg.core.errors import DataError, WildsegError
+from wildseg.encoders.cnn.imagenet import MEAN, STD
 from wildseg.segment.losses import forbid
 
 BATCH = 8  # images at once, fewer where they are large

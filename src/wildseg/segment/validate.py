@@ -11,7 +11,7 @@ import numpy as np
 from wildseg.metrics.confusion import Confusion
 from wildseg.metrics.confusion import miou as mean_iou
 from wildseg.segment.predict import Predictor
-from wildseg.segment.team import ALONE, Team
+from wildseg.training.team import ALONE, Team
 
 
 class Pairs(Protocol):

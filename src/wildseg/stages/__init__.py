@@ -1,1 +1,1 @@
-"""The six stages of the pipeline: each reads, computes, writes, and holds no mathematics."""
+"""The six stages, and what runs beside the pipeline: each reads, computes and writes, and holds no mathematics."""

@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wildseg import cache, entries, plugins, source
-from wildseg.artifacts import Artifacts, FrameBoxes, Listing
-from wildseg.cache import Cache
+from wildseg.artifacts.project import Artifacts, FrameBoxes, Listing
 from wildseg.cam.boxes import inside
 from wildseg.cam.competition import nothing_to_compete
+from wildseg.core import lookup
+from wildseg.core.errors import DataError, ParamsError
+from wildseg.core.files import fresh
+from wildseg.core.params import Cam, Params
+from wildseg.core.progress import note, track
 from wildseg.encoders.weights import identity
-from wildseg.entries import Entry
-from wildseg.errors import DataError, ParamsError
-from wildseg.failures import Failures
-from wildseg.files import fresh
-from wildseg.formats.coco import LARGEST_SIDE
-from wildseg.parallel import Workers, crew, gpus
-from wildseg.params import Cam, Params
-from wildseg.progress import note, track
-from wildseg.runtime import Runtime, worker_device
+from wildseg.exchange.coco import LARGEST_SIDE
+from wildseg.execution import fingerprint, frame_task, result_store
+from wildseg.execution.failures import Failures
+from wildseg.execution.frame_task import Cache
+from wildseg.execution.result_store import Entry
+from wildseg.execution.runtime import Runtime, worker_device
+from wildseg.execution.workers import Workers, crew, gpus
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
     import torch
@@ -127,7 +128,7 @@ def _size_of(artifacts: Artifacts, frame: str) -> tuple[int, int]:
 
 def _check_competition(params: Params, artifacts: Artifacts) -> None:
     texts = len(params.classes) + len(artifacts.load_prompts().background)
-    if texts < 2 and "competition" in plugins.needs("cam.methods", params.cam.method):
+    if texts < 2 and "competition" in lookup.needs("methods.cam", params.cam.method):
         raise ParamsError(nothing_to_compete(params.cam.method))
 
 
@@ -138,7 +139,7 @@ def make_recipe(params: Params) -> Recipe:
 
     cam, caa = params.cam, params.cam.caa
     refine = Affinity(**asdict(caa)) if cam.refine == "caa" else None
-    method = plugins.load("cam.methods", cam.method, "cam.method")
+    method = lookup.load("methods.cam", cam.method, "cam.method")
     return Recipe(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.positions)
 
 
@@ -160,18 +161,18 @@ _Record = tuple[int, int, int, int]
 TOGETHER = 16  # frames that are handed to a GPU at a time; on a CPU each passes by itself, as fast and in less memory
 
 
-def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> cache.Recipe[_Work]:
+def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> frame_task.Recipe[_Work]:
     method, words = params.cam.method, artifacts.load_prompts()
     ingredients = {
         "cam": _chosen(params.cam),
         "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
         "words": [params.classes.phrases, words.background, words.templates],
-        "code": source.digest("stages.cam", f"cam.methods.{method}"),
-        "libraries": entries.versions("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow"),
+        "code": fingerprint.digest("wildseg.stages.cam", f"wildseg.methods.cam.{method}"),
+        "libraries": result_store.versions("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow"),
         "devices": gpus(runtime)[:1],
     }
     together = TOGETHER if ingredients["devices"] else 1
-    return cache.Recipe(
+    return frame_task.Recipe(
         ingredients, partial(_inputs, artifacts), partial(_files, artifacts), _make_maps, together, _make_several
     )
 
@@ -233,7 +234,7 @@ def _make_maps(work: _Work, tools: _Tools) -> Entry:
 
 def _make_several(works: Sequence[_Work], tools: _Tools) -> list[Entry | DataError]:
     """Do the same for several frames: those of one size pass the network together."""
-    images = [cache.met(tools.artifacts.load_image, work.frame) for work in works]
+    images = [frame_task.met(tools.artifacts.load_image, work.frame) for work in works]
     made: list[Any] = list(images)  # where there is no image, the error stays
     sizes: dict[tuple[int, ...], list[int]] = {}
     for number, image in enumerate(images):

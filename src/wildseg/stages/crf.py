@@ -8,21 +8,21 @@ from pathlib import Path
 
 import numpy as np
 
-from wildseg import cache, entries, source
-from wildseg.artifacts import Artifacts
-from wildseg.cache import Cache
-from wildseg.classes import IGNORE
+from wildseg.artifacts.project import Artifacts
+from wildseg.core.classes import IGNORE
+from wildseg.core.errors import DataError
+from wildseg.core.files import fresh, save_json
+from wildseg.core.params import Crf, Params
+from wildseg.core.progress import track
 from wildseg.crf.dense import DenseCrf
 from wildseg.crf.masks import pseudo_mask
 from wildseg.crf.valid import problem
-from wildseg.entries import Entry
-from wildseg.errors import DataError
-from wildseg.failures import Failures
-from wildseg.files import fresh, save_json
-from wildseg.parallel import Workers, crew, no_tools
-from wildseg.params import Crf, Params
-from wildseg.progress import track
-from wildseg.runtime import Runtime
+from wildseg.execution import fingerprint, frame_task, result_store
+from wildseg.execution.failures import Failures
+from wildseg.execution.frame_task import Cache
+from wildseg.execution.result_store import Entry
+from wildseg.execution.runtime import Runtime
+from wildseg.execution.workers import Workers, crew, no_tools
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
@@ -83,18 +83,18 @@ def _begin(artifacts: Artifacts) -> None:
     fresh(artifacts.confidence_folder)
 
 
-def _recipe(params: Params, artifacts: Artifacts) -> cache.Recipe[str]:
+def _recipe(params: Params, artifacts: Artifacts) -> frame_task.Recipe[str]:
     num_classes, background = len(params.classes), bool(params.background)
     ingredients = {
         "crf": replace(params.crf, max_failures=0.0),
         "classes": [num_classes, background],
-        "code": source.digest("stages.crf"),
-        "libraries": entries.versions("pydensecrf2", "pydensecrf", "numpy", "opencv-python-headless", "pillow"),
+        "code": fingerprint.digest("wildseg.stages.crf"),
+        "libraries": result_store.versions("pydensecrf2", "pydensecrf", "numpy", "opencv-python-headless", "pillow"),
     }
     work = partial(
         _mask_frame, artifacts=artifacts, settings=params.crf, num_classes=num_classes, background=background
     )
-    return cache.Recipe(ingredients, partial(_inputs, artifacts), partial(_files, artifacts), work)
+    return frame_task.Recipe(ingredients, partial(_inputs, artifacts), partial(_files, artifacts), work)
 
 
 def _inputs(artifacts: Artifacts, frame: str) -> tuple[bytes, bytes]:

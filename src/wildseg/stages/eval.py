@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from wildseg import inference, tracking
-from wildseg.artifacts import Artifacts, Frame
-from wildseg.classes import BACKGROUND, IGNORE
+from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.artifacts.truth import Seen, check_start, doubt_start
+from wildseg.artifacts.truth_names import explain, misfits, pictures
+from wildseg.core.classes import BACKGROUND, IGNORE
+from wildseg.core.errors import DataError
+from wildseg.core.files import atomic, fresh, load_label_image, save_json, save_plotted_table
+from wildseg.core.params import Params
+from wildseg.core.progress import track
+from wildseg.core.project_root import project_root
 from wildseg.crf.unary import upsample, with_background
-from wildseg.errors import DataError
-from wildseg.files import atomic, fresh, load_label_image, save_json, save_plotted_table
-from wildseg.formats.truth import Seen, check_start, doubt_start
-from wildseg.formats.truth_names import explain, misfits, pictures
+from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import answered, miou, one_higher
 from wildseg.metrics.levels import Levels, classes_in
-from wildseg.params import Params
-from wildseg.progress import track
-from wildseg.provenance import home
 from wildseg.report.choose import evenly
 from wildseg.report.pictures import Label, Page, draw
 from wildseg.report.tables import (
@@ -39,7 +39,8 @@ from wildseg.report.tables import (
     forgotten_rows,
     iou_rows,
 )
-from wildseg.runtime import Runtime
+from wildseg.stages import inference
+from wildseg.tracking import mlflow_run
 
 SPLITS = {"train": "trained on", "val": "used to choose the best checkpoint"}  # in the title of a picture
 
@@ -107,7 +108,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     shutil.rmtree(answers)
     _save_tables(folder, drive, unseen)
     save_json(artifacts.metrics_path("eval.json"), metrics)
-    tracking.finish(artifacts, params, metrics, pictures)
+    mlflow_run.finish(artifacts, params, metrics, pictures)
     print("\n".join([*told, *_summary(drive, unseen, len(pictures), from_cache)]))
 
 
@@ -165,7 +166,7 @@ def _why_none(artifacts: Artifacts, frames: Sequence[Frame], elsewhere: Sequence
     if elsewhere:
         return (f"no key frame has a truth: {len(elsewhere)} masks are of other frames, such as {elsewhere[0]}; "
                 f"key frames are {frames[0].name}, ...")  # fmt: skip
-    project = home(artifacts.root)
+    project = project_root(artifacts.root)
     there = project / "data" / "truth"
     if project != artifacts.root.resolve() and (count := len(list(pictures(there)))):
         return (

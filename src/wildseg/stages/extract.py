@@ -9,19 +9,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from wildseg.artifacts import SPLITS, Artifacts, Frame
-from wildseg.entries import Store, note
-from wildseg.errors import DataError
-from wildseg.files import fresh, save_json
+from wildseg.artifacts.project import SPLITS, Artifacts, Frame
+from wildseg.core.errors import DataError
+from wildseg.core.files import fresh, save_json
+from wildseg.core.params import Extract, Params
+from wildseg.core.progress import track
+from wildseg.execution.result_store import Store, note
+from wildseg.execution.runtime import Runtime
+from wildseg.execution.workers import crew
 from wildseg.frames.duplicates import KeptFrames
 from wildseg.frames.sources import Source, find_sources, passed_over, safe_name
 from wildseg.frames.split import split_by_time
 from wildseg.frames.tally import Tally
-from wildseg.parallel import crew
-from wildseg.params import Extract, Params
-from wildseg.progress import track
-from wildseg.runtime import Runtime
-from wildseg.selection import Selection, Selector
+from wildseg.stages.selection import Selection, Selector
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:

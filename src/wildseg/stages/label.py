@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from wildseg.artifacts import Artifacts, Frame, Words
-from wildseg.asking import Setting, ask
+from wildseg.artifacts.project import Artifacts, Frame, Words
+from wildseg.core.errors import DataError
+from wildseg.core.files import save_json, save_plotted_table
+from wildseg.core.params import Params
 from wildseg.encoders import vocabulary
-from wildseg.errors import DataError
-from wildseg.failures import Failures
-from wildseg.files import save_json, save_plotted_table
+from wildseg.execution.failures import Failures
+from wildseg.execution.runtime import Runtime
 from wildseg.labels.decide import correct, decide, rule_of
 from wildseg.labels.interface import Answer
 from wildseg.labels.sharpness import FEWEST, Ranking
 from wildseg.labels.smoothing import smooth
 from wildseg.labels.spread import remarks
-from wildseg.params import Params
-from wildseg.runtime import Runtime
-from wildseg.words import choose
+from wildseg.stages.asking import Setting, ask
+from wildseg.stages.words import choose
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:

@@ -11,24 +11,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wildseg import launch, plugins, tracking
-from wildseg.artifacts import Artifacts
-from wildseg.errors import DataError, WildsegError
-from wildseg.files import fresh, save_json, save_table
-from wildseg.formats.weak import MADE_BY, WEAK
-from wildseg.params import Params, Train
-from wildseg.progress import track
-from wildseg.runtime import Runtime, torch_device
-from wildseg.segment import normalisation, validate
+from wildseg.artifacts.project import Artifacts
+from wildseg.artifacts.weak import MADE_BY, WEAK
+from wildseg.core import lookup
+from wildseg.core.errors import DataError, WildsegError
+from wildseg.core.files import fresh, save_json, save_table
+from wildseg.core.params import Params, Train
+from wildseg.core.progress import track
+from wildseg.encoders.cnn import normalisation
+from wildseg.encoders.cnn.build import loaded
+from wildseg.encoders.cnn.normalisation import Normalisation
+from wildseg.execution import launcher
+from wildseg.execution.runtime import Runtime, torch_device
+from wildseg.segment import validate
 from wildseg.segment.augment import augmentation
 from wildseg.segment.checkpoint import Checkpoints, key_of
 from wildseg.segment.data import MASKS, Batches, Pairs, Supervision, count_pixels, stream
-from wildseg.segment.encoder import loaded
 from wildseg.segment.loop import Event, Recipe, Trainer
 from wildseg.segment.losses import only_confident, sqrt_inverse_weights
-from wildseg.segment.normalisation import Normalisation
 from wildseg.segment.predict import Predictor, describe, resolve_precision
-from wildseg.segment.team import Team, join
+from wildseg.tracking import mlflow_run
+from wildseg.training.team import Team, join
 
 SUPERVISION = {"masks": MASKS, **{kind: Supervision(kind, MADE_BY) for kind in WEAK}}
 LOOK_AT = {
@@ -95,7 +98,7 @@ def _lead(
 ) -> None:
     """Train to the end; write, track and print what comes of it."""
     fresh(artifacts.segmenter_folder)
-    with tracking.training(artifacts, params, trainer.step) as tracker:
+    with mlflow_run.training(artifacts, params, trainer.step) as tracker:
         for event in track(events, params.train.steps - trainer.step, "train"):
             if event.loss is not None:
                 extra = {} if event.val_miou is None else {"val_miou": event.val_miou}
@@ -109,7 +112,7 @@ def _lead(
 
 def _join(params: Params, runtime: Runtime) -> Team:
     device = torch_device(runtime.device)
-    team = join(device) if launch.one_of_several() else Team(device=device)
+    team = join(device) if launcher.one_of_several() else Team(device=device)
     if params.train.batch_size < team.size:
         raise WildsegError(
             f"train.batch_size: expected at least one image for each of {team.size} processes, found "
@@ -171,7 +174,7 @@ def _trainer(
     params: Params, data: _Data, ids: tuple[int, ...], encoder_weights: str | None, team: Team, precision: str
 ) -> Trainer:
     settings = params.train
-    architecture = plugins.load("segment.architectures", settings.architecture, "train.architecture")
+    architecture = lookup.load("methods.architectures", settings.architecture, "train.architecture")
     torch.manual_seed(params.seed)  # the first weights
     options = settings.options.get(settings.architecture, {})
     network = architecture.build(len(params.classes), settings.encoder, encoder_weights, **options)

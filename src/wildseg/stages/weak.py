@@ -10,26 +10,26 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from wildseg import cache, entries, source
-from wildseg.artifacts import Artifacts, FrameBoxes
-from wildseg.cache import Cache
-from wildseg.classes import BACKGROUND, IGNORE
+from wildseg.artifacts.project import Artifacts, FrameBoxes
+from wildseg.artifacts.weak import WEAK
+from wildseg.core.classes import BACKGROUND, IGNORE
+from wildseg.core.errors import DataError
+from wildseg.core.files import atomic, fresh, save_json
+from wildseg.core.params import Params, Weak
+from wildseg.core.progress import track
 from wildseg.crf.unary import upsample
 from wildseg.crf.valid import problem
-from wildseg.entries import Entry
-from wildseg.errors import DataError
-from wildseg.failures import Failures
-from wildseg.files import atomic, fresh, save_json
-from wildseg.formats.weak import WEAK
-from wildseg.labels.weak import points as weak_points
-from wildseg.labels.weak.boxes import boxes
-from wildseg.labels.weak.regions import stretch
-from wildseg.labels.weak.scribbles import dots, scribbles
-from wildseg.parallel import Workers, crew, no_tools
-from wildseg.params import Params, Weak
-from wildseg.progress import track
+from wildseg.crf.weak import points as weak_points
+from wildseg.crf.weak.boxes import boxes
+from wildseg.crf.weak.regions import stretch
+from wildseg.crf.weak.scribbles import dots, scribbles
+from wildseg.execution import fingerprint, frame_task, result_store
+from wildseg.execution.failures import Failures
+from wildseg.execution.frame_task import Cache
+from wildseg.execution.result_store import Entry
+from wildseg.execution.runtime import Runtime
+from wildseg.execution.workers import Workers, crew, no_tools
 from wildseg.report.weak import draw
-from wildseg.runtime import Runtime
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
@@ -115,7 +115,7 @@ def _draw(params: Params, artifacts: Artifacts, shown: Sequence[tuple[str, Frame
 # What a frame's weak labels depend on ----------------------------------------------------------------------------
 
 
-def _recipe(params: Params, artifacts: Artifacts) -> cache.Recipe[str]:
+def _recipe(params: Params, artifacts: Artifacts) -> frame_task.Recipe[str]:
     num_classes, background = len(params.classes), bool(params.background)
     settings = params.weak
     ingredients = {
@@ -123,8 +123,8 @@ def _recipe(params: Params, artifacts: Artifacts) -> cache.Recipe[str]:
                  settings.background],
         "classes": [num_classes, background],
         "seed": params.seed,
-        "code": source.digest("stages.weak"),
-        "libraries": entries.versions("numpy", "scipy", "opencv-python-headless", "pillow"),
+        "code": fingerprint.digest("wildseg.stages.weak"),
+        "libraries": result_store.versions("numpy", "scipy", "opencv-python-headless", "pillow"),
     }  # fmt: skip
     work = partial(
         _label_frame,
@@ -134,7 +134,7 @@ def _recipe(params: Params, artifacts: Artifacts) -> cache.Recipe[str]:
         background=background,
         seed=params.seed,
     )
-    return cache.Recipe(ingredients, partial(_inputs, artifacts), partial(_files, artifacts), work)
+    return frame_task.Recipe(ingredients, partial(_inputs, artifacts), partial(_files, artifacts), work)
 
 
 def _inputs(artifacts: Artifacts, frame: str) -> tuple[str, bytes, bytes]:

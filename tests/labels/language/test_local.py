@@ -18,14 +18,14 @@ from tests.hub import Hub, nobody, point_to
 from tests.labels.language.models import NAMES, OPTIONS, Memory, frames, language, question
 from tests.labels.language.tiny_llava import save_llama, save_llava
 from tests.labels.language.tiny_qwen import save_qwen
-from wildseg import progress
-from wildseg.errors import ModelError
+from wildseg.core import progress
+from wildseg.core.errors import ModelError
 from wildseg.labels.language.choice import Choice
 from wildseg.labels.language.folder import digest
 from wildseg.labels.language.grammar import Tokens
 from wildseg.labels.language.local import Local
 from wildseg.labels.language.messages import Ask, Picture, Reply
-from wildseg.labels.methods import describe_then_decide, vlm_cot, vlm_direct, vlm_yes_no
+from wildseg.methods.labels import describe_then_decide, vlm_cot, vlm_direct, vlm_yes_no
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ import pytest
 from tests.encoders.models import noise
 from tests.labels.language.conftest import Misbehaving, misbehaving
 from tests.labels.language.models import NAMES, OPTIONS, Memory, Script, frames, language, names, question
-from wildseg.errors import ModelError, ParamsError
+from wildseg.core.errors import ModelError, ParamsError
 from wildseg.labels.interface import NamedImage
 from wildseg.labels.language.conversation import shrunk
 from wildseg.labels.language.messages import Ask, Language, Refusal, Reply
 from wildseg.labels.language.server import Server
 from wildseg.labels.language.voting import threshold
-from wildseg.labels.methods import describe_then_decide, vlm_cot, vlm_direct, vlm_yes_no
+from wildseg.methods.labels import describe_then_decide, vlm_cot, vlm_direct, vlm_yes_no
 
 METHODS = {"vlm_direct": vlm_direct, "vlm_cot": vlm_cot, "describe_then_decide": describe_then_decide}
 METHOD = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

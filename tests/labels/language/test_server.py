@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.encoders.models import noise
 from tests.labels.language.conftest import Misbehaving
-from wildseg.errors import ModelError, ParamsError
+from wildseg.core.errors import ModelError, ParamsError
 from wildseg.labels.language import server, wire
 from wildseg.labels.language.messages import Ask, Picture, Refusal, Reply
 from wildseg.labels.language.replies import yes_of

@@ -16,10 +16,10 @@ import pytest
 
 from tests.labels.language.models import OPTIONS, Memory, frames, language, question
 from tests.labels.language.tiny_llava import save_llava
-from wildseg.errors import ModelError
+from wildseg.core.errors import ModelError
 from wildseg.labels.language import server
 from wildseg.labels.language.server import Server
-from wildseg.labels.methods import vlm_cot, vlm_direct, vlm_yes_no
+from wildseg.methods.labels import vlm_cot, vlm_direct, vlm_yes_no
 
 NEEDED = ("openai", "fastapi", "uvicorn")
 pytestmark = pytest.mark.skipif(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wildseg.errors import ModelError
+from wildseg.core.errors import ModelError
 from wildseg.labels.interface import Answer, NamedImage, Question
 from wildseg.labels.language.conversation import Conversation, Decision, decided, lead
 from wildseg.labels.language.messages import Ask, Language, Message, Picture

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wildseg.downloads import hub_folder, short
-from wildseg.errors import ModelError
+from wildseg.core.errors import ModelError
+from wildseg.encoders.downloads import hub_folder, short
 from wildseg.labels.language.choice import Choice
 from wildseg.labels.language.folder import digest
 from wildseg.labels.language.grammar import Grammar, Tokens, token_texts

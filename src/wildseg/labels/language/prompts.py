@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from wildseg.errors import ParamsError
+from wildseg.core.errors import ParamsError
 
 PLACES = ("classes", "names", "class", "description")
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from wildseg.errors import ModelError
+from wildseg.core.errors import ModelError
 from wildseg.labels.language.messages import Ask, Reply
 from wildseg.labels.language.wire import Passing, Unanswered, message_of
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from PIL import Image
 
-from wildseg.errors import ModelError, ParamsError
+from wildseg.core.errors import ModelError, ParamsError
 from wildseg.labels.language.messages import Ask, Picture, Refusal, Reply
 from wildseg.labels.language.replies import TOP, reply_of
 from wildseg.labels.language.wire import (

@@ -13,7 +13,7 @@ import urllib.request
 from contextlib import suppress
 from typing import Any
 
-from wildseg.errors import ModelError, WildsegError, words_of
+from wildseg.core.errors import ModelError, WildsegError, words_of
 
 TIMEOUT = 600.0  # seconds for an answer as a whole: large models on a CPU take minutes
 LARGEST = 2**24  # bytes of a body

@@ -1,0 +1,113 @@
+"""Image labels: which classes are in each frame, how sure the method was, and what a language model said of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wildseg.artifacts.folder import Project
+from wildseg.artifacts.ticks import listed
+from wildseg.core.errors import DataError
+from wildseg.core.files import load_table, save_bytes, save_table
+from wildseg.core.names import check_names, made_by
+from wildseg.core.spreadsheet import Sheet, load_sheet
+
+
+class Labels(Project):
+    """data/labels."""
+
+    @property
+    def labels_csv(self) -> Path:
+        """What the label stage decided."""
+        return self.data / "labels" / "labels.csv"
+
+    @property
+    def scores_csv(self) -> Path:
+        """What it decided on."""
+        return self.data / "labels" / "scores.csv"
+
+    @property
+    def answers_jsonl(self) -> Path:
+        """What a language model was asked, what it said, and what was made of it; empty for other methods."""
+        return self.data / "labels" / "answers.jsonl"
+
+    @property
+    def overrides_csv(self) -> Path:
+        """A person's corrections, which no stage ever writes."""
+        return self.data / "labels" / "overrides.csv"
+
+    def save_labels(self, frames: Sequence[str], class_names: Sequence[str], present: np.ndarray) -> None:
+        """Write data/labels/labels.csv; present: (n, K) bool. An empty cell says that no class is in the frame."""
+        rows = [
+            (frame, ",".join(name for name, is_in in zip(class_names, row, strict=True) if is_in))
+            for frame, row in zip(frames, present, strict=True)
+        ]
+        save_table(self.labels_csv, ("Frame", "Labels"), rows, quote_all=True)
+
+    def load_labels(self, class_names: Sequence[str], path: Path | None = None) -> dict[str, np.ndarray]:
+        """Read labels by frame, (K,) bool each, from labels.csv, or from a person's table.
+
+        A person's may be as a spreadsheet saves it, and have a column of ticks for each class instead of `Labels`.
+
+        Raises:
+            DataError: the file is missing or malformed, names a frame twice, or a class that is not in `class_names`.
+        """
+        if path is not None:
+            return _by_frame(path, load_sheet(path, "Frame", "Labels"), class_names)
+        with made_by("label"):
+            rows = load_table(self.labels_csv, ("Frame", "Labels"))
+            return _by_frame(self.labels_csv, Sheet(("Frame", "Labels"), tuple(enumerate(rows, 2))), class_names)
+
+    def save_scores(self, frames: Sequence[str], class_names: Sequence[str], scores: np.ndarray) -> None:
+        """Write data/labels/scores.csv; scores: (n, K) float in [0, 1]."""
+        rows = [(frame, *(f"{s:.6f}" for s in row)) for frame, row in zip(frames, scores, strict=True)]
+        save_table(self.scores_csv, ("frame", *class_names), rows)
+
+    def load_scores(self, class_names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Read scores by frame: (K,) float64 in [0, 1] each.
+
+        Raises:
+            DataError: the file is missing or malformed, or a cell is no number in [0, 1].
+        """
+        with made_by("label"):
+            rows = load_table(self.scores_csv, ("frame", *class_names))
+            check_names(self.scores_csv, rows, "frame")
+            return {row["frame"]: np.array([self._score(row, name) for name in class_names]) for row in rows}
+
+    def _score(self, row: Mapping[str, str], name: str) -> float:
+        try:
+            score = float(row[name])
+        except ValueError:
+            score = math.nan
+        if not 0 <= score <= 1:
+            raise DataError(
+                f"{self.scores_csv}, frame {row['frame']!r}: expected a number from 0 to 1 for {name}, "
+                f"found {row[name]!r}"
+            )
+        return score
+
+    def save_answers(self, frames: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:
+        """Write data/labels/answers.jsonl: one JSON object a line for each frame that has a record."""
+        lines = [
+            json.dumps({"frame": frame, **record}, ensure_ascii=False, allow_nan=False) + "\n"
+            for frame, record in zip(frames, records, strict=True)
+            if record
+        ]
+        # A model may say half of a character that takes two codes, which UTF-8 cannot hold.
+        save_bytes(self.answers_jsonl, "".join(lines).encode("utf-8", "replace"))
+
+
+def _by_frame(path: Path, sheet: Sheet, class_names: Sequence[str]) -> dict[str, np.ndarray]:
+    rows = list(listed(path, sheet, class_names))
+    check_names(path, ({"Frame": frame} for frame, _ in rows), "Frame")
+    labels: dict[str, np.ndarray] = {}
+    for frame, present in rows:
+        if frame in labels:
+            raise DataError(f"{path}: the frame {frame!r} stands there twice")
+        labels[frame] = present
+    return labels

@@ -1,0 +1,23 @@
+"""What each stage leaves on disk: paths, formats, and a save_/load_ pair for each.
+
+Nobody else writes paths. Files are written whole or not at all: see `wildseg.core.files`. No format here can run code
+when it is read: JPEG, PNG, CSV, JSON, npz without objects, safetensors.
+"""
+
+from __future__ import annotations
+
+from wildseg.artifacts.boxes import Boxes, FrameBoxes, Listing
+from wildseg.artifacts.frames import SPLITS, Frame, KeyFrames
+from wildseg.artifacts.labels import Labels
+from wildseg.artifacts.maps import Maps
+from wildseg.artifacts.masks import PseudoMasks
+from wildseg.artifacts.prompts import Dropped, Prompts, Words
+from wildseg.artifacts.segmenter import SegmenterFiles
+from wildseg.artifacts.truth import Truth
+from wildseg.artifacts.weak import WeakLabels
+
+__all__ = ["SPLITS", "Artifacts", "Dropped", "Frame", "FrameBoxes", "Listing", "Words"]
+
+
+class Artifacts(KeyFrames, Labels, Prompts, Maps, PseudoMasks, Boxes, WeakLabels, Truth, SegmenterFiles):
+    """The files of one project folder, by kind: each is a file of `wildseg.artifacts`."""

@@ -1,0 +1,81 @@
+"""The words that the image-text model is asked with: decided once, by label, and read by whoever asks after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from wildseg.artifacts.folder import Project
+from wildseg.core.errors import DataError
+from wildseg.core.files import load_json, save_json
+from wildseg.core.names import made_by
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A background phrase that was left out, for the class it means; `similarity` is None where the words say so."""
+
+    phrase: str
+    means: str
+    similarity: float | None
+
+
+@dataclass(frozen=True)
+class Words:
+    """Templates, each with ``{}`` for the class; background phrases, and which were left out of the built-in ones.
+
+    cut: the cosine from which a phrase was held to mean a class; None where that was not asked.
+    """
+
+    templates: tuple[str, ...]
+    background: tuple[str, ...]
+    dropped: tuple[Dropped, ...] = ()
+    cut: float | None = None
+
+
+class Prompts(Project):
+    """data/labels/prompts.json."""
+
+    @property
+    def prompts_json(self) -> Path:
+        """What the label stage asked with."""
+        return self.data / "labels" / "prompts.json"
+
+    def save_prompts(self, words: Words) -> None:
+        """Write data/labels/prompts.json."""
+        save_json(self.prompts_json, asdict(words))
+
+    def load_prompts(self) -> Words:
+        """Read data/labels/prompts.json.
+
+        Raises:
+            DataError: it is missing or malformed, or has no template.
+        """
+        with made_by("label"):
+            content = load_json(self.prompts_json)
+            templates, background = (self._texts(content, key) for key in ("templates", "background"))
+            if not templates or not all("{}" in template for template in templates):
+                raise DataError(f"{self.prompts_json}: expected templates with {{}} where the class goes, found "
+                                f"{list(templates)}")  # fmt: skip
+            return Words(templates, background, self._dropped(content), self._number(content.get("cut")))
+
+    def _texts(self, content: Mapping[str, Any], key: str) -> tuple[str, ...]:
+        texts = content.get(key)
+        if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise DataError(f"{self.prompts_json}: expected a list of texts under {key!r}, found {texts!r:.80}")
+        return tuple(texts)
+
+    def _dropped(self, content: Mapping[str, Any]) -> tuple[Dropped, ...]:
+        entries = content.get("dropped", [])
+        try:
+            return tuple(Dropped(str(e["phrase"]), str(e["means"]), self._number(e["similarity"])) for e in entries)
+        except (TypeError, LookupError) as error:
+            raise DataError(f"{self.prompts_json}: expected under 'dropped' objects with phrase, means and similarity, "
+                            f"found {entries!r:.80}") from error  # fmt: skip
+
+    def _number(self, value: object) -> float | None:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise DataError(f"{self.prompts_json}: expected a number or null, found {value!r:.80}")
+        return None if value is None else float(value)

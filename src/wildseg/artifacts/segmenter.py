@@ -1,0 +1,69 @@
+"""The segmentation model: weights as safetensors, and all that is needed to build the network as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wildseg.artifacts.folder import Project
+from wildseg.core.errors import DataError, check_regular
+from wildseg.core.files import atomic, load_bytes, load_json, save_json
+from wildseg.core.names import made_by
+
+if TYPE_CHECKING:
+    import torch
+
+
+class SegmenterFiles(Project):
+    """models/segmenter."""
+
+    @property
+    def segmenter_folder(self) -> Path:
+        """Where the trained model lies."""
+        return self.root / "models" / "segmenter"
+
+    def save_segmenter(self, state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> None:
+        """Write models/segmenter: weights as safetensors, and all that is needed to build the network as JSON."""
+        from safetensors.torch import save
+
+        content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+        with atomic(self.segmenter_folder / "model.safetensors") as path:
+            # Not by its own save_file: that hides a full disk in an error of its own, and lets only the owner read.
+            path.write_bytes(content)
+        save_json(self.segmenter_folder / "config.json", config)
+
+    def load_segmenter(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Read (weights by name, config) of the trained model.
+
+        Raises:
+            DataError: nothing was trained yet, or a file is broken.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.segmenter_folder / "model.safetensors"
+        with made_by("train"):
+            try:
+                check_regular(path)
+                return load_file(path), load_json(self.segmenter_folder / "config.json")
+            except (OSError, SafetensorError) as error:
+                raise DataError(f"{path}: expected a trained model ({error})") from error
+
+    def load_segmenter_config(self) -> dict[str, Any]:
+        """Read the config of the trained model alone.
+
+        Raises:
+            DataError: nothing was trained yet, or the file is broken.
+        """
+        with made_by("train"):
+            return load_json(self.segmenter_folder / "config.json")
+
+    def segmenter_bytes(self) -> bytes:
+        """Return the weights of the trained model as they lie on the disk.
+
+        Raises:
+            DataError: nothing was trained yet.
+        """
+        with made_by("train"):
+            return load_bytes(self.segmenter_folder / "model.safetensors")

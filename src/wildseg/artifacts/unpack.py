@@ -1,0 +1,50 @@
+"""What the stages left of some frames as plain files in a folder, for a person to look at; shards stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from wildseg.artifacts.project import Artifacts
+from wildseg.artifacts.shards import is_there
+from wildseg.core.errors import DataError
+from wildseg.core.files import save_bytes
+
+
+def unpack(artifacts: Artifacts, frames: Sequence[str], into: Path) -> None:
+    """Copy key frames, maps, pseudo masks and confidence into folders named as those of ``data``; print how many.
+
+    Args:
+        artifacts: of the project, packed or not.
+        frames: by name; none means all.
+        into: a folder outside of ``data``; what no stage made of a frame, or has not made yet, is left out.
+
+    Raises:
+        DataError: there is no such frame, a file or shard is broken, or `into` is inside ``data``.
+    """
+    outside_of_data(artifacts, into)
+    known = [frame.name for frame in artifacts.load_frames()]
+    if unknown := set(frames) - set(known):
+        raise DataError(f"{min(unknown)!r}: there is no such key frame; see {artifacts.frames_folder / 'frames.csv'}")
+    kinds = (
+        (artifacts.frame_path, artifacts.frame_bytes),
+        (artifacts.maps_path, artifacts.maps_bytes),
+        (artifacts.mask_path, artifacts.mask_bytes),
+        (artifacts.confidence_path, artifacts.confidence_bytes),
+    )
+    wanted = frames or known
+    written = 0
+    for frame in wanted:
+        for path_of, content_of in kinds:
+            path = path_of(frame)
+            if is_there(path):
+                save_bytes(into / path.relative_to(artifacts.data), content_of(frame))
+                written += 1
+    print(f"unpack: {written} files of {len(wanted)} frames in {into}")
+
+
+def outside_of_data(artifacts: Artifacts, into: Path) -> None:
+    """Raise a DataError if a folder that is to be written to is inside ``data``."""
+    data = artifacts.data.resolve()
+    if data in (into.resolve(), *into.resolve().parents):
+        raise DataError(f"--into {into}: expected a folder outside of {artifacts.data}, whose files are DVC's")

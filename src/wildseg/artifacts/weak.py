@@ -1,0 +1,60 @@
+"""Points and scribbles: label images of a few pixels, 255 elsewhere, and a table of the points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wildseg.artifacts.folder import Project
+from wildseg.artifacts.shards import open_file, pack
+from wildseg.core.files import encode_label_image, load_bytes, load_label_image, save_bytes, save_table
+from wildseg.core.names import made_by, plain
+
+WEAK = ("scribbles", "points")
+MADE_BY = "data/weak/dvc.yaml"  # what to give to `dvc repro`
+
+
+class WeakLabels(Project):
+    """data/scribbles and data/points; `kind` is one of `WEAK`."""
+
+    def weak_folder(self, kind: str) -> Path:
+        """Return where the label images of a kind lie."""
+        return self.data / kind
+
+    def weak_path(self, kind: str, frame: str) -> Path:
+        """Return where the label image of a frame lies as long as it is loose."""
+        return self.weak_folder(kind) / f"{plain(frame)}.png"
+
+    def save_weak(self, kind: str, frame: str, ids: np.ndarray) -> None:
+        """Write data/<kind>/<frame>.png; ids: (H, W) uint8, 0 background, 255 where nothing is known."""
+        save_bytes(self.weak_path(kind, frame), self.encode_weak(ids))
+
+    @staticmethod
+    def encode_weak(ids: np.ndarray) -> bytes:
+        """Return what `save_weak` writes."""
+        return encode_label_image(ids)
+
+    def load_weak(self, kind: str, frame: str) -> np.ndarray:
+        """Read a label image: (H, W) uint8 ids, 0 background, 255 where nothing is known."""
+        with made_by(MADE_BY):
+            return load_label_image(self.weak_path(kind, frame), open_file)
+
+    def weak_bytes(self, kind: str, frame: str) -> bytes:
+        """Return the file of a label image as it was written.
+
+        Raises:
+            DataError: the file is missing, or its shard is broken.
+        """
+        with made_by(MADE_BY):
+            return load_bytes(self.weak_path(kind, frame), open_file)
+
+    def save_points(self, rows: Iterable[tuple[str, int, int, str]]) -> None:
+        """Write data/points/points.csv; rows of frame, x, y in pixels from the upper left, and the class's name."""
+        save_table(self.weak_folder("points") / "points.csv", ("frame", "x", "y", "class"), rows)
+
+    def pack_weak(self, frames: Sequence[str]) -> None:
+        """Put loose label images of both kinds into shards."""
+        for kind in WEAK:
+            pack(self.weak_folder(kind), frames, ".png")

@@ -1,0 +1,158 @@
+"""All CAM methods on the same frames, each in a fresh process: quality against cost.
+
+A sweep takes its time, and Score-CAM most of it. Each row is kept as soon as it is there, so that a sweep that was
+killed goes on where it was; one that ended leaves nothing behind, so that the next one measures anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, get_args, get_type_hints
+
+import numpy as np
+
+from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.cli.compare.table import Row, keep, kept, lines, save
+from wildseg.core import lookup
+from wildseg.core.errors import DataError, WildsegError, did_you_mean
+from wildseg.core.files import load_bytes
+from wildseg.core.params import Cam, Params
+from wildseg.encoders.weights import identity
+from wildseg.execution import children, fingerprint, result_store
+from wildseg.execution.runtime import Runtime
+from wildseg.report.choose import evenly
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+REFINES: tuple[str, ...] = get_args(get_type_hints(Cam)["refine"])
+ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+def run(
+    params: Params, artifacts: Artifacts, runtime: Runtime, methods: Sequence[str], refines: Sequence[str], frames: int
+) -> None:
+    """Measure `methods` (none means all) with each of `refines` on up to `frames` frames; write and print the table.
+
+    Everything else is as `params` says. Writes metrics/methods/table.csv and metrics/methods/methods.json.
+
+    Raises:
+        ParamsError: there is no such method.
+        DataError: no key frame has both a truth and a label, or a file cannot be read.
+        ModelError: the model cannot be had.
+        WildsegError: there is no such refinement.
+    """
+    for name in methods:
+        lookup.check("methods.cam", name, "compare")
+    for name in refines:
+        if name not in REFINES:
+            raise WildsegError(
+                f"--refine: expected one or more of {', '.join(REFINES)}, separated by commas; found {name!r}"
+                f"{did_you_mean(name, REFINES)}"
+            )
+    chosen = choose(params, artifacts, frames)
+    folder = artifacts.scratch_folder / "compare"
+    variants = [
+        replace(params, cam=replace(params.cam, method=method, refine=refine))  # type: ignore[arg-type]
+        for method in methods or lookup.available("methods.cam")
+        for refine in dict.fromkeys(refines)
+    ]
+    conditions = _conditions(params, artifacts, runtime, chosen)
+    rows = []
+    for number, variant in enumerate(variants, start=1):
+        key = result_store.key_of([conditions, variant.cam])
+        path = folder / f"{variant.cam.method}-{variant.cam.refine}.json"
+        row = kept(path, key)
+        before = ", kept from a sweep that was killed" if row else ""
+        if row is None:
+            row = _measured(variant, artifacts, runtime, chosen)
+            keep(path, key, row)
+        print(f"compare: {number}/{len(variants)} {row.name}{before}", file=sys.stderr, flush=True)
+        rows.append(row)
+    save(artifacts.metrics_path("methods"), rows)
+    shutil.rmtree(folder, ignore_errors=True)
+    print("\n".join(lines(rows)))
+
+
+def choose(params: Params, artifacts: Artifacts, count: int) -> list[Frame]:
+    """Return up to `count` key frames that have a truth and at least one label, evenly spread.
+
+    Raises:
+        DataError: there is none, or an earlier stage has not run.
+    """
+    folder = artifacts.root / params.extract.source
+    if folder.is_dir():  # truth may travel with the videos
+        artifacts.truth_folders.append(folder / "truth")
+    labels = artifacts.load_labels(params.classes.names)
+    frames = artifacts.load_frames(after="label")
+    truths = artifacts.find_truth(frames)
+    fit = [frame for frame in frames if frame.name in truths and np.any(labels.get(frame.name, False))]
+    if not fit:
+        raise DataError(
+            f"compare: expected key frames with a label and a truth, found none among {len(frames)}; put masks of some "
+            "under data/truth, see the README there"
+        )
+    return evenly([fit], count)
+
+
+def _measured(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Sequence[Frame]) -> Row:
+    fresh_process = ProcessPoolExecutor(1, children.context())
+    with _environment(ONE_CORE), fresh_process as fresh:
+        with children.without_interrupts():
+            future: Future[Row] = fresh.submit(_measure, params, artifacts, frames, runtime.device)
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            ended = "its process was killed, as the system does it when memory runs out"
+            return Row(params.cam.method, params.cam.refine, len(frames), note=ended)
+
+
+def _measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], device: str) -> Row:
+    from wildseg.cli.compare.measure import measure
+
+    return measure(params, artifacts, frames, device)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _conditions(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Sequence[Frame]) -> str:
+    """Return a key of all that rows of one table have in common: frames, labels, model, code, machine."""
+    labels = artifacts.load_labels(params.classes.names)
+    seen = hashlib.sha256()
+    truths = artifacts.find_truth(frames)
+    for frame in frames:
+        seen.update(artifacts.frame_bytes(frame.name) + load_bytes(truths[frame.name]))
+    for path in artifacts.maps_of_truth(truths.values()):
+        seen.update(load_bytes(path))
+    return result_store.key_of(
+        [
+            seen.hexdigest(),
+            [[frame.name, np.flatnonzero(labels[frame.name]).tolist()] for frame in frames],
+            identity(params.clip.model, params.clip.pretrained, artifacts.root),
+            [params.classes, params.background, params.clip, artifacts.load_prompts()],
+            fingerprint.fingerprint(),
+            result_store.versions("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow"),
+            [platform.node(), platform.machine(), runtime.device],
+        ]
+    )

@@ -1,0 +1,101 @@
+"""What a comparison leaves: a row a method, as a table for people and plots, and as metrics nested by method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from wildseg.core.errors import DataError
+from wildseg.core.files import load_json, save_json, save_plotted_table
+
+NAN = math.nan
+METRICS = ("miou", "seconds", "forwards", "memory_mib")
+MEASURES = ("miou", "recall", "seconds", "forwards", "memory_mib", "forward_mib")
+COLUMNS = ("name", "method", "refine", "frames", *MEASURES, "note")
+SHORT = {"miou": "mIoU", "seconds": "s a frame", "forwards": "in forward passes", "memory_mib": "MiB"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method with one refinement on a number of frames; NaN where it could not be measured, and `note` says why.
+
+    miou, recall: of the maps, as eval measures them. seconds: a frame, median. forwards: the same in plain forward
+    passes. memory_mib: the peak above that of the loaded model; forward_mib: that of a plain pass.
+    """
+
+    method: str
+    refine: str
+    frames: int
+    miou: float = NAN
+    recall: float = NAN
+    seconds: float = NAN
+    forwards: float = NAN
+    memory_mib: float = NAN
+    forward_mib: float = NAN
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return ``gradcam``, or ``gradcam + caa``."""
+        return self.method if self.refine == "none" else f"{self.method} + {self.refine}"
+
+
+def save(folder: Path, rows: Sequence[Row]) -> None:
+    """Write ``table.csv`` and ``methods.json`` into `folder`, in the order of `rows`."""
+    save_plotted_table(folder / "table.csv", COLUMNS, [[_cell(row, column) for column in COLUMNS] for row in rows])
+    nested: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        nested.setdefault(row.method, {})[row.refine] = {
+            measure: _rounded(getattr(row, measure)) for measure in METRICS
+        }
+    save_json(folder / "methods.json", nested)
+
+
+def lines(rows: Sequence[Row]) -> list[str]:
+    """Return the table for a terminal, best mIoU first; below it why some could not be measured."""
+    measured = sorted((row for row in rows if not row.note), key=lambda row: -row.miou)
+    cells = [("", *SHORT.values())]
+    cells += [(row.name, *(_cell(row, measure) for measure in SHORT)) for row in measured]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    table = [
+        "  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))])
+        for name, *rest in cells
+    ]
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if row.note:
+            reasons.setdefault(row.note, []).append(row.name)
+    return table + [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
+
+
+def keep(path: Path, key: str, row: Row) -> None:
+    """Write a row that is done, under the key of all that it depends on."""
+    save_json(path, {"key": key, "row": asdict(row)})
+
+
+def kept(path: Path, key: str) -> Row | None:
+    """Read a row that was kept under `key`; None if there is none, or it is damaged."""
+    try:
+        content = load_json(path)
+    except DataError:
+        return None
+    row: Any = content.get("row")
+    if content.get("key") != key or not isinstance(row, Mapping) or set(row) != {field.name for field in fields(Row)}:
+        return None
+    values: dict[str, Any] = {name: NAN if value is None else value for name, value in row.items()}
+    return Row(**values)
+
+
+def _cell(row: Row, column: str) -> str:
+    value = getattr(row, column)
+    if not isinstance(value, float):
+        return str(value)
+    return "" if math.isnan(value) else f"{_rounded(value):g}"
+
+
+def _rounded(value: float) -> float:
+    """Keep four digits: more say nothing of a time, and nothing of an mIoU."""
+    return float(f"{value:.4g}")

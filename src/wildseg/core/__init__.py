@@ -1,0 +1,1 @@
+"""What everything stands on: errors, classes, parameters, files, progress, and the lookup of methods."""

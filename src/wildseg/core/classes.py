@@ -1,0 +1,121 @@
+"""Class names, phrases, ids and colours: the one place that knows which number means which class.
+
+Ids in label images: 0 is background, 1..C are the classes in the order of params.yaml, 255 is ignore
+(the convention of PASCAL VOC).
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from wildseg.core.errors import ParamsError
+
+BACKGROUND = 0
+IGNORE = 255
+MAX_CLASSES = 254
+
+RESERVED = {
+    "background": "id 0, for what is none of the classes; phrases that compete go under 'background:'",
+    "ignore": "id 255, for pixels that do not count",
+    "frame": "the column of data/labels/scores.csv that names the frame",
+}
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a run: `names[i]` has the id `i + 1` and is asked for by `phrases[i]`."""
+
+    names: tuple[str, ...]
+    phrases: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Sequence[str] | str]) -> Classes:
+        """Check and build from ``{name: [phrase, synonym, ...]}``; a bare string is one phrase.
+
+        Raises:
+            ParamsError: no class, more than 254, a reserved or unprintable name, an empty or repeated phrase.
+        """
+        if mapping is not None and not isinstance(mapping, Mapping):
+            raise ParamsError(f"classes: expected names with phrases, such as 'lawn: [lawn, grass]', found {mapping!r}")
+        if not mapping:
+            raise ParamsError("classes: expected at least one class, found none; write e.g. 'lawn: [lawn, grass]'")
+        if len(mapping) > MAX_CLASSES:
+            raise ParamsError(f"classes: at most {MAX_CLASSES} fit an 8-bit mask, found {len(mapping)}")
+        names: list[str] = []
+        phrases: list[tuple[str, ...]] = []
+        owner: dict[str, str] = {}
+        for name, value in mapping.items():
+            _check_name(name, names)
+            own = _phrases(name, value)
+            for phrase in own:
+                if (other := owner.setdefault(phrase.lower(), name)) != name:
+                    raise ParamsError(f"classes.{name}: the phrase {phrase!r} already stands under {other!r}")
+            names.append(name)
+            phrases.append(own)
+        return cls(tuple(names), tuple(phrases))
+
+    def __len__(self) -> int:
+        """Return C, the number of classes without background."""
+        return len(self.names)
+
+    @property
+    def with_background(self) -> tuple[str, ...]:
+        """Names by id: ``with_background[id]`` for id in 0..C."""
+        return ("background", *self.names)
+
+    def palette(self) -> np.ndarray:
+        """Return colours by id: (256, 3) uint8 RGB; background black, ignore near-white."""
+        return palette()
+
+
+def _phrases(name: str, value: object) -> tuple[str, ...]:
+    entries = [value] if isinstance(value, str) else value
+    if not isinstance(entries, (list, tuple)) or not entries:
+        raise ParamsError(f"classes.{name}: expected one or more phrases, found {value!r}")
+    own: list[str] = []
+    for entry in entries:
+        if not isinstance(entry, str) or not entry.strip():
+            raise ParamsError(f"classes.{name}: expected phrases, found {entry!r}")
+        if entry.strip().lower() in {phrase.lower() for phrase in own}:
+            raise ParamsError(f"classes.{name}: the phrase {entry!r} stands there twice")
+        own.append(entry.strip())
+    return tuple(own)
+
+
+def _check_name(name: object, earlier: Sequence[str]) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise ParamsError(f"classes: expected a name, found {name!r}; put quotes around it if it is one")
+    if name.lower() in RESERVED:
+        raise ParamsError(f"classes.{name}: this name is reserved ({RESERVED[name.lower()]}); choose another")
+    if set(name) & set(",./\\\"'") or name != name.strip() or not name.isprintable():
+        raise ParamsError(f"classes.{name!r}: a name may not hold commas, dots, slashes, quotes or outer spaces")
+    if name.lower() in {other.lower() for other in earlier}:
+        raise ParamsError(f"classes.{name}: this class stands there twice (letter case does not count)")
+
+
+@cache
+def palette() -> np.ndarray:
+    """Return colours by id: (256, 3) uint8 RGB, distinct for the first few dozen ids, the same on every run.
+
+    Hues advance by the golden angle, so that neighbouring ids are far apart; lightness alternates. It is worked out
+    once and cannot be written to.
+    """
+    colours = np.zeros((256, 3), np.uint8)
+    for index in range(1, 255):
+        hue = (index * 0.6180339887) % 1.0
+        value = (0.95, 0.70, 0.50)[index % 3]
+        saturation = (0.85, 0.60)[index % 2]
+        colours[index] = _hsv_to_rgb(hue, saturation, value)
+    colours[IGNORE] = (245, 245, 240)
+    colours.flags.writeable = False
+    return colours
+
+
+def _hsv_to_rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(red * 255), round(green * 255), round(blue * 255)

@@ -1,0 +1,93 @@
+"""A parameter's value is a file's name: `cam.method: hirescam` is `cam/methods/hirescam.py`.
+
+Adding a method is adding one file; there is no registry. What exists is read from the folder, and what a method
+accepts is read from its signature without importing it, so that checking params.yaml never loads torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+from wildseg.core import hints, schema
+from wildseg.core.errors import ParamsError, did_you_mean
+
+PACKAGE = Path(__file__).parents[1]
+DETECTORS = "methods.detectors"  # no parameter names one of these, but an option of `wildseg detect`
+
+
+def available(folder: str) -> list[str]:
+    """List the methods in `folder`, a dotted package below wildseg such as ``"methods.cam"``."""
+    return sorted(p.stem for p in _path(folder).glob("*.py") if not p.stem.startswith("_"))
+
+
+def load(folder: str, name: str, key: str = "") -> ModuleType:
+    """Import the method `name` of `folder`; `key` is the parameter that named it, for the error line.
+
+    Raises:
+        ParamsError: there is no such file.
+    """
+    check(folder, name, key or folder)
+    return importlib.import_module(f"wildseg.{folder}.{name}")
+
+
+def check(folder: str, name: str, key: str) -> None:
+    """Raise a ParamsError that lists what exists unless `folder` holds a method `name`."""
+    known = available(folder)
+    if name not in known:
+        raise ParamsError(f"{key}: expected one of {', '.join(known)}; found {name!r}{did_you_mean(name, known)}")
+
+
+def check_options(folder: str, name: str, function: str, options: Mapping[str, object], key: str) -> None:
+    """Raise a ParamsError unless `options` are keyword-only parameters of the method's `function`, of their types.
+
+    The types and limits are those that its signature says; see `wildseg.core.hints`.
+    """
+    known = hints.of_options(_function(folder, name, function))
+    for option, value in options.items():
+        if option not in known:
+            accepted = f"it accepts {', '.join(known)}" if known else "it has no options"
+            raise ParamsError(f"{key}.{option}: {name} has no such option; {accepted}{did_you_mean(option, known)}")
+        schema.convert(known[option], value, f"{key}.{option}")
+
+
+def check_required(folder: str, name: str, function: str, options: Mapping[str, object], key: str) -> None:
+    """Raise a ParamsError unless `options` has all that the method's `function` has no default for."""
+    for option in hints.required(_function(folder, name, function)):
+        if option not in options:
+            raise ParamsError(f"{key}.{option}: {name} needs this option, and it is missing from params.yaml")
+
+
+def option_names(folder: str, name: str, function: str) -> list[str]:
+    """Return the keyword-only parameters of `function` in the method's source, without importing it."""
+    return list(hints.of_options(_function(folder, name, function)))
+
+
+def _function(folder: str, name: str, function: str) -> ast.FunctionDef:
+    tree = ast.parse((_path(folder) / f"{name}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return node
+    raise ParamsError(f"{folder}/{name}.py: expected a function {function}(...) in this method's file, found none")
+
+
+def needs(folder: str, name: str) -> frozenset[str]:
+    """Return what the method's source says in ``NEEDS = frozenset({...})``, without importing it."""
+    tree = ast.parse((_path(folder) / f"{name}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["NEEDS"]:
+            return frozenset(str(part.value) for part in ast.walk(node.value) if isinstance(part, ast.Constant))
+    return frozenset()
+
+
+def describe(folder: str, name: str) -> str:
+    """Return the first line of the method's docstring, without importing it."""
+    tree = ast.parse((_path(folder) / f"{name}.py").read_text(encoding="utf-8"))
+    return (ast.get_docstring(tree) or "").split("\n", 1)[0]
+
+
+def _path(folder: str) -> Path:
+    return PACKAGE.joinpath(*folder.split("."))

@@ -1,0 +1,57 @@
+"""Names of frames as names of files, and what every reader says about what a stage should have left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from wildseg.core.errors import DataError, SystemFailure
+
+
+def is_plain(name: str) -> bool:
+    """Say whether a name is that of a file without any folder.
+
+    Names become paths: one with a slash in it could lead out of the data folder, to be read or to be overwritten.
+    """
+    return name not in ("", ".", "..") and name.isprintable() and not set(name) & set("/\\")
+
+
+def plain(name: str) -> str:
+    """Return the name as it is. Tables are checked when they are read; this is for names that come another way.
+
+    Raises:
+        DataError: it is not plain.
+    """
+    if not is_plain(name):
+        raise DataError(f"expected the name of a frame, without any folder; found {name!r}")
+    return name
+
+
+def check_names(path: Path, rows: Iterable[Mapping[str, str]], *columns: str) -> None:
+    """Check the names in some columns of the table that was read from `path`.
+
+    Raises:
+        DataError: one is not plain.
+    """
+    for column in columns:
+        for row in rows:
+            if not is_plain(row[column]):
+                raise DataError(f"{path}: expected plain file names in the column {column!r}, without any folder; "
+                                f"found {row[column]!r}")  # fmt: skip
+
+
+@contextmanager
+def made_by(stage: str) -> Iterator[None]:
+    """Add to an error what makes the file again: what a stage wrote and cannot be read is not repaired.
+
+    Raises:
+        SystemFailure: the one from inside, with the advice to try again.
+        DataError: any other from inside, with the command.
+    """
+    try:
+        yield
+    except SystemFailure as error:
+        raise SystemFailure(f"{error}; once that is mended, run the same again") from error
+    except DataError as error:
+        raise DataError(f"{error}; run 'dvc repro {stage}'") from error

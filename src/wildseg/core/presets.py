@@ -1,0 +1,142 @@
+"""Presets: small files laid over params.yaml, each a starting point with a name (`wildseg init voc clip_es`).
+
+A preset is ``presets/<name>.yaml``: its first line says what it is for, and below stand the keys of params.yaml that it
+sets. Classes and background phrases are taken as wholes, everything else key by key.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wildseg.core import params, strict_yaml
+from wildseg.core.errors import ParamsError, did_you_mean
+from wildseg.core.files import atomic
+from wildseg.core.yaml_edit import edit
+
+FOLDER = Path(__file__).parent / "presets"
+WHOLE = frozenset({"classes", "background"})
+SHOWN = 60  # characters of a value in the line that says how it changed
+
+
+def available() -> dict[str, str]:
+    """Return what each preset is for, by its name."""
+    return {path.stem: _purpose(path) for path in sorted(FOLDER.glob("*.yaml"))}
+
+
+def _purpose(path: Path) -> str:
+    return strict_yaml.text_of(path).split("\n", 1)[0].lstrip("# ")
+
+
+def combined(names: Sequence[str]) -> dict[str, Any]:
+    """Return what the presets set together, nested as in params.yaml; later ones win.
+
+    Raises:
+        ParamsError: there is no such preset.
+    """
+    known = available()
+    for name in names:
+        if name not in known:
+            raise ParamsError(f"init: expected presets ({', '.join(known)}), found {name!r}{did_you_mean(name, known)}")
+    together: dict[str, Any] = {}
+    for name in names:
+        together = _laid_over(together, strict_yaml.load(FOLDER / f"{name}.yaml"))
+    return together
+
+
+def init(path: Path, names: Sequence[str], *, dry_run: bool = False) -> list[str]:
+    """Lay presets over the params.yaml at `path`, and return one line for each key that changed.
+
+    Nothing is written where nothing changes, or with `dry_run`. Comments, order and layout of what stays are kept.
+
+    Raises:
+        ParamsError: no such file or preset, or the result would not be valid; then nothing is written.
+    """
+    changes = combined(names)
+    try:
+        text = strict_yaml.text_of(path)
+    except OSError as error:
+        raise ParamsError(
+            f"{path}: expected the parameters that presets are laid over ({error.strerror}); run in the folder of "
+            "dvc.yaml"
+        ) from error
+    before = strict_yaml.parse(text, path)
+    if not isinstance(before, Mapping):
+        raise ParamsError(f"{path}: expected sections with keys, found {type(before).__name__}")
+    after = _laid_over(before, changes)
+    params.parse(after)
+    lines = list(_differences(before, after, ""))
+    edited = edit(text, _needed(before, changes), WHOLE)
+    if not _says(edited, after):  # an alias speaks for its anchor, and would change with it
+        raise ParamsError(f"{path}: presets cannot be laid over anchors and aliases (& and *); write the values out")
+    if lines and not dry_run:
+        _replace(path.resolve(), edited)
+    return lines
+
+
+def _laid_over(below: Any, above: Any, key: str = "") -> Any:  # noqa: ANN401
+    if key in WHOLE or not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    merged = dict(below)
+    for name, value in above.items():
+        inner = f"{key}.{name}" if key else str(name)
+        merged[name] = _laid_over(below.get(name), value, inner)
+    return merged
+
+
+def _needed(below: Any, above: Mapping[str, Any], key: str = "") -> dict[str, Any]:  # noqa: ANN401
+    """Return the part of `above` that says something else than `below`."""
+    parts: dict[str, Any] = {}
+    for name, value in above.items():
+        inner = f"{key}.{name}" if key else str(name)
+        old = below.get(name)
+        if inner not in WHOLE and isinstance(value, Mapping) and isinstance(old, Mapping):
+            if part := _needed(old, value, inner):
+                parts[name] = part
+        elif name not in below or not _same(old, value):
+            parts[name] = value
+    return parts
+
+
+def _differences(before: Any, after: Any, key: str) -> list[str]:  # noqa: ANN401
+    if key not in WHOLE and isinstance(before, Mapping) and isinstance(after, Mapping):
+        found = []
+        for name, value in after.items():
+            inner = f"{key}.{name}" if key else str(name)
+            found += (
+                _differences(before[name], value, inner) if name in before else [f"{inner}: (new) -> {_short(value)}"]
+            )
+        return found
+    return [] if _same(before, after) else [f"{key}: {_short(before)} -> {_short(after)}"]
+
+
+def _same(one: Any, other: Any) -> bool:  # noqa: ANN401
+    # The order of classes counts, it gives them their ids; and true is not 1.
+    return type(one) is type(other) and (
+        list(one.items()) == list(other.items()) if isinstance(one, Mapping) else one == other
+    )
+
+
+def _short(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, Mapping) and len(value) > 2 and all(isinstance(item, (list, str)) for item in value.values()):
+        names = list(value)
+        return f"{len(names)} classes, {names[0]} ... {names[-1]}"
+    if isinstance(value, list) and len(value) > 3:
+        return f"{len(value)} phrases, {value[0]} ... {value[-1]}"
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 4] + " ..."
+
+
+def _says(text: str, meant: object) -> bool:
+    try:
+        return strict_yaml.parse(text, Path("params.yaml")) == meant
+    except ParamsError:
+        return False
+
+
+def _replace(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        shutil.copymode(path, temporary)

@@ -1,0 +1,1 @@
+"""CNN encoders: built by name, with published weights and the normalisation that these expect."""

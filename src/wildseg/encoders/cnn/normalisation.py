@@ -1,0 +1,170 @@
+"""Mean and standard deviation with which an encoder's weights were published: it is given images in no other way."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import timm
+from safetensors import SafetensorError, safe_open
+
+from wildseg.core.errors import DataError, ModelError, check_regular
+from wildseg.encoders.cnn.imagenet import MEAN, STD
+from wildseg.encoders.cnn.published import INSTEAD, SMP, TIMM, check, split, tags_of, timm_cfg
+from wildseg.encoders.downloads import hub_file
+
+# Where a file of weights may be described: as timm, segmentation-models-pytorch and this package write it, and as
+# transformers does.
+BESIDE = ("config.json", "preprocessor_config.json")
+SAY = "a config.json with mean and std beside the file would say"
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Of RGB in [0, 1]: what is subtracted, and what is divided by then; `source` says in words where it is from."""
+
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+    source: str = "ImageNet's"
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return f"images normalised by mean {_words(self.mean)} and std {_words(self.std)} ({self.source})"
+
+
+def of(name: str, weights: str | None) -> Normalisation:
+    """Return the normalisation of an encoder's weights: ImageNet's for random ones.
+
+    Args:
+        name: the encoder, as `wildseg.encoders.cnn.build.create` takes it.
+        weights: None, a published set, or a local .safetensors file.
+
+    Raises:
+        DataError: what lies beside a file says something that cannot be.
+        ModelError: they do not exist, were published for images of another kind, or cannot be fetched.
+    """
+    if weights is None:
+        return Normalisation()
+    if weights.endswith(".safetensors"):
+        return _of_file(name, Path(weights))
+    check(name, weights)
+    if name.startswith(TIMM):
+        cfg = timm_cfg(name, weights)
+        said = {"mean": cfg.mean, "std": cfg.std}
+        return _read(said, f"as timm published {cfg.tag or weights}", f"the weights {weights!r} of {name}")
+    settings = smp.encoders.encoders[name]["pretrained_settings"][weights]
+    what = f"train.encoder_weights: the weights {weights!r} of {name}"
+    path = hub_file(what, settings["repo_id"], SMP[:1], settings["revision"], INSTEAD, SMP)
+    return _read(_json(path), f"as {settings['repo_id']} was published", str(path))
+
+
+def _of_file(name: str, path: Path) -> Normalisation:
+    if (inside := _metadata(path)) and "mean" in inside:
+        return _read(inside, "the file's own metadata", str(path))
+    others = []
+    for beside in (path.with_suffix(".json"), *(path.parent / other for other in BESIDE)):
+        if not beside.is_file():
+            continue
+        content = _json(beside)
+        if other := _of_another(content, name):
+            others.append(f"{beside.name} beside it is of {other}")
+        elif said := _said(content):
+            return _read(said, f"as {beside.name} beside the file says", str(beside))
+    return _assumed(name, others)
+
+
+def _assumed(name: str, others: Sequence[str]) -> Normalisation:
+    hints = "; ".join([*others, SAY])
+    for network in dict.fromkeys((split(name)[0], name.replace("-", "_"))):
+        if timm.is_model(network) and (cfg := timm_cfg(name if name.startswith(TIMM) else f"{TIMM}{network}")):
+            means = [timm_cfg(f"{TIMM}{network}.{tag}").mean for tag in tags_of(network)]
+            differ = dict.fromkeys(mean for mean in means if mean != cfg.mean)
+            also = f", whose other sets want mean {' or '.join(map(_words, differ))}" if differ else ""
+            return Normalisation(tuple(cfg.mean), tuple(cfg.std), f"assumed: timm's for {network}{also}; {hints}")
+    return Normalisation(source=f"assumed: ImageNet's; {hints}")
+
+
+def _said(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a config says of mean, std, range and order of colours; empty where it says nothing."""
+    inner = content.get("pretrained_cfg")
+    both = {**content, **inner} if isinstance(inner, dict) else dict(content)
+    if "image_mean" in both and "mean" not in both:
+        both |= {"mean": both["image_mean"], "std": both.get("image_std")}
+    return (
+        {key: both[key] for key in ("mean", "std", "input_range", "input_space") if key in both}
+        if "mean" in both
+        else {}
+    )
+
+
+def _of_another(content: Mapping[str, Any], name: str) -> str:
+    """Return the network that a config is of, if it says so and it is not the encoder `name`; else an empty string."""
+    told = content.get("encoder", content.get("architecture"))
+    plain = lambda network: split(network)[0].partition(".")[0].replace("-", "_")  # noqa: E731
+    return told if isinstance(told, str) and plain(told) != plain(name) else ""
+
+
+def _read(said: Mapping[str, Any], source: str, where: str) -> Normalisation:
+    """Check what was said, and bring it to RGB in [0, 1]."""
+    if (space := said.get("input_space", "RGB")) != "RGB":
+        raise ModelError(f"{where}: expected weights for images as RGB, found {space!r}; take others")
+    given = said.get("input_range") or (0, 1)
+    if not isinstance(given, (list, tuple)) or list(given) not in ([0, 1], [0, 255]):
+        raise ModelError(f"{where}: expected an input_range of [0, 1] or [0, 255], found {given!r}; take others")
+    high = given[1]
+    mean, std = (_three(said.get(key), key, where) for key in ("mean", "std"))
+    if not 0 <= min(mean) <= max(mean) <= high:
+        hint = "; divide mean and std by 255, or say input_range: [0, 255]" if max(mean) > 1 else ""
+        raise DataError(f"{where}: expected a mean within [0, {high}], found {list(mean)}{hint}")
+    if min(std) <= 0:
+        raise DataError(f"{where}: expected a std above 0, found {list(std)}")
+    scaled = lambda values: tuple(value / high for value in values) if high != 1 else values  # noqa: E731
+    return Normalisation(scaled(mean), scaled(std), source)
+
+
+def _three(values: Any, key: str, where: str) -> tuple[float, float, float]:  # noqa: ANN401
+    numbers = isinstance(values, (list, tuple)) and len(values) == 3
+    if not numbers or not all(type(value) in (int, float) and math.isfinite(value) for value in values):
+        raise DataError(f"{where}: expected a {key} of three numbers, red, green and blue; found {values!r}")
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """Return what a file of weights says of itself; values are JSON where they can be read as such."""
+    try:
+        check_regular(path)
+        with safe_open(path, "np") as file:
+            told = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"train.encoder_weights: {path}: expected a .safetensors file ({error})") from error
+    values: dict[str, Any] = {}
+    for key, text in told.items():
+        try:
+            values[key] = json.loads(text)
+        except (ValueError, RecursionError):
+            values[key] = text
+    return _said(values)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        check_regular(path)
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path}: expected what the weights beside it were published with, as JSON ({error})"
+        ) from error
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{path}: expected what the weights beside it were published with, found {type(content).__name__}"
+        )
+    return content
+
+
+def _words(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.4g}" for value in values)

@@ -1,0 +1,143 @@
+"""Which published weights an encoder can have, and how segmentation-models-pytorch and timm are told to take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+
+from wildseg.core.errors import ModelError, did_you_mean
+from wildseg.encoders.downloads import hub_file, watched
+
+TIMM = "tu-"  # the prefix under which segmentation-models-pytorch reaches every network of timm
+PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
+FILES = ("model.safetensors", "pytorch_model.bin")  # as timm looks for them on the hub
+SMP = ("config.json", "model.safetensors")  # as segmentation-models-pytorch has them there
+ANY = "imagenet"  # the set that timm takes for a network where none is named
+INSTEAD = "give null or a local .safetensors file as train.encoder_weights"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Weights as segmentation-models-pytorch takes them.
+
+    name: of the encoder. weights: None for random ones. options: further arguments of the encoder. fetches: the context
+    in which the library may load something by itself.
+    """
+
+    name: str
+    weights: str | bool | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    fetches: AbstractContextManager[None] = field(default_factory=nullcontext)
+
+
+def check(name: str, weights: str | None) -> None:
+    """Raise a ModelError, with the nearest that there is, unless there are an encoder `name` and published `weights`.
+
+    Args:
+        name: any encoder of segmentation-models-pytorch, or ``tu-`` and the name of a network of timm, with or
+            without the tag of a set of weights: ``tu-resnet18.a1_in1k``.
+        weights: None, or a set: of timm's, a tag of the network, or ``imagenet`` for the one that timm would take.
+    """
+    known = smp.encoders.get_encoder_names()
+    if name not in known and not (name.startswith(TIMM) and timm.is_model(name.removeprefix(TIMM))):
+        known += [TIMM + other for other in timm.list_models()] if name.startswith(TIMM) else []
+        raise ModelError(
+            f"train.encoder: expected an encoder of segmentation-models-pytorch (resnet18, mobilenet_v2, mit_b0, ... "
+            f"or {TIMM}<a network of timm>), found {name!r}{did_you_mean(name, known)}"
+        )
+    network, tag = split(name)
+    if tag and tag not in (tags := tags_of(network)):
+        raise ModelError(
+            f"train.encoder: expected {TIMM}{network}, or with a tag of its weights ({_few(tags)}), found {name!r}"
+            f"{did_you_mean(tag, tags)}"
+        )
+    if weights is not None:
+        _check_set(name, network, tag, weights)
+
+
+def _check_set(name: str, network: str, tag: str, weights: str) -> None:
+    if weights.endswith(PICKLES):
+        raise ModelError(
+            f"train.encoder_weights: expected a .safetensors file; {weights!r} is a pickle file, which can run code; "
+            "convert it to safetensors where you trust it (safetensors.torch.save_file of its state dict)"
+        )
+    if name.startswith(TIMM):
+        known = tags_of(network)
+        if not known:
+            raise ModelError(
+                f"train.encoder_weights: expected null or a .safetensors file for {name}, of which timm has no "
+                f"published weights; found {weights!r}"
+            )
+        known = [tag] if tag else known
+        known = [ANY, *known]
+    else:
+        known = list(smp.encoders.encoders[name]["pretrained_settings"])
+    if weights not in known:
+        raise ModelError(
+            f"train.encoder_weights: expected null, a .safetensors file or, for {name}, {_few(known)}; "
+            f"found {weights!r}{did_you_mean(weights, known)}"
+        )
+
+
+def split(name: str) -> tuple[str, str]:
+    """Return (the network of timm, the tag of its weights or ``""``) of an encoder, or its name if not timm's."""
+    network, _, tag = name.removeprefix(TIMM).partition(".") if name.startswith(TIMM) else (name, "", "")
+    return network, tag
+
+
+def tags_of(network: str) -> list[str]:
+    """List the tags of the weights that timm knows of a network, the one first that it takes where none is named."""
+    names = [name for name in timm.list_pretrained(f"{network}.*") if name.partition(".")[0] == network]
+    first = timm.get_pretrained_cfg(network)
+    tags = [name.partition(".")[2] for name in names]
+    return sorted(tags, key=lambda tag: (first is None or tag != first.tag, tag))
+
+
+def timm_cfg(name: str, weights: str | None = None) -> Any:  # noqa: ANN401
+    """Return what timm says of the weights of an encoder (`timm.models.PretrainedCfg`); None of one it does not know.
+
+    Args:
+        name: see `check`.
+        weights: a set of them; None, or one that is no tag, is the set that timm takes by itself.
+    """
+    network, tag = split(name)
+    tag = tag or (weights if weights and weights != ANY else "")
+    try:
+        return timm.get_pretrained_cfg(f"{network}.{tag}" if tag else network)
+    except RuntimeError:  # an unknown tag
+        return None
+
+
+def fetch(name: str, weights: str | None) -> Published:
+    """Return how the library is told to take published weights, which lie here after this wherever they are on the hub.
+
+    Raises:
+        ModelError: they cannot be had.
+    """
+    if weights is None:
+        return Published(name)
+    what = f"train.encoder_weights: the weights {weights!r} of {name}"
+    if not name.startswith(TIMM):
+        settings = smp.encoders.encoders[name]["pretrained_settings"][weights]
+        for file in SMP:
+            hub_file(what, settings["repo_id"], [file], settings["revision"], INSTEAD, SMP)
+        return Published(name, weights)
+    network, tag = split(name)
+    cfg = timm_cfg(name, weights)
+    full = f"{TIMM}{network}.{cfg.tag}" if cfg.tag else f"{TIMM}{network}"
+    if cfg.custom_load or not cfg.hf_hub_id or cfg.hf_hub_filename:
+        return Published(full, True, {}, watched(f"weights of {full}", Path(torch.hub.get_dir()) / "checkpoints"))
+    repo, _, revision = cfg.hf_hub_id.partition("@")
+    path = hub_file(what, repo, FILES, revision or None, INSTEAD)
+    return Published(full, True, {"pretrained_cfg_overlay": {"file": str(path)}})
+
+
+def _few(words: list[str], most: int = 8) -> str:
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -1,0 +1,101 @@
+"""DVC's own table of which process reads and writes what, where a stage that a person runs by hand has its line, too.
+
+Between two stages DVC hashes what the first left, and before a stage it removes its outputs; no stage is at work then
+that would hold the project's lock. So by hand, `wildseg <stage>` does as `dvc repro` does: it enters what it reads and
+writes in ``.dvc/tmp/rwlock``, and each keeps out of the other's way. DVC drops the lines of processes that are
+gone, and `wildseg repair` those of killed ones that nobody waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import yaml
+
+from wildseg.core.errors import WildsegError
+from wildseg.core.files import load_json
+
+PIPELINES = ("dvc.yaml", "*/dvc.yaml", "*/*/dvc.yaml")  # the project's own, and those beside it
+
+
+class Busy(WildsegError):
+    """A DVC command is at work on the same files."""
+
+
+@contextmanager
+def entered(root: Path, stage: str) -> Iterator[None]:
+    """Have DVC know what a stage of the project folder `root` reads and writes; nothing where DVC is not used.
+
+    Raises:
+        Busy: a DVC command writes one of these, or reads what the stage writes.
+    """
+    repository = next((folder for folder in (root, *root.parents) if (folder / ".dvc").is_dir()), None)
+    reads, writes = _files(root, stage)
+    with ExitStack() as opened:
+        if repository is not None and writes:
+            line = _enter(repository / ".dvc", reads, writes)
+            opened.push(lambda *_: _leave(line))
+        yield
+
+
+def _enter(folder: Path, reads: list[str], writes: list[str]) -> AbstractContextManager[None] | None:
+    """Return what takes the line out again, or None where there is none: DVC itself tells of a table that is torn."""
+    from dvc.config import Config
+    from dvc.exceptions import DvcException
+    from dvc.fs import localfs
+    from dvc.lock import LockError
+    from dvc.rwlock import rwlock
+
+    try:
+        logging.getLogger("dvc.rwlock").setLevel(logging.ERROR)  # the line of a stage that was killed is no news
+        (folder / "tmp").mkdir(exist_ok=True)
+        hardlink = Config(dvc_dir=str(folder))["core"].get("hardlink_lock", False)
+        command = shlex.join(["wildseg", *sys.argv[1:]])
+        line = rwlock(str(folder / "tmp"), localfs, command, reads, writes, hardlink)
+        line.__enter__()
+        return line
+    except LockError as error:
+        raise Busy(_at_work(str(error), folder / "tmp" / "rwlock")) from error
+    except (DvcException, OSError):
+        return None
+
+
+def _leave(line: AbstractContextManager[None] | None) -> None:
+    if line is None:
+        return
+    from dvc.exceptions import DvcException
+
+    with suppress(AssertionError, DvcException, OSError):  # somebody took it out
+        line.__exit__(None, None, None)
+
+
+def _files(root: Path, stage: str) -> tuple[list[str], list[str]]:
+    """Return the data that a stage reads, and the files and folders that it writes, as its dvc.yaml has them."""
+    reads: list[str] = []
+    writes: list[str] = []
+    for pattern in PIPELINES:
+        for path in root.glob(pattern):
+            with suppress(OSError, yaml.YAMLError, RecursionError, AttributeError, TypeError):
+                content = yaml.safe_load(path.read_bytes())["stages"].get(stage, {})
+                reads += [str(root / name) for name in content.get("deps", []) if "$" not in name and ".py" not in name]
+                outputs = [*content.get("outs", []), *content.get("metrics", [])]
+                writes += [str(root / one) for out in outputs for one in (out if isinstance(out, dict) else (out,))]
+    return reads, writes
+
+
+def _at_work(said: str, table: Path) -> str:
+    """Return in one line what DVC says about who is in the way."""
+    with suppress(WildsegError):
+        content = load_json(table)
+        lines = [*content.get("write", {}).values(), *(one for own in content.get("read", {}).values() for one in own)]
+        for line in lines:
+            if f"(PID {line['pid']})" in said:
+                program, *rest = line["cmd"].encode("unicode_escape").decode().split(" ")
+                command = " ".join([Path(program).name, *rest])
+                return f"'{command}' is at work on this project (process {line['pid']})"
+    return "a DVC command is at work on this project"

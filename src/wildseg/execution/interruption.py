@@ -1,0 +1,91 @@
+"""Ctrl-C and SIGTERM: one line, workers gone, and the exit codes that a shell gives for them, 130 and 143."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from wildseg.execution import children
+
+SECONDS = 1.0  # that a Ctrl-C has to close what is open, such as the run in MLflow
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+_said = threading.Event()
+
+
+@contextmanager
+def handled() -> Iterator[None]:
+    """Kill workers when Ctrl-C or SIGTERM comes, and end: by KeyboardInterrupt with some time, or at once.
+
+    A thread sees to it, so that neither C code in the main thread nor a library that waits holds it up.
+    """
+    if os.name != "posix" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _said.clear()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    before = signal.signal(signal.SIGTERM, _leave_to_the_thread)
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else it is ignored, as in the background
+    if usual:
+        signal.signal(signal.SIGINT, _first)
+    watcher = threading.Thread(target=_watch, args=(reading,), name="signals", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if usual and signal.getsignal(signal.SIGINT) is _first:  # once one came, none counts up to the end
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.set_wakeup_fd(before_fd)
+        os.close(writing)  # which ends the thread
+        watcher.join()
+        os.close(reading)
+
+
+def stopped(number: signal.Signals) -> str:
+    """Return the line that says what stopped this command; empty if it was said before."""
+    if _said.is_set():
+        return ""
+    _said.set()
+    by = "Ctrl-C" if number == signal.SIGINT else number.name
+    start = "\n" if sys.stderr.isatty() else ""  # a bar of progress may stand in this line of a terminal
+    return f"{start}wildseg: stopped by {by}; run the same again to go on\n"
+
+
+def _leave_to_the_thread(*_: object) -> None:
+    """Be there, so that the signal is not the end and its number is written to the pipe."""
+
+
+def _first(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, and let no other Ctrl-C cut short what this one has closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.default_int_handler(number, frame)
+
+
+def _watch(reading: int) -> None:
+    while content := os.read(reading, 1):
+        if content[0] == signal.SIGTERM:
+            children.kill_all(last=True)
+            _exit(signal.SIGTERM)
+        if content[0] == signal.SIGINT and signal.getsignal(signal.SIGINT) in (_first, signal.SIG_IGN):
+            threading.Thread(target=_end_soon, daemon=True).start()
+            children.kill_all()
+
+
+def _end_soon() -> None:
+    time.sleep(SECONDS)
+    _exit(signal.SIGINT)
+
+
+def _exit(number: signal.Signals) -> None:
+    with suppress(OSError):
+        os.write(2, stopped(number).encode())  # the main thread may hold what `print` wants
+    os._exit(CODES[number])

@@ -1,0 +1,114 @@
+"""What DVC records as the inputs of a stage is what the stage read: an input that changed meanwhile ends it.
+
+DVC hashes dependencies and parameters once more when a stage has ended, and records them beside what the stage computed
+before they changed. So a stage that DVC runs remembers them, looks again at its end, and fails where they differ; DVC
+then records nothing. What was computed of frames is kept under keys of its own, and served to the next run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from wildseg.core.errors import DataError, WildsegError
+from wildseg.core.strict_yaml import load
+from wildseg.execution import launcher, parents
+
+PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
+TEXTS = frozenset((".py", ".yaml", ".csv", ".json", ".txt"))  # small files that editors write anew without a change
+Inputs = dict[str, object]  # by what a person calls it: what must be the same at the end
+
+_remembered: list[tuple[Path, str, Inputs]] = []
+
+
+@contextmanager
+def unchanged(root: Path) -> Iterator[None]:
+    """Raise at the end where an input of the stage that DVC runs in the folder `root` is another than at the start.
+
+    Raises:
+        WildsegError: see `check`.
+    """
+    if not parents.started_by_dvc() or launcher.follows():
+        yield
+        return
+    path, _, stage = os.environ[parents.STAGE].rpartition(":")
+    pipeline = root / (path or "dvc.yaml")
+    _remembered.append((pipeline, stage, inputs(pipeline, stage)))
+    try:
+        yield
+        check()
+    finally:
+        _remembered.pop()
+
+
+def check() -> None:
+    """Look again now; for a stage that still holds what it would need to go on.
+
+    Raises:
+        WildsegError: parameters or files that DVC is about to record were changed.
+    """
+    for pipeline, stage, before in _remembered:
+        now = inputs(pipeline, stage)
+        if changed := [name for name in {**before, **now} if before.get(name) != now.get(name)]:
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise WildsegError(
+                f"{stage}: {changed[0]}{more} changed while the stage was at work, so its result is not recorded; "
+                "run the same again"
+            )
+
+
+def inputs(pipeline: Path, stage: str) -> Inputs:
+    """Return what a stage of the file `pipeline` depends on: its parameters, and a signature of each file.
+
+    Nothing where the file does not describe the stage: DVC tells what is wrong with it.
+    """
+    try:
+        described: Any = load(pipeline)
+        described = described["stages"][stage]
+        folder = pipeline.parent / described.get("wdir", ".")
+        params = load(folder / "params.yaml")
+        names = [_filled(name, params) for name in described.get("deps", [])]
+        keys = [key for key in described.get("params", []) if isinstance(key, str)]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, WildsegError):
+        return {}
+    found: Inputs = {f"{key} in params.yaml": _value(params, key) for key in keys}
+    for name in names:
+        for path in _files(folder / name):
+            found[os.path.relpath(path, folder)] = _signature(path)
+    return found
+
+
+def _filled(name: str, params: object) -> str:
+    return PLACEHOLDER.sub(lambda match: str(_value(params, match[1])), name)
+
+
+def _value(params: object, key: str) -> Any:  # noqa: ANN401
+    for part in key.split("."):
+        if not isinstance(params, Mapping):
+            raise DataError(f"{key}: there is no such parameter")
+        params = params[part]
+    return params
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """Yield a file, or all files below a folder but hidden ones."""
+    if not path.is_dir():
+        yield path
+        return
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
+
+
+def _signature(path: Path) -> object:
+    with suppress(OSError):
+        if path.suffix in TEXTS and path.is_file():
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        status = path.stat()
+        return status.st_size, status.st_mtime_ns, status.st_ino
+    return None

@@ -1,0 +1,122 @@
+"""What a kill or a power cut can leave torn, or blocked, in DVC's own bookkeeping, and how it is mended.
+
+wildseg renames its files into place. DVC writes two of its own where they lie: ``dvc.lock`` after each stage, and
+``.dvc/tmp/rwlock`` before and after each. A kill in these moments leaves half a file, and every later `dvc repro` stops
+at it. So it does at a line of ``rwlock`` whose process was killed and never waited for. Nothing that was
+computed is in either: a stage that is missing in dvc.lock is found in DVC's run cache.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from wildseg.core.errors import WildsegError
+from wildseg.core.files import atomic
+
+PIPELINES = ("dvc.lock", "*/dvc.lock", "*/*/dvc.lock")  # the project's own, and those of the sample
+
+
+def repair(root: Path) -> list[str]:
+    """Mend the project folder `root`; return one line for each file that was torn.
+
+    Raises:
+        WildsegError: a DVC command is at work here, which would be disturbed.
+    """
+    temporary = root / ".dvc" / "tmp"
+    if not temporary.is_dir():
+        raise WildsegError(f"{root.resolve()}: expected a project of DVC, found no .dvc/tmp; nothing ever ran here")
+    with _held(root, "lock"), _held(root, "rwlock.lock"):
+        said = _mend_rwlock(temporary / "rwlock")
+        for pattern in PIPELINES:
+            for path in filter(Path.is_file, sorted(root.glob(pattern))):
+                said += _mend_lockfile(path)
+    return said
+
+
+@contextmanager
+def _held(root: Path, name: str) -> Iterator[None]:
+    # The same lock that DVC takes before it writes: whoever was killed holds it no more.
+    from dvc.config import Config
+    from dvc.lock import LockError, make_lock
+
+    settings = Config(dvc_dir=str(root / ".dvc"))["core"]
+    temporary = root / ".dvc" / "tmp"
+    hardlink = settings.get("hardlink_lock", False)
+    try:
+        lock = make_lock(str(temporary / name), tmp_dir=str(temporary), friendly=False, hardlink_lock=hardlink)
+        lock.lock()
+    except LockError as error:
+        raise WildsegError(
+            f"{temporary / name}: a DVC command is at work here; wait until it ends, then try again"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.unlock()
+
+
+def _mend_rwlock(path: Path) -> list[str]:
+    # It names the processes at work. DVC itself drops the lines of those that are gone, but waits for one that was
+    # killed and that nobody has asked how it ended, as in a container without an init process, for ever.
+    from dvc.rwlock import SCHEMA
+    from voluptuous import Invalid
+
+    if not path.is_file():
+        return []
+    try:
+        content = SCHEMA(json.loads(path.read_bytes()))
+    except (ValueError, RecursionError, Invalid):
+        path.unlink()
+        return [f"{path}: torn, removed"]
+    writes = {name: line for name, line in content["write"].items() if not _is_zombie(line["pid"])}
+    reads = {name: [line for line in lines if not _is_zombie(line["pid"])] for name, lines in content["read"].items()}
+    if (writes, reads) == (content["write"], content["read"]):
+        return []
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps({"write": writes, "read": {name: own for name, own in reads.items() if own}}))
+    return [f"{path}: lines of processes that were killed are removed"]
+
+
+def _is_zombie(process: int) -> bool:
+    import psutil
+
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:  # gone, or somebody else's: DVC knows what to do
+        return False
+
+
+def _mend_lockfile(path: Path) -> list[str]:
+    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines(keepends=True)
+    if _readable("".join(lines)):
+        return []
+    if any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in lines):
+        raise WildsegError(f"{path}: both sides of a merge stand in it; choose one, or 'git checkout --ours {path}'")
+    path.replace(path.with_name(f"{path.name}.torn"))
+    # What stands before the cut is right. Back to where a stage begins, until DVC can read what is left.
+    begins = [number for number, line in enumerate(lines) if 0 < len(line) - len(line.lstrip(" ")) < 4]
+    for begin in reversed(begins):
+        text = "".join(lines[:begin])
+        if _readable(text):
+            with atomic(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            kept = len(yaml.safe_load(text).get("stages", ()))
+            return [f"{path}: torn, {kept} whole stages kept; what it was is {path.name}.torn"]
+    return [f"{path}: torn before its first whole stage, removed; what it was is {path.name}.torn"]
+
+
+def _readable(text: str) -> bool:
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # what DVC itself asks for
+    from voluptuous import Invalid
+
+    try:
+        content = COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(text))
+    except (yaml.YAMLError, RecursionError, Invalid):
+        return False
+    # The last value may be cut short and still be a text: whole files end with the end of a line.
+    return bool(content.get("stages") or content.get("datasets")) and text.endswith("\n")

@@ -1,0 +1,65 @@
+"""DeepLabV3+: atrous spatial pyramid pooling and one skip connection (Chen et al. 2018, arXiv:1802.02611)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Literal
+
+import segmentation_models_pytorch as smp
+import torch
+
+from wildseg.core.errors import ParamsError
+from wildseg.core.limits import Between, Channels, Length
+from wildseg.encoders.cnn import build as encoders
+from wildseg.segment.anysize import AnySize
+
+
+class _DeepLabV3Plus(AnySize, smp.DeepLabV3Plus):
+    pass
+
+
+def build(
+    num_classes: int,
+    encoder: str,
+    encoder_weights: str | None,
+    *,
+    encoder_depth: Literal[3, 4, 5] = 5,
+    output_stride: Literal[8, 16] = 16,
+    decoder_channels: Channels = 256,
+    atrous_rates: Annotated[Sequence[Annotated[int, Between(1, 1000)]], Length(3, 3)] = (12, 24, 36),
+    dropout: Annotated[float, Between(0, 0.99)] = 0.5,
+) -> torch.nn.Module:
+    """Build a network from images (B, 3, H, W) to logits (B, num_classes + 1, H, W); channel = id, 0 is background.
+
+    Args:
+        num_classes: C, without background.
+        encoder: any encoder of segmentation-models-pytorch that can be dilated.
+        encoder_weights: None, a published set such as ``imagenet``, or a local .safetensors file.
+        encoder_depth: how many levels the encoder has, 3 to 5.
+        output_stride: pixels per cell of the deepest level, 16 or 8; what lies deeper is dilated instead.
+        decoder_channels: width of the pyramid and the decoder.
+        atrous_rates: dilations of the pyramid's three convolutions, in cells of the deepest level.
+        dropout: share of the pyramid's output that is dropped in training.
+
+    Raises:
+        ParamsError: the options contradict each other.
+        ModelError: encoder or weights do not exist or do not fit.
+    """
+    key = "train.options.deeplabv3plus"
+    if encoder_depth not in (3, 4, 5):
+        raise ParamsError(f"{key}.encoder_depth: expected 3, 4 or 5, found {encoder_depth!r}")
+    if output_stride not in (8, 16):
+        raise ParamsError(f"{key}.output_stride: expected 8 or 16, found {output_stride!r}")
+    if len(atrous_rates) != 3:
+        raise ParamsError(f"{key}.atrous_rates: expected three dilations, found {list(atrous_rates)}")
+    network = partial(
+        _DeepLabV3Plus,
+        encoder_depth=encoder_depth,
+        encoder_output_stride=output_stride,
+        decoder_channels=decoder_channels,
+        decoder_atrous_rates=tuple(atrous_rates),
+        decoder_aspp_dropout=dropout,
+        classes=num_classes + 1,
+    )
+    return encoders.create(network, encoder, encoder_weights)

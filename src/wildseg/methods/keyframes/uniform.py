@@ -1,0 +1,32 @@
+"""Key frames at a steady pace, whatever they show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from wildseg.core.limits import Seconds
+from wildseg.frames.options import check_number
+from wildseg.frames.pace import Pace
+from wildseg.frames.sample import Sample
+
+
+def select(frames: Iterable[Sample], *, every_s: Seconds = 1.0) -> Iterator[tuple[Sample, float]]:
+    """Yield the first frame of each `every_s` seconds, each with the seconds since the one before (infinite at first).
+
+    Photos have no clock: each counts as one second.
+
+    Raises:
+        ParamsError: `every_s` is not a positive number.
+    """
+    check_number("uniform.every_s", every_s, low=0, above=True)
+    return _select(frames, every_s)
+
+
+def _select(frames: Iterable[Sample], every_s: float) -> Iterator[tuple[Sample, float]]:
+    pace = Pace(every_s)
+    last_s = -math.inf
+    for frame in frames:
+        if pace.due(frame.clock_s):
+            yield frame, frame.clock_s - last_s
+            last_s = frame.clock_s

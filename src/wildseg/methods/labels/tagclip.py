@@ -1,0 +1,236 @@
+"""TagCLIP (Lin et al. 2024): every patch is asked what it shows, and each class found is looked at again by itself.
+
+1. Coarse scores: in the last block each token attends to itself alone, so that a patch's feature stays its own;
+   ``P[i, c]`` is the belief of patch i in class c, shared with background phrases.
+2. Refinement of P along the attention of the blocks, see `wildseg.labels.refinement`; ``l_c = max_i P'[i, c]``.
+3. Re-identification: the box around where class c is seen is cut out and enlarged to the model's own size, and the
+   class token looks at it, in every block only at patches of the class: belief ``g_c``. Its score is (l_c + g_c) / 2;
+   classes that were not looked at again keep l_c.
+
+Scores are these as they are, comparable between frames; present is what lies above half way from the frame's lowest
+score to its highest. Published with a ViT-B/16 of 12 blocks: the attention of blocks 8 to 10 (from 0) averaged, 4
+blocks must agree. For other depths L: blocks 2L/3 to L - 2, at least one, and L/3 votes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wildseg.core.errors import ModelError, ParamsError, one_of
+from wildseg.core.limits import Count, Share, Side
+from wildseg.encoders import vit
+from wildseg.encoders.attention import queries_keys_values
+from wildseg.encoders.clip import Clip, resize
+from wildseg.encoders.positions import WAYS
+from wildseg.encoders.vit import ViT
+from wildseg.labels.belief import ACTIVATIONS, activation_of, probabilities
+from wildseg.labels.interface import Answer, NamedImage, Question
+from wildseg.labels.refinement import Ballot, bounding_box, refine, stretch
+
+NEEDS = frozenset({"encoder"})
+SHARE = 0.5  # of a frame's range of scores, above which a class is present
+BATCH = 16  # classes looked at again per pass
+
+
+def label(
+    frames: Sequence[NamedImage],
+    question: Question,
+    *,
+    look_again: Share = 0.5,
+    region: Share = 0.5,
+    layers: Count | Literal["auto"] = "auto",
+    votes: Count | Literal["auto"] = "auto",
+    activation: Literal["auto", "softmax", "sigmoid"] = "auto",
+    positions: Literal["bicubic", "bilinear_half"] = "bicubic",
+    max_side: Side | None = 640,
+    clip_boxes: bool = False,
+    early_return: bool = False,
+) -> Iterator[Answer]:
+    """Yield the scores of each class in each of `frames`.
+
+    Args:
+        frames: what to look at.
+        question: the classes, their phrases and competitors, and the encoder.
+        look_again: classes whose local score exceeds this share of the range of all refined patch scores are looked at
+            again (0.1 was published for COCO-Stuff); 0 to 1.
+        region: where a class is seen: above this share of its own range; 0 to 1.
+        layers: number of blocks whose attention is averaged, those before the last, or ``auto``.
+        votes: number of blocks that must find two patches related, or ``auto``.
+        activation: ``softmax``, ``sigmoid``, or ``auto``: sigmoid where the model has a logit bias.
+        positions: how position embeddings are brought to the grid of a frame that is not of the model's native size;
+            the published code has ``bilinear_half``.
+        max_side: larger frames are shrunk so that their longer side is this, in pixels; None for no limit.
+        clip_boxes: end boxes before the last row and column, as the published code does.
+        early_return: leave all further classes with their local score once one has an empty region, as the published
+            code does.
+
+    Raises:
+        ModelError: the model is no vision transformer.
+        ParamsError: an option's value means nothing.
+    """
+    _check_shares(look_again=look_again, region=region)
+    _check_count("layers", layers, "auto")
+    _check_count("votes", votes, "auto")
+    _check_count("max_side", max_side, None)
+    one_of("label.options.tagclip.positions", positions, WAYS)
+    one_of("label.options.tagclip.activation", activation, ACTIVATIONS)
+    clip = question.encoder()
+    resolved = activation_of(clip, activation, "tagclip")
+    tower = _tower(clip, positions)
+    texts = clip.classifier((*question.phrases, *((phrase,) for phrase in question.background)), question.templates)
+    averaged, needed = choose_blocks(len(tower.blocks), layers), _needed(len(tower.blocks), votes)
+    number = len(question.class_names)
+    for frame in frames:
+        pixels = clip.pixels([_whole_patches(frame.load(), tower.patch, max_side)])
+        ballot = Ballot(averaged)
+        # At the native size, as of every region, nothing is resampled, and the published code rounds nothing.
+        fitting = clip.vit if tuple(pixels.shape[2:]) == clip.size else tower
+        coarse, grid = look_at_patches(clip, fitting, pixels, texts, resolved, ballot)
+        refined = refine(coarse, ballot.attention(needed), grid, clip_boxes)
+        local = refined[:, :number].amax(0)
+        low, high = refined.min(), refined.max()
+        chosen = (local > low + look_again * (high - low)).nonzero()[:, 0].tolist()
+        crops = _regions(refined, chosen, grid, region, clip_boxes, early_return)
+        scores = fuse(local, look_at_regions(clip, clip.vit, pixels, crops, texts, resolved))
+        yield Answer(scores.double().clamp(0, 1).cpu().numpy(), SHARE, relative=True)
+
+
+def choose_blocks(number: int, layers: int | str) -> range:
+    """Return which of `number` blocks are averaged, from 0; the last, which was never trained to attend, only if alone.
+
+    Args:
+        number: of all blocks.
+        layers: how many before the last, or ``auto``: from two thirds of the depth on.
+    """
+    if number == 1:
+        return range(1)
+    wanted = number - 1 - number * 2 // 3 if isinstance(layers, str) else layers
+    return range(max(0, number - 1 - max(1, wanted)), number - 1)
+
+
+def _needed(number: int, votes: int | str) -> int:
+    return math.ceil(number / 3) if isinstance(votes, str) else votes
+
+
+@torch.no_grad()
+def look_at_patches(
+    clip: Clip, tower: ViT, pixels: Tensor, texts: Tensor, activation: str, ballot: Ballot
+) -> tuple[Tensor, tuple[int, int]]:
+    """Return the belief of each patch in each text, (N, C'), and the grid; all blocks are seen by `ballot`.
+
+    Args:
+        clip: the model.
+        tower: its image tower.
+        pixels: one image of whole patches, (1, 3, H', W').
+        texts: (C', d) unit features.
+        activation: see `probabilities`.
+        ballot: takes the attention.
+    """
+    tokens = tower.trunk(pixels, watch=ballot)
+    last = tower.blocks[-1]
+    normed = last.ln_1(tokens.values)
+    # The last block votes by the attention it would have had.
+    query, key, _ = queries_keys_values(last.attn, normed, normed)
+    ballot.see(len(tower.blocks) - 1, query, key)
+    features = tower.dense_features(tokens.values, itself, residual=True, mlp=True)[0]
+    return probabilities(clip.logits(F.normalize(features, dim=-1), texts), activation), tokens.grid
+
+
+def itself(_query: Tensor, _key: Tensor, value: Tensor) -> Tensor:
+    """Return what attention gives when every token sees itself alone: (T, d)."""
+    return value
+
+
+@torch.no_grad()
+def look_at_regions(
+    clip: Clip,
+    tower: ViT,
+    pixels: Tensor,
+    regions: dict[int, tuple[tuple[int, int, int, int], Tensor]],
+    texts: Tensor,
+    activation: str,
+) -> dict[int, Tensor]:
+    """Return for each class its belief in what is seen of it, a number in [0, 1].
+
+    Args:
+        clip: the model.
+        tower: its image tower.
+        pixels: the frame, (1, 3, h*p, w*q).
+        regions: by class a box (top, left, bottom, right) in patches, and its patches inside the box, bool.
+        texts: (C', d) unit features.
+        activation: see `probabilities`.
+    """
+    high, wide = tower.patch
+    crops, visible = [], []
+    for (top, left, bottom, right), mask in regions.values():
+        crop = pixels[:, :, top * high : bottom * high, left * wide : right * wide]
+        crops.append(F.interpolate(crop, clip.size, mode="bilinear", align_corners=False))
+        visible.append(F.interpolate(mask[None, None].float(), tower.native_grid, mode="nearest").flatten(1) > 0)
+    found: dict[int, Tensor] = {}
+    classes = list(regions)
+    for start in range(0, len(classes), BATCH):
+        part = slice(start, start + BATCH)
+        features = F.normalize(tower.features_seeing(torch.cat(crops[part]), torch.cat(visible[part])), dim=-1)
+        belief = probabilities(clip.logits(features, texts), activation)  # (b, C')
+        found |= {index: row[index] for index, row in zip(classes[part], belief, strict=True)}
+    return found
+
+
+def fuse(local: Tensor, again: Mapping[int, Tensor]) -> Tensor:
+    """Return the scores (K,): local scores (K,), or their mean with what was found on looking again, by class."""
+    scores = local.clone()
+    for index, belief in again.items():
+        scores[index] = (local[index] + belief) / 2
+    return scores
+
+
+def _regions(
+    refined: Tensor, chosen: Sequence[int], grid: tuple[int, int], share: float, clip_boxes: bool, early_return: bool
+) -> dict[int, tuple[tuple[int, int, int, int], Tensor]]:
+    found = {}
+    for index in chosen:
+        mask = stretch(refined[:, index : index + 1])[:, 0].reshape(grid) > share
+        box = bounding_box(mask, clip_boxes)
+        if box is not None:
+            found[index] = box, mask[box[0] : box[2], box[1] : box[3]]
+        elif early_return:
+            break
+    return found
+
+
+def _whole_patches(image: np.ndarray, patch: tuple[int, int], max_side: int | None) -> np.ndarray:
+    """Shrink an image to `max_side` where it is larger, and enlarge it to whole patches."""
+    shrink = 1.0 if max_side is None else min(1.0, max_side / max(image.shape[:2]))
+    sides = (max(1, round(side * shrink)) for side in image.shape[:2])
+    height, width = (math.ceil(side / step) * step for side, step in zip(sides, patch, strict=True))
+    return resize(image, (height, width))
+
+
+def _tower(clip: Clip, positions: str) -> ViT:
+    if reason := vit.why_not(clip.network.visual):
+        raise ModelError(
+            f"label.method: tagclip asks the patches of a vision transformer; {clip.name} has none: {reason}; take a "
+            "model such as ViT-B-16, or label.method clip"
+        )
+    return ViT(clip.network.visual, positions)
+
+
+def _check_shares(**options: object) -> None:
+    for option, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise ParamsError(f"label.options.tagclip.{option}: expected a number from 0 to 1, found {value!r}")
+
+
+def _check_count(option: str, value: object, word: str | None) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not whole and value != word:
+        raise ParamsError(
+            f"label.options.tagclip.{option}: expected {word or 'null'} or a whole number from 1, found {value!r}"
+        )

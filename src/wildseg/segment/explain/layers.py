@@ -1,0 +1,123 @@
+"""Which layers of a segmentation network can be explained, found by looking at one pass through it.
+
+A layer that can be explained runs once and returns one picture-like tensor (1, K, h, w). What is found that way holds
+for any encoder and any architecture, so none of them has to say anything about itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeGuard
+
+import torch
+from torch import Tensor, nn
+
+from wildseg.core.errors import ModelError, did_you_mean
+
+# Two to three in both directions, so that a grid is told from other tensors of four axes (attention, tokens).
+PROBE = (64, 96)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module by its name in the network, how many channels it returns, and how many pixels wide a cell of it is."""
+
+    name: str
+    channels: int
+    stride: float
+
+
+@dataclass
+class Layers:
+    """All layers that can be explained, in the network's own order, and the names of those worth a first look."""
+
+    all: list[Layer] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
+
+    def chosen(self, names: Sequence[str]) -> list[Layer]:
+        """Return the layers of these names, or the stages if there are none.
+
+        Raises:
+            ModelError: there is no such layer, or it is of another kind.
+        """
+        known = {layer.name: layer for layer in self.all}
+        for name in names:
+            if name not in known:
+                raise ModelError(
+                    f"--layer: expected one of {', '.join(self.stages)}, or another of the {len(known)} that "
+                    f"'wildseg explain --list-layers' shows; found {name!r}{did_you_mean(name, known)}"
+                )
+        return [known[name] for name in dict.fromkeys(names or self.stages)]
+
+
+def find(network: nn.Module, device: str = "cpu") -> Layers:
+    """Look at one pass of a network (1, 3, H, W) -> (1, C, H, W) and return its layers.
+
+    The stages are the end of the encoder, which sees most of the frame at once, and each stage of the decoder.
+    """
+    calls: dict[str, list[object]] = {}
+    hooks = []
+    for name, module in network.named_modules():
+        output_of = calls.setdefault(name, [])
+        hooks.append(module.register_forward_hook(lambda _m, _i, output, to=output_of: to.append(output)))
+    modes = {module: module.training for module in network.modules()}
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, *PROBE, device=device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    return _Found(network, calls).layers()
+
+
+@dataclass(frozen=True)
+class _Found:
+    network: nn.Module
+    calls: dict[str, list[object]]  # what each module returned, call by call, by its name
+
+    def layers(self) -> Layers:
+        outputs = {name: found[0] for name, found in self.calls.items() if name and len(found) == 1}
+        grids = {name: output for name, output in outputs.items() if _is_grid(output)}
+        grids = {name: output for name, output in grids.items() if not self._repeats(name, output, grids)}
+        layers = [Layer(name, output.shape[1], PROBE[0] / output.shape[2]) for name, output in grids.items()]
+        decoder = [name for name in _stages(self.network) if name in grids]
+        return Layers(layers, [*self._encoder_end(grids), *decoder])
+
+    def _repeats(self, name: str, output: Tensor, grids: Mapping[str, Tensor]) -> bool:
+        """Say whether a module that does nothing is told apart from what it hands on by its name alone."""
+        if not isinstance(self.network.get_submodule(name), nn.Identity):
+            return False
+        same = [self.network.get_submodule(other) for other, found in grids.items() if found is output]
+        return not all(isinstance(module, nn.Identity) for module in same)
+
+    def _encoder_end(self, grids: Mapping[str, Tensor]) -> Iterator[str]:
+        """Yield the outermost module that returns what the encoder hands on last, or what first takes it as it is."""
+        levels = self.calls.get("encoder", [])
+        last = levels[0][-1] if levels and isinstance(levels[0], (list, tuple)) else None
+        names = [name for name, output in grids.items() if output is last]
+        inside = [name for name in names if name.startswith("encoder.")]
+        yield from sorted(inside or names, key=lambda name: name.count("."))[:1]
+
+
+def _is_grid(output: object) -> TypeGuard[Tensor]:
+    if not (isinstance(output, Tensor) and output.ndim == 4 and output.is_floating_point()):
+        return False
+    height, width = output.shape[2:]
+    return height * PROBE[1] == width * PROBE[0]
+
+
+def _stages(network: nn.Module) -> Iterator[str]:
+    """Yield the names of the decoder's parts, or the network's if it has no decoder."""
+    decoder = getattr(network, "decoder", None)
+    yield from _parts(network, "") if decoder is None else _parts(decoder, "decoder.")
+
+
+def _parts(module: nn.Module, prefix: str) -> Iterator[str]:
+    for name, child in module.named_children():
+        if isinstance(child, nn.ModuleList):
+            yield from _parts(child, f"{prefix}{name}.")
+        elif any(True for _ in child.parameters()):  # without parameters: enlarges, or does nothing
+            yield f"{prefix}{name}"

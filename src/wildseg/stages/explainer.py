@@ -1,0 +1,187 @@
+"""The trained model, ready to be asked why it answers what it answers: a frame goes in, maps of its layers come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from wildseg.artifacts.project import Artifacts
+from wildseg.core import lookup
+from wildseg.core.errors import DataError, WildsegError, did_you_mean
+from wildseg.core.names import is_plain
+from wildseg.report.explanation import Sheet, Strip, draw
+from wildseg.segment import predict
+from wildseg.segment.explain import layers as network_layers
+from wildseg.segment.explain import regions
+from wildseg.segment.explain.components import colours, principal_components
+from wildseg.segment.explain.evidence import grid_covers, heat, record
+from wildseg.segment.explain.layers import Layer
+
+# By the name on the command line: the method of cam/methods, its heading, and how to read it.
+METHODS = {
+    "seg_gradcam": ("gradcam", "Seg-Grad-CAM", "what kind of thing speaks for the answer, wherever it is in the frame"),
+    "hirescam": ("hirescam", "HiResCAM", "where the evidence lies that this very answer was taken from"),
+}
+FEATURES = (
+    "Features",
+    "places of one colour look alike to the layer, as far as three colours can show it (percent of the variance); "
+    "colours of two pictures cannot be compared",
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about a frame and a class.
+
+    pixel: x, y; box: x0, y0, x1, y1, without the column x1 and the row y1; everywhere: all pixels. With none of the
+    three, the pixels that are answered as the class. layers: by name; none means the stages. methods: of METHODS.
+    features: also show what layers tell apart.
+    """
+
+    pixel: tuple[int, int] | None = None
+    box: tuple[int, int, int, int] | None = None
+    everywhere: bool = False
+    layers: Sequence[str] = ()
+    methods: Sequence[str] = tuple(METHODS)
+    features: bool = False
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is found: maps (methods, layers, H, W) float32 in [0, 1], by the names of both, and all that is shown."""
+
+    layers: Sequence[str]
+    methods: Sequence[str]
+    maps: np.ndarray
+    sheet: Sheet
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one layer shows: maps (methods, H, W); its features (H, W, 3) uint8 and the share of variance in them."""
+
+    maps: np.ndarray
+    features: np.ndarray | None
+    share: float
+
+
+class Explainer:
+    """The trained model of a project."""
+
+    def __init__(self, artifacts: Artifacts, device: str = "cpu") -> None:
+        """Load the model and find its layers.
+
+        Raises:
+            DataError: nothing was trained yet, or a file is broken.
+        """
+        state, config = artifacts.load_segmenter()
+        architecture = lookup.load("methods.architectures", str(config.get("architecture")), "models/segmenter")
+        self._predictor = predict.load(architecture.build, state, config, device)
+        self._network = self._predictor.network.requires_grad_(False)  # gradients are asked of layers only
+        self.names = ("background", *_class_names(config))
+        self.layers = network_layers.find(self._network, device)
+
+    def class_id(self, name: str) -> int:
+        """Return the id of a class that the model may answer.
+
+        Raises:
+            WildsegError: there is no such class.
+        """
+        known = [self.names[value] for value in self._predictor.ids.tolist()]
+        if name not in known:
+            raise WildsegError(
+                f"--class: expected a class of the model: {', '.join(known)}; found {name!r}{did_you_mean(name, known)}"
+            )
+        return self.names.index(name)
+
+    def explain(self, title: str, image: np.ndarray, name: str, question: Question) -> Explanation:
+        """Explain the model's answer to one frame, (H, W, 3) uint8 RGB, with regard to the class `name`.
+
+        The answer is the one to the frame as it is: in one size, and not mirrored.
+
+        Raises:
+            WildsegError: a class, a layer or a pixel that is asked about does not exist.
+        """
+        value, layers = self.class_id(name), self.layers.chosen(question.layers)
+        probabilities = self._predictor.probabilities(image[None])[0].cpu().numpy()  # (C + 1, H, W)
+        prediction = probabilities.argmax(0).astype(np.uint8)
+        region, words = _region(question, prediction, value, name)
+        pixels = self._predictor.normalised(image[None])
+        weights = torch.from_numpy(region).to(pixels.device)
+        looks = [self._look(layer, pixels, weights, value, question) for layer in layers]
+        sheet = Sheet(
+            title=f"{title}: {name}",
+            question=words,
+            class_id=value,
+            image=image,
+            prediction=prediction,
+            probability=probabilities[value],
+            region=region,
+            layers=[f"{layer.name}, 1/{layer.stride:g}" for layer in layers],
+            strips=_strips(looks, question),
+        )
+        maps = np.stack([look.maps for look in looks], axis=1)
+        return Explanation([layer.name for layer in layers], question.methods, maps, sheet)
+
+    def draw(self, explanation: Explanation) -> np.ndarray:
+        """Draw what is found: (height, width, 3) uint8 RGB."""
+        return draw(explanation.sheet, self.names)
+
+    def _look(self, layer: Layer, pixels: Tensor, region: Tensor, value: int, question: Question) -> _Look:
+        trace = record(self._network, layer.name, pixels, region, value)
+        covered = grid_covers(self._network, trace.size)
+        methods = [lookup.load("methods.cam", METHODS[method][0]) for method in question.methods]
+        maps = np.stack([heat(trace, method, covered).cpu().numpy() for method in methods])
+        if not question.features:
+            return _Look(maps, None, 0.0)
+        scores, shares = principal_components(trace.activations[0])
+        return _Look(maps, _cells(colours(scores.cpu().numpy()), covered, trace.size), float(shares.sum()))
+
+
+def _class_names(config: Mapping[str, Any]) -> list[str]:
+    # They become names of files.
+    names = config["classes"]
+    if strange := [name for name in names if not (isinstance(name, str) and is_plain(name))]:
+        raise DataError(
+            f"models/segmenter: expected plain names of classes; found {strange[0]!r}; run 'dvc repro train'"
+        )
+    return names
+
+
+def _region(question: Question, prediction: np.ndarray, value: int, name: str) -> tuple[np.ndarray, str]:
+    """Return the pixels asked about, (H, W) float32, and in words which they are."""
+    height, width = prediction.shape
+    if question.pixel is not None:
+        x, y = question.pixel
+        return regions.pixel((height, width), x, y), f"asked about the pixel {x},{y}"
+    if question.box is not None:
+        x0, y0, x1, y1 = question.box
+        return regions.box((height, width), x0, y0, x1, y1), f"asked about the box {x0},{y0},{x1},{y1}"
+    if question.everywhere:
+        return regions.everywhere((height, width)), "asked about all pixels"
+    region = regions.answered(prediction, value)
+    share = f", {region.mean():.1%} of the frame" if region.any() else ": there are none, so all maps are zero"
+    return region, f"asked about the pixels answered as {name}{share}"
+
+
+def _strips(looks: Sequence[_Look], question: Question) -> list[Strip]:
+    strips = []
+    for index, method in enumerate(question.methods):
+        maps = [look.maps[index] for look in looks]
+        strips.append(Strip(*METHODS[method][1:], maps, ["" if each.any() else ": nothing" for each in maps]))
+    pictures = [look.features for look in looks if look.features is not None]
+    if pictures:
+        strips.append(Strip(*FEATURES, pictures, [f": {look.share:.0%}" for look in looks]))
+    return strips
+
+
+def _cells(picture: np.ndarray, covered: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """Enlarge a picture of cells (h, w, 3) to the frame's (H, W, 3), each cell of one colour."""
+    large = Image.fromarray(picture).resize(covered[::-1], Image.Resampling.NEAREST)
+    return np.asarray(large)[: size[0], : size[1]]

@@ -1,0 +1,245 @@
+"""One MLflow run per pipeline run: `training` opens it and draws the curve live, `finish` adds everything else.
+
+Where to: `MLFLOW_TRACKING_URI`, else ``sqlite:///mlflow.db`` beside dvc.yaml with its files in ``mlartifacts/``.
+Tracking never changes an output and never fails a stage: the first thing that goes wrong is one warning, and the
+stage goes on without. `WILDSEG_TRACKING=off` switches it off. Run ids stay out of DVC's outputs; the one id that
+has to live from `train` to `eval` is in ``.wildseg/tracking.json``, which neither git nor DVC looks at.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wildseg.artifacts.project import Artifacts
+from wildseg.core.errors import WildsegError
+from wildseg.core.files import load_json, save_json
+from wildseg.core.params import Params
+from wildseg.tracking.provenance import dvc_tags, git_tags
+from wildseg.tracking.store import Store, connect, quiet, short_reason
+from wildseg.tracking.values import flatten_metrics, flatten_params
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Run
+
+Result = TypeVar("Result")
+
+SECONDS_BETWEEN_SENDS = 2.0  # the curve is live to the eye, and a fast loop does not wait for the server
+EVAL = "eval"  # the stage that completes a run
+
+
+class Recorder:
+    """Runs what talks to MLflow; the first failure is one warning line and switches the rest off."""
+
+    def __init__(self) -> None:
+        """Start switched on, unless `WILDSEG_TRACKING` says off."""
+        self.on = os.environ.get("WILDSEG_TRACKING", "on").strip().lower() not in ("off", "0", "no", "false")
+
+    def attempt(self, action: Callable[[], Result]) -> Result | None:
+        """Return what `action` returns, or None if tracking is off or fails."""
+        if not self.on:
+            return None
+        try:
+            with quiet():
+                return action()
+        except Exception as error:  # whatever MLflow, its server, its database or the network may raise
+            self.on = False
+            print(f"tracking: MLflow does not get this run ({short_reason(error)}); the pipeline goes on without; "
+                  "WILDSEG_TRACKING=off switches tracking off", file=sys.stderr, flush=True)  # fmt: skip
+            return None
+
+
+class Curve(Recorder):
+    """The training curve of one run, sent as it grows."""
+
+    def __init__(self) -> None:
+        """Start with nothing to send and no run yet."""
+        super().__init__()
+        self.store: Store | None = None
+        self.run_id = ""
+        self._waiting: list[Metric] = []
+        self._last_sent = time.monotonic()
+
+    def log(self, step: int, **metrics: float) -> None:
+        """Add a point to each of the curves ``train/<name>``; numbers that are not finite are left out."""
+        if self.store is None or not self.on:
+            return
+        self._waiting += _points({f"train/{name}": value for name, value in metrics.items()}, step)
+        if time.monotonic() - self._last_sent >= SECONDS_BETWEEN_SENDS:
+            self.attempt(self.send)
+
+    def send(self) -> None:
+        """Send what waits."""
+        if self.store is not None:
+            waiting, self._waiting = self._waiting, []
+            self.store.log_metrics(self.run_id, waiting)
+            self._last_sent = time.monotonic()
+
+    def end(self, status: str) -> None:
+        """Send what waits and say how training ended: ``FINISHED``, ``FAILED`` or ``KILLED``."""
+        if self.store is not None:
+            self.send()
+            self.store.client.set_terminated(self.run_id, status)
+
+
+@contextmanager
+def training(artifacts: Artifacts, params: Params, start_step: int = 0) -> Iterator[Curve]:
+    """Open the run of a training and give its curve; save the model inside the ``with``.
+
+    `start_step` above 0 says that a killed training goes on from its checkpoint: then its run goes on too.
+    """
+    curve = Curve()
+    curve.attempt(lambda: _open(curve, artifacts, params, start_step))
+    try:
+        yield curve
+    except BaseException as error:
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        curve.attempt(lambda: curve.end(status))
+        raise
+    curve.attempt(lambda: curve.end("FINISHED"))
+    if curve.store is not None:
+        curve.attempt(lambda: _remember(artifacts, curve, _model_digest(artifacts)))
+
+
+def finish(artifacts: Artifacts, params: Params, metrics: Mapping[str, Any], pictures: Sequence[Path]) -> None:
+    """Complete the run of the training that made models/segmenter, or open one if that has its run already.
+
+    Args:
+        artifacts: the pipeline's files.
+        params: logged flat, ``cam.method``; the options of methods that were not chosen are left out.
+        metrics: nested; logged flat, ``segmenter.iou.lawn``, except what is None.
+        pictures: files to show with the run.
+    """
+    recorder = Recorder()
+    recorder.attempt(lambda: _finish(artifacts, params, metrics, pictures))
+
+
+def _open(curve: Curve, artifacts: Artifacts, params: Params, start_step: int) -> None:
+    store = connect(artifacts.root)
+    flat = flatten_params(params, without=EVAL)
+    run = _pending(store, artifacts, flat, model=None) if start_step > 0 else None
+    if run is None:
+        _give_up_interrupted(store, artifacts)
+        run = _new_run(store, artifacts, params, unfinished=("train", EVAL))
+    store.client.update_run(run.info.run_id, status="RUNNING")
+    store.log_params(run.info.run_id, flat)
+    curve.run_id, curve.store = run.info.run_id, store
+    _remember(artifacts, curve, model=None)
+
+
+def _finish(artifacts: Artifacts, params: Params, metrics: Mapping[str, Any], pictures: Sequence[Path]) -> None:
+    store = connect(artifacts.root)
+    flat = flatten_params(params)
+    run = _pending(store, artifacts, flat, model=_model_digest(artifacts))
+    if run is None:
+        run = _new_run(store, artifacts, params, unfinished=(EVAL,))
+        store.log_metrics(run.info.run_id, _curve_of_file(artifacts.metrics_path("train/curve.csv")))
+    run_id = run.info.run_id
+    store.log_params(run_id, flat)
+    store.log_tags(run_id, _tags(artifacts, unfinished=(EVAL,)))
+    store.log_metrics(run_id, _points(flatten_metrics({**_other_metrics(artifacts), **metrics}), step=0))
+    store.log_files(run_id, pictures, "pictures")
+    store.log_files(run_id, _measured(artifacts), "metrics")
+    if artifacts.segmenter_folder.is_dir():
+        store.log_model(run_id, artifacts.segmenter_folder, params.classes.with_background)
+    store.client.set_terminated(run_id, "FINISHED")
+    _record_path(artifacts).unlink(missing_ok=True)  # the next eval is another run
+    print(f"tracking: MLflow run {run.info.run_name} in {store.shown_uri}", file=sys.stderr, flush=True)
+
+
+def _new_run(store: Store, artifacts: Artifacts, params: Params, unfinished: Collection[str]) -> Run:
+    named = os.environ.get("DVC_EXP_NAME") or f"{params.cam.method}-{params.train.architecture}"
+    run = store.client.create_run(store.experiment_id, run_name=named)
+    store.log_tags(run.info.run_id, _tags(artifacts, unfinished))
+    return run
+
+
+def _tags(artifacts: Artifacts, unfinished: Collection[str]) -> dict[str, str]:
+    tags = git_tags(artifacts.root) | dvc_tags(artifacts.root, unfinished)
+    if commit := tags.get("git.commit"):
+        tags["mlflow.source.git.commit"] = commit  # the one that MLflow's own page shows
+    return tags
+
+
+def _other_metrics(artifacts: Artifacts) -> dict[str, Any]:
+    # What the stages before measured: metrics/crf.json is logged as crf.coverage, ...
+    stages = sorted(path for path in artifacts.metrics.glob("*.json") if path.stem != EVAL)
+    return {path.stem: load_json(path) for path in stages}
+
+
+def _measured(artifacts: Artifacts) -> list[Path]:
+    folder = artifacts.metrics
+    return sorted(path for path in (*folder.glob("*.json"), *folder.glob("*/*.csv")) if path.is_file())
+
+
+def _points(values: Mapping[str, float], step: int) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    return [Metric(name, float(value), now, step) for name, value in values.items() if math.isfinite(value)]
+
+
+def _curve_of_file(path: Path) -> list[Metric]:
+    # Every column beside `step` is a curve; an empty cell is a step at which it was not measured.
+    if not path.is_file():
+        return []
+    points = []
+    with path.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            with suppress(ValueError, TypeError, KeyError):
+                step = int(row.pop("step"))
+                values = {f"train/{name}": float(cell) for name, cell in row.items() if cell}
+                points += _points(values, step)
+    return points
+
+
+# The run between train and eval ----------------------------------------------------------------------------------
+
+
+def _record_path(artifacts: Artifacts) -> Path:
+    return artifacts.root / ".wildseg" / "tracking.json"
+
+
+def _remember(artifacts: Artifacts, curve: Curve, model: str | None) -> None:
+    if curve.store is not None:
+        record = {"run_id": curve.run_id, "store": curve.store.digest, "model": model}
+        save_json(_record_path(artifacts), record)
+
+
+def _pending(store: Store, artifacts: Artifacts, flat: Mapping[str, str], model: str | None) -> Run | None:
+    """Return the remembered run if it is of this store and model and none of its parameters has changed."""
+    try:
+        record = load_json(_record_path(artifacts))
+    except WildsegError:
+        return None
+    if (record.get("store"), record.get("model")) != (store.digest, model):
+        return None
+    run = store.run_or_none(str(record.get("run_id")))
+    if run is None or any(flat.get(key, value) != value for key, value in run.data.params.items()):
+        return None
+    return run
+
+
+def _give_up_interrupted(store: Store, artifacts: Artifacts) -> None:
+    # A training that was killed outright could not say so; it will not go on now that another begins.
+    with suppress(WildsegError):
+        record = load_json(_record_path(artifacts))
+        run = store.run_or_none(str(record.get("run_id"))) if record.get("store") == store.digest else None
+        if run is not None and run.info.status == "RUNNING":
+            store.client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _model_digest(artifacts: Artifacts) -> str | None:
+    path = artifacts.segmenter_folder / "model.safetensors"
+    if not path.is_file():
+        return None
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

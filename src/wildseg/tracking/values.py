@@ -1,0 +1,61 @@
+"""Parameters and metrics as MLflow stores them: flat names with dots, values as text or as finite numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from wildseg.core.classes import Classes
+from wildseg.core.params import METHODS, Params
+
+LONGEST_KEY = 250
+LONGEST_VALUE = 6000  # what MLflow's own tables hold
+
+
+def flatten_params(params: Params, without: str = "") -> dict[str, str]:
+    """Return ``{"cam.method": "gradcam", ...}``, without the section `without` and methods that were not chosen."""
+    chosen = {f"{section}.options": getattr(getattr(params, section), key) for section, key, *_ in METHODS}
+    flat: dict[str, str] = {}
+    for key, value in _leaves("", params):
+        section = ".".join(key.split(".")[:2])
+        if key.split(".")[0] == without or (section in chosen and key.split(".")[2:3] != [chosen[section]]):
+            continue
+        flat[unique_name(key, flat)] = _text(value)
+    return flat
+
+
+def flatten_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return ``{"segmenter.iou.lawn": 0.7, ...}``; what was not measured (None, NaN) is left out."""
+    flat: dict[str, float] = {}
+    for key, value in _leaves("", metrics):
+        if isinstance(value, (int, float)) and math.isfinite(value):
+            flat[unique_name(key, flat)] = float(value)
+    return flat
+
+
+def unique_name(key: str, taken: Mapping[str, object]) -> str:
+    """Return `key` with what MLflow does not take as a name replaced by ``_``, and a number if it is `taken`."""
+    name = re.sub(r"[^/\w.\- :]", "_", key)[: LONGEST_KEY - 4]
+    numbered = (name, *(f"{name}_{number}" for number in range(2, 256)))
+    return next(candidate for candidate in numbered if candidate not in taken)
+
+
+def _leaves(key: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Classes):
+        value = dict(zip(value.names, value.phrases, strict=True))
+    elif is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _leaves(f"{key}.{name}" if key else str(name), item)
+    elif key:
+        yield key, value
+
+
+def _text(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."

@@ -1,0 +1,1 @@
+"""What trains a network: processes that train together, and batches that they share."""

@@ -1,0 +1,36 @@
+"""What the processes of a training tell each other; all have to call the same in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import distributed
+
+from wildseg.core.errors import WildsegError
+
+
+def sum_of_all(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the sum of a tensor over all processes."""
+    total = tensor.clone(memory_format=torch.contiguous_format)
+    with _one_line():
+        distributed.all_reduce(total)
+    return total
+
+
+def rows_of_all(row: torch.Tensor) -> torch.Tensor:
+    """Return (processes, n): the row (n,) of each process, by rank."""
+    rows = [torch.empty_like(row) for _ in range(distributed.get_world_size())]
+    with _one_line():
+        distributed.all_gather(rows, row)
+    return torch.stack(rows)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WildsegError(f"train: another process of this training has gone ({reason})") from error

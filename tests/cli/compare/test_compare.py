@@ -1,0 +1,184 @@
+"""Methods compared on a folder of a few frames: quality as eval measures it, and a sweep that survives a kill."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tests.encoders.models import noise, save
+from tests.programs import SOURCE, wildseg
+from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.artifacts.prompts import Words
+from wildseg.cli.compare.measure import measure
+from wildseg.cli.compare.run import choose
+from wildseg.cli.compare.table import COLUMNS
+from wildseg.cli.main import main
+from wildseg.core import params
+from wildseg.core.errors import DataError, ModelError
+from wildseg.core.files import load_json, load_table, save_label_image
+from wildseg.core.params import Params
+from wildseg.execution.runtime import Runtime
+from wildseg.metrics.confusion import Confusion, mean_recall, miou
+from wildseg.stages import cam
+from wildseg.stages.eval import masks_by_group
+
+ROOT = Path(__file__).parents[3]
+NAMES = ("sky", "tree", "cement_road")
+FRAMES = [Frame(f"drive_{i:06d}", "drive", i, i / 5, "train") for i in range(6)]
+PRESENT = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1], [0, 1, 1], [1, 1, 0]], bool)
+TRUE = [FRAMES[index] for index in (0, 1, 2, 3, 5)]  # the fifth has no truth
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Artifacts:
+    artifacts = Artifacts(tmp_path)
+    rng = np.random.default_rng(0)
+    for frame in FRAMES:
+        artifacts.save_image(frame.name, noise((48, 64), frame.index))
+        artifacts.save_mask(frame.name, np.zeros((48, 64), np.uint8))
+        if frame in TRUE:
+            truth = rng.integers(1, 4, (6, 8), np.uint8).repeat(8, 0).repeat(8, 1)
+            save_label_image(tmp_path / "data" / "truth" / f"{frame.name}.png", truth)
+    artifacts.save_frames(FRAMES)
+    artifacts.save_labels([frame.name for frame in FRAMES], NAMES, PRESENT)
+    artifacts.save_prompts(Words(("a photo of {}.",), ()))
+    return artifacts
+
+
+@pytest.fixture
+def values(project: Artifacts) -> Params:
+    """The shipped params.yaml with three classes and a random model, also as the project's own."""
+    name, weights = save(project.root, "tiny")
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    head, rest = text.split("classes:\n", 1)
+    rest = rest[rest.index("\n# Phrases") :]
+    classes = "classes:\n  sky: [sky, clouds]\n  tree: [tree]\n  cement_road: [cement road]\n"
+    text = (head + classes + rest).replace("wildseg-tiny ", f"{name} ")
+    text = text.replace("models/tiny_clip/model.safetensors", Path(weights).name)
+    (project.root / "params.yaml").write_text(text, encoding="utf-8")
+    return params.load(project.root / "params.yaml")
+
+
+def test_frames_have_a_truth_and_a_label_and_are_evenly_spread(project: Artifacts, values: Params) -> None:
+    assert [frame.index for frame in choose(values, project, 100)] == [0, 2, 3, 5]
+    assert [frame.index for frame in choose(values, project, 2)] == [2, 5]
+    for path in (project.root / "data" / "truth").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="with a label and a truth, found none among 6"):
+        choose(values, project, 2)
+
+
+@pytest.mark.parametrize("background", [(), ("wall", "sea")])
+def test_miou_is_what_eval_finds_in_the_maps_that_the_stage_writes(
+    background: tuple[str, ...], project: Artifacts, values: Params
+) -> None:
+    values = replace(values, background=background, cam=replace(values.cam, method="hirescam", refine="caa"))
+    project.save_prompts(Words(values.clip.templates, background))
+    cam.run(values, project, Runtime(1, "cpu"))
+    both = Confusion(len(NAMES) + 1)
+    for group in masks_by_group(values, project):
+        both.merge(group.levels.cam)
+    # The frame without a label is eval's too.
+    unlabelled = project.load_truth(TRUE[1], NAMES, (48, 64))
+    assert unlabelled is not None
+    labelled = Confusion(len(NAMES) + 1)
+    labelled.add(unlabelled, np.full((48, 64), 0 if background else 255, np.uint8))
+    both.matrix -= labelled.matrix
+
+    row = measure(values, project, choose(values, project, 100), "cpu")
+    assert (row.method, row.refine, row.frames, row.note) == ("hirescam", "caa", 4, "")
+    assert (row.miou, row.recall) == (miou(both.matrix), mean_recall(both.matrix))
+    assert 0 < row.seconds < 60
+    assert row.forwards > 0
+    assert row.memory_mib >= 0
+    assert row.forward_mib >= 0
+
+
+def test_a_method_that_the_model_cannot_be_asked_for_says_why(project: Artifacts, values: Params) -> None:
+    values = replace(values, cam=replace(values.cam, method="cam"))
+    row = measure(values, project, choose(values, project, 2), "cpu")
+    assert "linear classifier behind a mean" in row.note
+    assert np.isnan([row.miou, row.seconds, row.memory_mib]).all()
+
+
+def test_a_model_that_cannot_be_had_is_an_error_and_no_row(project: Artifacts, values: Params) -> None:
+    values = replace(values, clip=replace(values.clip, pretrained="no.safetensors"))
+    with pytest.raises(ModelError, match="expected a file of weights"):
+        measure(values, project, choose(values, project, 2), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["gradcm"], "did you mean 'gradcam'?"),
+        (["--refine", "none,cab"], "--refine: expected one or more of none, caa, separated by commas; found 'cab'"),
+        (["--refine", ""], "--refine: expected one or more of none, caa, separated by commas; found ''"),
+    ],
+)
+def test_a_wrong_name_is_one_line(
+    arguments: list[str], said: str, project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.root)
+    result = CliRunner().invoke(main, ["compare", *arguments])
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert said in line
+
+
+@pytest.fixture
+def killed(project: Artifacts, values: Params) -> Artifacts:
+    """A sweep over two methods that was killed when the first was done, without a word to what it had started."""
+    command = [sys.executable, "-m", "wildseg.cli", "compare", "gradcam", "maskclip", "--refine", "none"]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "WILDSEG_DEVICE": "cpu"}
+    with subprocess.Popen(command, cwd=project.root, env=environment) as process:
+        done = project.scratch_folder / "compare" / "gradcam-none.json"
+        until(done.exists)
+        until(lambda: "spawn_main" in "".join(commands(process.pid).values()))
+        started = list(commands(process.pid))
+        process.kill()
+    assert not (project.metrics / "methods").exists()
+    until(lambda: not any(map(command_line, started)))
+    return project
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 240
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def commands(process: int) -> dict[str, str]:
+    """What a process started, by number, as far as it still runs."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return {child: command_line(child) for child in children}
+
+
+def command_line(process: str) -> str:
+    """Return how a process was started; nothing if it has ended, waited for or not."""
+    with suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_text()
+    return ""
+
+
+def test_a_sweep_that_was_killed_keeps_its_rows_and_goes_on(killed: Artifacts) -> None:
+    before = load_json(killed.scratch_folder / "compare" / "gradcam-none.json")["row"]
+    answer = wildseg("compare", "gradcam", "maskclip", "--refine", "none", cwd=killed.root, WILDSEG_DEVICE="cpu")
+    assert answer.code == 0, answer
+    assert "1/2 gradcam, kept from a sweep that was killed" in answer.errors
+    assert "2/2 maskclip\n" in answer.errors
+    table = load_table(killed.metrics / "methods" / "table.csv", COLUMNS)
+    assert [row["name"] for row in table] == ["gradcam", "maskclip"]
+    assert float(table[0]["seconds"]) == pytest.approx(before["seconds"], rel=1e-3)
+    assert set(load_json(killed.metrics / "methods" / "methods.json")) == {"gradcam", "maskclip"}
+    assert not (killed.scratch_folder / "compare").exists()  # the next sweep measures anew

@@ -1,0 +1,150 @@
+"""Values in a YAML file change, and nothing else does."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wildseg.core import strict_yaml
+from wildseg.core.yaml_edit import edit
+
+DEFAULT = (Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8")
+TEXT = """\
+# what this is
+seed: 0   # any
+
+classes:  # in order
+  sky: [sky, clouds]      # up
+  # not used: soil
+  water: [water]          # the last
+
+# about the background
+background: []
+
+cam:
+  method: "gradcam"             # a name
+  scales: [1.0, 1.5]
+  options:
+    empty: {}
+    full: {a: 1}   # b
+
+  caa: {box: 0.4}
+
+# the end
+"""
+
+
+def read(text: str) -> Any:  # noqa: ANN401
+    return strict_yaml.parse(text, Path("params.yaml"))
+
+
+def changed_lines(before: str, after: str) -> list[str]:
+    return [line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[0] in "+-"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"seed": 7}, ["- seed: 0   # any", "+ seed: 7   # any"]),
+        ({"seed": 12345}, ["- seed: 0   # any", "+ seed: 12345  # any"]),
+        (
+            {"cam": {"method": "x"}},
+            ['-   method: "gradcam"             # a name', "+   method: x                     # a name"],
+        ),
+        ({"cam": {"options": {"empty": {"b": True}}}}, ["-     empty: {}", "+     empty: {b: true}"]),
+        (
+            {"cam": {"options": {"full": {"b": "u, v"}}}},
+            ["-     full: {a: 1}   # b", '+     full: {a: 1, b: "u, v"}   # b'],
+        ),
+        ({"cam": {"options": {"full": None}}}, ["-     full: {a: 1}   # b", "+     full: null     # b"]),
+        ({"cam": {"options": {"new": {}}}}, ["+     new: {}"]),
+        ({"cam": {"positions": "bicubic"}}, ["+   positions: bicubic"]),
+        ({"cam": {"caa": {"box": 0.75}}}, ["-   caa: {box: 0.4}", "+   caa: {box: 0.75}"]),
+        ({"background": ["a", "no"]}, ["- background: []", '+ background: [a, "no"]']),
+        ({"more": {"a": {"b": 1}}}, ["+ more:", "+   a: {b: 1}"]),
+    ],
+)
+def test_a_value_is_changed_where_it_stands(changes: dict[str, Any], expected: list[str]) -> None:
+    assert changed_lines(TEXT, edit(TEXT, changes)) == expected
+
+
+def test_a_section_taken_as_a_whole_keeps_what_is_said_around_it() -> None:
+    after = edit(TEXT, {"classes": {"no": ["no"], "b c": ["d,e", "f"]}}, frozenset({"classes"}))
+    assert after == TEXT.replace(
+        """\
+  sky: [sky, clouds]      # up
+  # not used: soil
+  water: [water]          # the last
+""",
+        """\
+  "no": ["no"]
+  b c: ["d,e", f]
+""",
+    )
+
+
+@pytest.mark.parametrize(
+    "old", ["classes: {a: [b]}\n", "classes:\n", "classes: null  # none yet\n", "classes:\n  a: b"]
+)
+def test_a_section_is_written_as_a_block_whatever_it_was(old: str) -> None:
+    after = edit(f"seed: 0\n{old}", {"classes": {"x": ["y"], "z": ["w"]}}, frozenset({"classes"}))
+    assert after == "seed: 0\nclasses:\n  x: [y]\n  z: [w]\n"
+
+
+def test_a_list_of_lines_becomes_a_list_in_brackets() -> None:
+    after = edit("background:\n  - a\n  - b   # last\n\n# next\nseed: 0\n", {"background": ["c"]})
+    assert read(after) == {"background": ["c"], "seed": 0}
+    assert "# next\n" in after
+
+
+def test_the_ends_of_lines_stay_as_they_are() -> None:
+    assert edit("a: 1\r\nb: 2  # two\r\n", {"a": 3}) == "a: 3\r\nb: 2  # two\r\n"
+
+
+def leaves(content: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, value in content.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def test_each_value_of_params_yaml_can_be_changed_and_changed_back_to_the_byte() -> None:
+    content = read(DEFAULT)
+    paths = list(leaves(content))
+    assert len(paths) > 80
+    for path in paths:
+        changed: Any = "changed"
+        old = content
+        for name in path:
+            old = old[name]
+        back = old
+        for name in reversed(path):
+            changed, back = {name: changed}, {name: back}
+        once = edit(DEFAULT, changed)
+        lines_below = old.count("\n") if isinstance(old, str) else 0  # of a text that stands below its key
+        assert len(changed_lines(DEFAULT, once)) == 2 + lines_below, path
+        assert read(edit(once, back)) == content
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=12).filter(str.isprintable)
+    | st.sampled_from(["no", "1e5", "0x1", "~", "a: b", "- x", "{}", "12:30:00", "<<", "#", "null ", "é", "", "1_0"]),
+    lambda inner: st.lists(inner, max_size=30) | st.dictionaries(st.text("abcno", min_size=1, max_size=3), inner),
+    max_leaves=30,
+)  # fmt: skip
+
+
+@given(VALUES)
+def test_what_is_written_is_read_back_by_yaml_of_both_versions(value: object) -> None:
+    after = edit(TEXT, {"seed": value, "added": value}, frozenset({"seed"}))
+    for content in (read(after), yaml.safe_load(after)):
+        assert content["seed"] == content["added"] == value
+        assert content["cam"]["scales"] == [1.0, 1.5]

@@ -1,0 +1,72 @@
+"""A short training: it learns, and a killed run continues as if nothing had happened."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wildseg_demo.tiny_clip.batch import make_batch
+from wildseg_demo.tiny_clip.checkpoint import restore, save
+from wildseg_demo.tiny_clip.dataset import Frames, load_or_render
+from wildseg_demo.tiny_clip.model import NAME, new_model
+from wildseg_demo.tiny_clip.train import Recipe, Trainer, learning_rate
+
+CONFIG = Path(__file__).parents[3] / "models" / "tiny_clip" / f"{NAME}.json"
+RECIPE = Recipe(steps=20, crops=4, boxes=4, warmup=2, full_views=(0.0, 0.0))
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Frames:
+    return load_or_render(tmp_path_factory.mktemp("worlds"), range(100_000, 100_002), 2, workers=1)
+
+
+def _trainer() -> Trainer:
+    torch.manual_seed(0)
+    return Trainer(*new_model(CONFIG), RECIPE)
+
+
+def test_a_run_continued_from_a_checkpoint_ends_with_the_weights_of_an_unbroken_one(
+    frames: Frames, tmp_path: Path
+) -> None:
+    unbroken = _trainer()
+    for _ in range(2):
+        unbroken.take_step(frames)
+    save(tmp_path / "state.safetensors", unbroken.model, unbroken.optimizer, unbroken.average, unbroken.step)
+    unbroken.take_step(frames)
+
+    continued = _trainer()
+    continued.step = restore(tmp_path / "state.safetensors", continued.model, continued.optimizer, continued.average)
+    assert continued.step == 2
+    continued.take_step(frames)
+    for name, value in unbroken.average.items():
+        assert torch.allclose(value, continued.average[name], atol=1e-5), name
+
+
+def test_the_loss_falls(frames: Frames) -> None:
+    trainer = _trainer()
+    losses = [trainer.take_step(frames) for _ in range(8)]
+    assert np.mean(losses[-2:]) < losses[0]
+
+
+def test_a_batch_depends_on_its_random_generator_alone(frames: Frames) -> None:
+    one, same = (make_batch(frames, 3, 5, full_view=False, rng=np.random.default_rng(5)) for _ in range(2))
+    assert torch.equal(one.images, same.images)
+    assert one.texts == same.texts
+    assert one.images.shape == (3, 3, 96, 96)
+    assert one.inside.shape == (3, 5, 144)
+    assert one.visible.shape == (15, 10)
+    assert len(one.texts) == len(one.named) == 25
+
+
+def test_a_full_view_shows_the_whole_grid(frames: Frames) -> None:
+    batch = make_batch(frames, 16, 5, full_view=True, rng=np.random.default_rng(5))
+    assert batch.images.shape == (3, 3, 168, 224)
+    assert batch.inside.shape == (3, 15, 588)
+    assert batch.corners == [(0, 0)] * 3
+
+
+def test_the_learning_rate_rises_then_falls_to_almost_nothing() -> None:
+    rates = [learning_rate(Recipe(steps=100, warmup=10), step) for step in range(100)]
+    assert np.argmax(rates) in (8, 9, 10)
+    assert rates[-1] < rates[9] / 100
