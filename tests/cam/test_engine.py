@@ -12,7 +12,7 @@ from tests.encoders.models import noise, random_clip
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps, input_size, maps_of
 from wildseg.cam.maps import fit, normalise
-from wildseg.cam.reading import Look
+from wildseg.cam.reading import RecordConfig
 from wildseg.cam.record import record_clip
 from wildseg.encoders.clip import Clip, resize
 from wildseg.methods.cam import gradcam, hirescam
@@ -102,7 +102,7 @@ def test_the_longer_side_is_limited(clip: Clip, texts: Tensor) -> None:
 
 def test_refining_spreads_the_methods_own_maps_along_recorded_attention(clip: Clip, texts: Tensor) -> None:
     image, affinity = noise((48, 64)), Affinity(layers=2, skip_last=1)
-    trace = record_clip(clip, clip.pixels([image]), texts, (0, 2), 3, look=Look(attention=True))
+    trace = record_clip(clip, clip.pixels([image]), texts, (0, 2), 3, look=RecordConfig(attention=True))
     mean = torch.stack(trace.attention[:2]).mean(0)  # of three blocks, the two before the last
     expected = normalise(affinity.refine(maps_of(trace, Recipe(gradcam)), mean))
     found = activation_maps(clip, image, texts, (0, 2), 3, Recipe(gradcam, refine=affinity))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests.encoders.models import CONFIGS, random_clip
 from wildseg.encoders import attention
-from wildseg.encoders.attention import Watch, attend
+from wildseg.encoders.attention import AttentionRecorder, attend
 from wildseg.encoders.vit import ViT, why_not
 
 
@@ -97,7 +97,7 @@ def test_recording_attention_changes_no_token_and_keeps_one_map_per_block_passed
     vit = random_clip(tmp_path, "tiny").vit
     with torch.no_grad():
         plain = vit.trunk(pixels_for(vit.visual))
-        watch = Watch(averaged={1}, every=True)
+        watch = AttentionRecorder(averaged={1}, every=True)
         seen = vit.trunk(pixels_for(vit.visual), watch=watch)
     torch.testing.assert_close(seen.values, plain.values)
     assert [tuple(a.shape) for a in watch.each] == [(2, 49, 49)] * 2
@@ -107,7 +107,7 @@ def test_recording_attention_changes_no_token_and_keeps_one_map_per_block_passed
 def test_the_mean_over_blocks_is_taken_on_the_way_and_equals_that_of_all_kept(tmp_path: Path) -> None:
     vit = random_clip(tmp_path, "tiny").vit
     with torch.no_grad():
-        every, mean = Watch(every=True), Watch(averaged=range(2))
+        every, mean = AttentionRecorder(every=True), AttentionRecorder(averaged=range(2))
         vit.trunk(pixels_for(vit.visual), watch=every)
         vit.trunk(pixels_for(vit.visual), watch=mean)
     torch.testing.assert_close(mean.mean, torch.stack(every.each[:]).mean(0))

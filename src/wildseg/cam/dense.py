@@ -11,11 +11,11 @@ from torch import Tensor
 from wildseg.cam.competition import columns
 from wildseg.cam.trace import Trace
 from wildseg.core.errors import ModelError
-from wildseg.encoders.attention import Mix
+from wildseg.encoders.attention import AttentionOverride
 
 
 def maps(
-    trace: Trace, mix: Mix, *, method: str, scale: float, competitors: str, residual: bool = False, mlp: bool = False
+    trace: Trace, mix: AttentionOverride, *, method: str, scale: float, competitors: str, residual: bool = False, mlp: bool = False
 ) -> Tensor:
     """Return the probability of each class asked about at each patch: (K, h, w) in [0, 1].
 

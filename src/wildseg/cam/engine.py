@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.maps import fit, normalise
-from wildseg.cam.reading import Look
+from wildseg.cam.reading import RecordConfig
 from wildseg.cam.record import record_batch
 from wildseg.cam.trace import Trace
 from wildseg.core.errors import ModelError
@@ -44,10 +44,10 @@ class Recipe:
     positions: str = "bicubic"
 
     @property
-    def look(self) -> Look:
+    def look(self) -> RecordConfig:
         """Say what of the network's attention must be recorded."""
         averaged = self.refine.blocks if self.refine else None
-        return Look("attention" in self.method.NEEDS, averaged, self.positions)
+        return RecordConfig("attention" in self.method.NEEDS, averaged, self.positions)
 
 
 def activation_maps(

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wildseg.cam.reading import Look, Reading, Scalars, Seen
-from wildseg.encoders.attention import Mix, Watch
+from wildseg.cam.reading import RecordConfig, TowerState, Scalars, RecordedAttention
+from wildseg.encoders.attention import AttentionOverride, AttentionRecorder
 from wildseg.encoders.attention_gradients import HeadGradients
 from wildseg.encoders.resnet import ResNet
 
 
 @torch.no_grad()
-def read(resnet: ResNet, pixels: Tensor, look: Look) -> list[Reading]:
+def read(resnet: ResNet, pixels: Tensor, look: RecordConfig) -> list[TowerState]:
     """Read images of one size, (B, 3, 32*h, 32*w), up to the target layer."""
     watch = look.watch(1)
     cells = resnet.cells(pixels)
@@ -26,18 +26,18 @@ def read(resnet: ResNet, pixels: Tensor, look: Look) -> list[Reading]:
     return [_Cells(resnet, cells[i : i + 1], watch, i) for i in range(len(pixels))]
 
 
-class _Cells(Reading):
-    def __init__(self, resnet: ResNet, cells: Tensor, watch: Watch, image: int) -> None:
+class _Cells(TowerState):
+    def __init__(self, resnet: ResNet, cells: Tensor, watch: AttentionRecorder, image: int) -> None:
         self.resnet = resnet
         self.layer = cells
         self.pooled = cells.new_zeros(1 + cells.shape[2] * cells.shape[3])
         self.pooled[0] = 1
-        self.seen = Seen.of(watch, image)
+        self.seen = RecordedAttention.of(watch, image)
 
     def features(self, layer: Tensor, pool: str) -> Tensor:
         return self.resnet.pooled(self.resnet.tokens(layer), "tok" if pool == "model" else "avg")
 
-    def dense(self, mix: Mix, residual: bool, mlp: bool) -> Tensor:
+    def dense(self, mix: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
         return self.resnet.dense_features(self.resnet.tokens(self.layer), mix)[0]
 
     def attention_gradients(self, scalars: Scalars) -> Iterator[HeadGradients]:

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from wildseg.cam.reading import Look, Reading, Scalars, Seen
-from wildseg.encoders.attention import Mix, Watch, queries_keys_values
+from wildseg.cam.reading import RecordConfig, TowerState, Scalars, RecordedAttention
+from wildseg.encoders.attention import AttentionOverride, AttentionRecorder, queries_keys_values
 from wildseg.encoders.attention_gradients import HeadGradients, backward_through_attention
 from wildseg.encoders.vit import CLS, EVERY, Tokens, ViT
 
 
 @torch.no_grad()
-def read(vit: ViT, pixels: Tensor, look: Look) -> list[Reading]:
+def read(vit: ViT, pixels: Tensor, look: RecordConfig) -> list[TowerState]:
     """Read images of one size, (B, 3, h*p, w*q), up to the target layer."""
     watch = look.watch(len(vit.blocks))
     tokens = vit.trunk(pixels, watch=watch)
@@ -27,7 +27,7 @@ def read(vit: ViT, pixels: Tensor, look: Look) -> list[Reading]:
     return begin(vit, pixels, tokens, watch)
 
 
-def _at_norm(vit: ViT, pixels: Tensor, tokens: Tokens, watch: Watch) -> list[Reading]:
+def _at_norm(vit: ViT, pixels: Tensor, tokens: Tokens, watch: AttentionRecorder) -> list[TowerState]:
     normed = vit.blocks[-1].ln_1(tokens.values)
     if watch.every or watch.wants(len(vit.blocks) - 1):
         query, key, _ = queries_keys_values(vit.blocks[-1].attn, normed, normed)
@@ -38,7 +38,7 @@ def _at_norm(vit: ViT, pixels: Tensor, tokens: Tokens, watch: Watch) -> list[Rea
     ]
 
 
-def _at_mean(vit: ViT, pixels: Tensor, tokens: Tokens, watch: Watch) -> list[Reading]:
+def _at_mean(vit: ViT, pixels: Tensor, tokens: Tokens, watch: AttentionRecorder) -> list[TowerState]:
     averaged = vit.pool_input(vit.watched(len(vit.blocks) - 1, vit.blocks[-1], tokens.values, watch))
     return [
         _Mean(vit, pixels[i : i + 1], Tokens(tokens.values[i : i + 1], tokens.grid), watch, i, averaged[i : i + 1])
@@ -46,16 +46,16 @@ def _at_mean(vit: ViT, pixels: Tensor, tokens: Tokens, watch: Watch) -> list[Rea
     ]
 
 
-class _Transformer(Reading):
-    def __init__(self, vit: ViT, pixels: Tensor, tokens: Tokens, watch: Watch, image: int, layer: Tensor) -> None:
+class _Transformer(TowerState):
+    def __init__(self, vit: ViT, pixels: Tensor, tokens: Tokens, watch: AttentionRecorder, image: int, layer: Tensor) -> None:
         self.vit = vit
         self.pixels = pixels  # (1, 3, H', W')
         self.tokens = tokens  # before the last block
         self.cls = layer[:, CLS]
         self.layer = layer[:, 1:].transpose(1, 2).unflatten(2, tokens.grid)
-        self.seen = Seen.of(watch, image)
+        self.seen = RecordedAttention.of(watch, image)
 
-    def dense(self, mix: Mix, residual: bool, mlp: bool) -> Tensor:
+    def dense(self, mix: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
         return self.vit.dense_features(self.tokens.values, mix, residual, mlp)[0]
 
     def attention_gradients(self, scalars: Scalars) -> Iterator[HeadGradients]:

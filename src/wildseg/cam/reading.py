@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wildseg.encoders.attention import Matrices, Mix, Watch
+from wildseg.encoders.attention import Matrices, AttentionOverride, AttentionRecorder
 from wildseg.encoders.attention_gradients import HeadGradients
 
 Scalars = Callable[[Tensor], Tensor]  # features (1, d), not normalised, to (K,)
 
 
 @dataclass(frozen=True)
-class Look:
+class RecordConfig:
     """How a network is looked at.
 
     attention: keep the attention of every block. averaged: from the number of blocks to those over which the mean of
@@ -30,13 +30,13 @@ class Look:
     averaged: Callable[[int], Collection[int]] | None = None
     positions: str = "bicubic"
 
-    def watch(self, blocks: int) -> Watch:
+    def watch(self, blocks: int) -> AttentionRecorder:
         """Return what sees the attention of a tower of so many blocks."""
-        return Watch(self.averaged(blocks) if self.averaged else (), self.attention)
+        return AttentionRecorder(self.averaged(blocks) if self.averaged else (), self.attention)
 
 
 @dataclass(frozen=True)
-class Seen:
+class RecordedAttention:
     """The recorded attention of one image: rows are queries and sum to 1, mean over heads, token 0 the class token.
 
     each: one (1 + h*w, 1 + h*w) per block, or none. mean: over the blocks that were asked for, or None.
@@ -46,14 +46,14 @@ class Seen:
     mean: Tensor | None = None
 
     @classmethod
-    def of(cls, watch: Watch, image: int) -> Seen:
+    def of(cls, watch: AttentionRecorder, image: int) -> RecordedAttention:
         """Take what was seen of one image of a batch."""
         return cls(
             Matrices([(q[image], k[image]) for q, k in watch.pairs]), None if watch.mean is None else watch.mean[image]
         )
 
 
-class Reading(ABC):
+class TowerState(ABC):
     """One image at the target layer.
 
     layer: (1, C, h, w). pooled: (1 + h*w,) how much of each token is pooled, sums to 1. seen: the recorded attention.
@@ -61,7 +61,7 @@ class Reading(ABC):
 
     layer: Tensor
     pooled: Tensor
-    seen: Seen
+    seen: RecordedAttention
 
     @abstractmethod
     def features(self, layer: Tensor, pool: str) -> Tensor:
@@ -73,7 +73,7 @@ class Reading(ABC):
         """
 
     @abstractmethod
-    def dense(self, mix: Mix, residual: bool, mlp: bool) -> Tensor:
+    def dense(self, mix: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
         """Return one feature per patch, (h*w, d), not normalised, where `mix` replaces the last attention.
 
         Args:

@@ -14,19 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wildseg.cam import read_resnet, read_vit
-from wildseg.cam.reading import Look, Reading
+from wildseg.cam.reading import RecordConfig, TowerState
 from wildseg.cam.trace import Target, Trace
-from wildseg.encoders.attention import Mix
+from wildseg.encoders.attention import AttentionOverride
 from wildseg.encoders.attention_gradients import HeadGradients
 from wildseg.encoders.clip import Clip
 from wildseg.encoders.resnet import ResNet
 from wildseg.encoders.vit import ViT
 
-LOOK = Look()
+LOOK = RecordConfig()
 
 
 def record_clip(
-    clip: Clip, pixels: Tensor, texts: Tensor, classes: Sequence[int], num_classes: int, look: Look = LOOK
+    clip: Clip, pixels: Tensor, texts: Tensor, classes: Sequence[int], num_classes: int, look: RecordConfig = LOOK
 ) -> Trace:
     """Record one image, (1, 3, h*p, w*q), in front of the image tower of a CLIP model; see `record_batch`."""
     return record_batch(clip, pixels, texts, [classes], num_classes, look)[0]
@@ -38,7 +38,7 @@ def record_batch(
     texts: Tensor,
     classes: Sequence[Sequence[int]],
     num_classes: int,
-    look: Look = LOOK,
+    look: RecordConfig = LOOK,
 ) -> list[Trace]:
     """Record images of one size in front of the image tower of a CLIP model.
 
@@ -71,7 +71,7 @@ def _trace(
     texts: Tensor,
     classes: tuple[int, ...],
     num_classes: int,
-    reading: Reading,
+    reading: TowerState,
 ) -> Trace:
     def logits(features: Tensor) -> Tensor:
         return clip.logits(F.normalize(features, dim=-1), texts)
@@ -83,7 +83,7 @@ def _trace(
         return _differentiate(answer, leaf, target, classes)
 
     @torch.no_grad()
-    def dense(mix: Mix, residual: bool, mlp: bool) -> Tensor:
+    def dense(mix: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
         features = F.normalize(reading.dense(mix, residual, mlp), dim=-1)  # (h*w, d)
         return (features @ texts.T).T.unflatten(1, reading.layer.shape[2:])
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 # q, k and v of one head, (T, d) each, to what takes the place of its attention's output.
-Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
+AttentionOverride = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 # Weights of all heads at once would be heads x T x T numbers, gigabytes for a large frame; so many are there at a time.
 # 28 MB is also just below what the C library takes from the system anew, page by page, each time it is asked.
@@ -47,7 +47,7 @@ def _weigh(query: Tensor, key: Tensor) -> Tensor:
 
 
 @dataclass
-class Watch:
+class AttentionRecorder:
     """What is kept of the attention of blocks while images pass through: of each block, or the mean over some.
 
     averaged: numbers of blocks, from 0, over which the mean is taken. every: keep each block's. What was seen, rows are
@@ -155,7 +155,7 @@ def _in_parts(query: Tensor, key: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield part, weights
 
 
-def mix_by_head(mix: Mix, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def mix_by_head(mix: AttentionOverride, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return what `mix` makes of each image and head of (B, heads, T, d), heads joined: (B, T, heads * d)."""
     parts = zip(query, key, value, strict=True)
     images = [torch.stack([mix(*head) for head in zip(*image, strict=True)]) for image in parts]

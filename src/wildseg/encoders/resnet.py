@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 
-from wildseg.encoders.attention import Mix, join_heads, mix_by_head, split_heads
+from wildseg.encoders.attention import AttentionOverride, join_heads, mix_by_head, split_heads
 from wildseg.encoders.positions import resample
 
 STRIDE = 32  # pixels per cell, on each axis
@@ -79,7 +79,7 @@ class ResNet:
         """Turn the attention's output (B, heads, R, C/heads) into features (B, R, d)."""
         return self.attention.c_proj(join_heads(mixed))
 
-    def dense_features(self, tokens: Tensor, mix: Mix) -> Tensor:
+    def dense_features(self, tokens: Tensor, mix: AttentionOverride) -> Tensor:
         """Return one feature per cell, (B, h*w, d), not normalised, from an attention that is another.
 
         Args:

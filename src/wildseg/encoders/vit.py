@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-from wildseg.encoders.attention import Mix, Watch, attend, mix_by_head, queries_keys_values
+from wildseg.encoders.attention import AttentionOverride, AttentionRecorder, attend, mix_by_head, queries_keys_values
 from wildseg.encoders.positions import resample
 
 EVERY = slice(None)
@@ -73,15 +73,15 @@ class ViT:
         """Return the positional embedding for a grid of (h, w) patches: (1 + h*w, D)."""
         return resample(self.visual.positional_embedding, self.native_grid, grid, self.way)
 
-    def trunk(self, pixels: Tensor, leave: int = 1, watch: Watch | None = None) -> Tokens:
+    def trunk(self, pixels: Tensor, leave: int = 1, watch: AttentionRecorder | None = None) -> Tokens:
         """Run all blocks but the last `leave` on pixels (B, 3, H', W'), seen by `watch`."""
         tokens = self.embed(pixels)
         values = tokens.values
         for number, block in enumerate(self.blocks[: len(self.blocks) - leave]):
-            values = self.watched(number, block, values, watch or Watch())
+            values = self.watched(number, block, values, watch or AttentionRecorder())
         return Tokens(values, tokens.grid)
 
-    def watched(self, number: int, block: ResidualAttentionBlock, values: Tensor, watch: Watch) -> Tensor:
+    def watched(self, number: int, block: ResidualAttentionBlock, values: Tensor, watch: AttentionRecorder) -> Tensor:
         """Run one of `blocks`, seen by `watch`, on tokens (B, T, D) that enter it; return those that leave it."""
         keep = watch.pairs if watch.every else None
         values, weights = self.block(block, values, block.ln_1(values), EVERY, watch.wants(number), keep)
@@ -136,7 +136,7 @@ class ViT:
         pooled = self.visual.ln_post(pooled) if self.visual.final_ln_after_pool else pooled
         return pooled if self.visual.proj is None else pooled @ self.visual.proj
 
-    def dense_features(self, values: Tensor, mix: Mix, residual: bool, mlp: bool) -> Tensor:
+    def dense_features(self, values: Tensor, mix: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
         """Return one feature per patch, (B, h*w, d), not normalised, from a last block whose attention is another.
 
         Args:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from wildseg.cam.affinity import boxes
-from wildseg.encoders.attention import Watch
+from wildseg.encoders.attention import AttentionRecorder
 
 
 @dataclass
-class Ballot(Watch):
+class Ballot(AttentionRecorder):
     """A watch that also counts votes: for each pair of patches the blocks whose attention exceeds that block's mean.
 
     votes: (N, N) uint8, for one image at a time.
@@ -30,7 +30,7 @@ class Ballot(Watch):
         return True
 
     def take(self, block: int, weights: Tensor) -> None:
-        """Count the votes of a block, (1, T, T) with the class token first, and take it over as `Watch` does."""
+        """Count the votes of a block, (1, T, T) with the class token first, and take it over as `AttentionRecorder` does."""
         patches = weights[0, 1:, 1:]
         # The mean in double precision: where all attention is the same, none exceeds it.
         related = patches > patches.mean(dtype=torch.float64).to(patches.dtype)

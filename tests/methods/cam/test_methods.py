@@ -14,7 +14,7 @@ from tests.cam.networks import ConvNet
 from tests.encoders.models import noise, random_clip
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import Recipe, activation_maps, maps_of
-from wildseg.cam.reading import Look
+from wildseg.cam.reading import RecordConfig
 from wildseg.cam.record import record_clip, record_module
 from wildseg.core import lookup
 from wildseg.core.errors import ModelError
@@ -86,7 +86,7 @@ def test_maps_of_a_cnn_have_the_right_shape_and_no_odd_values(method: ModuleType
 def test_maps_of_a_transformer_have_the_right_shape_and_no_odd_values(method: ModuleType, clip: Clip) -> None:
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
-    maps = method.cam(record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, look=Look(attention=True)))
+    maps = method.cam(record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, look=RecordConfig(attention=True)))
     assert maps.shape == (3, 6, 8)
     assert torch.isfinite(maps).all()
     assert (maps >= 0).all()
@@ -133,8 +133,8 @@ def test_asking_for_classes_in_another_order_gives_their_maps_in_that_order(meth
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
     pixels = clip.pixels([noise((48, 64))])
-    there = maps_of(record_clip(clip, pixels, texts, (0, 2, 3), 4, Look(attention=True)), Recipe(method))
-    back = maps_of(record_clip(clip, pixels, texts, (3, 0, 2), 4, Look(attention=True)), Recipe(method))
+    there = maps_of(record_clip(clip, pixels, texts, (0, 2, 3), 4, RecordConfig(attention=True)), Recipe(method))
+    back = maps_of(record_clip(clip, pixels, texts, (3, 0, 2), 4, RecordConfig(attention=True)), Recipe(method))
     torch.testing.assert_close(back, there[[2, 0, 1]], atol=1e-4, rtol=0)
 
 
@@ -147,7 +147,7 @@ def test_maps_of_a_transformer_differ_between_classes_unless_the_method_says_oth
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
     size = tuple(6 * side for side in clip.tower().patch)
     pixels = clip.pixels([noise(size)])
-    trace = record_clip(clip, pixels, texts, CLASSES, 4, look=Look(attention=True))
+    trace = record_clip(clip, pixels, texts, CLASSES, 4, look=RecordConfig(attention=True))
     maps = maps_of(trace, Recipe(method))
     assert_told_apart(maps, method)
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.artifacts.truth import Seen, check_start
+from wildseg.artifacts.truth import RecordedAttention, check_start
 from wildseg.cam.engine import Recipe, activation_maps, input_size
 from wildseg.cli.compare.memory import peak_mib
 from wildseg.cli.compare.table import Row
@@ -83,7 +83,7 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
 
 
 def _load(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Iterator[_Sample]:
-    names, truths, seen = params.classes.names, artifacts.find_truth(frames), Seen()
+    names, truths, seen = params.classes.names, artifacts.find_truth(frames), RecordedAttention()
     labels = artifacts.load_labels(names)
     for frame in frames:
         image = artifacts.load_image(frame.name)
