@@ -124,7 +124,7 @@ def _tiny_model(path: Path) -> object:
 
 def _words(path: Path) -> bool:
     (path.parent / "w.safetensors").touch()
-    found = vocabulary.taught("w", "w.safetensors", path.parent)
+    found = vocabulary.load_vocabulary("w", "w.safetensors", path.parent)
     return found is not None and found.subject == "trusted"
 
 
@@ -227,10 +227,10 @@ READERS = {
     "CLIP config of the hub": Reader(("encoders.configs._read", "encoders.configs.find"),
                                      "models/open_clip_config.json",
                                      lambda _, path: configs.find(path.with_name("w.safetensors"), "any")),
-    "captions": Reader(("encoders.captions.of_regions",), "models/w.safetensors",
-                       lambda _, path: captions.of_regions(path), False),
+    "captions": Reader(("encoders.captions.declares_region_captions",), "models/w.safetensors",
+                       lambda _, path: captions.declares_region_captions(path), False),
     # Any text is a list of words, which only a warning speaks of.
-    "words": Reader(("encoders.vocabulary.taught",), "models/w.words.txt",
+    "words": Reader(("encoders.vocabulary.load_vocabulary",), "models/w.words.txt",
                     lambda _, path: _words(path), False),
     "encoder weights": Reader(("encoders.cnn.build._load",), "models/e.safetensors", lambda _, path: _encoder(path)),
     "encoder weights .pth": Reader(("encoders.cnn.build.create",), "models/e.pth", lambda _, path: _encoder(path)),

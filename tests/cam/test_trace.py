@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from tests.cam.networks import ConvNet
 from tests.encoders.models import random_clip
-from wildseg.cam.reading import RecordConfig
 from wildseg.cam.record import record_batch, record_clip, record_module
+from wildseg.cam.tower_state import RecordConfig
 from wildseg.cam.trace import class_logit
 from wildseg.encoders.clip import Clip
 
@@ -160,7 +160,7 @@ def test_attention_is_recorded_for_every_block_only_when_asked_for(kind: str, tm
     clip = random_clip(tmp_path, kind)
     pixels, texts = setting(clip)
     assert record_clip(clip, pixels, texts, (0,), 4).attention[:] == []
-    attention = record_clip(clip, pixels, texts, (0,), 4, look=RecordConfig(attention=True)).attention
+    attention = record_clip(clip, pixels, texts, (0,), 4, config=RecordConfig(attention=True)).attention
     tokens = 1 + clip.vit.native_grid[0] * clip.vit.native_grid[1]
     assert [tuple(a.shape) for a in attention] == [(tokens, tokens)] * 3
     for weights in attention:

@@ -20,7 +20,7 @@ def test_a_pair_of_patches_needs_so_many_blocks_above_their_own_means() -> None:
     blocks = [[[0.9, 0.3], [0.3, 0.1]], [[0.5, 0.0], [0.4, 0.1]], [[0.0, 0.1], [0.2, 0.1]]]
     ballot = Ballot(averaged=(0, 1))
     for number, block in enumerate(blocks):
-        ballot.take(number, with_cls(torch.tensor(block)))
+        ballot.accumulate(number, with_cls(torch.tensor(block)))
     torch.testing.assert_close(ballot.votes.int(), torch.tensor([[2, 0], [2, 0]], dtype=torch.int32))
     torch.testing.assert_close(ballot.attention(1), torch.tensor([[0.7, 0.0], [0.35, 0.0]]))
     torch.testing.assert_close(ballot.attention(3), torch.zeros(2, 2))
@@ -29,7 +29,7 @@ def test_a_pair_of_patches_needs_so_many_blocks_above_their_own_means() -> None:
 def test_uniform_attention_has_no_votes_and_refines_everything_to_zero() -> None:
     patches, ballot = 3 * 7, Ballot(averaged=range(8, 11))
     for number in range(12):
-        ballot.take(number, torch.full((1, patches + 1, patches + 1), 1 / (patches + 1)))
+        ballot.accumulate(number, torch.full((1, patches + 1, patches + 1), 1 / (patches + 1)))
     assert not ballot.votes.any()
     refined = refine(torch.rand(patches, 4), ballot.attention(4), (3, 7))
     torch.testing.assert_close(refined, torch.zeros(patches, 4), atol=0, rtol=0)
@@ -80,7 +80,7 @@ def test_attention_of_random_blocks_has_rows_of_at_most_one() -> None:
     ballot = Ballot(averaged=(1, 2))
     seen = [torch.randn(1, 13, 13).softmax(-1) for _ in range(4)]
     for number, weights in enumerate(seen):
-        ballot.take(number, weights.clone())
+        ballot.accumulate(number, weights.clone())
     attention = ballot.attention(2)
     assert float(attention.sum(1).max()) <= 1
     votes = np.zeros((12, 12), int)

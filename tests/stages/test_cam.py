@@ -12,7 +12,7 @@ import pytest
 from tests.encoders.models import noise, save
 from wildseg.artifacts.project import Artifacts, Frame, FrameBoxes, Words
 from wildseg.cam.affinity import Affinity
-from wildseg.cam.engine import Recipe, activation_maps
+from wildseg.cam.engine import CamConfig, activation_maps
 from wildseg.core import params
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.core.params import Params
@@ -75,7 +75,7 @@ def test_parameters_reach_the_maps(project: Artifacts, values: Params) -> None:
     cam.run(changed, project, CPU)
     model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
     texts = model.classifier(values.classes.phrases, TEMPLATES)
-    recipe = Recipe(hirescam, {}, Affinity(2, 1, 2, 1, 0.3), (1.0, 1.5), True)
+    recipe = CamConfig(hirescam, {}, Affinity(2, 1, 2, 1, 0.3), (1.0, 1.5), True)
     expected = activation_maps(model, project.load_image("drive_000000"), texts, (0, 2), 3, recipe)
     _, maps = project.load_maps("drive_000000")
     np.testing.assert_allclose(maps, expected, atol=1e-3)  # stored in half precision
@@ -178,7 +178,7 @@ def test_maps_are_asked_for_in_the_words_that_label_left_and_not_in_those_of_par
     cam.run(values, project, CPU)
     model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
     texts = model.classifier(values.classes.phrases, ("an aerial view of {}",))
-    recipe = Recipe(gradcam, {}, None, (1.0,))
+    recipe = CamConfig(gradcam, {}, None, (1.0,))
     expected = activation_maps(model, project.load_image("drive_000000"), texts, (0, 2), 3, recipe)
     np.testing.assert_allclose(project.load_maps("drive_000000")[1], expected, atol=1e-3)
 

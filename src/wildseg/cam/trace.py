@@ -55,7 +55,7 @@ class Trace:
     rescore: Callable[[Tensor], Tensor] | None = None
     size: tuple[int, int] = (0, 0)
     mean_attention: Tensor | None = None
-    usual_pool: str = "model"
+    default_pool: str = "model"
 
     def gradients(self, target: Target | None = None, pool: str = "model") -> Tensor:
         """Return d target_i / d activations for each class asked about: (K, C, h, w).

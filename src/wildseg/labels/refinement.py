@@ -25,17 +25,17 @@ class Ballot(AttentionRecorder):
 
     votes: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.uint8))
 
-    def wants(self, block: int) -> bool:
+    def needs_weights(self, block: int) -> bool:
         """Say that every block votes."""
         return True
 
-    def take(self, block: int, weights: Tensor) -> None:
-        """Count the votes of a block, (1, T, T) with the class token first, and take it over as `AttentionRecorder` does."""
+    def accumulate(self, block: int, weights: Tensor) -> None:
+        """Count the votes of a block, (1, T, T) with the class token first, and add it to the mean."""
         patches = weights[0, 1:, 1:]
         # The mean in double precision: where all attention is the same, none exceeds it.
         related = patches > patches.mean(dtype=torch.float64).to(patches.dtype)
         self.votes = self.votes + related
-        super().take(block, weights)
+        super().accumulate(block, weights)
 
     def attention(self, needed: int) -> Tensor:
         """Return the mean over `averaged` blocks where at least `needed` blocks vote for it, else 0: (N, N)."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from wildseg.artifacts.project import Artifacts, FrameBoxes, Listing
 from wildseg.cam.boxes import inside
-from wildseg.cam.competition import nothing_to_compete
+from wildseg.cam.competition import no_competitors_message
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, ParamsError
 from wildseg.core.files import fresh
@@ -32,7 +32,7 @@ from wildseg.execution.workers import Workers, crew, gpus
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
     import torch
 
-    from wildseg.cam.engine import Recipe
+    from wildseg.cam.engine import CamConfig
     from wildseg.encoders.clip import Clip
 
 
@@ -129,18 +129,18 @@ def _size_of(artifacts: Artifacts, frame: str) -> tuple[int, int]:
 def _check_competition(params: Params, artifacts: Artifacts) -> None:
     texts = len(params.classes) + len(artifacts.load_prompts().background)
     if texts < 2 and "competition" in lookup.needs("methods.cam", params.cam.method):
-        raise ParamsError(nothing_to_compete(params.cam.method))
+        raise ParamsError(no_competitors_message(params.cam.method))
 
 
-def make_recipe(params: Params) -> Recipe:
+def make_recipe(params: Params) -> CamConfig:
     """Gather what params.yaml says about maps."""
     from wildseg.cam.affinity import Affinity
-    from wildseg.cam.engine import Recipe
+    from wildseg.cam.engine import CamConfig
 
     cam, caa = params.cam, params.cam.caa
     refine = Affinity(**asdict(caa)) if cam.refine == "caa" else None
     method = lookup.load("methods.cam", cam.method, "cam.method")
-    return Recipe(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.positions)
+    return CamConfig(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.positions)
 
 
 # What a frame's maps depend on -----------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ class _Tools:
     model: Clip
     texts: torch.Tensor  # (M, d), classes first, then background phrases
     num_classes: int
-    recipe: Recipe
+    recipe: CamConfig
 
 
 def _crew(params: Params, artifacts: Artifacts, runtime: Runtime, frames: int) -> Workers[_Tools]:

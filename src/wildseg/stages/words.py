@@ -16,8 +16,8 @@ import numpy as np
 
 from wildseg.artifacts.project import Dropped, Frame, Words
 from wildseg.core.progress import track
-from wildseg.encoders.meaning import PAIRS, same_meaning
 from wildseg.encoders.prompts import COMPETITORS, named
+from wildseg.encoders.synonyms import PAIRS, find_synonyms
 from wildseg.execution import fingerprint, frame_task
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import Cache
@@ -79,9 +79,9 @@ def _templates(setting: Setting) -> tuple[str, ...]:
         return setting.clip.templates
     if not isinstance(setting.clip.sharpest.candidates, str):
         return setting.clip.sharpest.candidates
-    from wildseg.encoders.candidates import built_in
+    from wildseg.encoders.candidates import builtin_templates
 
-    return built_in()
+    return builtin_templates()
 
 
 # Background phrases ----------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def _compare(phrases: list[str], _: str, tools: Tools) -> Entry:
     """Return up to where phrases mean the same, a cosine or None, and the (phrase, class, similarity) that do."""
     classes, templates = tools.setting.classes.phrases, tools.words.templates
     vectors = lambda own: tools.clip.classifier([(phrase,) for phrase in own], templates).cpu().double().numpy()  # noqa: E731
-    cut, matches = same_meaning(
+    cut, matches = find_synonyms(
         phrases, vectors(phrases), [vectors(own) for own in classes], [vectors(p) for p in PAIRS]
     )
     return Entry((cut, [(match.phrase, match.index, match.similarity) for match in matches]))

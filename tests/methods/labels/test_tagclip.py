@@ -233,7 +233,7 @@ def test_a_model_that_averages_patches_averages_those_of_the_region(tmp_path: Pa
     clip = random_clip(tmp_path, "avg")
     visible = torch.arange(16)[None] < 5
     with torch.no_grad():
-        found = clip.vit.features_seeing(pixels_of(clip, (64, 64)), visible)
+        found = clip.vit.masked_features(pixels_of(clip, (64, 64)), visible)
         values = clip.vit.embed(pixels_of(clip, (64, 64))).values
         mask = torch.zeros(17, 17)
         mask[0, 6:] = -torch.inf

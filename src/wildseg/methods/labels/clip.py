@@ -65,7 +65,7 @@ def label(
     resolved = activation_of(clip, activation, "clip")
     texts = clip.classifier((*question.phrases, *((phrase,) for phrase in question.background)), question.templates)
     if tiles_by == "auto":
-        tiles_by = "attention" if clip.knows_regions else "crop"
+        tiles_by = "attention" if clip.region_trained else "crop"
     looks = boxes(TILES[tiles_by] if isinstance(tiles, str) else tiles)
     features_of = _features_by_crop if tiles_by == "crop" else _features_by_attention
     for frame in frames:

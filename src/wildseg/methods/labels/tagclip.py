@@ -28,7 +28,7 @@ from wildseg.core.limits import Count, Share, Side
 from wildseg.encoders import vit
 from wildseg.encoders.attention import queries_keys_values
 from wildseg.encoders.clip import Clip, resize
-from wildseg.encoders.positions import WAYS
+from wildseg.encoders.positions import POS_EMBED_MODES
 from wildseg.encoders.vit import ViT
 from wildseg.labels.belief import ACTIVATIONS, activation_of, probabilities
 from wildseg.labels.interface import Answer, NamedImage, Question
@@ -79,7 +79,7 @@ def label(
     _check_count("layers", layers, "auto")
     _check_count("votes", votes, "auto")
     _check_count("max_side", max_side, None)
-    one_of("label.options.tagclip.positions", positions, WAYS)
+    one_of("label.options.tagclip.positions", positions, POS_EMBED_MODES)
     one_of("label.options.tagclip.activation", activation, ACTIVATIONS)
     clip = question.encoder()
     resolved = activation_of(clip, activation, "tagclip")
@@ -133,12 +133,12 @@ def look_at_patches(
         activation: see `probabilities`.
         ballot: takes the attention.
     """
-    tokens = tower.trunk(pixels, watch=ballot)
+    tokens = tower.trunk(pixels, recorder=ballot)
     last = tower.blocks[-1]
     normed = last.ln_1(tokens.values)
     # The last block votes by the attention it would have had.
     query, key, _ = queries_keys_values(last.attn, normed, normed)
-    ballot.see(len(tower.blocks) - 1, query, key)
+    ballot.observe(len(tower.blocks) - 1, query, key)
     features = tower.dense_features(tokens.values, itself, residual=True, mlp=True)[0]
     return probabilities(clip.logits(F.normalize(features, dim=-1), texts), activation), tokens.grid
 
@@ -177,7 +177,7 @@ def look_at_regions(
     classes = list(regions)
     for start in range(0, len(classes), BATCH):
         part = slice(start, start + BATCH)
-        features = F.normalize(tower.features_seeing(torch.cat(crops[part]), torch.cat(visible[part])), dim=-1)
+        features = F.normalize(tower.masked_features(torch.cat(crops[part]), torch.cat(visible[part])), dim=-1)
         belief = probabilities(clip.logits(features, texts), activation)  # (b, C')
         found |= {index: row[index] for index, row in zip(classes[part], belief, strict=True)}
     return found
@@ -214,7 +214,7 @@ def _whole_patches(image: np.ndarray, patch: tuple[int, int], max_side: int | No
 
 
 def _tower(clip: Clip, positions: str) -> ViT:
-    if reason := vit.why_not(clip.network.visual):
+    if reason := vit.unsupported_reason(clip.network.visual):
         raise ModelError(
             f"label.method: tagclip asks the patches of a vision transformer; {clip.name} has none: {reason}; take a "
             "model such as ViT-B-16, or label.method clip"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wildseg.encoders.attention import Matrices, AttentionOverride, AttentionRecorder
+from wildseg.encoders.attention import AttentionMatrices, AttentionOverride, AttentionRecorder
 from wildseg.encoders.attention_gradients import HeadGradients
 
 Scalars = Callable[[Tensor], Tensor]  # features (1, d), not normalised, to (K,)
@@ -30,7 +30,7 @@ class RecordConfig:
     averaged: Callable[[int], Collection[int]] | None = None
     positions: str = "bicubic"
 
-    def watch(self, blocks: int) -> AttentionRecorder:
+    def recorder(self, blocks: int) -> AttentionRecorder:
         """Return what sees the attention of a tower of so many blocks."""
         return AttentionRecorder(self.averaged(blocks) if self.averaged else (), self.attention)
 
@@ -42,26 +42,27 @@ class RecordedAttention:
     each: one (1 + h*w, 1 + h*w) per block, or none. mean: over the blocks that were asked for, or None.
     """
 
-    each: Sequence[Tensor] = ()
+    per_block: Sequence[Tensor] = ()
     mean: Tensor | None = None
 
     @classmethod
-    def of(cls, watch: AttentionRecorder, image: int) -> RecordedAttention:
+    def of(cls, recorder: AttentionRecorder, image: int) -> RecordedAttention:
         """Take what was seen of one image of a batch."""
         return cls(
-            Matrices([(q[image], k[image]) for q, k in watch.pairs]), None if watch.mean is None else watch.mean[image]
+            AttentionMatrices([(q[image], k[image]) for q, k in recorder.pairs]),
+            None if recorder.mean is None else recorder.mean[image],
         )
 
 
 class TowerState(ABC):
     """One image at the target layer.
 
-    layer: (1, C, h, w). pooled: (1 + h*w,) how much of each token is pooled, sums to 1. seen: the recorded attention.
+    layer: (1, C, h, w). pooled: (1 + h*w,) how much of each token is pooled, sums to 1. recorded: its attention.
     """
 
     layer: Tensor
     pooled: Tensor
-    seen: RecordedAttention
+    recorded: RecordedAttention
 
     @abstractmethod
     def features(self, layer: Tensor, pool: str) -> Tensor:
@@ -73,11 +74,11 @@ class TowerState(ABC):
         """
 
     @abstractmethod
-    def dense(self, mix: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
-        """Return one feature per patch, (h*w, d), not normalised, where `mix` replaces the last attention.
+    def dense(self, override: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
+        """Return one feature per patch, (h*w, d), not normalised, where `override` replaces the last attention.
 
         Args:
-            mix: see `wildseg.encoders.attention.Mix`.
+            override: see `wildseg.encoders.attention.AttentionOverride`.
             residual: keep the path around the attention, if there is one.
             mlp: keep the block's second half, if there is one.
         """
