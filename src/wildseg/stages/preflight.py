@@ -144,9 +144,9 @@ def _check_clip(params: Params, root: Path) -> dict[str, Any]:
 
 
 def _check_language(params: Params, root: Path) -> dict[str, Any]:
-    from wildseg.labels.language.local import folder_of
+    from wildseg.labels.language.local import model_folder
 
-    folder_of(str(params.label.language.model), root)
+    model_folder(str(params.label.language.model), root)
     return {"notes": [], "files": _fetched()}
 
 
