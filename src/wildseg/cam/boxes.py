@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def inside(boxes: np.ndarray, size: tuple[int, int], classes: Sequence[int], grid: tuple[int, int]) -> np.ndarray:
+def cells_inside(boxes: np.ndarray, size: tuple[int, int], classes: Sequence[int], grid: tuple[int, int]) -> np.ndarray:
     """Return which cells of a grid a box of each class touches: (K, h, w) bool.
 
     A cell that a box covers in part is inside: boxes thinner than a cell would otherwise hold nothing.

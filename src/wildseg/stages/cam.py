@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wildseg.artifacts.project import Artifacts, FrameBoxes, Listing
-from wildseg.cam.boxes import inside
+from wildseg.cam.boxes import cells_inside
 from wildseg.cam.competition import no_competitors_message
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, ParamsError
@@ -75,7 +75,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     boxed = ""
     if limits.frames:
         mapped = set(done)
-        boxed = _boxed([item for item in work if item.frame in mapped], tally["emptied"], limits.strangers)
+        boxed = _boxed([item for item in work if item.frame in mapped], tally["emptied"], limits.unmatched)
     print(
         f"cam: {len(done)} frames, {tally['maps']} maps by {params.cam.method}, {tally['without']} frames without any"
         f"{boxed}{_odd(tally['blank'], tally['small'])}{failures}{kept}"
@@ -256,7 +256,7 @@ def _compute(tools: _Tools, frames: Sequence[tuple[_Work, np.ndarray]]) -> list[
 def _entry(work: _Work, maps: np.ndarray, tools: _Tools) -> Entry:
     blank, emptied = _show_nothing(maps), 0
     if (limits := work.limits) is not None:
-        maps = maps * inside(limits.boxes, (limits.width, limits.height), work.present, maps.shape[1:])
+        maps = maps * cells_inside(limits.boxes, (limits.width, limits.height), work.present, maps.shape[1:])
         emptied = _show_nothing(maps) - blank
     record: _Record = len(maps), blank, emptied, int(maps.shape[1] * maps.shape[2] == 1)
     return Entry(record, {"maps": tools.artifacts.encode_maps(np.array(work.present, np.int16), maps)})

@@ -203,10 +203,11 @@ def _choice(ranking: Ranking) -> str:
     if ranking.sufficient:
         return (
             f"{best.template!r} is the sharpest of {number} templates, {best.sharpness:.4f} on {ranking.frames} frames "
-            f"of two classes or more; its best guess is right in {best.top1:.1%}, {ranking.below_guard} were too clueless"
+            f"of two classes or more; its best guess is right in {best.top1:.1%}, {ranking.below_guard} were too "
+            "clueless"
         )
     why = "no frame shows any class" if best.top1 is None else f"its best guess is right most often, in {best.top1:.1%}"
     return (
-        f"{ranking.frames} of {ranking.sampled_frames} frames show two classes or more, too few to tell templates apart by "
-        f"sharpness ({MIN_FRAMES} are needed); of {number} it is {best.template!r}: {why}"
+        f"{ranking.frames} of {ranking.sampled_frames} frames show two classes or more, too few to tell templates "
+        f"apart by sharpness ({MIN_FRAMES} are needed); of {number} it is {best.template!r}: {why}"
     )

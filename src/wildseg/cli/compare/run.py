@@ -29,7 +29,7 @@ from wildseg.core.params import Cam, Params
 from wildseg.encoders.weights import identity
 from wildseg.execution import children, fingerprint, result_store
 from wildseg.execution.runtime import Runtime
-from wildseg.report.choose import evenly
+from wildseg.report.sampling import sample_evenly
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -101,7 +101,7 @@ def choose(params: Params, artifacts: Artifacts, count: int) -> list[Frame]:
             f"compare: expected key frames with a label and a truth, found none among {len(frames)}; put masks of some "
             "under data/truth, see the README there"
         )
-    return evenly([fit], count)
+    return sample_evenly([fit], count)
 
 
 def _measured(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Sequence[Frame]) -> Row:
