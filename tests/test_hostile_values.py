@@ -121,7 +121,7 @@ def test_overrides_are_read_before_anything_is_computed_or_removed(tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", "unet.py", "os.path", "methods.unet", "__init__", "", "\0"])
 def test_a_method_is_a_name_and_not_a_path(name: str, tmp_path: Path) -> None:
-    for folder in ("methods.architectures", "methods.cam", "methods.labels", "methods.keyframes"):
+    for folder in ("methods.architectures", "methods.cam", "methods.refine", "methods.labels", "methods.keyframes"):
         with pytest.raises(ParamsError, match="expected one of"):
             lookup.load(folder, name)
     (tmp_path / "config.json").write_text(json.dumps({"architecture": name}))

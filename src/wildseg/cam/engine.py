@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wildseg.cam.affinity import Affinity
 from wildseg.cam.maps import normalise, resample_maps
 from wildseg.cam.record import record_batch
+from wildseg.cam.refinement import Refinement
 from wildseg.cam.tower_state import RecordConfig
 from wildseg.cam.trace import Trace
-from wildseg.core.errors import ModelError
 from wildseg.encoders.clip import Clip, resize
 
 MAX_ATTENTION_ENTRIES = 2**28  # numbers of attention that the images of a batch may hold together: a gigabyte
@@ -37,7 +36,7 @@ class CamConfig:
 
     method: ModuleType
     options: Mapping[str, Any] = field(default_factory=dict)
-    refine: Affinity | None = None
+    refine: Refinement | None = None
     scales: Sequence[float] = (1.0,)
     flip: bool = False
     max_side: int | None = None
@@ -46,7 +45,7 @@ class CamConfig:
     @property
     def record_config(self) -> RecordConfig:
         """Say what of the network's attention must be recorded."""
-        averaged = self.refine.blocks if self.refine else None
+        averaged = self.refine.blocks if self.refine and self.refine.needs_attention else None
         return RecordConfig("attention" in self.method.NEEDS, averaged, self.positions)
 
 
@@ -107,14 +106,10 @@ def maps_of(trace: Trace, config: CamConfig) -> Tensor:
     """Return the maps of one recorded pass: (K, h, w) in [0, 1] on its own grid.
 
     Raises:
-        ModelError: attention is wanted of a network that has none.
+        ModelError: the refinement needs attention, and the network has none.
     """
     maps = normalise(config.method.cam(trace, **config.options))
-    if config.refine is None:
-        return maps
-    if trace.mean_attention is None:
-        raise ModelError("cam.refine: caa spreads maps along attention; this network has none; set it to none")
-    return normalise(config.refine.refine(maps, trace.mean_attention)).to(maps)
+    return maps if config.refine is None else config.refine.refine(maps, trace)
 
 
 def input_size(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -134,11 +134,13 @@ def _check_competition(params: Params, artifacts: Artifacts) -> None:
 
 def make_recipe(params: Params) -> CamConfig:
     """Gather what params.yaml says about maps."""
-    from wildseg.cam.affinity import Affinity
     from wildseg.cam.engine import CamConfig
+    from wildseg.cam.refinement import Refinement
 
-    cam, caa = params.cam, params.cam.caa
-    refine = Affinity(**asdict(caa)) if cam.refine == "caa" else None
+    cam = params.cam
+    section = getattr(cam, cam.refine, None)  # a refinement's options stand in a section of its name
+    options = asdict(section) if is_dataclass(section) and not isinstance(section, type) else {}
+    refine = Refinement(lookup.load("methods.refine", cam.refine, "cam.refine"), options)
     method = lookup.load("methods.cam", cam.method, "cam.method")
     return CamConfig(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.positions)
 
@@ -167,7 +169,9 @@ def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> frame_tas
         "cam": _chosen(params.cam),
         "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
         "words": [params.classes.phrases, words.background, words.templates],
-        "code": fingerprint.digest("wildseg.stages.cam", f"wildseg.methods.cam.{method}"),
+        "code": fingerprint.digest(
+            "wildseg.stages.cam", f"wildseg.methods.cam.{method}", f"wildseg.methods.refine.{params.cam.refine}"
+        ),
         "libraries": result_store.versions("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow"),
         "devices": gpus(runtime)[:1],
     }
