@@ -178,7 +178,7 @@ def test_a_model_that_only_reads_can_answer_words_and_is_told_apart_from_one_tha
     llama = local(save_llama(tmp_path / "llama"))
     (reply,) = said(llama, ChatQuery((("user", "a lawn"),), None, 1.0, 0, 9, NAMES))
     assert set(json.loads(reply.text)["annotations"]) <= set(NAMES)
-    with pytest.raises(ModelError, match="expected a model that sees pictures, .* only reads"):
+    with pytest.raises(ModelError, match="expected a model with vision, .* has none"):
         said(llama, query())
 
 
@@ -254,7 +254,7 @@ def test_a_model_without_a_form_for_conversations_is_told(save: Callable[[Path],
 def test_a_form_that_refuses_what_is_said_is_told(tmp_path: Path) -> None:
     folder = save_llama(tmp_path / "llama")
     (folder / "chat_template.jinja").write_text("{{ raise_exception('A system message must come first') }}")
-    with pytest.raises(ModelError, match="cannot be asked in its own form .A system message must come first"):
+    with pytest.raises(ModelError, match="has a chat template that fails .A system message must come first"):
         said(local(folder), ChatQuery((("user", "a lawn"),), None, 0.0, 0, 9))
 
 

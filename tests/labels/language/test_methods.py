@@ -208,7 +208,7 @@ def test_a_run_whose_server_dies_goes_on_with_another(tmp_path: Path) -> None:
         with misbehaving(log) as server:
             models = language(ServerModel(server.url, model, constrained=True, requests=1), memory=memory)
             if number == 0:
-                with pytest.raises(ModelError, match=r"did not answer in 6 attempts .*; what was answered is kept"):
+                with pytest.raises(ModelError, match=r"did not answer in 6 attempts .*; replies so far are cached"):
                     answers(vlm_direct, models, number=7)
             else:
                 assert all(names(answer.scores) == ["sky"] for answer in answers(vlm_direct, models, number=7))
@@ -330,8 +330,8 @@ def test_the_mean_over_mirrored_pictures_is_a_vote() -> None:
 @pytest.mark.parametrize(
     ("method", "options", "line"),
     [
-        (vlm_direct, {"prompt": ""}, "label.options.vlm_direct.prompt: expected a text to ask with, found ''"),
-        (vlm_direct, {"prompt": 3}, "expected a text to ask with, found 3"),
+        (vlm_direct, {"prompt": ""}, "label.options.vlm_direct.prompt: expected a prompt, found ''"),
+        (vlm_direct, {"prompt": 3}, "expected a prompt, found 3"),
         (vlm_direct, {"prompt": "what is it?"}, "expected {classes} where it goes, found 'what is it"),
         (vlm_cot, {"weigh": "?"}, r"vlm_cot.weigh: expected \{classes\}"),
         (describe_then_decide, {"decide": "{classes}"}, r"decide: expected \{description\}"),

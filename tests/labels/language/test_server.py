@@ -60,13 +60,13 @@ def test_what_fails_in_passing_is_tried_again(bad_server: Misbehaving) -> None:
 @pytest.mark.parametrize(
     ("model", "line", "attempts"),
     [
-        ("down", r"did not answer in 6 attempts \(HTTP 503: overloaded\); see that it runs", 6),
+        ("down", r"did not answer in 6 attempts \(HTTP 503: overloaded\); check that it runs", 6),
         ("empty", "its answer is no chat completion", 6),
         ("nobody", "expected a model it has, found 'nobody'", 1),
         ("strict", "set label.language.constrained to false", 1),
         ("locked", "it wants a key, and there is none; set WILDSEG_API_KEY", 1),
-        ("moved", "it refused the question .HTTP 307", 1),
-        ("dies:0", "refused the question .HTTP 400: the money is used up", 1),
+        ("moved", "it refused the query .HTTP 307", 1),
+        ("dies:0", "refused the query .HTTP 400: the money is used up", 1),
     ],
 )
 def test_what_will_not_get_better_is_told_in_one_line(

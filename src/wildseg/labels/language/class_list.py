@@ -1,4 +1,4 @@
-"""Asks a language model which classes of a list apply: what the methods that end in such a list have in common."""
+"""Queries for the classes of a list that apply, shared by the methods that end in such a list."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from wildseg.labels.language.prompts import class_lines, fill_template
 from wildseg.labels.language.voting import vote_labels
 from wildseg.labels.parsing import Vocabulary
 
-Vote = Conversation[tuple[Decision, Sequence[dict[str, Any]]]]  # the decision, and what was said before it
+Vote = Conversation[tuple[Decision, Sequence[dict[str, Any]]]]  # the decision, and the records of the turns before
 
 
 @dataclass(frozen=True)
 class ClassList:
-    """The classes in one order, the models, and one vote's seed."""
+    """The classes in one order, the models, and the seed of one vote."""
 
     request: LabelRequest
     language: LanguageModels
@@ -28,21 +28,21 @@ class ClassList:
     seed: int
 
     def fill(self, prompt: str, **words: str) -> str:
-        """Return a prompt with the list of classes, and `words`, in their places."""
+        """Fill a prompt's placeholders with the list of classes and `words`."""
         names, phrases = self.request.class_names, self.request.phrases
         shown = [names[index] for index in self.order]
         lines = class_lines(shown, [phrases[index] for index in self.order], self.request.definitions)
         return fill_template(prompt, classes=lines, names=", ".join(shown), **words)
 
     def free(self, messages: tuple[Message, ...], image: ImageInput | None) -> ChatQuery:
-        """Return a question that may be answered in any words."""
+        """Return a query for free text."""
         sampling = self.language.sampling
         return ChatQuery(messages, image, sampling.temperature, self.seed, sampling.max_tokens)
 
     def decide(
         self, messages: tuple[Message, ...], image: ImageInput | None, *, last: bool = False, free: bool = False
     ) -> Conversation[Decision]:
-        """Ask for names of classes; `last`, `free`: words may come before them."""
+        """Query class names; `last`, `free`: text may precede them."""
         sampling = self.language.sampling
         names = tuple(self.request.class_names[index] for index in self.order)
         query = ChatQuery(
@@ -54,10 +54,10 @@ class ClassList:
 def label_by_list(
     frames: Sequence[NamedImage], request: LabelRequest, one: Callable[[ClassList, ImageInput], Vote]
 ) -> Iterator[LabelResult]:
-    """Yield the answer about each of `frames`: what `one` conversation, or several, decide.
+    """Yield the result of each of `frames`, by `one` conversation or the votes of several.
 
     Raises:
-        ModelError: a model cannot be had.
+        ModelError: a model cannot be used.
     """
     language = _language(request)
     vocabulary = Vocabulary(request.class_names, request.phrases)
@@ -72,5 +72,5 @@ def label_by_list(
 
 def _language(request: LabelRequest) -> LanguageModels:
     if request.language is None:
-        raise ModelError("label.method: expected a language model to ask, found none")
+        raise ModelError("label.method: expected a language model, found none")
     return request.language()

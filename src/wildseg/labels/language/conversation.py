@@ -1,8 +1,8 @@
-"""Leads many conversations at once, keeps every answer the moment it comes, and asks again where one cannot be read.
+"""Runs conversations concurrently, caches each reply on arrival, and retries replies that cannot be parsed.
 
-A conversation about a frame is a generator: it yields questions, is sent their answers, and returns what it concludes.
-So a method is written as if there were one frame and one model, while servers are asked several things at a time and
-models on this machine are given batches. A run that is killed has lost what was in flight and nothing else.
+A conversation about a frame is a generator: it yields queries, is sent their replies, and returns its conclusion. So a
+method is written for one frame and one model, while servers get concurrent queries and local models get batches. A run
+that is killed loses the queries in flight and nothing else.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ Conversations = Generator[Sequence[ChatQuery], Sequence[ChatReply | QueryRefused
 
 
 class NoReply(Exception):
-    """A question of this conversation got no answer, though others do."""
+    """A query of this conversation was refused, though others are not."""
 
 
 def label_frames(
     frames: Sequence[NamedImage], language: LanguageModels, about: Callable[[ImageInput], Conversation[LabelResult]]
 ) -> Iterator[LabelResult]:
-    """Yield what the conversation `about` the picture of each of `frames` concludes, in their order.
+    """Yield the conclusion of the conversation `about` the image of each of `frames`, in their order.
 
-    A frame about which a question is refused has an answer that failed.
+    A frame with a refused query has a failed result.
 
     Raises:
-        ModelError: a model cannot be had; all that was answered is kept.
+        ModelError: a model cannot be used; replies until then are cached.
         DataError: a frame cannot be read.
     """
     window = max(language.vision.window, language.text.window)
@@ -56,26 +56,28 @@ def _or_failed(conversation: Conversation[LabelResult]) -> Conversation[LabelRes
 
 
 def gather(conversations: Sequence[Conversation[Conclusion]]) -> Conversations[Conclusion]:
-    """Make one conversation of several: what they ask at the same time is asked at once.
+    """Combine several conversations into one, whose queries are those of all.
 
-    One of them that is refused an answer ends there, by `NoReply`, and so do all if it makes nothing of that.
+    A refused query is thrown into its conversation as `NoReply`; if that is not caught, it ends all of them.
     """
     concluded: dict[int, Conclusion] = {}
     heard: dict[int, Sequence[ChatReply | QueryRefused] | None] = dict.fromkeys(range(len(conversations)))
     while heard:
-        asked: dict[int, Sequence[ChatQuery]] = {}
+        pending: dict[int, Sequence[ChatQuery]] = {}
         for number, replies in heard.items():
             try:
-                asked[number] = _go_on(conversations[number], replies)
+                pending[number] = _advance(conversations[number], replies)
             except StopIteration as end:
                 concluded[number] = end.value
-        answered = iter((yield [query for queries in asked.values() for query in queries]) if asked else ())
-        heard = {number: [next(answered) for _ in queries] for number, queries in asked.items()}
+        answered = iter((yield [query for queries in pending.values() for query in queries]) if pending else ())
+        heard = {number: [next(answered) for _ in queries] for number, queries in pending.items()}
     return [concluded[number] for number in range(len(conversations))]
 
 
-def _go_on(conversation: Conversation[Any], replies: Sequence[ChatReply | QueryRefused] | None) -> Sequence[ChatQuery]:
-    """Return what a conversation asks next; None begins it."""
+def _advance(
+    conversation: Conversation[Any], replies: Sequence[ChatReply | QueryRefused] | None
+) -> Sequence[ChatQuery]:
+    """Return the next queries of a conversation; `replies` None starts it."""
     if replies is None:
         return next(conversation)
     if refusal := next((reply for reply in replies if isinstance(reply, QueryRefused)), None):
@@ -84,10 +86,10 @@ def _go_on(conversation: Conversation[Any], replies: Sequence[ChatReply | QueryR
 
 
 def run(conversations: Conversations[Conclusion], language: LanguageModels) -> list[Conclusion]:
-    """Have conversations, and return what they conclude.
+    """Run conversations, and return their conclusions.
 
     Raises:
-        ModelError: a model cannot be had.
+        ModelError: a model cannot be used.
     """
     try:
         queries = next(conversations)
@@ -98,7 +100,7 @@ def run(conversations: Conversations[Conclusion], language: LanguageModels) -> l
 
 
 def _replies(queries: Sequence[ChatQuery], language: LanguageModels) -> list[ChatReply | QueryRefused]:
-    """Return the answers to all of `queries`: those that are kept from memory, and what is asked twice asked once."""
+    """Return the replies to `queries`, from the cache or the models; equal queries are sent once."""
     found: dict[str, ChatReply | QueryRefused] = {}
     keys: list[str] = []
     waiting: dict[bool, dict[str, ChatQuery]] = {True: {}, False: {}}
@@ -110,8 +112,8 @@ def _replies(queries: Sequence[ChatQuery], language: LanguageModels) -> list[Cha
         keys.append(key := json.dumps(whole))
         if key in found or key in waiting[seeing]:
             continue
-        if (kept := ChatReply.from_record(language.cache.get(whole))) is not None:
-            found[key] = kept
+        if (cached := ChatReply.from_record(language.cache.get(whole))) is not None:
+            found[key] = cached
         else:
             waiting[seeing][key], parts[key] = query, whole
     for seeing, missing in waiting.items():
@@ -138,7 +140,7 @@ def shrink(image: np.ndarray, max_side: int | None) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Decision:
-    """What one or two answers came to, and every word that led there."""
+    """The parsed reply after at most one retry, and the records of all turns."""
 
     parsed: Parsed
     turns: tuple[dict[str, Any], ...]
@@ -147,9 +149,9 @@ class Decision:
 def query_names(
     query: ChatQuery, vocabulary: Vocabulary, reminder: str, names: tuple[str, ...], *, last: bool = False
 ) -> Conversation[Decision]:
-    """Ask for names; after an answer that cannot be read once more, at half the temperature and with a reminder.
+    """Query class names; a reply that cannot be parsed is retried once, at half the temperature and with a reminder.
 
-    The second answer is to hold nothing but `names`, even if words were allowed to come before them in the first.
+    The second reply is constrained to `names`, even if the first was free text.
     """
     (reply,) = yield [query]
     turns = [turn_record(query, reply)]
@@ -166,7 +168,7 @@ def query_names(
 
 
 def turn_record(query: ChatQuery, reply: ChatReply) -> dict[str, Any]:
-    """Return what was asked last and what was answered, for the record of a frame.
+    """Return the record of one query and its reply.
 
     image: ``plain`` or ``mirrored``, null for a query without an image.
     """
@@ -186,12 +188,12 @@ def turn_record(query: ChatQuery, reply: ChatReply) -> dict[str, Any]:
 
 
 def record(decisions: Sequence[Decision], names: Sequence[str], turns: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """Return the record of a frame: all turns, what was parsed of each answer, what was refused, what failed.
+    """Return the record of a frame: all turns, parsed and rejected names, and parse errors.
 
     Args:
         decisions: one, or one for each vote.
         names: of the classes.
-        turns: what was said before they were made.
+        turns: records of the queries before.
     """
     return {
         "turns": [*turns, *(turn for decision in decisions for turn in decision.turns)],

@@ -1,8 +1,8 @@
-"""From a prompt of params.yaml to the sentence that is asked: the list of classes, with what each of them means.
+"""Fills the placeholders of prompts: the list of classes, with the definition of each.
 
 ``{classes}`` becomes one line a class, ``- name: definition``; a class without definition is described by its phrases.
-``{names}`` becomes the names alone, ``{class}`` one class, ``{description}`` what another model saw. Other brackets
-stay, so that a prompt can show JSON.
+``{names}`` becomes the names alone, ``{class}`` one class, ``{description}`` the description by another model. Other
+braces stay, so that a prompt can show JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PLACES = ("classes", "names", "class", "description")
 
 
 def fill_template(prompt: str, **words: str) -> str:
-    """Return `prompt` with each ``{place}`` replaced; what is filled in is not looked at again."""
+    """Return `prompt` with each ``{place}`` replaced; filled-in text is not expanded again."""
     return re.sub(
         rf"\{{({'|'.join(PLACES)})\}}", lambda match: words.get(match.group(1), match.group()), prompt
     ).strip()
@@ -29,7 +29,7 @@ def check_prompt(key: str, prompt: object, *places: str) -> str:
         ParamsError: it is not.
     """
     if not isinstance(prompt, str) or not prompt.strip():
-        raise ParamsError(f"{key}: expected a text to ask with, found {prompt!r}")
+        raise ParamsError(f"{key}: expected a prompt, found {prompt!r}")
     if missing := [place for place in places if f"{{{place}}}" not in prompt]:
         raise ParamsError(f"{key}: expected {{{missing[0]}}} where it goes, found {prompt.strip()!r:.60}")
     return prompt

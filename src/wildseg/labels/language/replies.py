@@ -1,4 +1,4 @@
-"""From what a server sends back to a reply: a chat completion in any of the forms in which servers write one."""
+"""Parses a server's chat completion, in any of the forms in use, into a reply."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from wildseg.core.errors import ModelError
 from wildseg.labels.language.messages import ChatQuery, ChatReply
 from wildseg.labels.language.transport import QueryFailed, TransientError, message_of
 
-TOP_LOGPROBS = 20  # likeliest words asked for, the most that OpenAI gives
+TOP_LOGPROBS = 20  # logprobs per token, OpenAI's maximum
 
 
 def parse_reply(content: bytes, query: ChatQuery, seconds: float) -> ChatReply:
-    """Read the body of an answer. What a model thought before it spoke is put before it, as ``<think>...</think>``.
+    """Parse the body of a response. Reasoning is put in front of the text, as ``<think>...</think>``.
 
     Raises:
-        Passing: it is no answer; another attempt may bring one.
-        Unanswered: the server withheld it.
-        ModelError: likelihoods were asked for, and the server gives none.
+        TransientError: it is no chat completion; another attempt may succeed.
+        QueryFailed: the server withheld the reply.
+        ModelError: logprobs were requested, and the server has none.
     """
     try:
         body = _streamed(content) if content.lstrip().startswith((b"data:", b"event:", b":")) else json.loads(content)
@@ -49,7 +49,7 @@ def parse_reply(content: bytes, query: ChatQuery, seconds: float) -> ChatReply:
 
 
 def _words(content: Any) -> str:  # noqa: ANN401
-    """Return what is said: a text, or a list of parts of which some are texts.
+    """Return the text of a message: a string, or a list of parts of which some are texts.
 
     Raises:
         TypeError: it is something else.
@@ -69,7 +69,7 @@ def _amount(value: Any) -> float | None:  # noqa: ANN401
 
 
 def _streamed(content: bytes) -> dict[str, Any]:
-    """Return as one answer what a server sent in pieces, though it was asked not to.
+    """Join the pieces of a response that a server streams although streaming is off.
 
     Raises:
         ValueError: the last piece is missing.
@@ -96,7 +96,7 @@ def _streamed(content: bytes) -> dict[str, Any]:
 
 
 def yes_probability(logprobs: Mapping[str, float]) -> float | None:
-    """Return the probability of yes against no, whatever their case and spaces; None if neither is among the words."""
+    """Return the probability of yes against no, in any case and spacing; None if neither is among the tokens."""
     shares = {"yes": 0.0, "no": 0.0}
     for word, logprob in logprobs.items():
         plain = word.strip(" ▁Ġ\n\t").lower()

@@ -1,7 +1,7 @@
-"""Chooses the next token of each answer of a batch: what its grammar allows, and by noise of its own.
+"""Samples the next token of each reply of a batch, constrained by its grammar, from a generator of its own.
 
-Sampling is by Gumbel's trick, the likeliest token after noise of each question's own seed, so that an answer does not
-depend on what else is in its batch (but for rounding).
+Sampling is by the Gumbel-max trick with noise of each query's own seed, so that a reply does not depend on the rest of
+its batch (but for rounding).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ MIN_TEMPERATURE = 1e-4
 
 
 class ConstrainedSampler:
-    """A logits processor: rules out what the grammar does not allow, and adds the noise that makes a sample."""
+    """A logits processor: masks tokens that the grammar does not allow, and adds Gumbel noise."""
 
     def __init__(
         self, queries: Sequence[ChatQuery], grammars: Sequence[Grammar | None], tokens: Tokens, length: int
     ) -> None:
-        """Begin answers; `length` is that of the questions."""
+        """Start a batch of replies; `length`: tokens of the queries."""
         import torch
 
-        self._asks, self._grammars, self._tokens, self._length = queries, grammars, tokens, length
+        self._queries, self._grammars, self._tokens, self._length = queries, grammars, tokens, length
         self._states: list[State] = [grammar.start if grammar else frozenset() for grammar in grammars]
         self._noise = [torch.Generator().manual_seed(query.seed) for query in queries]
 
@@ -37,7 +37,7 @@ class ConstrainedSampler:
         import torch
 
         scores = scores.float().clone()
-        for row, (query, grammar) in enumerate(zip(self._asks, self._grammars, strict=True)):
+        for row, (query, grammar) in enumerate(zip(self._queries, self._grammars, strict=True)):
             if query.temperature > MIN_TEMPERATURE:
                 uniform = torch.rand(scores.shape[1], generator=self._noise[row]).clamp(1e-20, 1 - 1e-7)
                 scores[row] = scores[row] / query.temperature - (-uniform.log()).log().to(scores.device)
@@ -47,7 +47,7 @@ class ConstrainedSampler:
                 text = self._tokens.texts.get(int(input_ids[row, -1]), b"")
                 self._states[row] = grammar.walk(self._states[row], text)
             allowed = self._tokens.allowed(grammar, self._states[row])
-            kept = scores[row, allowed]
+            logits = scores[row, allowed]
             scores[row] = -torch.inf
-            scores[row, allowed] = kept
+            scores[row, allowed] = logits
         return scores

@@ -1,9 +1,9 @@
 """A language model behind an OpenAI-compatible server: Ollama, vLLM, ``transformers serve``, or one on the internet.
 
-What fails in passing (no connection, too many requests, an error of the server, a body that is no answer) is tried
-again, each time after twice as long; what every question will meet (no such model, no key) is told at once. Whether a
-refusal is about one question alone, whose picture a filter does not like or is too large, is found out by asking the
-same of a grey picture.
+Transient failures (no connection, too many requests, an error of the server, a body that is no chat completion) are
+retried with exponential backoff; permanent ones (no such model, no key) are raised at once. Whether a refusal concerns
+one query alone, for instance because of a content filter or the image's size, is tested by a control query with a grey
+image.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ from wildseg.labels.language.transport import (
 from wildseg.labels.parsing import KEY
 
 ATTEMPTS = 6
-FIRST_PAUSE = 1.0  # seconds; 31 in all, but for what a server asks for
-LONGEST_PAUSE = 60.0  # whatever a server asks for
+FIRST_PAUSE = 1.0  # seconds; 31 in all, unless the server sends Retry-After
+LONGEST_PAUSE = 60.0  # whatever Retry-After says
 JPEG_QUALITY = 92
-# About the key, the money, the model or the address; any other refusal may be about what was asked.
+# Key, payment, model or address; any other refusal may concern the query.
 AFFECTS_ALL = {401, 402, 404, 405}
-# Letters from which a key is looked for in answers; shorter ones are words such as "none", and keep nobody out.
+# Keys of fewer letters are placeholders such as "none", and are not redacted from replies.
 SECRET = 8
 
 
 @dataclass(frozen=True)
 class ServerModel:
-    """Where a model is asked. requests: how many at the same time; per_minute: how many are begun, None for any."""
+    """A model behind a server. requests: concurrent requests; per_minute: rate limit, None for none."""
 
     url: str
     model: str
     constrained: bool
     requests: int = 4
     per_minute: float | None = None
-    _pace: _Pace = field(init=False, repr=False, compare=False)
+    _limiter: _RateLimiter = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the address.
@@ -79,11 +79,11 @@ class ServerModel:
             raise ParamsError(
                 f"label.language.server: expected an address such as http://localhost:11434/v1, found {self.url!r}"
             )
-        object.__setattr__(self, "_pace", _pace_of(self.url, self.per_minute))
+        object.__setattr__(self, "_limiter", _limiter_of(self.url, self.per_minute))
 
     @property
     def identity(self) -> Sequence[Any]:
-        """The model's name; not the address, since a model that moves says the same."""
+        """The model's name; not the address, on which its replies do not depend."""
         return ["server", self.model, self.constrained]
 
     @property
@@ -92,11 +92,10 @@ class ServerModel:
         return 4 * self.requests
 
     def complete(self, queries: Sequence[ChatQuery]) -> Iterator[tuple[int, ChatReply | QueryRefused]]:
-        """Yield the place of a question in `queries` and its answer, each as soon as it is there.
+        """Yield (index of a query, its reply), each as soon as it is complete.
 
         Raises:
-            ModelError: the server does not answer, or refuses whatever it is asked. What it answered until then has
-                been yielded.
+            ModelError: the server does not respond, or refuses every query. Replies until then have been yielded.
         """
         failed: Exception | None = None
         waiting, running = iter(enumerate(queries)), 0
@@ -131,15 +130,15 @@ class ServerModel:
         answered: SimpleQueue[tuple[int, ChatReply | QueryRefused | Exception]],
     ) -> None:
         try:
-            answered.put((place, self._ask(query, stopped)))
+            answered.put((place, self._reply(query, stopped)))
         except Exception as error:
             answered.put((place, error))
 
-    def _ask(self, query: ChatQuery, stopped: Event) -> ChatReply | QueryRefused:
-        """Return the answer to a question; where there is none, find out whether that is about this question alone.
+    def _reply(self, query: ChatQuery, stopped: Event) -> ChatReply | QueryRefused:
+        """Return the reply to a query; where there is none, test whether that concerns this query alone.
 
-        A server that answers the control has something against what was asked here: it is asked once more, since it may
-        have come back in the meantime, and then refused. One that does not answer it either is told as an error.
+        If the control query succeeds, the query is sent once more, since the server may have recovered, and then counts
+        as refused. If it fails, too, the failure is raised.
         """
         try:
             return self._attempts(query, ATTEMPTS, stopped)
@@ -162,7 +161,7 @@ class ServerModel:
             if attempt:  # not all at the same time, so that those who failed together do not return together
                 stopped.wait(pause * random.uniform(0.8, 1.2))
                 pause = min(2 * pause, LONGEST_PAUSE)
-            self._pace.wait(stopped)
+            self._limiter.wait(stopped)
             if stopped.is_set():
                 raise QueryFailed("nobody waits for an answer any more", "stopped", affects_all=True)
             begun = time.monotonic()
@@ -175,8 +174,8 @@ class ServerModel:
             except urllib.error.HTTPError as error:
                 raise self._refused(error) from None
         raise QueryFailed(
-            f"{self.url} did not answer in {number} attempts ({reason}); see that it runs; what was answered is kept, "
-            "and the next run goes on from there",
+            f"{self.url} did not answer in {number} attempts ({reason}); check that it runs; replies so far are "
+            "cached, and the next run continues from there",
             reason,
             busy,
         )
@@ -205,7 +204,7 @@ class ServerModel:
         return body
 
     def _refused(self, error: urllib.error.HTTPError) -> QueryFailed:
-        """Return what a person can do about a refusal that would come again."""
+        """Return a permanent refusal with advice for the user."""
         key = key_for(self.url)
         said = read_error(error, key)
         if error.code in (401, 403):
@@ -218,13 +217,13 @@ class ServerModel:
         elif any(word in said.lower() for word in ("response_format", "schema", "grammar", "guided")):
             advice = "it does not take the JSON schema of the answer; set label.language.constrained to false"
         else:
-            advice = "it refused the question"
+            advice = "it refused the query"
         reason = f"HTTP {error.code}: {said}"
         return QueryFailed(f"{advice} ({reason})", reason, error.code in AFFECTS_ALL or error.code < 400)
 
 
 def control_query(query: ChatQuery) -> ChatQuery:
-    """Return a question in the same form as another, about nothing that a server could mind."""
+    """Return a control query of the same form, without the content that a server may refuse."""
     if query.image is None:
         return replace(query, messages=(("user", "What do you know of this? Nothing is an answer."),))
     said = tuple((role, text if role == "user" else "-") for role, text in query.messages)
@@ -232,7 +231,7 @@ def control_query(query: ChatQuery) -> ChatQuery:
 
 
 def messages(query: ChatQuery) -> list[dict[str, Any]]:
-    """Return a question as a server wants it, the picture in front of the first words."""
+    """Return a query as messages of the chat API, the image in front of the first text."""
     said: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in query.messages]
     if query.image is not None:
         image = {"type": "image_url", "image_url": {"url": _data_url(query.image)}}
@@ -258,13 +257,13 @@ def _data_url(image: ImageInput) -> str:
 
 
 @cache
-def _pace_of(url: str, per_minute: float | None) -> _Pace:
-    """Return the pace of a server, whichever of its models are asked."""
-    return _Pace(per_minute)
+def _limiter_of(url: str, per_minute: float | None) -> _RateLimiter:
+    """Return the rate limiter of a server, shared by its models."""
+    return _RateLimiter(per_minute)
 
 
-class _Pace:
-    """Spreads the beginnings of requests over time, whichever thread they are from."""
+class _RateLimiter:
+    """A rate limiter: spaces the starts of requests of all threads."""
 
     def __init__(self, per_minute: float | None) -> None:
         self._step = 60 / per_minute if per_minute else 0.0
@@ -272,7 +271,7 @@ class _Pace:
         self._lock = threading.Lock()
 
     def wait(self, stopped: Event) -> None:
-        """Wait for the turn of a request, or until nobody waits for it any more."""
+        """Wait for the next slot, or until `stopped` is set."""
         with self._lock:
             now = time.monotonic()
             turn = max(now, self._next)

@@ -1,4 +1,4 @@
-"""One question over HTTP: the key in its header and nowhere else, limits in bytes and seconds, no redirects."""
+"""One HTTP request: the API key in its header and nowhere else, limits in bytes and seconds, no redirects."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from wildseg.core.errors import ModelError, WildsegError, words_of
 
 TIMEOUT = 600.0  # seconds for an answer as a whole: large models on a CPU take minutes
 MAX_BYTES = 2**24  # bytes of a body
-MAX_LETTERS = 200  # letters of what a server says that are shown
+MAX_LETTERS = 200  # letters of a server's error message that are shown
 RETRY_CODES = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
 BUSY_CODES = {429, 503, 529}
 
 
 class TransientError(WildsegError):
-    """What may be gone at the next attempt.
+    """A failure that another attempt may not have.
 
-    pause: for how many seconds the server asked. busy: it has too much to do, whatever it is asked.
+    pause: seconds of the server's Retry-After. busy: the server is overloaded.
     """
 
     def __init__(self, reason: str, pause: float = 0.0, *, busy: bool = False) -> None:
-        """Remember why."""
+        """Store the reason."""
         super().__init__(reason)
         self.pause, self.busy = pause, busy
 
 
 class QueryFailed(WildsegError):
-    """A question without an answer, in words for a person; reason: what the server said.
+    """A query without a reply; reason: the server's message.
 
-    affects_all: it says that any question would meet the same.
+    affects_all: any other query would fail for the same reason.
     """
 
     def __init__(self, line: str, reason: str, affects_all: bool = False) -> None:
-        """Remember why."""
+        """Store the reason."""
         super().__init__(line)
         self.reason, self.affects_all = reason, affects_all
 
@@ -54,11 +54,11 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
 
 def post(address: str, body: bytes, key: str) -> bytes:
-    """Send a question, and return the body of the answer.
+    """Send a request, and return the body of the response.
 
     Raises:
-        Passing: there is none, or not a whole one.
-        HTTPError: a refusal that would come again.
+        TransientError: no complete response.
+        HTTPError: a permanent refusal.
     """
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     if key:
@@ -79,7 +79,7 @@ def post(address: str, body: bytes, key: str) -> bytes:
             return content
     except urllib.error.HTTPError as error:
         if error.code in RETRY_CODES:
-            pause, busy = _pause(error.headers.get("Retry-After")), error.code in BUSY_CODES
+            pause, busy = _retry_after(error.headers.get("Retry-After")), error.code in BUSY_CODES
             raise TransientError(f"HTTP {error.code}: {read_error(error, key)}", pause, busy=busy) from None
         raise
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -87,12 +87,12 @@ def post(address: str, body: bytes, key: str) -> bytes:
         raise TransientError(redacted(words_of(str(cause)) or type(cause).__name__, key)) from None
 
 
-def _pause(wish: str | None) -> float:
-    return float(wish) if wish and wish.isdecimal() and len(wish) < 6 else 0.0
+def _retry_after(header: str | None) -> float:
+    return float(header) if header and header.isdecimal() and len(header) < 6 else 0.0
 
 
 def read_error(error: urllib.error.HTTPError, key: str) -> str:
-    """Return what a server says to a refusal, on one line, without the key."""
+    """Return the message of a refusal on one line, without the key."""
     try:
         content = error.read(2**16).decode(errors="replace")
     except (OSError, http.client.HTTPException):
@@ -119,7 +119,7 @@ def short(line: str) -> str:
 
 
 def key_for(url: str) -> str:
-    """Return the key for a server, empty if there is none; that for OpenAI goes nowhere else.
+    """Return the API key for a server, empty if there is none; that of OpenAI is sent to OpenAI only.
 
     Raises:
         ModelError: it cannot stand in a header. Whatever would try to put it there would show it in its complaint.
@@ -135,13 +135,13 @@ def key_for(url: str) -> str:
 
 
 def is_openai(url: str) -> bool:
-    """Say whether a server is OpenAI's own."""
+    """Return whether a server is OpenAI's own."""
     host = urllib.parse.urlsplit(url).hostname or ""
     return host == "openai.com" or host.endswith(".openai.com")
 
 
 def openai_key_hint(url: str) -> str:
-    """Return which other variable may hold the key, to go on after the name of ours."""
+    """Return the alternative environment variable, as a suffix to WILDSEG_API_KEY in messages."""
     return " or OPENAI_API_KEY" if is_openai(url) else ""
 
 

@@ -1,8 +1,8 @@
-"""Several answers to one question, and the share of them that name a class (self-consistency, Wang et al. 2023).
+"""Self-consistency (Wang et al. 2023): several replies per frame, and the share of them that names a class.
 
-``v_c = (1/K) sum_k Y_c^k`` over the K answers that can be read. The first is asked as if there were no other. Those
-after it have another seed, the classes in another order, since models favour what stands first, and every other one a
-mirrored picture.
+``v_c = (1/K) sum_k Y_c^k`` over the K replies that can be parsed. The first query is that of a single vote. Those
+after it have another seed, the classes in another order, since models favour first entries, and every other one a
+mirrored image.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from wildseg.labels.interface import LabelResult
 from wildseg.labels.language.conversation import Conversation, Decision, gather, record
 from wildseg.labels.language.messages import ImageInput, SamplingParams
 
-# Asks about a picture, with the classes in an order given by their indices and a seed; returns the decision, and what
-# was said before it was made.
+# From an image, the order of the classes (indices) and a seed to the decision and the records of the turns before.
 OneVote = Callable[[ImageInput, Sequence[int], int], Conversation[tuple[Decision, Sequence[dict[str, Any]]]]]
 
 SEED_STEP = 1000  # between votes, so that a retry (the next seed) is nobody else's first try
@@ -27,7 +26,7 @@ SEED_STEP = 1000  # between votes, so that a retry (the next seed) is nobody els
 def vote_labels(
     image: ImageInput, names: Sequence[str], sampling: SamplingParams, one: OneVote
 ) -> Conversation[LabelResult]:
-    """Ask `sampling.votes` times and return the shares of votes as scores; no readable answer at all scores 0."""
+    """Query `sampling.votes` times and return the shares of votes as scores; 0 if no reply can be parsed."""
     conversations = []
     for vote in range(sampling.votes):
         seen = image.flipped() if sampling.flip and vote % 2 else image
@@ -47,7 +46,7 @@ def class_order(classes: int, sampling: SamplingParams, vote: int) -> list[int]:
 
 
 def shares(decisions: Sequence[Decision], classes: int) -> np.ndarray:
-    """Return the share of readable answers that name each class: (K,) float64 in [0, 1]."""
+    """Return the share of parsed replies that name each class: (K,) float64 in [0, 1]."""
     votes = [decision.parsed.present for decision in decisions if not decision.parsed.error]
     scores = np.zeros(classes)
     for present in votes:

@@ -37,7 +37,7 @@ def label(frames: Sequence[NamedImage], request: LabelRequest, *, prompt: str = 
     """
     check_prompt("label.options.vlm_yes_no.prompt", prompt, "class")
     if request.language is None:
-        raise ModelError("label.method: expected a language model to ask, found none")
+        raise ModelError("label.method: expected a language model, found none")
     language, names = request.language(), request.class_names
     sampling = language.sampling
     said = [own[0] for own in request.phrases]
