@@ -1,4 +1,4 @@
-"""Image labels: which classes are in each frame, how sure the method was, and what a language model said of it."""
+"""Image labels: the classes of each frame, their scores, and the records of language models."""
 
 from __future__ import annotations
 

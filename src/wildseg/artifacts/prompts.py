@@ -1,4 +1,4 @@
-"""The words that the image-text model is asked with: decided once, by label, and read by whoever asks after it."""
+"""The prompt set of the image-text model: chosen once, by the label stage, and used by all later stages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wildseg.core.names import made_by
 
 @dataclass(frozen=True)
 class DroppedPhrase:
-    """A background phrase that was left out, for the class it means; `similarity` is None where the words say so."""
+    """A background phrase that was left out, for the class it means; `similarity` is None for a lexical match."""
 
     phrase: str
     means: str
@@ -26,7 +26,7 @@ class DroppedPhrase:
 class PromptSet:
     """Templates, each with ``{}`` for the class; background phrases, and which were left out of the built-in ones.
 
-    cut: the cosine from which a phrase was held to mean a class; None where that was not asked.
+    cut: the cosine above which a phrase counts as a synonym of a class; None where none was computed.
     """
 
     templates: tuple[str, ...]
@@ -40,7 +40,7 @@ class PromptFiles(Project):
 
     @property
     def prompts_json(self) -> Path:
-        """What the label stage asked with."""
+        """The prompt set of the label stage."""
         return self.data / "labels" / "prompts.json"
 
     def save_prompts(self, prompts: PromptSet) -> None:

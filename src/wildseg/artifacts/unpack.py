@@ -1,4 +1,4 @@
-"""What the stages left of some frames as plain files in a folder, for a person to look at; shards stay as they are."""
+"""Copies the artifacts of some frames out of shards into a folder of plain files; shards stay as they are."""
 
 from __future__ import annotations
 

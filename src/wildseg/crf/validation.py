@@ -1,4 +1,4 @@
-"""What maps must be before pixels are decided by them: asked of every file that a stage reads."""
+"""Validation of stored maps before they become pseudo masks."""
 
 from __future__ import annotations
 

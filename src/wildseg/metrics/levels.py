@@ -17,10 +17,10 @@ Report = dict[str, dict[str, float]]
 
 
 def classes_in(truth: np.ndarray, num_classes: int, min_share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Say which classes a frame shows, by its truth.
+    """Return the classes present in a frame, by its truth.
 
-    A class of fewer pixels than `min_share` of the frame is neither there nor absent: nobody would be blamed for
-    naming it or not.
+    A class of fewer pixels than `min_share` of the frame is neither present nor absent, and does not
+    count.
 
     Args:
         truth: (H, W) ids; class index k has the id k + 1.
@@ -78,7 +78,7 @@ class Levels:
         }
 
     def joint_false_negatives(self) -> np.ndarray:
-        """Return in how many frames two classes are both there and not named: (K, K), own misses on the diagonal."""
+        """Return the number of frames in which two classes are both false negatives: (K, K), symmetric."""
         target, valid, predicted, _ = self._columns()
         return multilabel.joint_false_negatives(target, predicted, valid)
 

@@ -1,4 +1,4 @@
-"""How well the classes of a frame were named: precision, recall, F1 and average precision of image labels.
+"""Image labels against truth: precision, recall, F1 and average precision of image labels.
 
 Inputs are (n, K) matrices over n frames and K classes. An optional `valid` matrix says which entries count: a class
 that covers a handful of pixels is neither a miss nor an error.
@@ -129,7 +129,9 @@ def jaccard(target: np.ndarray, preds: np.ndarray, valid: np.ndarray | None = No
 
 
 def joint_false_negatives(target: np.ndarray, preds: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Return in how many frames two classes are both there and both missed: (K, K) int64, misses on the diagonal.
+    """Return the number of frames in which two classes are both false negatives: (K, K) int64.
+
+    The diagonal has the false negatives of each class.
 
     Args:
         target: (n, K) bool.

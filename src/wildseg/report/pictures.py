@@ -20,7 +20,7 @@ RIGHT, WRONG = (20, 120, 50), (190, 30, 40)
 
 @dataclass(frozen=True)
 class Label:
-    """What was said of one class: its index from 0, its score if there is one, and what is true if that is known."""
+    """The label of one class: its index from 0, its score if there is one, and its truth if that is known."""
 
     index: int
     score: float | None

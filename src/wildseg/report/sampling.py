@@ -1,4 +1,4 @@
-"""Which frames are worth a picture: spread evenly, the same ones on every run."""
+"""The sample of frames to draw: evenly spread, the same on every run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables behind DVC's plots: IoU per class and level, and whom the model takes for whom."""
+"""The tables of DVC's plots: IoU per class and level, confusions, and joint false negatives."""
 
 from __future__ import annotations
 

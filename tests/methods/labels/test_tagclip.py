@@ -362,6 +362,6 @@ def test_published_position_embeddings_are_rounded_where_they_are_resampled_and_
 def test_a_resnet_is_refused_in_one_line(tmp_path: Path) -> None:
     clip = random_clip(tmp_path, "resnet")
     with pytest.raises(
-        ModelError, match=r"label.method: tagclip asks the patches of a vision transformer; .* has none"
+        ModelError, match=r"label.method: tagclip classifies the patches of a vision transformer; .* has none"
     ):
         answers(clip, (64, 64))

@@ -1,12 +1,12 @@
-"""CLIP zero-shot labels (Radford et al. 2021, section 3.1): how well does a sentence about each class fit the frame.
+"""CLIP zero-shot labels (Radford et al. 2021, section 3.1): the similarity of a frame and a sentence per class.
 
-With a softmax, ``p = softmax(scale * <f, T_c>)`` over classes and background phrases: they share one unit of belief,
+With a softmax, ``p = softmax(scale * <f, T_c>)`` over classes and background phrases: probabilities sum to 1,
 so that at most four can pass 0.2. With a sigmoid, for models that learned a logit bias (SigLIP, Zhai et al. 2023), each
 class is judged on its own.
 
-Small things get lost in a whole frame, so tiles of it are looked at too. They can be cut out and enlarged, one pass
-each; or one pass over the frame serves all of them, and only in the last block the class token is shown one tile's
-patches at a time. The latter is many times faster, and for models that were taught with captions of regions.
+Small objects are missed in the whole frame, so that tiles are classified as well: cropped and enlarged, one forward
+pass each; or in a single pass over the frame, with the class token of the last block restricted to the patches of one
+tile at a time. The latter is many times faster, and for models trained on captions of regions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from wildseg.labels.views import WHOLE, Box, cells_in_box, crop_view, tile_boxes
 NEEDS = frozenset({"encoder"})
 THRESHOLDS = {"softmax": 0.2, "sigmoid": 0.5}
 TILES = {"crop": 2, "attention": 6}  # a side; more of what costs next to nothing
-BATCH = 16  # looks per pass; those of one frame only, so that no frame's scores depend on its neighbours
+BATCH = 16  # views per pass; those of one frame only, so that no frame's scores depend on its neighbours
 
 
 def label(
@@ -40,21 +40,21 @@ def label(
     activation: Literal["auto", "softmax", "sigmoid"] = "auto",
     resize: Literal["squash", "crop", "pad"] = "squash",
 ) -> Iterator[LabelResult]:
-    """Yield for each of `frames` the best probability of each class over all looks at it.
+    """Yield for each of `frames` the maximum probability of each class over its views.
 
     Args:
-        frames: what to look at.
+        frames: the frames.
         request: the classes, their phrases and competitors, and the encoder.
-        tiles: 1 looks at the whole frame; n > 1 also at (2n-1) x (2n-1) overlapping tiles of 1/n its sides; ``auto``:
+        tiles: 1 is the whole frame alone; n > 1 adds (2n-1) x (2n-1) overlapping tiles of 1/n its sides; ``auto``:
             2 by crop, 6 by attention.
-        tiles_by: ``crop`` enlarges each tile to the model's input size; ``attention`` restricts what the class token
-            of the last block sees, in one pass over the whole frame; ``auto``: by attention where the weights declare
-            that they were taught with captions of regions.
+        tiles_by: ``crop`` enlarges each tile to the model's input size; ``attention`` restricts the attention of the
+            last block's class token, in one pass over the whole frame; ``auto``: by attention where the weights declare
+            that they were trained on captions of regions.
         activation: ``softmax``, ``sigmoid``, or ``auto``: sigmoid where the model has a logit bias.
-        resize: how a look is brought to the model's input size: ``squash``, ``crop`` or ``pad``.
+        resize: how a view is resized to the model's input size: ``squash``, ``crop`` or ``pad``.
 
     Raises:
-        ParamsError: an option's value means nothing, or asks for a sigmoid of a model without logit bias.
+        ParamsError: an option has an invalid value, or a sigmoid for a model without logit bias.
     """
     if tiles != "auto" and (isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1):
         raise ParamsError(f"label.options.clip.tiles: expected auto or a whole number from 1, found {tiles!r}")
@@ -69,8 +69,8 @@ def label(
     views = tile_boxes(TILES[tiles_by] if isinstance(tiles, str) else tiles)
     features_of = _features_by_crop if tiles_by == "crop" else _features_by_attention
     for frame in frames:
-        features = features_of(clip, frame.load(), views, resize)  # (looks, d)
-        probability = probabilities(clip.logits(features, texts), resolved)  # (looks, classes + background)
+        features = features_of(clip, frame.load(), views, resize)  # (views, d)
+        probability = probabilities(clip.logits(features, texts), resolved)  # (views, classes + background)
         yield LabelResult(_numpy(probability[:, : len(request.class_names)].amax(0)), THRESHOLDS[resolved])
 
 

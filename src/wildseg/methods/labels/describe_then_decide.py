@@ -1,6 +1,7 @@
-"""A vision-language model describes the picture, and a language model that sees nothing decides by the description.
+"""A vision-language model describes the image, and a text model decides by the description.
 
-The two may be different models on different servers: `label.language.model` sees, `label.language.text_model` decides.
+The two may be different models on different servers: `label.language.model` describes, `label.language.text_model`
+decides.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ def label(
     """Yield for each of `frames` 1 for classes that are decided for and 0 for others, or their shares of several votes.
 
     Args:
-        frames: what to ask about.
-        request: the classes, what they mean, and the models.
-        describe: asks for a description.
-        decide: asks for names; ``{description}`` is what was said, ``{classes}`` the list.
+        frames: the frames.
+        request: the classes, their definitions, and the models.
+        describe: prompt for a description.
+        decide: prompt for names; ``{description}`` is the description, ``{classes}`` the list.
 
     Raises:
         ParamsError: a prompt that lacks its description or list.
-        ModelError: a model cannot be had.
+        ModelError: a model cannot be used.
     """
     check_prompt("label.options.describe_then_decide.describe", describe)
     check_prompt("label.options.describe_then_decide.decide", decide, "description", "classes")
@@ -40,7 +41,7 @@ def label(
         (reply,) = yield [query]
         said = [turn_record(query, reply)]
         description = without_reasoning(reply.text)
-        if not description:  # nobody can decide by that
+        if not description:
             return Decision(Parsed((), (), "no description"), ()), said
         words = (("user", listed.fill(decide, description=description)),)
         decision = yield from listed.decide(words, None, last=True)

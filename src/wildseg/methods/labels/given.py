@@ -1,4 +1,4 @@
-"""Labels that somebody else wrote down: a table with the columns Frame and Labels, names joined by commas."""
+"""Labels from a table with the columns Frame and Labels, class names separated by commas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def label(frames: Sequence[NamedImage], request: LabelRequest, *, path: str) -> 
     if missing := [frame.name for frame in frames if frame.name not in table]:
         raise DataError(
             f"{path}: expected a line for each of {len(frames)} frames, {len(missing)} have none, the first is "
-            f"{missing[0]!r}; an empty Labels cell says that a frame shows no class"
+            f"{missing[0]!r}; an empty Labels cell means no class"
         )
     for frame in frames:
         yield LabelResult(table[frame.name].astype(float), threshold=0.5)

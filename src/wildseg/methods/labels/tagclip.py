@@ -1,14 +1,14 @@
-"""TagCLIP (Lin et al. 2024): every patch is asked what it shows, and each class found is looked at again by itself.
+"""TagCLIP (Lin et al. 2024): patches are classified, and each detected class is classified again in a crop.
 
 1. Coarse scores: in the last block each token attends to itself alone, so that a patch's feature stays its own;
-   ``P[i, c]`` is the belief of patch i in class c, shared with background phrases.
+   ``P[i, c]`` is the probability of class c at patch i, with background phrases in the softmax.
 2. Refinement of P along the attention of the blocks, see `wildseg.labels.refinement`; ``l_c = max_i P'[i, c]``.
-3. Re-identification: the box around where class c is seen is cut out and enlarged to the model's own size, and the
-   class token looks at it, in every block only at patches of the class: belief ``g_c``. Its score is (l_c + g_c) / 2;
-   classes that were not looked at again keep l_c.
+3. Re-identification: the bounding box of the patches of class c is cropped and enlarged to the model's own size, and in
+   every block the class token attends to patches of the class alone: probability ``g_c``. Its score is
+   (l_c + g_c) / 2, that of classes without a crop is l_c.
 
-Scores are these as they are, comparable between frames; present is what lies above half way from the frame's lowest
-score to its highest. Published with a ViT-B/16 of 12 blocks: the attention of blocks 8 to 10 (from 0) averaged, 4
+Scores are comparable between frames; present are classes above the middle between the frame's lowest and highest
+score. Published with a ViT-B/16 of 12 blocks: the attention of blocks 8 to 10 (from 0) averaged, 4
 blocks must agree. For other depths L: blocks 2L/3 to L - 2, at least one, and L/3 votes.
 """
 
@@ -36,7 +36,7 @@ from wildseg.labels.refinement import VotingRecorder, bounding_box, min_max, ref
 
 NEEDS = frozenset({"encoder"})
 SHARE = 0.5  # of a frame's range of scores, above which a class is present
-BATCH = 16  # classes looked at again per pass
+BATCH = 16  # crops per pass
 
 
 def label(
@@ -56,11 +56,11 @@ def label(
     """Yield the scores of each class in each of `frames`.
 
     Args:
-        frames: what to look at.
+        frames: the frames.
         request: the classes, their phrases and competitors, and the encoder.
-        look_again: classes whose local score exceeds this share of the range of all refined patch scores are looked at
-            again (0.1 was published for COCO-Stuff); 0 to 1.
-        region: where a class is seen: above this share of its own range; 0 to 1.
+        look_again: classes whose local score exceeds this share of the range of all refined patch scores are classified
+            again in a crop (0.1 was published for COCO-Stuff); 0 to 1.
+        region: patches of a class are those above this share of its own range; 0 to 1.
         layers: number of blocks whose attention is averaged, those before the last, or ``auto``.
         votes: number of blocks that must find two patches related, or ``auto``.
         activation: ``softmax``, ``sigmoid``, or ``auto``: sigmoid where the model has a logit bias.
@@ -73,7 +73,7 @@ def label(
 
     Raises:
         ModelError: the model is no vision transformer.
-        ParamsError: an option's value means nothing.
+        ParamsError: an option has an invalid value.
     """
     _check_shares(look_again=look_again, region=region)
     _check_count("layers", layers, "auto")
@@ -123,7 +123,7 @@ def _needed(number: int, votes: int | str) -> int:
 def patch_probabilities(
     clip: Clip, tower: ViT, pixels: Tensor, texts: Tensor, activation: str, recorder: VotingRecorder
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Return the belief of each patch in each text, (N, C'), and the grid; all blocks are seen by `recorder`.
+    """Return the probability of each text at each patch, (N, C'), and the grid; `recorder` records all blocks.
 
     Args:
         clip: the model.
@@ -131,7 +131,7 @@ def patch_probabilities(
         pixels: one image of whole patches, (1, 3, H', W').
         texts: (C', d) unit features.
         activation: see `probabilities`.
-        recorder: takes the attention.
+        recorder: records the attention.
     """
     tokens = tower.trunk(pixels, recorder=recorder)
     last = tower.blocks[-1]
@@ -144,7 +144,7 @@ def patch_probabilities(
 
 
 def value_only(_query: Tensor, _key: Tensor, value: Tensor) -> Tensor:
-    """Return what attention gives when every token sees itself alone: (T, d)."""
+    """Return the attention output of tokens that attend to themselves alone: (T, d)."""
     return value
 
 
@@ -157,7 +157,7 @@ def region_probabilities(
     texts: Tensor,
     activation: str,
 ) -> dict[int, Tensor]:
-    """Return for each class its belief in what is seen of it, a number in [0, 1].
+    """Return for each class its probability in the crop of its region, in [0, 1].
 
     Args:
         clip: the model.
@@ -184,7 +184,7 @@ def region_probabilities(
 
 
 def fuse(local: Tensor, again: Mapping[int, Tensor]) -> Tensor:
-    """Return the scores (K,): local scores (K,), or their mean with what was found on looking again, by class."""
+    """Return the scores (K,): local scores (K,), or their mean with the probabilities `again` of crops, by class."""
     scores = local.clone()
     for index, probability in again.items():
         scores[index] = (local[index] + probability) / 2
@@ -216,8 +216,8 @@ def _whole_patches(image: np.ndarray, patch: tuple[int, int], max_side: int | No
 def _tower(clip: Clip, positions: str) -> ViT:
     if reason := vit.unsupported_reason(clip.network.visual):
         raise ModelError(
-            f"label.method: tagclip asks the patches of a vision transformer; {clip.name} has none: {reason}; take a "
-            "model such as ViT-B-16, or label.method clip"
+            f"label.method: tagclip classifies the patches of a vision transformer; {clip.name} has none: {reason}; "
+            "take a model such as ViT-B-16, or label.method clip"
         )
     return ViT(clip.network.visual, positions)
 

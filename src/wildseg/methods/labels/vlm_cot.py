@@ -1,7 +1,7 @@
-"""A vision-language model thinks aloud: it describes the scene, weighs each class by what is seen, and then decides.
+"""Chain of thought (Wei et al. 2022): a vision-language model describes the scene, weighs each class, and decides.
 
-In three turns that keep the picture, of which only the last must be a list of names; or in one, of which the last JSON
-object counts (chain of thought, Wei et al. 2022).
+This takes three turns with the image, of which the last must be a list of names; or one turn, whose last JSON object
+counts.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ def label(
     """Yield for each of `frames` 1 for classes that the model decides for and 0 for others, or their shares of votes.
 
     Args:
-        frames: what to ask about.
-        request: the classes, what they mean, and the model.
+        frames: the frames.
+        request: the classes, their definitions, and the model.
         turns: 3, or 1: all three at once, one question a frame instead of three.
-        describe: asks for the scene.
-        weigh: asks for evidence for and against each class; ``{classes}`` is the list.
-        decide: asks for the names.
+        describe: prompt for the scene.
+        weigh: prompt for evidence for and against each class; ``{classes}`` is the list.
+        decide: prompt for the names.
 
     Raises:
         ParamsError: another number of turns, or a prompt that lacks its list.
-        ModelError: the model cannot be had.
+        ModelError: the model cannot be used.
     """
     if turns not in (1, 3) or isinstance(turns, bool):
         raise ParamsError(f"label.options.vlm_cot.turns: expected 1 or 3, found {turns!r}")

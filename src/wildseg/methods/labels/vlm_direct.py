@@ -16,13 +16,13 @@ def label(frames: Sequence[NamedImage], request: LabelRequest, *, prompt: str = 
     """Yield for each of `frames` 1 for classes that the model names and 0 for others, or their shares of several votes.
 
     Args:
-        frames: what to ask about.
-        request: the classes, what they mean, and the model.
-        prompt: what is asked; ``{classes}`` is the list, a line each, ``{names}`` the names alone.
+        frames: the frames.
+        request: the classes, their definitions, and the model.
+        prompt: the query; ``{classes}`` is the list, one line per class, ``{names}`` the names alone.
 
     Raises:
         ParamsError: a prompt without the list of classes.
-        ModelError: the model cannot be had.
+        ModelError: the model cannot be used.
     """
     check_prompt("label.options.vlm_direct.prompt", prompt, "names" if "{names}" in str(prompt) else "classes")
 

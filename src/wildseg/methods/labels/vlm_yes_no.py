@@ -1,8 +1,8 @@
-"""A vision-language model is asked about one class at a time, and its belief in yes against no is the score.
+"""One yes-or-no query per class to a vision-language model; the score is the probability of yes against no.
 
 ``p_c = sum_{t in YES} e^{l_t} / (sum_{t in YES} e^{l_t} + sum_{t in NO} e^{l_t})`` over the logits l of the next token,
-with YES and NO the ways to write either word. Unlike a list of names this gives a ranking, and a threshold to tune. On
-this machine the picture is read once for all classes; a server is asked once a class, and keeps what it read if it can.
+with YES and NO the ways to write either word. Unlike a list of names this gives a ranking, and a threshold to tune. A
+local model encodes the image once for all classes; a server gets one request per class, and may cache the prefix.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ NEEDS = frozenset({"language"})
 
 
 def label(frames: Sequence[NamedImage], request: LabelRequest, *, prompt: str = "") -> Iterator[LabelResult]:
-    """Yield for each of `frames` how likely yes is against no for each class; of two looks if there are votes.
+    """Yield for each of `frames` the probability of yes for each class; with votes, the mean with a mirrored image.
 
-    A class about which the model thinks of neither word scores 0, and the record says so.
+    A class with neither word among the likely tokens scores 0, and the record lists it.
 
     Args:
-        frames: what to ask about.
-        request: the classes, what they mean, and the model.
-        prompt: what is asked; ``{class}`` is the class.
+        frames: the frames.
+        request: the classes, their definitions, and the model.
+        prompt: the query; ``{class}`` is the class.
 
     Raises:
         ParamsError: a prompt without a place for the class.
@@ -40,18 +40,18 @@ def label(frames: Sequence[NamedImage], request: LabelRequest, *, prompt: str = 
         raise ModelError("label.method: expected a language model, found none")
     language, names = request.language(), request.class_names
     sampling = language.sampling
-    said = [own[0] for own in request.phrases]
+    subjects = [own[0] for own in request.phrases]
     for place, name in enumerate(names):
         if name in request.definitions:
-            said[place] += f" ({class_description((), request.definitions[name])})"
+            subjects[place] += f" ({class_description((), request.definitions[name])})"
 
     def about(image: ImageInput) -> Conversation[LabelResult]:
-        # A word's likelihood is no sample: a mirrored picture is all that can be another vote.
+        # A token's probability is no sample, so that only a mirrored image gives another vote.
         views = [image, image.flipped()] if sampling.flip and sampling.votes > 1 else [image]
         queries = [
-            ChatQuery((("user", fill_template(prompt, **{"class": one})),), look, 0.0, 0, 1, yes_no=True)
-            for look in views
-            for one in said
+            ChatQuery((("user", fill_template(prompt, **{"class": one})),), view, 0.0, 0, 1, yes_no=True)
+            for view in views
+            for one in subjects
         ]
         replies = yield queries
         believed = np.array([0.0 if reply.yes is None else reply.yes for reply in replies]).reshape(len(views), -1)
