@@ -1,4 +1,4 @@
-"""Decoding a video packet by packet: each frame that comes out, with what FFmpeg found wrong with it."""
+"""Decodes a video packet by packet: each frame, with the errors that FFmpeg reports for it."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from wildseg.frames.streams import decode_function
 BENIGN_ERRORS = re.compile(
     r"\bSEI\b|\bVUI\b|[Mm]etadata|APP fields|\bapp: invalid|\bCOM\b"  # what describes the video, and no pixel
     r"|[Oo]verread [SPV]PS|[SPV]PS (id|\d+)|[spv]ps_id"  # headers, of which files hold some that no picture uses
-    r"|mmco: unref short failure|number of reference frames"  # references that nobody asks for any more
+    r"|mmco: unref short failure|number of reference frames"  # references that are no longer used
     r"|AC EOB marker is absent"  # DV, whose cameras fill blocks to the last bit
     r"|low_delay flag|ext header|pic cod ext"  # flags that old encoders set wrong
     r"|^at [\d.]+ seconds"  # FFV1: the second half of a message
 )
-LOOKAHEAD = 3  # packets: FFmpeg tells of a transport packet that is missing up to two packets early
+LOOKAHEAD = 3  # packets: FFmpeg reports a missing transport packet up to two packets early
 MESSAGE_LENGTH = 80  # characters of FFmpeg's message in quarantine.csv
 
 
 class PacketState:
-    """What was found while a packet was decoded; it travels with the packet to the frame that comes of it.
+    """The state of a packet while it is decoded; it is attached to the packet and so to its frame.
 
-    `error` tells of a damaged picture, `shown` says that its frame came, and `ratio` is the width of its pixels by
-    their height as the coded stream says it, None where it does not.
+    `error`: the message about a damaged picture. `shown`: its frame was output. `ratio`: the sample aspect ratio of
+    the coded stream, None where it has none.
     """
 
     def __init__(self) -> None:
-        """Start with nothing said."""
+        """Start without errors."""
         self.error: str | None = None
         self.shown = False
         self.ratio: Fraction | None = None
 
     def record_errors(self, messages: list[LogMessage]) -> None:
-        """Keep the first message that tells of a damaged picture."""
+        """Store the first message about a damaged picture."""
         for message in messages:
             if self.error is None and not BENIGN_ERRORS.search(message.text):
                 self.error = f"{message.by}: {message.text}"[:MESSAGE_LENGTH]
@@ -74,9 +74,9 @@ class PacketDecoder:
         context.copy_opaque = True
 
     def frames(self) -> Iterator[tuple[av.VideoFrame, str | None]]:
-        """Yield each frame and the reason why it is not as it was recorded, None for a sound one.
+        """Yield each frame and its damage, None for an intact one.
 
-        A frame must be let go of, or copied, before the next is asked for: see `wildseg.frames.frame_copy`.
+        A frame must be released or copied before the next is requested: see `wildseg.frames.frame_copy`.
         """
         # Packet by packet rather than container.decode(), whose generator ends at the first broken one.
         for packet, following in _with_following(self._packets()):
@@ -99,9 +99,9 @@ class PacketDecoder:
             self._stats.add_lost_frames(self._item, reason, 1, transient=True)
 
     def ratio_of(self, frame: av.VideoFrame) -> Fraction | None:
-        """Return the width of a frame's pixels by their height by the coded stream, None where it does not say.
+        """Return a frame's sample aspect ratio in the coded stream, None where it has none.
 
-        The decoder itself says that of the packet which it took last, and it may give out frames some packets later.
+        The decoder reports that of the packet it consumed last, and may output frames some packets later.
         """
         return frame.opaque.ratio if isinstance(frame.opaque, PacketState) else self._context.sample_aspect_ratio
 
@@ -166,7 +166,7 @@ def _with_following(packets: Iterator[av.Packet]) -> Iterator[tuple[av.Packet, S
 
 
 def _joined(packet: av.Packet, following: Sequence[av.Packet]) -> bool:
-    """Say whether another recording starts behind this packet, so that its transport packets count anew."""
+    """Return whether another recording starts behind this packet, so that its transport packets count anew."""
     most = NEW_RECORDING_S / (packet.time_base or 1)
     return packet.dts is not None and any(
         later.dts is not None and not 0 <= later.dts - packet.dts <= most for later in following

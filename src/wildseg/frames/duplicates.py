@@ -1,7 +1,7 @@
-"""Perceptual hashes of 64 bits, and the filter that drops frames which look like one that was already kept.
+"""Perceptual hashes of 64 bits, and the filter that drops near-duplicate frames.
 
-A hash says where a picture is brighter than elsewhere, which of a flat one is nothing: all walls, skies and nights have
-the same, whatever their colour. So those are compared by their colours as well.
+A hash encodes where a picture is brighter than elsewhere. Flat pictures (walls, skies, nights) share one hash whatever
+their colour, so that these are compared by their colours as well.
 
 aHash compares with the mean, dHash neighbours, pHash the low frequencies of a cosine transform (N. Krawetz,
 "Looks Like It", 2011; the conventions are those of the `imagehash` package). Bit i of a hash is bit ``63 - i`` of its
@@ -64,10 +64,10 @@ def distance(first: int, second: int) -> int:
 
 @dataclass(frozen=True)
 class ImageSignature:
-    """What two pictures are compared by.
+    """The features by which two pictures are compared.
 
-    `hash` is the perceptual one; `colours` the mean RGB of 4x4 parts, rows first, 48 bytes; `flat` says that the hash
-    alone tells nothing.
+    `hash` is the perceptual one; `colours` the mean RGB of 4x4 parts, rows first, 48 bytes; `flat`: the hash alone
+    does not discriminate.
     """
 
     hash: int
@@ -91,7 +91,7 @@ class ImageSignature:
 
 
 def signature_of(image: np.ndarray) -> ImageSignature:
-    """Return how a picture looks; image: (H, W, 3) uint8 RGB."""
+    """Return the signature of a picture; image: (H, W, 3) uint8 RGB."""
     small = _small(image, FINE, FINE)
     value = _phash(small)
     colours = cv2.resize(image, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
@@ -99,17 +99,17 @@ def signature_of(image: np.ndarray) -> ImageSignature:
 
 
 class DuplicateFilter:
-    """How all frames look that were kept so far, each compared with all at once."""
+    """The signatures of all key frames so far; a new one is compared with all at once."""
 
     def __init__(self) -> None:
-        """Start with none kept."""
+        """Start empty."""
         self._hashes = np.zeros(256, np.uint64)
         self._flat = np.zeros(256, bool)
         self._colours = np.zeros((256, 3 * CELLS**2), np.int16)
         self._count = 0
 
     def add_if_new(self, signature: ImageSignature, bits: int) -> bool:
-        """Keep a frame and return True, unless one that looks like it was kept before.
+        """Add a frame and return True, unless it duplicates an earlier one.
 
         That is one whose hash is within `bits` and, if either is flat, whose colours are the same.
         """

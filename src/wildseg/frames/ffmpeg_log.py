@@ -1,4 +1,4 @@
-"""What FFmpeg itself says is wrong, caught call by call instead of going to the terminal."""
+"""Captures FFmpeg's error messages call by call, instead of printing them."""
 
 from __future__ import annotations
 
@@ -62,5 +62,5 @@ class CapturedErrors:
         return [LogMessage(by, " ".join(text.split())) for _, by, text in heard]
 
     def of(self, part: str) -> bool:
-        """Say whether this part of FFmpeg reported any."""
+        """Return whether this part of FFmpeg reported an error."""
         return any(log.by == part for log in self.errors)

@@ -14,7 +14,7 @@ class FrameCopier:
 
     A decoder takes its memory from a pool, and what it could not decode of a damaged frame shows what was there before.
     Which memory is free then must not depend on how fast other threads let go of earlier frames, or the same file
-    gives other pictures on every run: whoever keeps a frame while the decoder goes on keeps a copy.
+    gives other pictures on every run: a frame that is used while the decoder runs on must be a copy.
     """
 
     def __init__(self) -> None:

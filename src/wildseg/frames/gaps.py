@@ -2,7 +2,7 @@
 
 A pause between two frames is no loss by itself: phones and screen recorders store frames when there is something new,
 and a camera under load skips one now and then. A gap is one where the file contradicts itself: its container
-is broken at that place, or it says how long each frame lasts, and one does not last until the next.
+is broken at that place, or it declares the duration of each frame, and one ends before the next begins.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Timeline:
         self.broken_at_start = False  # while FFmpeg looked ahead, so that the place is not known
 
     def add(self, pts_s: float | None, dts_s: float | None, duration_s: float) -> None:
-        """Add the next packet in stored order; 0 for a duration that the file does not say."""
+        """Add the next packet in stored order; 0 for an undeclared duration."""
         time_s = dts_s if pts_s is None else pts_s
         if time_s is None:
             return
@@ -124,7 +124,7 @@ class Timeline:
 
 
 def _steady(steps: np.ndarray, step: float, is_hole: np.ndarray, tick_s: float) -> bool:
-    """Say whether the pace is steady but for a few short holes of whole steps, which are losses then."""
+    """Return whether the frame rate is constant but for a few short holes of whole steps, which are losses then."""
     slack = 1.5 * tick_s + 0.02 * step
     equal = np.abs(steps - step) <= slack
     count = np.maximum(1, np.round(steps / step))

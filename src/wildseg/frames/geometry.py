@@ -20,17 +20,17 @@ class PixelShape:
     """The width of a video's pixels by their height, which may change within it."""
 
     def __init__(self, stream: av.VideoStream, context: av.VideoCodecContext) -> None:
-        """Remember who tells; called before the first frame is decoded.
+        """Read the container's ratio; called before the first frame is decoded.
 
         Args:
-            stream: says what the container says, and else what the coded stream says at its start.
-            context: the stream's decoder, which says what the coded stream says at its start.
+            stream: its ratio is the container's, or else that of the coded stream at its start.
+            context: the stream's decoder; its ratio is that of the coded stream at its start.
         """
         declared = stream.sample_aspect_ratio
         self._by_container = declared if declared and declared != context.sample_aspect_ratio else None
 
     def of(self, coded: Fraction | None) -> Fraction | None:
-        """Return the ratio for a frame of which the coded stream says `coded`, None where nothing says it."""
+        """Return the ratio of a frame whose coded stream has the ratio `coded`; None where neither has one."""
         return self._by_container or coded
 
 
@@ -42,7 +42,7 @@ def stretch(declared: Fraction | None, width: int, height: int) -> Fraction:
 
 
 def is_possible(declared: Fraction) -> bool:
-    """Say whether pixels may have this width by height."""
+    """Return whether pixels may have this width by height."""
     return Fraction(1, MAX_RATIO) <= declared <= MAX_RATIO
 
 

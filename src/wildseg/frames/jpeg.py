@@ -1,4 +1,4 @@
-"""A JPEG without what does not belong to its pixels: the same picture to the last bit, and nothing else.
+"""Strips metadata from a JPEG; the coded pixels stay the same to the last bit.
 
 A photo carries where it was taken, by which camera, a small copy of itself, and now and then a film after its end. What
 a decoder needs is kept as it is, which spares the loss of encoding it again (ISO/IEC 10918-1, annex B; JFIF 1.02;

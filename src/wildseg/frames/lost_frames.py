@@ -1,4 +1,4 @@
-"""What is missing of a video that was read: frames between others, and what its header promises beyond the last."""
+"""Frames missing from a decoded video: between others, and at the end that its header declares."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wildseg.frames.gaps import INDEXED_CONTAINERS
 from wildseg.frames.gif_blocks import broken_blocks
 from wildseg.frames.read_stats import ReadStats
 
-FALLBACK_RATE = 25.0  # frames a second where neither the container nor its frames say any time; FFmpeg's own choice
+FALLBACK_RATE = 25.0  # frames a second without any timestamps; FFmpeg's own default
 
 LEAST_SLACK_S = 0.1
 
@@ -24,8 +24,8 @@ FROM_ZERO = frozenset({"asf", "matroska,webm"})
 class ReadProgress(NamedTuple):
     """How far a video could be read, in seconds: from the first frame to the last, to the last from 0, and beyond it.
 
-    `last_s` is how long the last frame itself says that it lasts, and `known` how many frames were decoded or are
-    noted as lost.
+    `last_s`: the duration of the last frame, where declared. `known`: number of frames decoded or recorded as
+    lost.
     """
 
     elapsed_s: float
@@ -48,7 +48,7 @@ def record_lost_frames(
 
 
 def _note_gaps(decoder: PacketDecoder, path: Path, stats: ReadStats) -> None:
-    """Note frames that are missing between others, by their times, a list of frames, or blocks that are broken."""
+    """Record frames that are missing between others, by their times, a list of frames, or blocks that are broken."""
     stream, kind = decoder.stream, decoder.container.format.name
     for gap in decoder.timeline.gaps(float(stream.time_base or 0), indexed=kind in INDEXED_CONTAINERS):
         reason = f"frames are missing between {gap.from_s:.2f} and {gap.to_s:.2f} s: {gap.frames} by their pace"
@@ -66,7 +66,7 @@ def _note_gaps(decoder: PacketDecoder, path: Path, stats: ReadStats) -> None:
 def _note_early_end(
     decoder: PacketDecoder, progress: ReadProgress, truncated: str | None, item: str, stats: ReadStats
 ) -> None:
-    """Note what the header promises beyond the end."""
+    """Record frames that the header declares beyond the end."""
     stream, container = decoder.stream, decoder.container
     usual_s, longest_s = decoder.timeline.steps_s() or (1 / rate_of(stream),) * 2
     read_s = progress.now_s if container.format.name in FROM_ZERO else progress.elapsed_s

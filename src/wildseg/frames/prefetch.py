@@ -1,4 +1,4 @@
-"""Preparing what comes next in a thread of its own while the last item is used: decoders and encoders hold no lock."""
+"""Prefetching of items in a background thread: decoders and encoders release Python's lock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ END: Any = object()
 
 
 def prefetch(items: Generator[Item, None, None], count: int) -> Iterator[Item]:
-    """Yield `items` in their order, up to `count` of them prepared before they are asked for.
+    """Yield `items` in their order, up to `count` of them prefetched.
 
     What `items` raises is raised at its turn, after all that came before. It is closed when this ends, however it ends.
     """

@@ -1,4 +1,4 @@
-"""What was read and what could not be: the counts behind metrics/extract.json and the rows of quarantine.csv."""
+"""Statistics of reading: the counts of metrics/extract.json and the rows of quarantine.csv."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Unusable(Exception):
 
     @property
     def transient(self) -> bool:
-        """Whether it was the system that failed, which says nothing about the file's bytes."""
+        """Whether the system failed, so that another attempt may succeed."""
         return is_system_error(self.__cause__)
 
 
@@ -29,7 +29,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def is_system_error(error: BaseException | None) -> bool:
-    """Say whether an error tells of the machine, such as a disk that did not answer, and not of a file's bytes."""
+    """Return whether an error comes from the system, such as a failing disk, and not from a file's bytes."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
 
 
@@ -54,18 +54,18 @@ class ReadStats:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
     def note(self, item: str, text: str) -> None:
-        """Remember what to say of a file, once however often it is noticed."""
+        """Add a note about a file, once."""
         row = (one_line(item), one_line(text))
         if row not in self.notes:
             self.notes.append(row)
 
     def add_bad_file(self, item: str, reason: Unusable) -> None:
-        """Note a file of which nothing can be used."""
+        """Record a file of which nothing can be used."""
         self.transient += reason.transient
         self.bad_files.append((one_line(item), one_line(str(reason))))
 
     def add_damaged_frame(self, item: str, reason: str) -> None:
-        """Note a frame that was decoded, but not as it was recorded."""
+        """Record a damaged frame."""
         self.damaged += 1
         self.bad_frames.append((one_line(item), one_line(reason)))
 
@@ -76,13 +76,13 @@ class ReadStats:
         self.bad_frames.append((one_line(item), one_line(reason)))
 
     def add_sampled(self, source: str, clock_s: float) -> None:
-        """Count a frame looked at, and remember from when to when its source goes."""
+        """Count a sampled frame, and extend the time span of its source."""
         self.sampled += 1
         first, _ = self.spans.get(source, (clock_s, clock_s))
         self.spans[source] = (first, clock_s)
 
     def add(self, other: ReadStats) -> None:
-        """Count what another tally counted, of other sources."""
+        """Add the statistics of other sources."""
         self.files += other.files
         self.decoded += other.decoded
         self.sampled += other.sampled

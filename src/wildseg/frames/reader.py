@@ -1,4 +1,4 @@
-"""All sources the same way: frames in order, one at a time, as many a second as wanted."""
+"""Reads all kinds of sources: frames in order, one at a time, at most at a given rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wildseg.frames.sources import Source
 from wildseg.frames.subsampling import TOLERANCE_S, RateSubsampler
 from wildseg.frames.video import expected_frames, read_video
 
-PREFETCH = 3  # frames decoded before they are asked for: enough to keep a decoder busy, few enough for large frames
+PREFETCH = 3  # frames decoded in advance: enough to keep a decoder busy, few enough for large frames
 
 
 def decoded(path: Path) -> Pixels:
@@ -27,7 +27,7 @@ def read(
 ) -> Iterator[Sample]:
     """Yield the frames of `source`, at most `fps` a second of presentation time; None yields all.
 
-    Decoding goes on in a thread while a frame is looked at, so that `stats` may be ahead until the last one came.
+    Frames are decoded in a thread of their own, so that `stats` may be ahead of the frames yielded.
 
     Photos have no clock: all of them are yielded, and the index of a broken one stays unused. What cannot be read is
     noted in `stats` and left out. A frame that is not yielded was decoded, but never converted.
@@ -42,12 +42,12 @@ def _due(
     for sample in _all(source, stats, open_photo):
         if subsampler is None or subsampler.due(sample.clock_s):
             stats.add_sampled(source.name, sample.clock_s)
-            sample.pixels.detach()  # it is looked at in another thread, while this one decodes on
+            sample.pixels.detach()  # it is used in another thread, while this one decodes on
             yield sample
 
 
 def expected(sources: Sequence[Source], fps: float | None) -> int | None:
-    """Return about how many frames `read` will yield over all sources, or None where a header does not say."""
+    """Return about how many frames `read` will yield over all sources, or None where a header has no duration."""
     total = 0
     for source in sources:
         if source.kind == "photos":

@@ -30,10 +30,10 @@ STRIP = 1 << 20  # pixels whose light is computed at once, so that a large frame
 
 
 class RenderSpec(NamedTuple):
-    """What must be done to a frame.
+    """How a frame is converted to the picture it stands for.
 
-    `ratio` is the width of its pixels by their height, `coding` says how its numbers stand for light, and None that
-    libswscale's own conversion is right; `has_alpha` says whether it may be transparent.
+    `ratio`: the sample aspect ratio. `coding`: the colour coding, None where libswscale's own conversion is right.
+    `has_alpha`: it may be transparent.
     """
 
     orientation: Orientation
@@ -52,12 +52,12 @@ class RenderSpec(NamedTuple):
 
 
 class RenderSpecs:
-    """The views of a file's frames, each computed when the first such frame comes, and what to say of it noted then."""
+    """The render specs of a file's frames, each computed, and its remarks recorded, at the first such frame."""
 
     def __init__(
         self, stream: av.VideoStream, context: av.VideoCodecContext, copier: FrameCopier, item: str, stats: ReadStats
     ) -> None:
-        """Remember the stream and its decoder, and under which name remarks go to which tally."""
+        """Store the stream, its decoder, and the name and statistics for remarks."""
         self._context = context
         self._copier = copier
         self._shape = PixelShape(stream, context)
@@ -67,7 +67,7 @@ class RenderSpecs:
         self._shape_said = False
 
     def of(self, frame: av.VideoFrame, coded_ratio: Fraction | None) -> RenderSpec:
-        """Return the view of a frame of which the coded stream says how wide its pixels are by their height."""
+        """Return the spec of a frame; `coded_ratio`: the sample aspect ratio of the coded stream."""
         # By all that it depends on. Of the turn this is the angle, because asking PyAV for a frame's side data ties
         # the frame to itself, and its memory is then freed only by the garbage collector, now and then: a copy is
         # asked, whose memory is not the decoder's.
@@ -138,7 +138,7 @@ def _of_shape(frame: av.VideoFrame, declared: Fraction | None, ratio: Fraction) 
 
 
 def _is_special(coding: Coding, stored: av.VideoFormat) -> bool:
-    """Say whether libswscale's own conversion is not right; a matrix matters only where there is one to undo."""
+    """Return whether libswscale's own conversion is not right; a matrix matters only where there is one to undo."""
     return coding.is_wide or (coding.source_matrix is not None and not stored.is_rgb and not stored.has_palette)
 
 

@@ -1,4 +1,4 @@
-"""A frame that was looked at: where it comes from, when it was taken, and its pixels on demand."""
+"""A sampled frame: its source, its time, and its pixels on demand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wildseg.frames.image import grey, mean_difference, resize, size_for_width
 
 
 class Pixels(Protocol):
-    """A decoded picture; what is never asked for is never converted."""
+    """A decoded picture, converted on demand."""
 
     def rgb(self, width: int | None = None) -> np.ndarray:
         """Return (H, W, 3) uint8 RGB, upright, shrunk to at most `width` pixels across."""
@@ -26,7 +26,7 @@ class Pixels(Protocol):
         ...
 
     def detach(self) -> None:
-        """Share no memory with whoever decoded the picture, from now on."""
+        """Copy the picture out of the decoder's memory."""
         ...
 
 

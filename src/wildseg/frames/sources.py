@@ -1,4 +1,4 @@
-"""What there is to read: a video, or a folder of videos and photos, each under a name that is safe in file names."""
+"""Sources of key frames: a video, or a folder of videos and photos, each under a name that is safe in file names."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def safe_name(text: str) -> str:
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
-    """Tell equal names apart: the first keeps its name, later ones get ``_2``, ``_3``, skipping names that are taken.
+    """Disambiguate equal names: the first is unchanged, later ones get ``_2``, ``_3``, skipping names that are taken.
 
     Letter case does not count, because on some file systems it does not tell files apart.
     """

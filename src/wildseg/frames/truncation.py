@@ -1,7 +1,7 @@
-"""Whether the end of a video is missing, by what its container says of its own length.
+"""Detects truncated videos, by the length that the container declares.
 
-A decoder that meets the end of a file stops, as if the recording had: a copy that was interrupted or a card that was
-full looks like a shorter video. Bare streams, and recordings that nobody closed, say no length and are believed.
+A decoder stops at the end of a file as at the end of the recording, so that an interrupted copy or a full card looks
+like a shorter video. Bare streams and unfinished recordings declare no length, and count as complete.
 
 Sources: ISO/IEC 14496-12, 4.2 (boxes); RFC 8794, 4 and RFC 9559, 5.1 (EBML, Matroska); Microsoft's RIFF and
 OpenDML AVI 1.02; CompuServe's GIF89a, 27; ISO/IEC 13818-1, 2.4.3 (transport packets).
@@ -13,7 +13,7 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-# Boxes at the top of a file that holds pictures; what follows another is not looked at.
+# Boxes at the top of a file that holds pictures; parsing stops at any other.
 BOXES = frozenset((b"ftyp", b"styp", b"sidx", b"moov", b"moof", b"mdat", b"mfra", b"free", b"skip", b"wide", b"uuid"))
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 MARKS = {
@@ -24,7 +24,7 @@ SYNC = 0x47  # the first byte of a transport packet, of 188 bytes, or 192 of whi
 
 
 def truncation(path: Path) -> str | None:
-    """Return what is missing of a video's end, as a sentence for quarantine.csv; None where nothing is known to be.
+    """Return how a video is truncated, as a sentence for quarantine.csv; None where it is not known to be.
 
     Raises:
         OSError: the file cannot be read.
@@ -55,7 +55,7 @@ def _packet(start: bytes) -> int:
 
 
 def _claimed_end(stream: BinaryIO, start: bytes, size: int) -> int:
-    """Return where the file ends by its own account, 0 where it gives none."""
+    """Return the declared length of the file in bytes, 0 where none is declared."""
     if start.startswith(EBML):
         return _end_of_segment(start)
     if start.startswith(b"RIFF"):

@@ -1,4 +1,4 @@
-"""Videos by PyAV: frames one at a time, each with its presentation time, upright, converted only when asked for."""
+"""Videos by PyAV: frames one at a time, each with its presentation time, upright, converted on demand."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ class Clock:
     """Presentation times that always advance, also where a container leaves them out or starts them again."""
 
     def __init__(self, rate: float) -> None:
-        """Remember the frame rate, from which missing times are filled in."""
+        """Store the frame rate, from which missing times are filled in."""
         self._step_s = 1 / rate
         self._first_s: float | None = None
         self._now_s = 0.0
 
     def advance(self, time_s: float | None) -> float:
-        """Return the time of the next frame, whose container says `time_s`."""
+        """Return the time of the next frame, of which the container has the time `time_s`."""
         if self._first_s is None:
             self._first_s = self._now_s = time_s or 0.0
         elif time_s is None or time_s <= self._now_s:
@@ -118,7 +118,7 @@ def read_video(path: Path, source: str, stats: ReadStats) -> Iterator[Sample]:
     from those may still show traces: leaving all out up to the next key frame would cost seconds of good video.
 
     A frame shares its memory with the decoder until its `pixels.own()` is called. That is for the thread that reads,
-    and before it asks for the next frame.
+    and before it requests the next frame.
 
     Raises:
         Unusable: the file is not a video, or not one frame of it can be decoded.
@@ -177,7 +177,7 @@ def _but_the_last(samples: Iterator[Sample], stats: ReadStats) -> Iterator[Sampl
 def expected_frames(path: Path) -> tuple[int, float | None]:
     """Return (frames, seconds) as the header of a video promises them; (0, 0.0) for a file that cannot be read.
 
-    Seconds are None where the header does not say.
+    Seconds are None where the header has no duration.
     """
     try:
         with _opened(path) as (container, stream, _):

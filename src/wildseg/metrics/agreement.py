@@ -1,8 +1,8 @@
 """How far two labellers agree on which classes frames show: shares, and Cohen's kappa (Cohen 1960).
 
 ``kappa = (p_o - p_e) / (1 - p_e)``: p_o is the share of frames with equal labels of a class, p_e the share expected
-by chance, from the frequency with which each labeller names the class. 1 is full agreement, 0 that of chance; below 0 they contradict each other. Two labellers that both always, or both never, name a class leave
-nothing to be measured: NaN.
+by chance, from the frequency with which each labeller names the class. 1 is full agreement, 0 that of chance; it is
+negative below that. NaN where both labellers always, or both never, name a class.
 """
 
 from __future__ import annotations

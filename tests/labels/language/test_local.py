@@ -281,7 +281,7 @@ def test_a_batch_without_room_is_answered_in_halves(llava: LocalModel, monkeypat
     monkeypatch.setattr(network.model, "generate", cramped)
     assert [reply.text for reply in said(llava, *own)] == expected
     room = 0
-    with pytest.raises(ModelError, match="no room in the GPU's memory for one picture; lower label.language.max_side"):
+    with pytest.raises(ModelError, match="runs out of GPU memory with one image; lower label.language.max_side"):
         said(llava, *own)
 
 
