@@ -22,7 +22,7 @@ from tests.labels import tiny_detectors
 from wildseg.artifacts import truth_maps
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli import explanations
-from wildseg.cli.compare import table
+from wildseg.cli.compare import progress
 from wildseg.core import params, presets
 from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json
@@ -255,7 +255,7 @@ READERS = {
     "run of MLflow": Reader(("core.files.load_json",), ".wildseg/tracking.json",
                             lambda a, _: mlflow_run._pending(None, a, {}, None), None),  # type: ignore[arg-type]
     "row of a comparison": Reader(("core.files.load_json",), ".wildseg/compare/gradcam-none.json",
-                                  lambda _, path: table.kept(path, KEY), None),
+                                  lambda _, path: progress.stored(path, KEY), None),
     "checkpoint": Reader(("segment.checkpoint._read",), ".wildseg/train/key/state.safetensors",
                          lambda a, path: _checkpoint(path.parents[1]), False),
     "cache": Reader(("execution.result_store.Store.get", "execution.result_store._unpack"),
@@ -307,7 +307,7 @@ HARMLESS = {
     "execution.fingerprint.digest": "our own source, hashed",
     "execution.fingerprint.fingerprint": "our own source, hashed",
     "execution.engines._ray_cluster._no_errors_shown": "the file that is nowhere",
-    "cli.compare.memory._resident": "the system's account of this process",
+    "metrics.cost._resident": "the system's account of this process",
     "core.files.save_table": "written",
     "wildseg_demo.world.world.video.open_video": "written",
     "tracking.store._one_at_a_time": "written: a lock",

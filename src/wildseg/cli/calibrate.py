@@ -1,4 +1,4 @@
-"""`wildseg calibrate`: a threshold per class from scores and frames ticked by hand, as a part of params.yaml."""
+"""`wildseg calibrate`: a threshold per class from scores and frames labelled by hand, as a part of params.yaml."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import yaml
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError, did_you_mean
 from wildseg.core.params import Params
+from wildseg.core.text import aligned
 from wildseg.labels.calibration import FEWEST, Fit, fit
 from wildseg.labels.decide import positions
 
 REST = "these keep the method's own threshold; where label.rule fixed has none, tick more frames or give them a number"
-DIGITS = 7  # scores are kept with six: a cut between two of them has seven
+DIGITS = 7  # scores have six digits: a threshold between two of them has seven
 
 
 def show(artifacts: Artifacts, params: Params, ticked: Path | None = None, precision: float | None = None) -> None:
-    """Print how sure each class's threshold is, and the thresholds as they stand in params.yaml.
+    """Print each class's threshold with its confidence interval, and all thresholds as a part of params.yaml.
 
     Args:
         artifacts: of the project; `label` has run.
@@ -33,15 +34,17 @@ def show(artifacts: Artifacts, params: Params, ticked: Path | None = None, preci
     """
     names, path = params.classes.names, ticked or artifacts.overrides_csv
     scores, truth = artifacts.load_scores(names), artifacts.load_labels(names, path)
-    set_aside = {frame for frame, _ in artifacts.load_quarantine("label")} & set(truth)
-    frames = _known([frame for frame in truth if frame not in set_aside], scores, path)
-    belief = np.stack([scores[frame] for frame in frames])
+    quarantined = {frame for frame, _ in artifacts.load_quarantine("label")} & set(truth)
+    frames = _known([frame for frame in truth if frame not in quarantined], scores, path)
+    probability = np.stack([scores[frame] for frame in frames])
     relative = params.label.rule == "relative"
-    fits = fit(positions(belief) if relative else belief, np.stack([truth[frame] for frame in frames]), precision)
+    fits = fit(
+        positions(probability) if relative else probability, np.stack([truth[frame] for frame in frames]), precision
+    )
     if all(own.lacking for own in fits):
         raise DataError(f"{path}: {_nothing_to_fit(names, fits, [truth[frame] for frame in frames])}")
     wanted = "the best F1" if precision is None else f"a precision of {precision:g}"
-    without = f" ({len(set_aside)} in quarantine left out)" if set_aside else ""
+    without = f" ({len(quarantined)} in quarantine left out)" if quarantined else ""
     print(f"calibrate: {len(frames)} frames of {path}{without}, for {wanted}; in brackets 95 % intervals")
     print("\n".join(_table(names, fits, precision)))
     rule = "relative" if relative else "fixed"
@@ -53,7 +56,7 @@ def show(artifacts: Artifacts, params: Params, ticked: Path | None = None, preci
 
 
 def _nothing_to_fit(names: Sequence[str], fits: Sequence[Fit], ticked: Sequence[np.ndarray]) -> str:
-    """Say why there is no threshold at all, and what to do."""
+    """Return why no class has a threshold, and what to do."""
     name, own = max(zip(names, fits, strict=True), key=lambda pair: min(pair[1].present, pair[1].absent))
     number = "1 frame" if len(ticked) == 1 else f"{len(ticked)} frames"
     if min(own.present, own.absent) >= FEWEST:
@@ -85,17 +88,20 @@ def _known(frames: Sequence[str], scores: Mapping[str, np.ndarray], path: Path) 
 
 
 def _table(names: Sequence[str], fits: Sequence[Fit], precision: float | None) -> list[str]:
-    width = max(5, *(len(name) for name in names))
-    lines = [f"{'class':<{width}}  present  absent  {'threshold':<21}  {'precision':<21}  {'recall':<21}"]
-    for name, own in zip(names, fits, strict=True):
-        cells = (
+    rows = [("class", "present", "absent", *(f"{name:<21}" for name in ("threshold", "precision", "recall")), "")]
+    rows += [
+        (
+            name,
+            str(own.present),
+            str(own.absent),
             _cell(own.threshold, own.likely),
             _cell(own.precision, own.precision_in),
             _cell(own.recall, own.recall_in),
+            _remark(own, precision),
         )
-        told = "  ".join(f"{cell:<21}" for cell in cells)
-        lines.append(f"{name:<{width}}  {own.present:>7}  {own.absent:>6}  {told}  {_remark(own, precision)}".rstrip())
-    return lines
+        for name, own in zip(names, fits, strict=True)
+    ]
+    return aligned(rows, "<>><")
 
 
 def _cell(value: float, interval: tuple[float, float]) -> str:

@@ -25,7 +25,7 @@ REMEDIES = {
 REMEDY = "make the pictures smaller (extract.max_side), or set WILDSEG_WORKERS to fewer"
 
 
-def told(error: BaseException, command: str | None = None) -> str | None:
+def describe(error: BaseException, command: str | None = None) -> str | None:
     """Return the line for an error that says that memory ran out; None if it says something else.
 
     Args:
