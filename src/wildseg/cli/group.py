@@ -7,8 +7,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -17,8 +16,7 @@ from wildseg.core.errors import WildsegError, one_line
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A heading of the help and its commands, which `module` holds in a click group called ``group``."""
 
     title: str

@@ -150,8 +150,8 @@ def _no_errors_shown() -> Iterator[None]:
 
 
 @contextmanager
-def marked(ray: ModuleType) -> Iterator[Place]:
-    """Give the `Place` of this folder, which every machine of the cluster has been asked to find.
+def marked(ray: ModuleType, module: str) -> Iterator[Place]:
+    """Give the `Place` of this folder once every machine of the cluster has found it and imported `module`.
 
     Raises:
         WildsegError: a machine does not see this folder, or has other code.
@@ -161,26 +161,26 @@ def marked(ray: ModuleType) -> Iterator[Place]:
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
     try:
-        _visit(ray, place)
+        _visit(ray, place, module)
         yield place
     finally:
         mark.unlink(missing_ok=True)
 
 
-def _visit(ray: ModuleType, place: Place) -> None:
+def _visit(ray: ModuleType, place: Place, module: str) -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # A function inside a function travels as it is; any other is imported there, which fails where our code is not.
     folder, mark = str(place.folder), str(place.mark)
 
-    def look() -> str | None:
+    def find() -> str | None:
         import importlib
         from pathlib import Path
 
         if not (Path(folder) / mark).is_file():
             return "no such folder"
         try:
-            importlib.import_module("wildseg.execution.engines.ray")
+            importlib.import_module(module)
         except ImportError as error:
             return str(error)
         return None
@@ -189,7 +189,7 @@ def _visit(ray: ModuleType, place: Place) -> None:
     for node in ray.nodes():
         if node["Alive"] and node["Resources"].get("CPU"):  # others compute nothing
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked = ray.remote(look).options(num_cpus=0, scheduling_strategy=there, max_retries=0)
+            asked = ray.remote(find).options(num_cpus=0, scheduling_strategy=there, max_retries=0)
             visits[asked.remote()] = node["NodeManagerHostname"]
     for answer, host in visits.items():
         try:
