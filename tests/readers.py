@@ -41,7 +41,7 @@ from wildseg.segment.checkpoint import Checkpoints
 from wildseg.segment.loop import Recipe, Trainer
 from wildseg.stages import preflight
 from wildseg.stages.known_photos import KnownPhotos, _Photo
-from wildseg.tracking import mlflow_run, model, provenance, store
+from wildseg.tracking import mlflow_run, model, provenance, sqlite
 from wildseg_demo.tiny_clip import checkpoint as tiny_checkpoint
 from wildseg_demo.tiny_clip import dataset as tiny_dataset
 from wildseg_demo.tiny_clip import model as tiny_model
@@ -154,9 +154,9 @@ def _detector(path: Path) -> object:
     return owlv2.load(str(folder), "cpu")
 
 
-TABLE = ("core.files.load_table",)
+TABLE = ("core.tables.load_table",)
 SHEET = ("core.spreadsheet._decoded", "core.spreadsheet._rows")
-IDS = ("core.files.load_label_image",)
+IDS = ("core.images.load_label_image",)
 TORCH = ("encoders.loading._from_file", "encoders.loading._check_torch_file", "encoders.loading._misfit")
 OTHERS = (
     SafetensorError,
@@ -190,11 +190,11 @@ READERS = {
                               lambda _, path: replies.reply_of(b"data:" + path.read_bytes(), QUESTION, 0.0)),
     "curve": Reader(("tracking.mlflow_run._curve_of_file",), "metrics/train/curve.csv",
                     lambda _, path: _curve(path), None),
-    "key frame": Reader(("core.files.load_image",), "data/frames/drive_000007.jpg",
+    "key frame": Reader(("core.images.load_image",), "data/frames/drive_000007.jpg",
                     lambda a, _: a.load_image(FRAME.name)),
     "shard": Reader(("artifacts.shards.open_file", "artifacts.shards._read", "artifacts.shards._directory"),
                     "data/cams/drive_000000.zip", lambda a, _: a.load_maps(FRAME.name)),
-    "maps": Reader(("core.files.load_arrays", "core.files._array"), "data/cams/drive_000007.npz",
+    "maps": Reader(("core.arrays.load_arrays", "core.arrays._array"), "data/cams/drive_000007.npz",
                    lambda a, _: a.load_maps(FRAME.name)),
     "mask": Reader(IDS, "data/masks/drive_000007.png", lambda a, _: a.load_mask(FRAME.name)),
     "scribbles": Reader(IDS, "data/scribbles/drive_000007.png", lambda a, _: a.load_weak("scribbles", FRAME.name)),
@@ -250,8 +250,8 @@ READERS = {
                            lambda _, path: _mlflow_weights(path)),
     "MLflow model's config": Reader(("core.files.load_json",), "mlartifacts/m/config.json",
                                     lambda _, path: model._load_pyfunc(str(path.parent))),
-    "MLflow database": Reader(("tracking.store._check_sqlite",), "mlflow.db",
-                              lambda _, path: store._check_sqlite(path)),
+    "MLflow database": Reader(("tracking.sqlite.check",), "mlflow.db",
+                              lambda _, path: sqlite.check(path)),
     "run of MLflow": Reader(("core.files.load_json",), ".wildseg/tracking.json",
                             lambda a, _: mlflow_run._pending(None, a, {}, None), None),  # type: ignore[arg-type]
     "row of a comparison": Reader(("core.files.load_json",), ".wildseg/compare/gradcam-none.json",
@@ -283,22 +283,16 @@ READERS = {
 HARMLESS = {
     "stages.preflight._aside": "what our own process answers",
     "stages.preflight._tell": "opened to write nowhere",
-    "stages.detections._identity": "hashed",
-    "labels.language.folder._digest": "hashed",
     "labels.language.wire.post": "an address, never a file; what comes is read by reply_of",
     "labels.language.wire.said_of": "shown as text",
     "core.files.open_loose": "opened for the readers of files.py",
     "artifacts.shards.pack": "bytes that were just written",
     "wildseg_demo.world.world.drive.serve_drive": "bytes that were just rendered",
-    "execution.recorded_inputs._signature": "hashed",
-    "execution.dvc_table._files": "dvc.yaml, which is the program itself; as plain values",
     "execution.project_lock._try": "locked, and only written",
     "execution.project_lock._read": "plain values, shown with escapes",
-    "encoders.weights.identity": "hashed",
-    "stages.selection._digest": "hashed",
     "segment.checkpoint.key_of": "hashed",
     "stages.train._files": "hashed",
-    "tracking.mlflow_run._model_digest": "hashed",
+    "core.files.file_digest": "hashed",
     "core.lookup._function": "our own source, parsed and not run",
     "core.lookup.needs": "our own source, parsed and not run",
     "core.lookup.describe": "our own source, parsed and not run",
@@ -308,7 +302,7 @@ HARMLESS = {
     "execution.fingerprint.fingerprint": "our own source, hashed",
     "execution.engines._ray_cluster._no_errors_shown": "the file that is nowhere",
     "metrics.cost._resident": "the system's account of this process",
-    "core.files.save_table": "written",
+    "core.tables.save_table": "written",
     "wildseg_demo.world.world.video.open_video": "written",
-    "tracking.store._one_at_a_time": "written: a lock",
+    "tracking.sqlite.locked": "written: a lock",
 }

@@ -135,7 +135,7 @@ def test_params_accept_a_new_file_of_every_kind(extended: Path, tmp_path: Path) 
     for section, key, *_ in METHODS:
         content[section][key] = NEW
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    code = f"""
+    code = """
 import json, wildseg
 from wildseg.core import params
 values = params.load()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from wildseg.core.files import load_table
+from wildseg.core.tables import load_table
 from wildseg.report.method_table import COLUMNS, Row, lines, save
 
 GRADCAM = Row("gradcam", "none", 12, 0.61775, 0.74, 0.0512345, 1.5, 40.25, 30.0)

@@ -14,7 +14,9 @@ from tests.stages.tiny_run import LAWN, SKY, rows, truth_of
 from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.truth import check_start, doubt_start
 from wildseg.core.errors import DataError
-from wildseg.core.files import load_json, load_table, save_label_image
+from wildseg.core.files import load_json
+from wildseg.core.images import save_label_image
+from wildseg.core.tables import load_table
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import confusion_matrix, miou, one_higher
 from wildseg.stages.eval import run

@@ -2,7 +2,7 @@
 
 A spreadsheet separates cells by what its language uses (`;` where the comma is in numbers), saves in the encoding of
 its system, and keeps columns and lines that were used once. All of that is undone where it can mean one thing only.
-What wildseg itself writes is read by `wildseg.core.files.load_table`, which takes nothing else.
+What wildseg itself writes is read by `wildseg.core.tables.load_table`, which takes nothing else.
 """
 
 from __future__ import annotations

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import yaml
-
 from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json
+from wildseg.execution import dvc_yaml
 
 PIPELINES = ("dvc.yaml", "*/dvc.yaml", "*/*/dvc.yaml")  # the project's own, and those beside it
 
@@ -74,17 +73,16 @@ def _leave(line: AbstractContextManager[None] | None) -> None:
         line.__exit__(None, None, None)
 
 
-def _files(root: Path, stage: str) -> tuple[list[str], list[str]]:
+def _files(root: Path, name: str) -> tuple[list[str], list[str]]:
     """Return the data that a stage reads, and the files and folders that it writes, as its dvc.yaml has them."""
     reads: list[str] = []
     writes: list[str] = []
-    for pattern in PIPELINES:
-        for path in root.glob(pattern):
-            with suppress(OSError, yaml.YAMLError, RecursionError, AttributeError, TypeError):
-                content = yaml.safe_load(path.read_bytes())["stages"].get(stage, {})
-                reads += [str(root / name) for name in content.get("deps", []) if "$" not in name and ".py" not in name]
-                outputs = [*content.get("outs", []), *content.get("metrics", [])]
-                writes += [str(root / one) for out in outputs for one in (out if isinstance(out, dict) else (out,))]
+    for path in (path for pattern in PIPELINES for path in root.glob(pattern)):
+        described = dvc_yaml.stage(path, name) or {}
+        with suppress(TypeError):
+            reads += [str(root / dep) for dep in described.get("deps", []) if "$" not in dep and ".py" not in dep]
+            outputs = [*described.get("outs", []), *described.get("metrics", [])]
+            writes += [str(root / one) for out in outputs for one in (out if isinstance(out, dict) else (out,))]
     return reads, writes
 
 

@@ -7,7 +7,6 @@ then records nothing. What was computed of frames is kept under keys of its own,
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -16,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from wildseg.core.errors import DataError, WildsegError
+from wildseg.core.files import file_digest
 from wildseg.core.strict_yaml import load
-from wildseg.execution import launcher, parents
+from wildseg.execution import dvc_yaml, launcher, parents
 
 PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
 TEXTS = frozenset((".py", ".yaml", ".csv", ".json", ".txt"))  # small files that editors write anew without a change
@@ -67,9 +67,10 @@ def inputs(pipeline: Path, stage: str) -> Inputs:
 
     Nothing where the file does not describe the stage: DVC tells what is wrong with it.
     """
+    described = dvc_yaml.stage(pipeline, stage)
+    if described is None:
+        return {}
     try:
-        described: Any = load(pipeline)
-        described = described["stages"][stage]
         folder = pipeline.parent / described.get("wdir", ".")
         params = load(folder / "params.yaml")
         names = [_filled(name, params) for name in described.get("deps", [])]
@@ -108,7 +109,7 @@ def _files(path: Path) -> Iterator[Path]:
 def _signature(path: Path) -> object:
     with suppress(OSError):
         if path.suffix in TEXTS and path.is_file():
-            return hashlib.sha256(path.read_bytes()).hexdigest()
+            return file_digest(path)
         status = path.stat()
         return status.st_size, status.st_mtime_ns, status.st_ino
     return None

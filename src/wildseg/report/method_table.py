@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wildseg.core.files import save_json, save_plotted_table
+from wildseg.core.files import save_json
+from wildseg.core.tables import save_plotted_table
 from wildseg.core.text import aligned
 
 NAN = math.nan

@@ -9,7 +9,6 @@ has to live from `train` to `eval` is in ``.wildseg/tracking.json``, which neith
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
 import os
 import sys
@@ -21,10 +20,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import WildsegError
-from wildseg.core.files import load_json, save_json
+from wildseg.core.files import file_digest, load_json, save_json
 from wildseg.core.params import Params
 from wildseg.tracking.provenance import dvc_tags, git_tags
-from wildseg.tracking.store import Store, connect, quiet, short_reason
+from wildseg.tracking.quiet import quiet, short_reason
+from wildseg.tracking.store import Store, connect
 from wildseg.tracking.values import flatten_metrics, flatten_params
 
 if TYPE_CHECKING:
@@ -239,7 +239,4 @@ def _give_up_interrupted(store: Store, artifacts: Artifacts) -> None:
 
 def _model_digest(artifacts: Artifacts) -> str | None:
     path = artifacts.segmenter_folder / "model.safetensors"
-    if not path.is_file():
-        return None
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_digest(path) if path.is_file() else None
