@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wildseg.core.errors import DataError, check_regular
+from wildseg.core.text import shorten
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 WORKBOOKS = {b"PK\x03\x04": "an .xlsx or .ods workbook", b"\xd0\xcf\x11\xe0": "an .xls workbook"}
@@ -59,7 +60,7 @@ def load_sheet(path: Path, first: str, *others: str) -> Sheet:
             cells = tuple(_named_cells(path, rows, columns, candidate, exact))
             return Sheet(tuple(filter(None, columns)), cells, candidate, doubtful)
     expected = ", ".join((first, *others))
-    shown = repr(found if len(found) <= 80 else f"{found[:77]}...") if found else "an empty file"
+    shown = repr(shorten(found, 80)) if found else "an empty file"
     raise DataError(f"{path}: expected a CSV file with the columns {expected} in its first line, separated by commas, "
                     f"semicolons or tabs; found {shown}")  # fmt: skip
 

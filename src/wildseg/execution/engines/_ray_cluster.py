@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wildseg.core.errors import WildsegError
+from wildseg.core.text import error_line
 from wildseg.execution import fingerprint
 from wildseg.execution.runtime import Runtime
 
@@ -85,7 +86,7 @@ def connected(runtime: Runtime) -> Iterator[ModuleType]:
         with _no_errors_shown():
             ray.init(**({"address": address} if address else _near(runtime)), **settings)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = error_line(error)
         raise WildsegError(
             f"{ADDRESS}: expected a Ray cluster, found none at {address or 'this machine'} ({reason}); start one with "
             "'ray start --head', or unset it"
@@ -195,7 +196,7 @@ def _visit(ray: ModuleType, place: Place, module: str) -> None:
         try:
             problem = ray.get(answer, timeout=SECONDS_TO_A_MACHINE)
         except ray.exceptions.RayError as error:
-            problem = " ".join(str(error).split())[:200]
+            problem = error_line(error)
         if problem:
             raise WildsegError(
                 f"WILDSEG_ENGINE=ray: expected the folder {place.folder} of this project, with its code, on every "

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wildseg.core.errors import ModelError
-from wildseg.encoders.downloads import hub_folder, short
+from wildseg.core.text import error_line
+from wildseg.encoders.downloads import hub_folder
 from wildseg.labels.language.choice import Choice
 from wildseg.labels.language.folder import digest
 from wildseg.labels.language.grammar import Grammar, Tokens, token_texts
@@ -167,7 +168,7 @@ class Network:
                 "set WILDSEG_DEVICE=cpu"
             ) from error
         except Exception as error:  # as many kinds as there are ways to build a model
-            line = short(str(error) or type(error).__name__, 200)
+            line = error_line(error)
             advice = "see that it was copied whole" if here else f"it was fetched to {folder}"
             raise ModelError(
                 f"label.language.model: expected a model that transformers can read from safetensors without running "
@@ -221,7 +222,7 @@ class Network:
         try:
             found = self.reader.apply_chat_template(talks, padding=True, **options)
         except Exception as error:  # a template is a program of the model's makers
-            line = " ".join(str(error).split())[:200] or type(error).__name__
+            line = error_line(error)
             raise ModelError(f"label.language.model: {self.name!r} cannot be asked in its own form ({line})") from error
         found = found.to(self.model.device)
         whole = {name: value for name, value in found.items() if hasattr(value, "is_floating_point")}

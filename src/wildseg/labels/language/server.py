@@ -27,9 +27,11 @@ from typing import Any
 from PIL import Image
 
 from wildseg.core.errors import ModelError, ParamsError
+from wildseg.core.text import shorten
 from wildseg.labels.language.messages import Ask, Picture, Refusal, Reply
 from wildseg.labels.language.replies import TOP, reply_of
 from wildseg.labels.language.wire import (
+    LINE,
     Passing,
     Unanswered,
     is_openai,
@@ -38,7 +40,6 @@ from wildseg.labels.language.wire import (
     post,
     said_of,
     scrubbed,
-    short,
 )
 from wildseg.labels.parsing import KEY
 
@@ -166,7 +167,7 @@ class Server:
                 reply = reply_of(post(self._address, body, key), ask, time.monotonic() - begun)
                 return replace(reply, text=scrubbed(reply.text, key)) if len(key) >= SECRET else reply
             except Passing as error:
-                reason, busy = short(scrubbed(str(error), key)), error.busy
+                reason, busy = shorten(scrubbed(str(error), key), LINE), error.busy
                 pause = min(max(pause, error.pause), LONGEST_PAUSE)
             except urllib.error.HTTPError as error:
                 raise self._refused(error) from None
