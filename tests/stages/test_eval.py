@@ -303,7 +303,7 @@ def test_a_server_that_is_down_costs_seconds_and_one_line_and_changes_nothing(
     assert outputs(artifacts) == untracked
     lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("eval: ")]
     assert len(lines) == 1
-    assert lines[0].startswith("tracking: MLflow does not get this run")
+    assert lines[0].startswith("tracking: this run is not logged to MLflow")
 
 
 # Truth as people have it ---------------------------------------------------------------------------------------------

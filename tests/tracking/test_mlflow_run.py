@@ -278,7 +278,7 @@ def test_a_store_that_cannot_be_had_is_one_line_within_seconds(
     assert time.monotonic() - start < 60  # by itself MLflow tries for minutes
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("tracking: MLflow does not get this run")
+    assert lines[0].startswith("tracking: this run is not logged to MLflow")
     assert "secret" not in lines[0]
 
 

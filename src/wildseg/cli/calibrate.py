@@ -16,7 +16,9 @@ from wildseg.core.text import aligned
 from wildseg.labels.calibration import FEWEST, Fit, fit
 from wildseg.labels.decide import positions
 
-REST = "these keep the method's own threshold; where label.rule fixed has none, tick more frames or give them a number"
+REST = (
+    "these keep the method's own threshold; where label.rule fixed has none, label more frames by hand or set a number"
+)
 DIGITS = 7  # scores have six digits: a threshold between two of them has seven
 
 
@@ -60,7 +62,7 @@ def _nothing_to_fit(names: Sequence[str], fits: Sequence[Fit], ticked: Sequence[
     name, own = max(zip(names, fits, strict=True), key=lambda pair: min(pair[1].present, pair[1].absent))
     number = "1 frame" if len(ticked) == 1 else f"{len(ticked)} frames"
     if min(own.present, own.absent) >= FEWEST:
-        lack = f", whose scores tell no class apart ({name} has {own.lacking}); try another label.method or clip.model"
+        lack = f", whose scores separate no class ({name} has {own.lacking}); try another label.method or clip.model"
     elif all(np.array_equal(row, ticked[0]) for row in ticked):
         alike = "" if len(ticked) == 1 else ", which are all ticked alike"
         lack = f"{alike}; tick frames of other places, some 20 in all"
@@ -113,7 +115,7 @@ def _cell(value: float, interval: tuple[float, float]) -> str:
 def _remark(own: Fit, precision: float | None) -> str:
     remarks = [own.lacking] if own.lacking else []
     if own.names_all:
-        remarks.append("it names all frames: its scores do not tell which show it")
+        remarks.append("it is above threshold in all frames: its scores do not separate them")
     if precision is not None and not own.reached:
         remarks.append(f"a precision of {precision:g} is out of reach")
     return "; ".join(remarks)

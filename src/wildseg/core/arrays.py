@@ -30,7 +30,7 @@ def load_arrays(path: Path, *names: str, opener: Opener = open_loose) -> list[np
 
 
 def _array(archive: zipfile.ZipFile, member: str) -> np.ndarray:
-    # The archive says how long a member is, and the member how large its array is: believed only if they agree.
+    # The archive states the length of a member, and the member the shape of its array: both must agree.
     claimed = archive.getinfo(member).file_size
     if claimed > MAX_ARRAY:
         raise ValueError(f"{member} claims {claimed:,} bytes, more than {MAX_ARRAY:,}")
@@ -40,7 +40,7 @@ def _array(archive: zipfile.ZipFile, member: str) -> np.ndarray:
     shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
     if dtype.kind not in NUMBERS or dtype.itemsize < 1:
         raise ValueError(f"{member} holds {str(dtype)[:80]}, and only numbers are read")
-    # Beside a side of 0 any other costs nothing in bytes, but not in the loops of whoever reads it.
+    # Beside a side of 0 any other side takes no memory, but time in the loops of a caller.
     sane = all(0 <= side <= MAX_ARRAY for side in shape)
     if not sane or math.prod(shape) * dtype.itemsize != len(stream.getbuffer()) - stream.tell():
         raise ValueError(f"{member} claims {str(shape)[:80]} of {dtype}, which is not what it holds")

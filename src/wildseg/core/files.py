@@ -23,7 +23,7 @@ from PIL import UnidentifiedImageError
 
 from wildseg.core.errors import DataError, SystemFailure, check_regular
 
-# Numbers of errors that tell what lies at a path; any other is the system's doing, and may be gone the next time.
+# Numbers of errors that are about what lies at a path; any other is one of the system, and may be temporary.
 WHAT_LIES_THERE = (None, errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
 
 Opener = Callable[[Path], BinaryIO]  # what finds the content of a path; raises OSError, or ValueError if it is broken

@@ -1,8 +1,8 @@
-"""Tables that a person has edited: CSV as spreadsheets save it, whatever their separator, encoding and letter case.
+"""Tables that a user has edited: CSV as spreadsheets save it, whatever their separator, encoding and letter case.
 
 A spreadsheet separates cells by what its language uses (`;` where the comma is in numbers), saves in the encoding of
-its system, and keeps columns and lines that were used once. All of that is undone where it can mean one thing only.
-What wildseg itself writes is read by `wildseg.core.tables.load_table`, which takes nothing else.
+its system, and leaves empty columns and lines. All of that is undone where it is unambiguous. What wildseg itself
+writes is read by `wildseg.core.tables.load_table`, which accepts nothing else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BLANK = " \t\r\n\ufeff\u00a0"
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table: the names of its columns, those asked for as they were asked for; its rows as (line, cells by column).
+    """A table: the names of its columns, requested ones as they were requested; its rows as (line, cells by column).
 
     A row may be shorter than the header: only what stands there is in its cells. separator: between cells. doubtful:
     the text was not UTF-8, so that letters other than English ones may have been read wrongly.

@@ -1,6 +1,6 @@
 """Tables that wildseg writes: CSV, UTF-8, separated by commas.
 
-Those that a person has edited are read by `wildseg.core.spreadsheet`, which takes more than this.
+Tables that a user has edited are read by `wildseg.core.spreadsheet`, which accepts more than this.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The stages of a dvc.yaml as plain values: what DVC has been told that a stage reads and writes."""
+"""The stages of a dvc.yaml as plain values: the dependencies and outputs that they declare."""
 
 from __future__ import annotations
 

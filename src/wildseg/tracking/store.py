@@ -26,7 +26,7 @@ POINTS_AT_ONCE = 1000  # the same for points of metrics
 
 
 @dataclass(frozen=True)
-class Store:
+class MlflowStore:
     """An MLflow client and the experiment that runs belong to."""
 
     uri: str
@@ -108,7 +108,7 @@ class Store:
             mlflow.set_tracking_uri(None)
 
 
-def connect(root: Path) -> Store:
+def connect(root: Path) -> MlflowStore:
     """Connect to the store and the experiment of the pipeline in `root`; both are created where they are missing.
 
     Raises:
@@ -120,11 +120,11 @@ def connect(root: Path) -> Store:
     path = database_of(uri)
     if path is None:
         client = MlflowClient(tracking_uri=uri)
-        return Store(uri, client, _experiment(client, files=None))
+        return MlflowStore(uri, client, _experiment(client, files=None))
     check(path)
     with locked(path), no_stray_folder(uri):
         client = MlflowClient(tracking_uri=uri)
-        return Store(uri, client, _experiment(client, files=project_root(root) / "mlartifacts"))
+        return MlflowStore(uri, client, _experiment(client, files=project_root(root) / "mlartifacts"))
 
 
 def _experiment(client: MlflowClient, files: Path | None) -> str:

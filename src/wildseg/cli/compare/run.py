@@ -1,4 +1,4 @@
-"""All CAM methods on the same frames, each in a fresh process: quality against cost.
+"""All CAM methods on the same frames, each in a process of its own: quality against cost.
 
 A comparison takes minutes to hours, most of them for Score-CAM. Each row is stored when it is measured, so that an
 interrupted comparison resumes; a finished one removes its rows, so that the next one measures again.
@@ -44,7 +44,7 @@ def run(
 ) -> None:
     """Measure `methods` (none means all) with each of `refines` on up to `frames` frames; write and print the table.
 
-    Everything else is as `params` says. Writes metrics/methods/table.csv and metrics/methods/methods.json.
+    All other parameters are those of `params`. Writes metrics/methods/table.csv and metrics/methods/methods.json.
 
     Raises:
         ParamsError: there is no such method.
