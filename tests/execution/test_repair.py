@@ -119,7 +119,9 @@ def test_the_lock_file_of_a_pipeline_in_a_folder_is_mended_too(root: Path) -> No
     path = root / "models" / "tiny_clip" / "dvc.lock"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"schema: '2.0'\nstages:\n  a\xff")
-    assert repair(root) == [f"{path}: incomplete before its first complete stage, removed; the former file is dvc.lock.torn"]
+    assert repair(root) == [
+        f"{path}: incomplete before its first complete stage, removed; the former file is dvc.lock.torn"
+    ]
     assert not path.exists()
 
 

@@ -67,9 +67,4 @@ def short_reason(error: BaseException) -> str:
 
 def _one_line(error: BaseException) -> str:
     text = words_of(str(error)) or type(error).__name__
-    return without_password(text)
-
-
-def without_password(text: str) -> str:
-    """Return a text without user names and passwords in the addresses that it holds."""
     return re.sub(r"//[^/@\s]*@", "//", text)

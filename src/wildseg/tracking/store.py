@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from wildseg.core.errors import WildsegError
 from wildseg.core.project_root import project_root
-from wildseg.tracking.quiet import without_password
 from wildseg.tracking.sqlite import absolute, check, database_of, default_uri, locked, no_stray_folder
 from wildseg.tracking.values import unique_name
 
@@ -41,7 +41,7 @@ class MlflowStore:
     @property
     def shown_uri(self) -> str:
         """The address, without a password."""
-        return without_password(self.uri)
+        return re.sub(r"//[^/@]*@", "//", self.uri)  # it may hold spaces
 
     def run_or_none(self, run_id: str) -> Run | None:
         """Return the run of this id unless it is unknown or deleted."""
