@@ -11,7 +11,8 @@ import yaml
 
 from benchmarks.large_inputs import CELL, CLASSES, SIDE
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.core.files import fresh, save_json, save_table
+from wildseg.core.files import fresh, save_json
+from wildseg.core.tables import save_table
 
 GRID = SIDE // CELL
 

@@ -24,7 +24,7 @@ from benchmarks import film
 from benchmarks.project import Project, default_project, environment
 from benchmarks.timing import Result
 from wildseg.cli.main import STAGES
-from wildseg.core.files import save_label_image
+from wildseg.core.images import save_label_image
 
 FEW, MANY = 100, 2000  # frames
 SIZE = (64, 48)

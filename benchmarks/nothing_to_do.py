@@ -40,7 +40,7 @@ def _pipeline_with_outputs(folder: Path) -> None:
     folder.mkdir()
     for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
-    for name in ("src/wildseg", "data/raw", "models/tiny_clip"):
+    for name in ("src", "data/raw", "models/tiny_clip"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "field", ".gitignore"))
     shutil.copytree(ROOT / "data" / "labels", folder / "data" / "labels")
     stages = {}

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save as tensors_as_bytes
+from wildseg.frames.tally import ReadStats
 
 from tests.encoders.models import CONFIGS
 from tests.labels import tiny_detectors
 from wildseg.artifacts import truth_maps
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli import explanations
-from wildseg.cli.compare import table
+from wildseg.cli.compare import progress
 from wildseg.core import params, presets
 from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json
@@ -31,7 +32,6 @@ from wildseg.encoders.cnn import normalisation
 from wildseg.execution import cache_usage, repair
 from wildseg.execution.result_store import Store
 from wildseg.frames import reader
-from wildseg.frames.read_stats import ReadStats
 from wildseg.frames.sources import Source
 from wildseg.labels.language import replies
 from wildseg.labels.language.messages import ChatQuery
@@ -41,7 +41,7 @@ from wildseg.segment.checkpoint import Checkpoints
 from wildseg.segment.loop import Recipe, Trainer
 from wildseg.stages import preflight
 from wildseg.stages.known_photos import KnownPhotos, _Photo
-from wildseg.tracking import mlflow_run, model, provenance, store
+from wildseg.tracking import mlflow_run, model, provenance, sqlite
 from wildseg_demo.tiny_clip import checkpoint as tiny_checkpoint
 from wildseg_demo.tiny_clip import dataset as tiny_dataset
 from wildseg_demo.tiny_clip import model as tiny_model
@@ -154,9 +154,9 @@ def _detector(path: Path) -> object:
     return owlv2.load(str(folder), "cpu")
 
 
-TABLE = ("core.files.load_table",)
+TABLE = ("core.tables.load_table",)
 SHEET = ("core.spreadsheet._decoded", "core.spreadsheet._rows")
-IDS = ("core.files.load_label_image",)
+IDS = ("core.images.load_label_image",)
 TORCH = ("encoders.loading._from_file", "encoders.loading._check_torch_file", "encoders.loading._misfit")
 OTHERS = (
     SafetensorError,
@@ -173,9 +173,9 @@ READERS = {
                                    lambda a, path: presets.init(path, ["voc"])),
     "dvc.lock": Reader(("tracking.provenance.lock_digests",), "dvc.lock",
                     lambda a, _: provenance.lock_digests(a.root), {}),
-    "torn dvc.lock": Reader(("execution.repair._mend_lockfile", "execution.repair._readable"), "dvc.lock",
+    "torn dvc.lock": Reader(("execution.repair._repair_lockfile", "execution.repair._readable"), "dvc.lock",
                             lambda a, path: _left_by_repair(a.root, path), False),
-    "torn rwlock": Reader(("execution.repair._mend_rwlock",), ".dvc/tmp/rwlock",
+    "torn rwlock": Reader(("execution.repair._repair_rwlock",), ".dvc/tmp/rwlock",
                           lambda a, path: _left_by_repair(a.root, path), False),
     "JSON": Reader(("core.files.load_json",), "metrics/eval.json", lambda _, path: load_json(path)),
     "frames": Reader(TABLE, "data/frames/frames.csv", lambda a, _: a.load_frames()),
@@ -190,11 +190,11 @@ READERS = {
                               lambda _, path: replies.parse_reply(b"data:" + path.read_bytes(), QUESTION, 0.0)),
     "curve": Reader(("tracking.mlflow_run._curve_of_file",), "metrics/train/curve.csv",
                     lambda _, path: _curve(path), None),
-    "key frame": Reader(("core.files.load_image",), "data/frames/drive_000007.jpg",
+    "key frame": Reader(("core.images.load_image",), "data/frames/drive_000007.jpg",
                     lambda a, _: a.load_image(FRAME.name)),
     "shard": Reader(("artifacts.shards.open_file", "artifacts.shards._read", "artifacts.shards._directory"),
                     "data/cams/drive_000000.zip", lambda a, _: a.load_maps(FRAME.name)),
-    "maps": Reader(("core.files.load_arrays", "core.files._array"), "data/cams/drive_000007.npz",
+    "maps": Reader(("core.arrays.load_arrays", "core.arrays._array"), "data/cams/drive_000007.npz",
                    lambda a, _: a.load_maps(FRAME.name)),
     "mask": Reader(IDS, "data/masks/drive_000007.png", lambda a, _: a.load_mask(FRAME.name)),
     "scribbles": Reader(IDS, "data/scribbles/drive_000007.png", lambda a, _: a.load_weak("scribbles", FRAME.name)),
@@ -215,7 +215,7 @@ READERS = {
                                 lambda _, path: _own_file(path), None),
     "picture to explain": Reader(("frames.photos.decode_photo",), "a.jpg",
                                  lambda a, path: explanations.find(a, str(path))),
-    "video": Reader(("frames.video._opened", "frames.truncation.truncation", "frames.gif_blocks.broken_blocks"),
+    "video": Reader(("frames.video._opened", "frames.cutoff.truncation", "frames.gif_blocks.broken_blocks"),
                     "data/raw/a.mp4",
                     lambda _, path: _quarantined(path, "video"),
                     (0, ["a.mp4"])),
@@ -250,12 +250,12 @@ READERS = {
                            lambda _, path: _mlflow_weights(path)),
     "MLflow model's config": Reader(("core.files.load_json",), "mlartifacts/m/config.json",
                                     lambda _, path: model._load_pyfunc(str(path.parent))),
-    "MLflow database": Reader(("tracking.store._check_sqlite",), "mlflow.db",
-                              lambda _, path: store._check_sqlite(path)),
+    "MLflow database": Reader(("tracking.sqlite.check",), "mlflow.db",
+                              lambda _, path: sqlite.check(path)),
     "run of MLflow": Reader(("core.files.load_json",), ".wildseg/tracking.json",
                             lambda a, _: mlflow_run._pending(None, a, {}, None), None),  # type: ignore[arg-type]
     "row of a comparison": Reader(("core.files.load_json",), ".wildseg/compare/gradcam-none.json",
-                                  lambda _, path: table.kept(path, KEY), None),
+                                  lambda _, path: progress.stored(path, KEY), None),
     "checkpoint": Reader(("segment.checkpoint._read",), ".wildseg/train/key/state.safetensors",
                          lambda a, path: _checkpoint(path.parents[1]), False),
     "cache": Reader(("execution.result_store.Store.get", "execution.result_store._unpack"),
@@ -283,22 +283,16 @@ READERS = {
 HARMLESS = {
     "stages.preflight._aside": "what our own process answers",
     "stages.preflight._tell": "opened to write nowhere",
-    "stages.detections._identity": "hashed",
-    "labels.language.model_digest._digest": "hashed",
-    "labels.language.transport.post": "an address, never a file; what comes is read by reply_of",
-    "labels.language.transport.read_error": "shown as text",
+    "labels.language.wire.post": "an address, never a file; what comes is read by reply_of",
+    "labels.language.wire.read_error": "shown as text",
     "core.files.open_loose": "opened for the readers of files.py",
     "artifacts.shards.pack": "bytes that were just written",
     "wildseg_demo.world.world.drive.serve_drive": "bytes that were just rendered",
-    "execution.recorded_inputs._signature": "hashed",
-    "execution.dvc_table._files": "dvc.yaml, which is the program itself; as plain values",
     "execution.project_lock._try": "locked, and only written",
     "execution.project_lock._read": "plain values, shown with escapes",
-    "encoders.weights.identity": "hashed",
-    "stages.selection._digest": "hashed",
     "segment.checkpoint.key_of": "hashed",
     "stages.train._files": "hashed",
-    "tracking.mlflow_run._model_digest": "hashed",
+    "core.files.file_digest": "hashed",
     "core.lookup._function": "our own source, parsed and not run",
     "core.lookup.needs": "our own source, parsed and not run",
     "core.lookup.describe": "our own source, parsed and not run",
@@ -307,8 +301,8 @@ HARMLESS = {
     "execution.fingerprint.digest": "our own source, hashed",
     "execution.fingerprint.fingerprint": "our own source, hashed",
     "execution.engines._ray_cluster._no_errors_shown": "the file that is nowhere",
-    "cli.compare.memory._resident": "the system's account of this process",
-    "core.files.save_table": "written",
+    "metrics.cost._resident": "the system's account of this process",
+    "core.tables.save_table": "written",
     "wildseg_demo.world.world.video.open_video": "written",
-    "tracking.store._one_at_a_time": "written: a lock",
+    "tracking.sqlite.locked": "written: a lock",
 }

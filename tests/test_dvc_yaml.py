@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wildseg.cli.compare.table import COLUMNS
 from wildseg.cli.main import STAGES
 from wildseg.core import params
 from wildseg.execution import fingerprint
+from wildseg.report.method_table import COLUMNS
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())

@@ -16,20 +16,20 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save as tensors_as_bytes
+from wildseg.frames.tally import Unusable
 
 from tests.broken_files import jpeg_header, npy_that_claims, png_header
 from tests.encoders.models import save as save_clip
 from tests.stages import tiny_run
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.core import files, lookup
+from wildseg.core import arrays, images, lookup
 from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
-from wildseg.core.files import save_table
+from wildseg.core.tables import save_table
 from wildseg.encoders import clip
 from wildseg.encoders.weights import identity
 from wildseg.execution.runtime import Runtime
-from wildseg.frames import read_stats
+from wildseg.frames import tally
 from wildseg.frames.photos import read_photo
-from wildseg.frames.read_stats import Unusable
 from wildseg.frames.video import read_video
 from wildseg.segment.predict import describe
 from wildseg.stages import cam, crf, label
@@ -121,7 +121,7 @@ def test_overrides_are_read_before_anything_is_computed_or_removed(tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", "unet.py", "os.path", "methods.unet", "__init__", "", "\0"])
 def test_a_method_is_a_name_and_not_a_path(name: str, tmp_path: Path) -> None:
-    for folder in ("methods.architectures", "methods.cam", "methods.refine", "methods.labels", "methods.keyframes"):
+    for folder in ("methods.architectures", "methods.cam", "methods.labels", "methods.keyframes"):
         with pytest.raises(ParamsError, match="expected one of"):
             lookup.load(folder, name)
     (tmp_path / "config.json").write_text(json.dumps({"architecture": name}))
@@ -170,7 +170,7 @@ def test_ids_that_claim_gigabytes_are_refused_by_their_header(mode: int, size: t
     path = tmp_path / "a.png"
     path.write_bytes(png_header(*size, mode))
     with little_memory(), pytest.raises(DataError, match=r"a\.png: expected an image of class ids .*pixels"):
-        files.load_label_image(path)
+        images.load_label_image(path)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -179,7 +179,7 @@ def test_a_key_frame_that_claims_gigabytes_is_refused_by_its_header(size: tuple[
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg_header(*size))
     with little_memory(), pytest.raises(DataError, match=r"a\.jpg: expected an image .*pixels"):
-        files.load_image(path)
+        images.load_image(path)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_the_headers_of_these_tests_are_those_of_pictures(tmp_path: Path) -> Non
 
 
 def test_what_extract_takes_every_stage_can_read() -> None:
-    assert files.MAX_PIXELS == read_stats.MAX_PIXELS
+    assert images.MAX_PIXELS == tally.MAX_PIXELS
 
 
 def test_a_list_of_videos_under_a_videos_name_is_no_video(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_list_of_videos_under_a_videos_name_is_no_video(tmp_path: Path) -> Non
         write(np.zeros((64, 64, 3), np.uint8))
     (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
     with pytest.raises(Unusable, match="a list of other files"):
-        next(read_video(tmp_path / "a.mp4", "a", read_stats.ReadStats()))
+        next(read_video(tmp_path / "a.mp4", "a", tally.ReadStats()))
 
 
 def archive(path: Path, **members: bytes) -> Path:
@@ -225,14 +225,14 @@ def test_maps_whose_archive_claims_gigabytes_are_refused_by_their_header(tmp_pat
         content[entry : entry + 4] = size.to_bytes(4, "little")
     path.write_bytes(content)
     with little_memory(), pytest.raises(DataError, match=r"a\.npz: .*maps\.npy claims 3,000,000,000 bytes"):
-        files.load_arrays(path, "maps")
+        arrays.load_arrays(path, "maps")
 
 
 @pytest.mark.parametrize("shape", [(1, 100_000, 100_000), (2**40,), (-1,), (51,), (49,)])
 def test_maps_whose_array_claims_another_size_are_refused_by_its_header(shape: tuple[int, ...], tmp_path: Path) -> None:
     path = archive(tmp_path / "a.npz", maps=npy_that_claims(shape))  # holds 50 numbers
     with little_memory(), pytest.raises(DataError, match=r"a\.npz: expected the arrays maps .*not what it holds"):
-        files.load_arrays(path, "maps")
+        arrays.load_arrays(path, "maps")
 
 
 def npy(descr: object, shape: tuple[int, ...], content: bytes = b"") -> bytes:
@@ -269,14 +269,14 @@ def test_what_is_no_array_of_numbers_is_refused_by_its_header(
     count = max(0, int(np.prod(shape, dtype=object))) if 0 < int(np.prod(shape, dtype=object)) < 1000 else 0
     path = archive(tmp_path / "a.npz", maps=npy(descr, shape, bytes(width * count)))
     with little_memory(), pytest.raises(DataError, match=r"a\.npz: expected the arrays maps \(maps\.npy ") as caught:
-        files.load_arrays(path, "maps")
+        arrays.load_arrays(path, "maps")
     assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.int64, np.float16, np.float64])
 def test_numbers_of_every_kind_that_is_written_are_read(kind: type, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", maps=np.ones((0, 3, 4), kind), more=np.ones((2, 3), kind))
-    empty, full = files.load_arrays(tmp_path / "a.npz", "maps", "more")
+    empty, full = arrays.load_arrays(tmp_path / "a.npz", "maps", "more")
     assert empty.shape == (0, 3, 4)
     assert full.dtype == kind
     assert full.all()
@@ -285,12 +285,12 @@ def test_numbers_of_every_kind_that_is_written_are_read(kind: type, tmp_path: Pa
 def test_an_archive_of_zeros_that_grows_is_stopped_at_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "MAX_ARRAY", 100_000)
+    monkeypatch.setattr(arrays, "MAX_ARRAY", 100_000)
     path = tmp_path / "a.npz"
     np.savez_compressed(path, maps=np.zeros((10, 1000, 1000), np.float16))
     assert path.stat().st_size < 100_000
     with little_memory(1_000_000), pytest.raises(DataError, match="claims 20,000,128 bytes, more than 100,000"):
-        files.load_arrays(path, "maps")
+        arrays.load_arrays(path, "maps")
 
 
 def test_a_torch_file_that_is_larger_inside_is_refused(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""Imports point downwards only, and what must start fast does not load what is heavy."""
+"""What a room may know of another, and what must start fast does not load what is heavy.
+
+That imports point downwards, without a circle, is in tests/test_house.py.
+"""
 
 from __future__ import annotations
 
 import ast
-import graphlib
 from functools import cache
 from pathlib import Path
 
@@ -11,35 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.house import PACKAGE, Module, imports, modules, reachable
 from tests.programs import python
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli.main import STAGES
-from wildseg.core import lookup
-from wildseg.core.params import METHODS
-from wildseg.execution import fingerprint
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(fingerprint.PACKAGE.rglob("*.py"))
-MODULES = [path for path in FILES if path.name != "__init__.py"]
+MODULES = {name: module for name, module in modules().items() if name.startswith("wildseg.")}
+FILES = sorted(PACKAGE.rglob("*.py"))
 
-# The rooms, each above those that it may import from.
-ROOMS = (
-    "cli", "stages", "report", "tracking", "methods", "artifacts", "execution", "exchange",
-    "segment", "labels", "cam", "training", "frames", "crf", "encoders", "metrics", "core",
-)  # fmt: skip
 CONCEPTS = ("segment", "labels", "cam", "training", "frames", "crf", "encoders", "metrics", "report", "exchange")
 HEAVY = {"torch", "torchvision", "open_clip", "transformers", "mlflow", "segmentation_models_pytorch", "timm"}
-FOLDERS = {folder for _, _, folder, _ in METHODS} | {lookup.DETECTORS}
-METHOD_FOLDERS = {fingerprint.PACKAGE.joinpath(*folder.split(".")) for folder in FOLDERS}
-
-
-def name(path: Path) -> str:
-    return str(path.relative_to(fingerprint.PACKAGE))
-
-
-def room(path: Path) -> str:
-    """The folder below the package that a file lies in: ``crf``, ``stages``, ``core``."""
-    return path.relative_to(fingerprint.PACKAGE).parts[0]
 
 
 @cache
@@ -47,62 +31,49 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imported(path: Path) -> set[str]:
-    """The rooms that a file imports from, also inside functions and by the name of a method's folder."""
-    found = {room(file) for file in fingerprint.imports(tree(path))}
-    return found | {folder.split(".")[0] for folder in loaded_folders(path)}
+def name(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
 
 
-def loaded_folders(path: Path) -> set[str]:
-    """The folders whose modules a file loads by name: ``lookup.load("methods.cam", ...)``."""
-    calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
-    loads = [call for call in calls if ast.unparse(call.func) in ("lookup.load", "importlib.import_module")]
-    return {folder for call in loads for folder in FOLDERS if folder in ast.unparse(call.args[0])}
+def in_rooms(*names: str) -> list[str]:
+    """The modules that lie in one of some rooms."""
+    return [dotted for dotted, module in MODULES.items() if module.room in names]
 
 
 # Rooms ---------------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_lies_beside_the_rooms_but_the_init() -> None:
-    found = {path.name for path in fingerprint.PACKAGE.iterdir() if path.name != "__pycache__"}
-    assert found == {*ROOMS, "__init__.py"}
+@pytest.mark.parametrize("module", in_rooms(*CONCEPTS))
+def test_a_concept_knows_nothing_of_params_yaml_and_of_what_stages_leave(module: str) -> None:
+    assert not imports(module) & {"wildseg.core.params", "wildseg.core.strict_yaml"}
+    assert not {modules()[found].room for found in imports(module)} & {"artifacts", "execution", "stages"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_a_file_imports_only_from_its_own_room_and_those_below(path: Path) -> None:
-    below = ROOMS[ROOMS.index(room(path)) :]
-    assert imported(path) <= set(below)
+@pytest.mark.parametrize("module", in_rooms("stages"))
+def test_the_six_stages_import_no_other_stage(module: str) -> None:
+    assert not imports(module) & {f"wildseg.stages.{stage}" for stage in STAGES}
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if room(path) in CONCEPTS], ids=name)
-def test_a_concept_knows_nothing_of_params_yaml_and_of_what_stages_leave(path: Path) -> None:
-    assert not {name(file) for file in fingerprint.imports(tree(path))} & {"core/params.py", "core/strict_yaml.py"}
-    assert not imported(path) & {"artifacts", "execution", "stages"}
-
-
-@pytest.mark.parametrize("path", [path for path in MODULES if room(path) == "stages"], ids=name)
-def test_the_six_stages_import_no_other_stage(path: Path) -> None:
-    stages = {f"stages/{stage}.py" for stage in STAGES} - {name(path)}
-    assert not {name(file) for file in fingerprint.imports(tree(path))} & stages
-
-
-def test_no_file_imports_itself_by_way_of_others() -> None:
-    graph = {name(path): {name(found) for found in fingerprint.imports(tree(path))} for path in MODULES}
-    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, with the cycle
+def statements(module: Module) -> set[str]:
+    """The modules that statements import: what is loaded by a name is left out."""
+    nodes = [node for node in ast.walk(module.tree) if isinstance(node, ast.ImportFrom) and node.module]
+    found = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names} | {node.module for node in nodes}
+    return found & set(modules())
 
 
 def test_a_method_is_loaded_by_its_name_and_never_imported() -> None:
-    imports = {name(path): fingerprint.imports(tree(path)) for path in MODULES}
-    assert [where for where, found in imports.items() if METHOD_FOLDERS & {path.parent for path in found}] == []
+    methods = {dotted for dotted in MODULES if dotted.startswith("wildseg.methods.") and dotted.count(".") == 3}
+    assert len(methods) > 20
+    assert [dotted for dotted, module in MODULES.items() if statements(module) & methods] == []
 
 
 def test_the_product_does_not_import_the_demo() -> None:
-    assert [name(path) for path in MODULES if "wildseg_demo" in packages(path)] == []
+    assert [dotted for dotted, module in MODULES.items() if "wildseg_demo" in packages(module.path)] == []
 
 
 def test_imports_are_absolute_and_take_no_star() -> None:
-    statements = [(name(path), node) for path in FILES for node in ast.walk(tree(path))]
-    froms = [(where, node) for where, node in statements if isinstance(node, ast.ImportFrom)]
+    nodes = [(name(path), node) for path in FILES for node in ast.walk(tree(path))]
+    froms = [(where, node) for where, node in nodes if isinstance(node, ast.ImportFrom)]
     assert [where for where, node in froms if node.level or "*" in {alias.name for alias in node.names}] == []
 
 
@@ -122,15 +93,10 @@ def test_every_file_opens_with_a_sentence_that_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("stage", ["extract", "crf"])
 def test_no_concept_of_extract_and_crf_names_torch_not_even_inside_a_function(stage: str) -> None:
-    found = fingerprint.closure(fingerprint.PACKAGE / "stages" / f"{stage}.py")
-    methods = [
-        path
-        for folder in found.plugin_folders
-        for path in fingerprint.PACKAGE.joinpath(*folder.split(".")).glob("*.py")
-    ]
-    for path in [*found.files, *methods]:
-        if room(path) in {*CONCEPTS, "methods", "stages"}:
-            assert not packages(path) & {*HEAVY, "safetensors"}, name(path)
+    found = reachable(f"wildseg.stages.{stage}")
+    assert len(found) > 20
+    for module in found & set(in_rooms(*CONCEPTS, "methods", "stages")):
+        assert not packages(MODULES[module].path) & {*HEAVY, "safetensors"}, module
 
 
 def packages(path: Path) -> set[str]:

@@ -10,7 +10,7 @@ import pytest
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.truth_names import find_unmatched, suggest, unmatched_message
 from wildseg.core.errors import DataError
-from wildseg.core.files import save_label_image
+from wildseg.core.images import save_label_image
 
 MINE = [Frame(f"mine_{index:06d}", "mine", index, index / 5, "train") for index in (0, 7, 15)]
 TWO = [*MINE, Frame("trip 2_000007", "trip 2", 7, 1.0, "test")]

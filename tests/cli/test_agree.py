@@ -21,7 +21,7 @@ def _tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*tables: str) -> Result:
-    return CliRunner().invoke(main.main, ["agree", *tables])
+    return CliRunner().invoke(main, ["agree", *tables])
 
 
 def test_two_tables_are_compared_on_the_frames_that_both_have() -> None:

@@ -162,7 +162,7 @@ def test_a_class_of_the_same_score_everywhere_gets_no_threshold(project: Artifac
     project.save_scores(FRAMES, names, np.full_like(flat, 0.62))
     result = run()
     assert result.exit_code == 1
-    assert "24 frames, whose scores tell no class apart (" in result.stderr
+    assert "24 frames, whose scores separate no class (" in result.stderr
     assert result.stdout == ""
 
 

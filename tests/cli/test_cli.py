@@ -7,6 +7,7 @@ import importlib
 import re
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -68,7 +69,7 @@ def test_help_lists_every_stage_in_the_order_of_the_pipeline_and_what_it_does() 
         assert " ".join(description.split()[:4]) in result.output
 
 
-@pytest.mark.parametrize("command", sorted(cli.main.commands))
+@pytest.mark.parametrize("command", cli.main.list_commands(click.Context(cli.main)))
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_every_command_has_help(command: str, option: str) -> None:
     result = run(command, option)
@@ -79,7 +80,7 @@ def test_every_command_has_help(command: str, option: str) -> None:
 def test_every_stage_of_the_pipeline_has_a_command_and_a_file() -> None:
     beside = {"weak"}  # a stage of data/weak/dvc.yaml
     assert set(cli.STAGES) | beside == {path.stem for path in (lookup.PACKAGE / "stages").glob("[a-z]*.py")}
-    assert set(cli.STAGES) <= set(cli.main.commands)
+    assert set(cli.STAGES) <= set(cli.main.list_commands(click.Context(cli.main)))
 
 
 def test_the_version_is_told() -> None:
@@ -252,14 +253,14 @@ CPU = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't 
     [
         (MemoryError(), "crf: memory ran out; set extract.max_side"),
         (MemoryError("Unable to allocate 3.47 EiB for an array with shape (9, 9) and data type float32"),
-         "crf: memory ran out (3.47 EiB were asked for at once); set extract.max_side"),
+         "crf: memory ran out (3.47 EiB were requested at once); set extract.max_side"),
         (RuntimeError(f"{CPU}4000000000000 bytes. Error code 12 (Cannot allocate memory)"),
-         "crf: memory ran out (4000000000000 bytes were asked for at once); set extract.max_side"),
+         "crf: memory ran out (4000000000000 bytes were requested at once); set extract.max_side"),
         (RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 8 GiB"),
          "crf: the GPU's memory ran out"),
         (RuntimeError("std::bad_alloc"), "crf: memory ran out; "),
         (Exception("OpenCV(4.9) error: (-4:Insufficient memory) Failed to allocate 9000000000 bytes in function 'x'"),
-         "crf: memory ran out (9000000000 bytes were asked for at once); "),
+         "crf: memory ran out (9000000000 bytes were requested at once); "),
     ],
 )  # fmt: skip
 def test_memory_that_ran_out_is_one_line_with_what_takes_less(
@@ -289,7 +290,7 @@ def fails_to_allocate(size: int, _: None) -> int:
 def test_memory_that_ran_out_in_a_worker_is_told_as_such() -> None:
     with pytest.raises(MemoryError) as caught, Workers(2, no_tools) as workers:
         list(workers.each(fails_to_allocate, [1, 2**58]))
-    assert out_of_memory.told(caught.value, "cam") == (
-        "cam: memory ran out (2.00 EiB were asked for at once); lower cam.max_side or the largest of cam.scales, or "
+    assert out_of_memory.describe(caught.value, "cam") == (
+        "cam: memory ran out (2.00 EiB were requested at once); lower cam.max_side or the largest of cam.scales, or "
         "set WILDSEG_WORKERS to fewer"
     )

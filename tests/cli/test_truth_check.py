@@ -11,7 +11,7 @@ from tests.stages.tiny_run import rows, truth_of
 from wildseg.artifacts.project import Artifacts
 from wildseg.cli.truth_check import show
 from wildseg.core.errors import DataError
-from wildseg.core.files import save_label_image
+from wildseg.core.images import save_label_image
 
 
 @pytest.fixture

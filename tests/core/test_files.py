@@ -20,7 +20,7 @@ from PIL import Image
 
 from tests.broken_files import cut
 from tests.programs import python
-from wildseg.core import files
+from wildseg.core import files, images, tables
 from wildseg.core.classes import palette
 from wildseg.core.errors import DataError
 
@@ -36,8 +36,8 @@ def names(folder: Path) -> list[str]:
     "text", ["</script><script>alert(1)</script>", "<!--<script>", "a photo of {} <b>", "1 < 2 > 0"]
 )
 def test_what_is_plotted_cannot_leave_the_script_of_dvcs_page(text: str, tmp_path: Path) -> None:
-    files.save_plotted_table(tmp_path / "t.csv", ("class", "iou"), [(text, 0.5), ("lawn", "0.250000")])
-    rows = files.load_table(tmp_path / "t.csv", ("class", "iou"))
+    tables.save_plotted_table(tmp_path / "t.csv", ("class", "iou"), [(text, 0.5), ("lawn", "0.250000")])
+    rows = tables.load_table(tmp_path / "t.csv", ("class", "iou"))
     assert [row["iou"] for row in rows] == ["0.5", "0.250000"]
     page = VegaRenderer(rows, "page", x="iou", y="class", template="bar_horizontal").generate_html()
     assert page.count("<script") == page.count("</script") == 1
@@ -82,7 +82,7 @@ from pathlib import Path
 from wildseg.core import files
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    files.save_table(Path("table.csv"), ("a",), (("x" * 100,) for _ in range(1000)))
+    tables.save_table(Path("table.csv"), ("a",), (("x" * 100,) for _ in range(1000)))
 except OSError as error:
     sys.exit(f"{error.strerror}")
 """
@@ -183,31 +183,31 @@ def test_any_text_survives_a_table(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], quote: bool
 ) -> None:
     path = tmp_path_factory.mktemp("table") / "a.csv"
-    files.save_table(path, ("one", "two, quoted"), rows, quote_all=quote)
+    tables.save_table(path, ("one", "two, quoted"), rows, quote_all=quote)
     expected = [(one, two) for one, two in rows]
-    assert [(row["one"], row["two, quoted"]) for row in files.load_table(path, ("one",))] == expected
+    assert [(row["one"], row["two, quoted"]) for row in tables.load_table(path, ("one",))] == expected
 
 
 def test_a_table_is_what_pythons_own_reader_reads(tmp_path: Path) -> None:
     rows = [("a,b", 'say "hi"'), ("zwei\nZeilen", "草地"), ("", " ")]
-    files.save_table(tmp_path / "a.csv", ("x", "y"), rows)
+    tables.save_table(tmp_path / "a.csv", ("x", "y"), rows)
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as stream:
         assert list(csv.reader(stream)) == [["x", "y"], *map(list, rows)]
 
 
 def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("\ufeffFrame,Labels\r\n\r\na,lawn\r\n".encode())
-    assert files.load_table(tmp_path / "a.csv", ("Frame", "Labels")) == [{"Frame": "a", "Labels": "lawn"}]
+    assert tables.load_table(tmp_path / "a.csv", ("Frame", "Labels")) == [{"Frame": "a", "Labels": "lawn"}]
 
 
 def test_more_columns_than_asked_for_are_kept(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("note,Frame\nhello,a\n")
-    assert files.load_table(tmp_path / "a.csv", ("Frame",)) == [{"note": "hello", "Frame": "a"}]
+    assert tables.load_table(tmp_path / "a.csv", ("Frame",)) == [{"note": "hello", "Frame": "a"}]
 
 
 def test_a_table_with_a_header_alone_has_no_rows(tmp_path: Path) -> None:
-    files.save_table(tmp_path / "a.csv", ("x",), [])
-    assert files.load_table(tmp_path / "a.csv", ("x",)) == []
+    tables.save_table(tmp_path / "a.csv", ("x",), [])
+    assert tables.load_table(tmp_path / "a.csv", ("x",)) == []
 
 
 @pytest.mark.parametrize(
@@ -226,12 +226,12 @@ def test_a_broken_table_is_one_line_that_says_where(tmp_path: Path, content: byt
     path = tmp_path / "a.csv"
     path.write_bytes(content)
     with pytest.raises(DataError, match=rf"a\.csv.*{message}"):
-        files.load_table(path, ("Frame", "Labels"))
+        tables.load_table(path, ("Frame", "Labels"))
 
 
 def test_a_missing_table_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.csv: expected a CSV file .*No such file"):
-        files.load_table(tmp_path / "a.csv", ("x",))
+        tables.load_table(tmp_path / "a.csv", ("x",))
 
 
 def test_a_long_table_is_streamed_to_disk(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_long_table_is_streamed_to_disk(tmp_path: Path) -> None:
             yield ("x" * 100,)
 
     tracemalloc.start()
-    files.save_table(tmp_path / "a.csv", ("x",), rows())
+    tables.save_table(tmp_path / "a.csv", ("x",), rows())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000 < (tmp_path / "a.csv").stat().st_size
@@ -251,15 +251,15 @@ def test_a_long_table_is_streamed_to_disk(tmp_path: Path) -> None:
 
 def test_every_id_survives_a_label_image_and_is_seen_in_its_colour(tmp_path: Path) -> None:
     ids = np.arange(256, dtype=np.uint8).reshape(8, 32)
-    files.save_label_image(tmp_path / "a.png", ids)
-    np.testing.assert_array_equal(files.load_label_image(tmp_path / "a.png"), ids)
+    images.save_label_image(tmp_path / "a.png", ids)
+    np.testing.assert_array_equal(images.load_label_image(tmp_path / "a.png"), ids)
     with Image.open(tmp_path / "a.png") as image:
         np.testing.assert_array_equal(np.asarray(image.convert("RGB")).reshape(256, 3), palette())
 
 
 def test_an_array_read_from_a_label_image_can_be_written_to(tmp_path: Path) -> None:
-    files.save_label_image(tmp_path / "a.png", np.zeros((2, 2), np.uint8))
-    files.load_label_image(tmp_path / "a.png")[0, 0] = 1
+    images.save_label_image(tmp_path / "a.png", np.zeros((2, 2), np.uint8))
+    images.load_label_image(tmp_path / "a.png")[0, 0] = 1
 
 
 def test_a_grey_image_or_one_with_few_colours_is_read_as_ids(tmp_path: Path) -> None:
@@ -269,27 +269,27 @@ def test_a_grey_image_or_one_with_few_colours_is_read_as_ids(tmp_path: Path) -> 
     few.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
     few.save(tmp_path / "few.png", bits=2)
     for name in ("grey.png", "few.png"):
-        np.testing.assert_array_equal(files.load_label_image(tmp_path / name), ids)
+        np.testing.assert_array_equal(images.load_label_image(tmp_path / name), ids)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "1", "I;16", "LA"])
 def test_an_image_that_is_not_one_id_a_pixel_is_refused(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="expected a palette or 8-bit grey image of class ids, found mode"):
-        files.load_label_image(tmp_path / "a.png")
+        images.load_label_image(tmp_path / "a.png")
 
 
 def test_a_label_image_that_is_cut_short_is_one_line(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
-    files.save_label_image(tmp_path / "a.png", noise)
+    images.save_label_image(tmp_path / "a.png", noise)
     cut(tmp_path / "a.png")
     with pytest.raises(DataError, match="expected an image of class ids"):
-        files.load_label_image(tmp_path / "a.png")
+        images.load_label_image(tmp_path / "a.png")
 
 
 def test_whatever_bytes_are_broken_in_an_image_the_error_is_ours(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    files.save_label_image(path, np.random.default_rng(0).integers(0, 11, (16, 16), dtype=np.uint8))
+    images.save_label_image(path, np.random.default_rng(0).integers(0, 11, (16, 16), dtype=np.uint8))
     whole = path.read_bytes()
     chance = random.Random(0)
     for _ in range(400):
@@ -298,11 +298,11 @@ def test_whatever_bytes_are_broken_in_an_image_the_error_is_ours(tmp_path: Path)
             broken[chance.randrange(8, 60 if chance.random() < 0.5 else len(whole))] = chance.randrange(256)
         path.write_bytes(broken)
         with suppress(DataError):
-            files.load_label_image(path)
+            images.load_label_image(path)
 
 
 def test_an_image_that_claims_to_be_enormous_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files.save_label_image(tmp_path / "a.png", np.zeros((40, 40), np.uint8))
+    images.save_label_image(tmp_path / "a.png", np.zeros((40, 40), np.uint8))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(DataError, match="exceeds limit"):
-        files.load_label_image(tmp_path / "a.png")
+        images.load_label_image(tmp_path / "a.png")

@@ -8,7 +8,8 @@ import pytest
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError
-from wildseg.core.files import load_json, load_table
+from wildseg.core.files import load_json
+from wildseg.core.tables import load_table
 
 NAMES = ["sky", "cement_road", "Straße"]
 EXPECTED = {"drive_000001": [True, True, False], "drive_000002": [False, False, False], "drive_000003": [0, 0, 1]}

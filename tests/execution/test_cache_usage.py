@@ -34,7 +34,7 @@ def test_pruning_says_what_it_removed(root: Path, capsys: pytest.CaptureFixture[
     cache_usage.show(root, "0")
     assert "removed 2 entries" in capsys.readouterr().out
     cache_usage.show(root)
-    assert capsys.readouterr().out.startswith("cache: nothing is kept in ")
+    assert capsys.readouterr().out.startswith("cache: nothing is stored in ")
 
 
 def test_a_cache_that_is_off_is_said(
@@ -42,7 +42,7 @@ def test_a_cache_that_is_off_is_said(
 ) -> None:
     monkeypatch.setenv(result_store.VARIABLE, "off")
     cache_usage.show(root)
-    assert capsys.readouterr().out == "cache: WILDSEG_CACHE is off, so nothing is kept\n"
+    assert capsys.readouterr().out == "cache: WILDSEG_CACHE is off, so nothing is stored\n"
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ def test_a_cache_that_cannot_be_written_to_is_said_once_and_stops_nothing(
     assert len(outputs(root)) == 6
     assert (
         capfd.readouterr().err
-        == f"cache: {root / 'file'} cannot be written to (Not a directory); nothing more is kept\n"
+        == f"cache: {root / 'file'} cannot be written to (Not a directory); nothing more is stored\n"
     )
 
 
@@ -250,7 +250,7 @@ def test_a_cache_that_fills_up_is_said_once_and_still_read(
     monkeypatch.setattr(result_store, "atomic", full)
     assert len(serve(opened(root))) == 3
     assert computed(root) == "bc"
-    assert capsys.readouterr().err.count("nothing more is kept") == 1
+    assert capsys.readouterr().err.count("nothing more is stored") == 1
 
 
 def full(path: Path) -> NoReturn:

@@ -63,7 +63,7 @@ def longer(name: str) -> Callable[[Path], object]:
     ],
 )
 def test_what_dvc_would_record_may_not_change(change: Callable[[Path], object], named: str, project: Path) -> None:
-    line = f"^cam: {named} changed while the stage was at work, so its result is not recorded; run the same again$"
+    line = f"^cam: {named} changed while the stage was running, so its result is not recorded; run the same again$"
     with pytest.raises(WildsegError, match=line), recorded_inputs.unchanged(project):
         change(project)
 

@@ -75,7 +75,7 @@ def test_what_is_whole_is_left_alone(root: Path) -> None:
 def test_a_torn_rwlock_is_removed(root: Path, torn: str) -> None:
     path = root / ".dvc/tmp/rwlock"
     path.write_text(torn)
-    assert repair(root) == [f"{path}: torn, removed"]
+    assert repair(root) == [f"{path}: incomplete, removed"]
     assert not path.exists()
 
 
@@ -86,7 +86,7 @@ def test_lines_of_a_process_that_was_killed_and_never_waited_for_are_removed(roo
         dead, alive = ({"pid": number, "cmd": "dvc repro"} for number in (zombie.pid, os.getpid()))
         path = root / ".dvc" / "tmp" / "rwlock"
         path.write_text(json.dumps({"write": {"a": dead, "b": alive}, "read": {"c": [dead, alive], "d": [dead]}}))
-        assert repair(root) == [f"{path}: lines of processes that were killed are removed"]
+        assert repair(root) == [f"{path}: entries of killed processes are removed"]
         assert json.loads(path.read_text()) == {"write": {"b": alive}, "read": {"c": [alive]}}
         assert repair(root) == []
 
@@ -110,7 +110,7 @@ def test_a_lock_file_cut_anywhere_becomes_one_that_dvc_reads_and_no_whole_stage_
 def test_half_a_value_is_never_taken_for_a_whole_one(root: Path) -> None:
     (root / "dvc.lock").write_text(LOCK[:-2])  # size: 90 for 9021
     (line,) = repair(root)
-    assert line.endswith("torn, 1 whole stages kept; what it was is dvc.lock.torn")
+    assert line.endswith("incomplete, cut back to 1 complete stages; the former file is dvc.lock.torn")
     assert (root / "dvc.lock.torn").read_text() == LOCK[:-2]
     assert yaml.safe_load((root / "dvc.lock").read_text())["stages"] == {"extract": WHOLE["extract"]}
 
@@ -119,7 +119,9 @@ def test_the_lock_file_of_a_pipeline_in_a_folder_is_mended_too(root: Path) -> No
     path = root / "models" / "tiny_clip" / "dvc.lock"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"schema: '2.0'\nstages:\n  a\xff")
-    assert repair(root) == [f"{path}: torn before its first whole stage, removed; what it was is dvc.lock.torn"]
+    assert repair(root) == [
+        f"{path}: incomplete before its first complete stage, removed; the former file is dvc.lock.torn"
+    ]
     assert not path.exists()
 
 
@@ -145,7 +147,7 @@ def test_the_locks_that_dvc_takes_on_network_storage_are_respected(root: Path) -
     (root / ".dvc" / "config").write_text("[core]\n    hardlink_lock = true\n")
     (temporary / "rwlock").write_text("")
     held = make_lock(str(temporary / "lock"), tmp_dir=str(temporary), hardlink_lock=True)
-    with held, pytest.raises(WildsegError, match="a DVC command is at work here"):
+    with held, pytest.raises(WildsegError, match="a DVC command is running here"):
         repair(root)
     assert (temporary / "rwlock").exists()
     assert len(repair(root)) == 1
@@ -158,7 +160,7 @@ def test_nothing_is_touched_while_dvc_is_at_work(root: Path, name: str) -> None:
     (root / ".dvc/tmp/rwlock").write_text("")
     with (root / ".dvc/tmp" / name).open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        with pytest.raises(WildsegError, match="a DVC command is at work here"):
+        with pytest.raises(WildsegError, match="a DVC command is running here"):
             repair(root)
     assert (root / ".dvc/tmp/rwlock").exists()
 

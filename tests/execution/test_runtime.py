@@ -56,7 +56,9 @@ def test_auto_takes_a_gpu_where_one_answers(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(WildsegError, match="WILDSEG_DEVICE: 'cuda' was asked for, but torch finds no GPU; use 'cpu'"):
+    with pytest.raises(
+        WildsegError, match="WILDSEG_DEVICE: expected a GPU for 'cuda', and torch finds none; use 'cpu'"
+    ):
         torch_device("cuda")
 
 

@@ -24,7 +24,7 @@ from tests.frames.clips import number_of, write_clip
 from tests.stages.test_extract import run
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError
-from wildseg.core.files import load_table
+from wildseg.core.tables import load_table
 from wildseg.execution import result_store
 from wildseg.frames.read_stats import ReadStats, Unusable
 from wildseg.frames.reader import read

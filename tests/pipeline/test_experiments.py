@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.pipeline.conftest import Project, stages_run
-from wildseg.core.files import save_label_image
+from wildseg.core.images import save_label_image
 
 pytestmark = pytest.mark.slow
 

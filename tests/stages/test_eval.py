@@ -14,7 +14,9 @@ from tests.stages.tiny_run import LAWN, SKY, rows, truth_of
 from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.truth import check_id_offset, id_offset_warning
 from wildseg.core.errors import DataError
-from wildseg.core.files import load_json, load_table, save_label_image
+from wildseg.core.files import load_json
+from wildseg.core.images import save_label_image
+from wildseg.core.tables import load_table
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import confusion_matrix, miou, raise_truth_ids
 from wildseg.stages.eval import run
@@ -301,7 +303,7 @@ def test_a_server_that_is_down_costs_seconds_and_one_line_and_changes_nothing(
     assert outputs(artifacts) == untracked
     lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("eval: ")]
     assert len(lines) == 1
-    assert lines[0].startswith("tracking: MLflow does not get this run")
+    assert lines[0].startswith("tracking: this run is not logged to MLflow")
 
 
 # Truth as people have it ---------------------------------------------------------------------------------------------

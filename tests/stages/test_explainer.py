@@ -13,7 +13,7 @@ from PIL import Image
 from tests.cli.test_cli import error_line, run
 from tests.methods.architectures.test_architectures import ALL, SMALL
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.cli import explanations, main
+from wildseg.cli import explanations, inspect
 from wildseg.core import lookup
 from wildseg.segment.predict import describe
 from wildseg.stages.explainer import METHODS, Explainer, ExplanationRequest
@@ -136,7 +136,7 @@ def test_running_it_again_writes_the_same_bytes(project: Artifacts) -> None:
 
 
 def test_the_command_line_offers_every_method_there_is() -> None:
-    (option,) = (each for each in main.main.commands["explain"].params if each.name == "method")
+    (option,) = (each for each in inspect.explain.params if each.name == "method")
     assert list(option.type.choices) == [*METHODS, "both"]  # type: ignore[attr-defined]
 
 

@@ -15,8 +15,9 @@ from tests.frames.interlaced import write_interlaced
 from tests.frames.light import patches, write_coded
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError, ParamsError
-from wildseg.core.files import load_json, load_table
+from wildseg.core.files import load_json
 from wildseg.core.params import Extract
+from wildseg.core.tables import load_table
 from wildseg.execution import result_store
 from wildseg.execution.runtime import Runtime
 from wildseg.frames.deinterlace import REMARK

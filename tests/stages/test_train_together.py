@@ -18,7 +18,8 @@ from tests.programs import SOURCE, python, wildseg
 from tests.stages.test_train import CPU, content, make, outputs, values
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import WildsegError
-from wildseg.core.files import load_json, load_table
+from wildseg.core.files import load_json
+from wildseg.core.tables import load_table
 from wildseg.stages import train
 
 LAUNCH = (f"{sys.executable} -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 "

@@ -12,8 +12,9 @@ import torch
 from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.core import params as parameters
 from wildseg.core.classes import Classes
-from wildseg.core.files import save_label_image, save_table
+from wildseg.core.images import save_label_image
 from wildseg.core.params import Params
+from wildseg.core.tables import save_table
 from wildseg.methods.architectures import unet
 from wildseg.segment.predict import describe
 

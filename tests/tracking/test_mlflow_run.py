@@ -16,7 +16,8 @@ from tests.stages import tiny_run
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.project_root import project_root
 from wildseg.tracking import mlflow_run
-from wildseg.tracking.store import default_uri, short_reason
+from wildseg.tracking.quiet import short_reason
+from wildseg.tracking.sqlite import default_uri
 from wildseg.tracking.values import flatten_metrics, flatten_params
 
 METRICS = {
@@ -277,7 +278,7 @@ def test_a_store_that_cannot_be_had_is_one_line_within_seconds(
     assert time.monotonic() - start < 60  # by itself MLflow tries for minutes
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("tracking: MLflow does not get this run")
+    assert lines[0].startswith("tracking: this run is not logged to MLflow")
     assert "secret" not in lines[0]
 
 
@@ -367,7 +368,8 @@ def test_a_store_lies_in_its_project_whatever_the_path_holds(folder: str, tmp_pa
 CONNECT = """
 import sys, time
 from pathlib import Path
-from wildseg.tracking_store import connect, quiet
+from wildseg.tracking.quiet import quiet
+from wildseg.tracking.store import connect
 with quiet():
     import mlflow, mlflow.store.tracking.sqlalchemy_store  # so that both begin at once
     Path(sys.argv[1], "ready").touch()

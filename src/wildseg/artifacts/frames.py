@@ -16,8 +16,10 @@ from wildseg.artifacts.quarantine import Quarantine
 from wildseg.artifacts.shards import is_packed, open_file, pack
 from wildseg.artifacts.weak import MADE_BY, WEAK
 from wildseg.core.errors import DataError, did_you_mean
-from wildseg.core.files import load_bytes, load_image, load_table, save_bytes, save_table
+from wildseg.core.files import load_bytes, save_bytes
+from wildseg.core.images import load_image
 from wildseg.core.names import check_names, made_by, plain
+from wildseg.core.tables import load_table, save_table
 
 SPLITS = ("train", "val", "test")
 JPEG_QUALITY = 95  # with full-resolution colour: artefacts stay below the noise of a camera

@@ -13,9 +13,10 @@ import numpy as np
 from wildseg.artifacts.folder import Project
 from wildseg.artifacts.label_tables import read_rows
 from wildseg.core.errors import DataError
-from wildseg.core.files import load_table, save_bytes, save_table
+from wildseg.core.files import save_bytes
 from wildseg.core.names import check_names, made_by
 from wildseg.core.spreadsheet import Sheet, load_sheet
+from wildseg.core.tables import load_table, save_table
 
 
 class Labels(Project):

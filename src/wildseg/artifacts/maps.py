@@ -10,8 +10,9 @@ import numpy as np
 
 from wildseg.artifacts.folder import Project
 from wildseg.artifacts.shards import open_file, pack
+from wildseg.core.arrays import load_arrays
 from wildseg.core.errors import DataError
-from wildseg.core.files import load_arrays, load_bytes, save_bytes
+from wildseg.core.files import load_bytes, save_bytes
 from wildseg.core.names import made_by, plain
 
 

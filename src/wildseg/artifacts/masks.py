@@ -10,7 +10,8 @@ from PIL import Image
 
 from wildseg.artifacts.folder import Project
 from wildseg.artifacts.shards import open_file, pack
-from wildseg.core.files import encode_label_image, encode_png, load_bytes, load_label_image, save_bytes
+from wildseg.core.files import load_bytes, save_bytes
+from wildseg.core.images import encode_label_image, encode_png, load_label_image
 from wildseg.core.names import made_by, plain
 
 

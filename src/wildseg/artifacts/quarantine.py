@@ -8,8 +8,8 @@ from pathlib import Path
 
 from wildseg.artifacts.folder import Project
 from wildseg.artifacts.weak import MADE_BY, WEAK
-from wildseg.core.files import load_table, save_table
 from wildseg.core.names import check_names, made_by
+from wildseg.core.tables import load_table, save_table
 
 FOLDERS = {
     "extract": "frames",

@@ -17,7 +17,8 @@ from PIL import Image
 from wildseg.artifacts.truth_maps import UNKNOWN, LabelMap, example
 from wildseg.core.classes import IGNORE
 from wildseg.core.errors import DataError
-from wildseg.core.files import BROKEN_IMAGE, check_size, open_loose, unreadable
+from wildseg.core.files import open_loose, unreadable
+from wildseg.core.images import BROKEN_IMAGE, check_size
 
 STRIP = 2**20  # pixels processed at a time, so that a large mask takes no more memory than itself
 SHOWN = 8  # ids or colours that an error lists

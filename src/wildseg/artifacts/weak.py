@@ -9,8 +9,10 @@ import numpy as np
 
 from wildseg.artifacts.folder import Project
 from wildseg.artifacts.shards import open_file, pack
-from wildseg.core.files import encode_label_image, load_bytes, load_label_image, save_bytes, save_table
+from wildseg.core.files import load_bytes, save_bytes
+from wildseg.core.images import encode_label_image, load_label_image
 from wildseg.core.names import made_by, plain
+from wildseg.core.tables import save_table
 
 WEAK = ("scribbles", "points")
 MADE_BY = "data/weak/dvc.yaml"  # what to give to `dvc repro`

@@ -1,4 +1,4 @@
-"""`wildseg agree`: how far two tables of labels agree, class by class."""
+"""`wildseg agree`: the agreement of two tables of labels, class by class."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError
 from wildseg.core.params import Params
+from wildseg.core.text import aligned
 from wildseg.metrics.agreement import agreement
 
 
 def show(artifacts: Artifacts, params: Params, one: Path, other: Path) -> None:
-    """Print Cohen's kappa and the share of equal answers, per class and overall, on the frames that both tables have.
+    """Print Cohen's kappa and the share of equal labels, per class and overall, on the frames that both tables list.
 
     Raises:
         DataError: a table is missing or malformed, or they have no frame in common.
@@ -28,14 +29,13 @@ def show(artifacts: Artifacts, params: Params, one: Path, other: Path) -> None:
     found = agreement(first, second)
     alone = [f"{len(table) - len(frames)} only in {path}" for table, path in zip(tables, (one, other), strict=True)]
     print(f"agree: {len(frames)} frames in both, {', '.join(alone)}")
-    width = max(9, *(len(name) for name in names))
-    print(f"{'class':<{width}}  {'kappa':>6}  {'same':>6}  {'first':>6}  {'second':>6}")
-    for name, *row in zip(names, found.kappa, found.share, first.sum(0), second.sum(0), strict=True):
-        kappa, share, said, said_too = row
-        print(f"{name:<{width}}  {_number(kappa):>6}  {_number(share):>6}  {said:>6}  {said_too:>6}")
-    print(f"{'mean':<{width}}  {_number(found.mean_kappa):>6}")
-    sums = f"{first.sum():>6}  {second.sum():>6}"
-    print(f"{'together':<{width}}  {_number(found.pooled_kappa):>6}  {_number(found.overall):>6}  {sums}")
+    per_class = zip(names, found.kappa, found.share, first.sum(0), second.sum(0), strict=True)
+    rows = [("class", "kappa", "same", "first", "second")]
+    rows += [(name, _number(kappa), _number(share), str(one), str(two)) for name, kappa, share, one, two in per_class]
+    rows.append(("mean", _number(found.mean_kappa), "", "", ""))
+    sums = str(first.sum()), str(second.sum())
+    rows.append(("together", _number(found.pooled_kappa), _number(found.overall), *sums))
+    print("\n".join(aligned(rows)))
     print(f"the same in all classes: {found.exact:.1%} of frames")
 
 

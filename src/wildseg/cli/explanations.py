@@ -1,4 +1,4 @@
-"""`wildseg explain`: finds the frames that are named, asks the trained model about them, writes a sheet of each."""
+"""`wildseg explain`: explains the trained model's predictions of some frames, on a sheet for each frame and class."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def show(
     """Write a sheet for each frame and class, and print where it is.
 
     Args:
-        artifacts: of the project whose model is asked.
+        artifacts: of the project whose model is explained.
         runtime: where to compute.
         frames: names of key frames, or files of pictures.
         classes: by name.
-        question: what is asked about each frame and class.
+        question: which pixels, layers and methods.
         output: where sheets go: outside of ``data``.
         max_side: frames are first shrunk so that their longer side is at most this; None leaves them.
 
@@ -59,13 +59,13 @@ def show(
     for name in classes:
         explainer.class_id(name)  # before any work is done
     explainer.layers.chosen(question.layers)
-    seen: dict[str, str] = {}
+    titles: dict[str, str] = {}
     for frame in dict.fromkeys(frames):
         title, image = find(artifacts, frame)
         image = shrink(image, max_side)
-        if seen.setdefault(title, frame) != frame:
-            raise WildsegError(f"{frame}: {seen[title]} has the same name, and so have its pictures; explain them one "
-                               "by one, with another --into")  # fmt: skip
+        if titles.setdefault(title, frame) != frame:
+            raise WildsegError(f"{frame}: {titles[title]} has the same name, and so have its pictures; explain them "
+                               "one by one, with another --into")  # fmt: skip
         for name in classes:
             found = explainer.explain(title, image, name, question)
             path = output.into / plain(title) / f"{name}{_suffix(question)}.png"
@@ -77,7 +77,7 @@ def show(
 
 
 def show_layers(artifacts: Artifacts, runtime: Runtime) -> None:
-    """Print the layers that can be explained; those shown unasked have a star.
+    """Print the layers that can be explained; a star marks those that are shown by default.
 
     Raises:
         DataError: there is no model yet.

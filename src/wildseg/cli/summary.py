@@ -1,4 +1,4 @@
-"""What a finished run says: the table of results, and where to look further."""
+"""`wildseg summary`: the results of the last run, and where its numbers, pictures, model and runs are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.core.files import load_json
 from wildseg.core.params import Params
 from wildseg.core.project_root import project_root
+from wildseg.core.text import aligned
 
 ROWS = (  # what, level, measure
     ("labels F1", "labels", "f1"),
@@ -21,7 +22,7 @@ ROWS = (  # what, level, measure
     ("model recall", "segmenter", "recall"),
 )
 NOTHING = "-"
-SEEN = "seen sources"  # those with frames in the training split
+SEEN = "seen sources"
 
 
 def show(artifacts: Artifacts, params: Params) -> None:
@@ -32,8 +33,8 @@ def show(artifacts: Artifacts, params: Params) -> None:
     """
     metrics = load_json(artifacts.metrics_path("eval.json"))
     cam = params.cam.method + ("" if params.cam.refine == "none" else f" + {params.cam.refine}")
-    made = f"{params.clip.model}, {cam}, {params.train.architecture} with {params.train.encoder}"
-    print("\n\n".join((made, text(metrics), "\n".join(places(artifacts)))))
+    method = f"{params.clip.model}, {cam}, {params.train.architecture} with {params.train.encoder}"
+    print("\n\n".join((method, text(metrics), "\n".join(places(artifacts)))))
 
 
 def text(metrics: Mapping[str, Any]) -> str:
@@ -49,7 +50,7 @@ def text(metrics: Mapping[str, Any]) -> str:
 
 
 def places(artifacts: Artifacts) -> list[str]:
-    """Return lines that say where pictures, numbers and runs are."""
+    """Return lines with the places of numbers, pictures, model and runs."""
     pictures = artifacts.metrics_path("eval/pictures")
     lines = [
         ("numbers", f"{artifacts.metrics_path('eval.json')}    dvc metrics show, dvc exp show"),
@@ -58,8 +59,7 @@ def places(artifacts: Artifacts) -> list[str]:
     ]
     if not os.environ.get("MLFLOW_TRACKING_URI") and (project_root(artifacts.root) / "mlflow.db").is_file():
         lines.append(("runs", "mlflow ui --backend-store-uri sqlite:///mlflow.db    then open http://127.0.0.1:5000"))
-    width = max(len(name) for name, _ in lines)
-    return [f"{name:<{width}}  {where}" for name, where in lines]
+    return aligned(lines, "<")
 
 
 def _value(group: Mapping[str, Any], level: str, measure: str) -> str:
@@ -68,11 +68,6 @@ def _value(group: Mapping[str, Any], level: str, measure: str) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    # The first column to the left, numbers to the right; no column for held-out sources where nothing was measured.
+    # No column for held-out sources where nothing was measured.
     columns = [column for column in zip(*rows, strict=True) if set(column[1:]) - {NOTHING, ""} or column[0] == SEEN]
-    widths = [max(map(len, column)) for column in columns]
-    lines = []
-    for name, *values in zip(*columns, strict=True):
-        cells = [name.ljust(widths[0]), *(value.rjust(width) for value, width in zip(values, widths[1:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    return aligned(list(zip(*columns, strict=True)))

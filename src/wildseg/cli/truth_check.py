@@ -1,4 +1,4 @@
-"""`wildseg truth`: which key frames have a truth, what masks hold, and names that are nearly those of key frames."""
+"""`wildseg truth`: key frames with a truth, the classes in their masks, and misnamed masks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wildseg.core.progress import track
 
 
 def show(params: Params, artifacts: Artifacts, *, rename: bool = False) -> None:
-    """Read all truths as `eval` will, and print what was found; with `rename`, mend names first.
+    """Read all truths as `eval` reads them, and print their classes; with `rename`, correct names first.
 
     Raises:
         DataError: no key frame has a truth, or a mask cannot be used as `eval` would.
@@ -42,14 +42,14 @@ def show(params: Params, artifacts: Artifacts, *, rename: bool = False) -> None:
 
 def _show_ids(params: Params, artifacts: Artifacts, truths: Sequence[tuple[Frame, Path]]) -> None:
     names = params.classes.names
-    seen, pixels = TruthStats(), np.zeros(256, np.int64)
+    found, pixels = TruthStats(), np.zeros(256, np.int64)
     for frame, path in track(truths, len(truths), "truth"):
         height, width, _ = artifacts.load_image(frame.name).shape
         mask = artifacts.read_truth(path, names, (height, width))
-        seen.add(mask)
+        found.add(mask)
         pixels += np.bincount(mask.ids.ravel(), minlength=256)
     folder = artifacts.truth_folders[0]
-    doubt = check_id_offset(seen.pixels, seen.masks, names, folder, background=bool(params.background))
+    doubt = check_id_offset(found.pixels, found.masks, names, folder, background=bool(params.background))
     if doubt:
         print(f"truth: {doubt}")
     by_id = dict(enumerate(params.classes.with_background)) | {255: "ignore"}
@@ -58,7 +58,7 @@ def _show_ids(params: Params, artifacts: Artifacts, truths: Sequence[tuple[Frame
 
 
 def _renamed(artifacts: Artifacts, frames: Sequence[Frame]) -> list[tuple[Path, Path]]:
-    """Rename masks of data/truth whose frame is beyond doubt; return the old and new paths.
+    """Rename masks of data/truth whose frame is unambiguous; return the old and new paths.
 
     Raises:
         DataError: two files would get one name; then none is renamed.

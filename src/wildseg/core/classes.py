@@ -28,7 +28,7 @@ RESERVED = {
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a run: `names[i]` has the id `i + 1` and is asked for by `phrases[i]`."""
+    """The classes of a run: `names[i]` has the id `i + 1` and the prompts `phrases[i]`."""
 
     names: tuple[str, ...]
     phrases: tuple[tuple[str, ...], ...]

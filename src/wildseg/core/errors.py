@@ -1,4 +1,4 @@
-"""Errors a person can act on: each says what was expected, what came, and what to do next."""
+"""Errors that a user can act on: each states what was expected, what was found, and what to do next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 # Unicode's categories of control characters, of halves of characters, which stand for bytes that are no text in the
 # name of a file, and of the ends of lines and paragraphs.
 UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
-# What turns the direction of the letters that follow, so that a line reads as another than it is.
+# Characters that change the direction of the text that follows, so that a line is displayed as another one.
 TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -28,7 +28,7 @@ class DataError(WildsegError):
 
 
 class SystemFailure(DataError):
-    """A file that the system could not read just now, which says nothing about what is in it."""
+    """A file that the system could not read at this moment; its content may be valid."""
 
 
 class ModelError(WildsegError):
@@ -39,7 +39,7 @@ class SpecialFile(OSError):
     """A named pipe, a socket or a device: reading it may wait, or go on, for ever."""
 
     def __str__(self) -> str:
-        """Say what it is, without the number that it does not have."""
+        """Return the kind of file, without an error number."""
         return str(self.strerror)
 
 
@@ -52,11 +52,11 @@ SPECIAL = (
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what never ends before it is opened; a folder is left to whoever opens it.
+    """Refuse a special file, which may never end, before it is opened; a folder is left to the caller.
 
     Raises:
         SpecialFile: a named pipe, a socket or a device lies there.
-        OSError: nothing does, or it cannot be looked at.
+        OSError: nothing does, or it cannot be inspected.
     """
     mode = path.stat().st_mode
     for is_one, name in SPECIAL:
@@ -87,5 +87,5 @@ def one_line(text: str) -> str:
 
 
 def words_of(text: str) -> str:
-    """Return what another program says, of any number of lines, as one line: spaces for their ends, no controls."""
+    """Return the message of another program as one line: line ends become spaces, control characters escapes."""
     return one_line(" ".join(text.split()))

@@ -10,18 +10,18 @@ from typing import Annotated
 
 @dataclass(frozen=True)
 class Between:
-    """Limits of a number, both included unless `above` says that the lower one is not."""
+    """Limits of a number, both included; with `above` the lower one is not."""
 
     low: float = -math.inf
     high: float = math.inf
     above: bool = False
 
     def allows(self, value: float) -> bool:
-        """Say whether `value` lies inside; NaN never does."""
+        """Return whether `value` lies inside; NaN never does."""
         return (self.low < value if self.above else self.low <= value) and value <= self.high
 
     def __str__(self) -> str:
-        """Say it in words for an error line."""
+        """Return the limits as text for an error line."""
         if self.high == math.inf:
             return f"{'above' if self.above else 'of at least'} {self.low:g}"
         return f"{'above' if self.above else 'from'} {self.low:g} to {self.high:.10g}"
@@ -35,11 +35,11 @@ class Length:
     high: int
 
     def allows(self, value: Sized) -> bool:
-        """Say whether a list is as long as it may be."""
+        """Return whether a list has an allowed length."""
         return self.low <= len(value) <= self.high
 
     def __str__(self) -> str:
-        """Say it in words for an error line."""
+        """Return the limits as text for an error line."""
         return f"of {self.low} entries" if self.low == self.high else f"of {self.low} to {self.high} entries"
 
 
@@ -49,5 +49,5 @@ Share = Annotated[float, Between(0, 1)]
 Count = Annotated[int, Between(1, 10**9)]  # of things there may be any number of: a larger one is the same as all
 Natural = Annotated[int, Between(0, 10**9)]
 Side = Annotated[int, Between(1, 100_000)]  # of a picture, in pixels
-Seconds = Annotated[float, Between(0.001, 10**9)]  # frames' times are kept in milliseconds; up to 31 years
+Seconds = Annotated[float, Between(0.001, 10**9)]  # times are stored in milliseconds; up to 31 years
 Channels = Annotated[int, Between(1, 4096)]  # of a layer of a network

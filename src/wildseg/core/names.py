@@ -1,4 +1,4 @@
-"""Names of frames as names of files, and what every reader says about what a stage should have left."""
+"""Names of frames as names of files, and the advice in errors about files that a stage should have written."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from wildseg.core.errors import DataError, SystemFailure
 
 
 def is_plain(name: str) -> bool:
-    """Say whether a name is that of a file without any folder.
+    """Return whether a name is that of a file without any folder.
 
-    Names become paths: one with a slash in it could lead out of the data folder, to be read or to be overwritten.
+    Names become paths: one with a slash could lead out of the data folder, where files would be read or overwritten.
     """
     return name not in ("", ".", "..") and name.isprintable() and not set(name) & set("/\\")
 
@@ -43,7 +43,7 @@ def check_names(path: Path, rows: Iterable[Mapping[str, str]], *columns: str) ->
 
 @contextmanager
 def made_by(stage: str) -> Iterator[None]:
-    """Add to an error what makes the file again: what a stage wrote and cannot be read is not repaired.
+    """Add to an error the command that writes the file again: an unreadable output of a stage is not repaired.
 
     Raises:
         SystemFailure: the one from inside, with the advice to try again.

@@ -30,22 +30,22 @@ def _lines(items: Iterable[Item], total: int | None, description: str) -> Iterat
     # A log file cannot redraw a bar: it gets whole lines, the last one always.
     start = last = first = time.monotonic()
     done = 0
-    said = -1
+    reported = -1
     for item in items:
         yield item
         done += 1
         now = time.monotonic()
         first = now if done == 1 else first
         if now - last >= SECONDS_BETWEEN_LINES:
-            last, said = now, done
-            # The first item also waited for models to be loaded, which says nothing about those to come.
+            last, reported = now, done
+            # The first item also waited for models to be loaded, which the next ones do not.
             pace = (now - first) / (done - 1) if done > 1 else None
-            _say(description, done, total, now - start, pace)
-    if said != done:
-        _say(description, done, total, time.monotonic() - start)
+            _report(description, done, total, now - start, pace)
+    if reported != done:
+        _report(description, done, total, time.monotonic() - start)
 
 
-def _say(description: str, done: int, total: int | None, seconds: float, pace: float | None = None) -> None:
+def _report(description: str, done: int, total: int | None, seconds: float, pace: float | None = None) -> None:
     of = f"/{total}" if total is not None else ""
     rate = f", {_pace(done, seconds)}" if seconds > 0 and done else ""
     left = f", {(total - done) * pace:.0f} s left" if total and pace is not None and done < total else ""
@@ -57,13 +57,13 @@ def _pace(done: int, seconds: float) -> str:
 
 
 def note(stage: str, lines: Iterable[str]) -> None:
-    """Print what a person should know, a line each."""
+    """Print notes for the user, a line each."""
     for line in lines:
         print(f"{stage}: {line}", file=sys.stderr, flush=True)
 
 
 class Bytes:
-    """Progress of one download, in megabytes; what huggingface_hub asks of a bar (its `tqdm_class`).
+    """Progress of one download, in megabytes; the interface that huggingface_hub expects (its `tqdm_class`).
 
     In a terminal it is a bar of tqdm. Elsewhere a line says that a download begins and how large it is, a line now and
     then how far it is, and one that it ended; files below a megabyte, which take no time, are passed over.
@@ -97,18 +97,18 @@ class Bytes:
             self._bar.update(number)
         elif (now := time.monotonic()) - self._last >= SECONDS_BETWEEN_LINES:
             self._last = now
-            self._say(now - self._start)
+            self._report(now - self._start)
 
     def close(self) -> None:
-        """End: what was loaded is said once more."""
+        """End, with a last line of progress."""
         if self._bar is not None:
             self._bar.close()
         elif not self._small and not self._closed:
-            self._say(time.monotonic() - self._start)
+            self._report(time.monotonic() - self._start)
         self._closed = True
 
     def set_description(self, desc: str | None = None, refresh: bool = True) -> None:
-        """Keep the name that was given: what libraries call it is a name of a file."""
+        """Ignore it: libraries give the name of a file."""
 
     def refresh(self, *_: object, **__: object) -> None:
         """Do nothing: lines cannot be redrawn."""
@@ -124,7 +124,7 @@ class Bytes:
         """End."""
         self.close()
 
-    def _say(self, seconds: float) -> None:
+    def _report(self, seconds: float) -> None:
         done, loaded = self.n / MEGABYTE, max(self.n - self._first, 0)
         of = f"/{self.total / MEGABYTE:.1f}" if self.total else ""
         missing = self.total - self.n if self.total else 0

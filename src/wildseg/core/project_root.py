@@ -1,4 +1,4 @@
-"""The folder a person works in, which is another one while DVC runs an experiment in a copy of the project."""
+"""The root of the user's project, which is another folder while DVC runs an experiment in a copy of the project."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TEMPORARY_EXPERIMENTS = (".dvc", "tmp", "exps")
 
 
 def project_root(root: Path) -> Path:
-    """Return the folder a person works in for the pipeline folder `root`, absolute.
+    """Return the root of the user's project for the pipeline folder `root`, absolute.
 
     They differ inside `dvc exp run --temp` and `--queue`, where the pipeline runs in a copy below ``.dvc/tmp/exps``
     of the real repository, which is deleted afterwards.

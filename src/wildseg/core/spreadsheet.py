@@ -1,8 +1,8 @@
-"""Tables that a person has edited: CSV as spreadsheets save it, whatever their separator, encoding and letter case.
+"""Tables that a user has edited: CSV as spreadsheets save it, whatever their separator, encoding and letter case.
 
 A spreadsheet separates cells by what its language uses (`;` where the comma is in numbers), saves in the encoding of
-its system, and keeps columns and lines that were used once. All of that is undone where it can mean one thing only.
-What wildseg itself writes is read by `wildseg.core.files.load_table`, which takes nothing else.
+its system, and leaves empty columns and lines. All of that is undone where it is unambiguous. What wildseg itself
+writes is read by `wildseg.core.tables.load_table`, which accepts nothing else.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wildseg.core.errors import DataError, check_regular
+from wildseg.core.text import shorten
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 WORKBOOKS = {b"PK\x03\x04": "an .xlsx or .ods workbook", b"\xd0\xcf\x11\xe0": "an .xls workbook"}
@@ -25,7 +26,7 @@ BLANK = " \t\r\n\ufeff\u00a0"
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table: the names of its columns, those asked for as they were asked for; its rows as (line, cells by column).
+    """A table: the names of its columns, requested ones as they were requested; its rows as (line, cells by column).
 
     A row may be shorter than the header: only what stands there is in its cells. separator: between cells. doubtful:
     the text was not UTF-8, so that letters other than English ones may have been read wrongly.
@@ -59,7 +60,7 @@ def load_sheet(path: Path, first: str, *others: str) -> Sheet:
             cells = tuple(_named_cells(path, rows, columns, candidate, exact))
             return Sheet(tuple(filter(None, columns)), cells, candidate, doubtful)
     expected = ", ".join((first, *others))
-    shown = repr(found if len(found) <= 80 else f"{found[:77]}...") if found else "an empty file"
+    shown = repr(shorten(found, 80)) if found else "an empty file"
     raise DataError(f"{path}: expected a CSV file with the columns {expected} in its first line, separated by commas, "
                     f"semicolons or tabs; found {shown}")  # fmt: skip
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 
 from wildseg.core.errors import ModelError, check_regular
 from wildseg.core.progress import Bytes, bytes_of
+from wildseg.core.text import error_line
 
 TIMEOUT_S = 5.0  # for an answer of the hub, unless HF_HUB_ETAG_TIMEOUT says otherwise
 BUSY = (429, 500, 502, 503, 504)  # HTTP codes after which a request is repeated once
@@ -196,15 +196,10 @@ def reason(error: BaseException) -> str:
     for link in reversed(chain):  # what the system itself said, at the end of the chain
         if isinstance(link, OSError) and link.strerror:
             return link.strerror.lower()
-    return short(str(error) or type(error).__name__)
+    return error_line(error, 160)
 
 
 PICKLE = "a pickle file that holds more than tensors, which can run code; convert it to safetensors where it was made"
-
-
-def short(text: str, width: int = 160) -> str:
-    """Return a text as one line of at most `width` letters, cut between two words."""
-    return textwrap.shorten(text, width, placeholder=" ...")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

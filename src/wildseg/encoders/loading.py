@@ -21,9 +21,10 @@ from open_clip import factory
 from torch import nn
 
 from wildseg.core.errors import ModelError, did_you_mean
+from wildseg.core.text import error_line
 from wildseg.encoders import configs
 from wildseg.encoders.configs import LocalConfig
-from wildseg.encoders.downloads import PICKLE, hub_file, reason, report_progress, short
+from wildseg.encoders.downloads import PICKLE, hub_file, reason, report_progress
 from wildseg.encoders.tokenizer import FULL_VOCABULARY, cut_tokenizer
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -200,4 +201,4 @@ def _quiet() -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    return reason(error) if reason(error) == PICKLE else short(str(error) or type(error).__name__, 200)
+    return reason(error) if reason(error) == PICKLE else error_line(error)

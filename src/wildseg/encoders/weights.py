@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
+
+from wildseg.core.files import file_digest
 
 
 def config_path(weights: Path, model: str) -> Path:
@@ -28,10 +29,9 @@ def identity(model: str, pretrained: str, root: Path) -> dict[str, str]:
     weights = root / pretrained
     for file in (weights, config_path(weights, model)):
         if weights.is_file() and file.is_file():
-            with file.open("rb") as stream:
-                known[file.suffix] = hashlib.file_digest(stream, "sha256").hexdigest()
+            known[file.suffix] = file_digest(file)
     if weights.is_file() and (shared := shared_config_path(weights)).is_file():
-        known[shared.name] = hashlib.sha256(shared.read_bytes()).hexdigest()
+        known[shared.name] = file_digest(shared)
     if weights.is_file():
         known["pretrained"] = ""  # the same bytes under another name are the same model
     return known

@@ -13,6 +13,7 @@ import numpy as np
 from wildseg.core.errors import DataError, did_you_mean
 from wildseg.core.files import load_json
 from wildseg.core.names import is_plain
+from wildseg.core.text import shorten
 from wildseg.exchange.box_units import plausibility_warnings
 from wildseg.exchange.file_names import match_frames
 
@@ -241,5 +242,4 @@ def _number(path: Path, value: object, what: str) -> float:
 
 
 def _found(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shorten(repr(value), 80)

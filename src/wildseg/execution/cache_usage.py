@@ -1,4 +1,4 @@
-"""What the cache holds, how much of it the last runs could use, and making it smaller."""
+"""The result store: what it holds, how much of it the last runs used, and pruning it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wildseg.core.errors import WildsegError, check_regular
+from wildseg.core.text import aligned
 from wildseg.execution.result_store import VARIABLE, location
 
 ENTRY = re.compile(r"[0-9a-f]{2}/(?:[0-9a-f]{62}|\.[0-9a-f]{62}\.\d+)")  # whole, or left by a run that was killed
@@ -18,27 +19,28 @@ UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 
 def show(root: Path, limit: str | None = None) -> None:
-    """Print a table of what is kept for the project folder `root`, after making it as small as `limit` says.
+    """Print a table of the results stored for the project folder `root`, after pruning them to `limit` bytes.
 
     Raises:
         WildsegError: `limit` is no size.
     """
     folder = location(root)
     if folder is None:
-        print(f"cache: {VARIABLE} is off, so nothing is kept")
+        print(f"cache: {VARIABLE} is off, so nothing is stored")
         return
     if limit is not None:
         removed, freed = prune(folder, size_in_bytes(limit))
         print(f"cache: removed {removed} entries, {readable(freed)}")
     rows = usage(folder)
     if not rows:
-        print(f"cache: nothing is kept in {folder}")
+        print(f"cache: nothing is stored in {folder}")
         return
     print(f"cache: {readable(sum(row.size for row in rows))} in {folder}")
-    print(f"{'stage':<8}{'frames':>10}{'size':>12}   last run")
+    cells = [("stage", "frames", "size", "last run")]
     for row in rows:
         last = "" if row.hits is None else f"{row.hits} from the cache, {row.misses} computed"
-        print(f"{row.stage:<8}{row.entries:>10}{readable(row.size):>12}   {last}".rstrip())
+        cells.append((row.stage, str(row.entries), readable(row.size), last))
+    print("\n".join(aligned(cells, "<>><")))
 
 
 def size_in_bytes(text: str) -> int:
@@ -55,7 +57,7 @@ def size_in_bytes(text: str) -> int:
 
 
 def readable(size: int) -> str:
-    """Return a number of bytes as people read it."""
+    """Return a number of bytes in the unit that gives the shortest number, such as ``1.5 GB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
@@ -65,7 +67,7 @@ def readable(size: int) -> str:
 
 @dataclass(frozen=True)
 class Usage:
-    """What one stage keeps: entries, their bytes, and how its last run was served (None: it never ran)."""
+    """The results of one stage: entries, their bytes, and how many of its last run were cached (None: it never ran)."""
 
     stage: str
     entries: int
@@ -75,7 +77,7 @@ class Usage:
 
 
 def usage(folder: Path) -> list[Usage]:
-    """Return what each stage keeps, by name."""
+    """Return the usage of each stage, by name."""
     result = []
     for stage in _stages(folder):
         sizes = [path.stat().st_size for path in _entries(stage)]
@@ -84,7 +86,7 @@ def usage(folder: Path) -> list[Usage]:
 
 
 def prune(folder: Path, limit: int) -> tuple[int, int]:
-    """Remove what was not used for longest until at most `limit` bytes are kept; return (entries, bytes) removed."""
+    """Remove the least recently used entries until at most `limit` bytes remain; return (entries, bytes) removed."""
     found = [(path.stat(), path) for stage in _stages(folder) for path in _entries(stage)]
     found.sort(key=lambda pair: pair[0].st_mtime_ns)
     excess = sum(stat.st_size for stat, _ in found) - limit
@@ -96,7 +98,7 @@ def prune(folder: Path, limit: int) -> tuple[int, int]:
         removed, freed = removed + 1, freed + stat.st_size
     if limit == 0:
         for empty in (*{path.parent for _, path in found}, *{path.parents[1] for _, path in found}):
-            with suppress(OSError):  # it holds what is not ours
+            with suppress(OSError):  # it holds other files
                 empty.rmdir()
     return removed, freed
 
@@ -106,14 +108,14 @@ def _stages(folder: Path) -> list[Path]:
 
 
 def _entries(stage: Path) -> Iterator[Path]:
-    # Known by their names, since WILDSEG_CACHE may point by mistake at a folder that holds other things.
+    # Recognised by their names: WILDSEG_CACHE may by mistake name a folder with other files.
     return (path for path in stage.glob("??/*") if ENTRY.fullmatch(f"{path.parent.name}/{path.name}"))
 
 
 def _last_run(folder: Path, stage: str) -> tuple[int | None, int | None]:
     try:
         check_regular(folder / f"{stage}.json")
-        noted = json.loads((folder / f"{stage}.json").read_text())
-        return int(noted["hits"]), int(noted["misses"])
+        note = json.loads((folder / f"{stage}.json").read_text())
+        return int(note["hits"]), int(note["misses"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None, None

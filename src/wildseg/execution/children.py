@@ -1,7 +1,7 @@
-"""Processes that a command starts: they end with it, however it ends, and leave Ctrl-C to it.
+"""Processes that a command starts: they end with it, however it ends, and do not handle Ctrl-C.
 
-A process that was killed outright cannot end what it started, which would wait, or go on writing, for ever. So each
-child looks after itself from its first moment: on Linux the kernel kills it when its parent dies, also in the middle of
+A process that was killed cannot end its children, which would wait, or continue to write, forever. So each child
+follows its parent from its first moment: on Linux the kernel kills it when its parent dies, also in the middle of
 C code; everywhere a thread waits for the parent's end.
 """
 
@@ -25,7 +25,7 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 class Child(SpawnProcess):
     """A spawned process that ends when the one that started it is gone, and that a Ctrl-C does not reach."""
 
-    _followed = 0  # the process to end with, where the kernel may be asked to see to it
+    _followed = 0  # the process to end with, where the kernel can do so
 
     def start(self) -> None:
         """Start; a Ctrl-C meanwhile is raised when that is done, so that no child is left half-started."""
@@ -51,7 +51,7 @@ class _Context(SpawnContext):
 
 
 def context() -> SpawnContext:
-    """Return what to give to `ProcessPoolExecutor` or torch's `DataLoader`, so that they start `Child`ren."""
+    """Return the context for `ProcessPoolExecutor` or torch's `DataLoader` by which they start `Child` processes."""
     _start_tracker()
     return _Context()
 
@@ -62,7 +62,7 @@ _starting = threading.RLock()
 def kill_all(*, last: bool = False) -> None:
     """Kill all children of this process at once; what they wrote is whole, since files are renamed into place.
 
-    `last` says that this process ends next: no child is started any more, which would find half of what it is told.
+    With `last` this process ends next: no further child is started, whose instructions would be incomplete.
     """
     taken = _starting.acquire(timeout=1.0)
     for child in multiprocessing.active_children():
@@ -80,7 +80,7 @@ def end_with(parent: int) -> bool:
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    return os.getppid() == parent  # asked afterwards: it may have gone before
+    return os.getppid() == parent  # checked afterwards: it may have ended before
 
 
 def follow_parent(_: int = 0) -> None:
@@ -101,7 +101,7 @@ def _arrive(parent: int) -> Child:
 
 
 def _start_tracker() -> None:
-    # It cleans up after a process that was killed, semaphores for instance; that is what it is for, and no news.
+    # It removes the semaphores of a killed process, as is its purpose: no warning is needed.
     quiet = "ignore:resource_tracker:UserWarning"
     sys.warnoptions.append(quiet)
     try:
@@ -112,11 +112,11 @@ def _start_tracker() -> None:
 
 @contextmanager
 def without_interrupts() -> Iterator[None]:
-    """Put a Ctrl-C off to the end of the ``with``, as where processes are started; a child that is, never meets one."""
+    """Defer a Ctrl-C to the end of the ``with``, as where processes are started; a child started in it gets none."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # A child inherits the block, and keeps it. It does not hold up Python, since another thread may take the signal.
+    # A child inherits the block for good. Python is not held up, since another thread may receive the signal.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     came: list[int] = []
     main = threading.current_thread() is threading.main_thread()

@@ -1,9 +1,9 @@
-"""DVC's own table of which process reads and writes what, where a stage that a person runs by hand has its line, too.
+"""DVC's table of the files that each process reads and writes, and the entry of a stage that is run by hand.
 
-Between two stages DVC hashes what the first left, and before a stage it removes its outputs; no stage is at work then
-that would hold the project's lock. So by hand, `wildseg <stage>` does as `dvc repro` does: it enters what it reads and
-writes in ``.dvc/tmp/rwlock``, and each keeps out of the other's way. DVC drops the lines of processes that are
-gone, and `wildseg repair` those of killed ones that nobody waited for.
+Between two stages DVC hashes the outputs of the first, and before a stage it removes its outputs; no stage holds the
+project's lock at these moments. So `wildseg <stage>` by hand does as `dvc repro`: it enters the files that it reads
+and writes in ``.dvc/tmp/rwlock``, so that neither disturbs the other. DVC removes the entries of processes that have
+ended, and `wildseg repair` those of killed ones whose parent never waited for them.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import yaml
-
 from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json
+from wildseg.execution import dvc_yaml
 
 PIPELINES = ("dvc.yaml", "*/dvc.yaml", "*/*/dvc.yaml")  # the project's own, and those beside it
 
 
 class Busy(WildsegError):
-    """A DVC command is at work on the same files."""
+    """A DVC command is using the same files."""
 
 
 @contextmanager
 def entered(root: Path, stage: str) -> Iterator[None]:
-    """Have DVC know what a stage of the project folder `root` reads and writes; nothing where DVC is not used.
+    """Enter the files that a stage of the project folder `root` reads and writes; none where DVC is not used.
 
     Raises:
         Busy: a DVC command writes one of these, or reads what the stage writes.
@@ -44,7 +43,7 @@ def entered(root: Path, stage: str) -> Iterator[None]:
 
 
 def _enter(folder: Path, reads: list[str], writes: list[str]) -> AbstractContextManager[None] | None:
-    """Return what takes the line out again, or None where there is none: DVC itself tells of a table that is torn."""
+    """Return the entry as a context to close, or None where there is none: DVC itself reports an incomplete table."""
     from dvc.config import Config
     from dvc.exceptions import DvcException
     from dvc.fs import localfs
@@ -52,7 +51,7 @@ def _enter(folder: Path, reads: list[str], writes: list[str]) -> AbstractContext
     from dvc.rwlock import rwlock
 
     try:
-        logging.getLogger("dvc.rwlock").setLevel(logging.ERROR)  # the line of a stage that was killed is no news
+        logging.getLogger("dvc.rwlock").setLevel(logging.ERROR)  # it warns of each entry of a killed stage
         (folder / "tmp").mkdir(exist_ok=True)
         hardlink = Config(dvc_dir=str(folder))["core"].get("hardlink_lock", False)
         command = shlex.join(["wildseg", *sys.argv[1:]])
@@ -70,31 +69,30 @@ def _leave(line: AbstractContextManager[None] | None) -> None:
         return
     from dvc.exceptions import DvcException
 
-    with suppress(AssertionError, DvcException, OSError):  # somebody took it out
+    with suppress(AssertionError, DvcException, OSError):  # it was removed meanwhile
         line.__exit__(None, None, None)
 
 
-def _files(root: Path, stage: str) -> tuple[list[str], list[str]]:
+def _files(root: Path, name: str) -> tuple[list[str], list[str]]:
     """Return the data that a stage reads, and the files and folders that it writes, as its dvc.yaml has them."""
     reads: list[str] = []
     writes: list[str] = []
-    for pattern in PIPELINES:
-        for path in root.glob(pattern):
-            with suppress(OSError, yaml.YAMLError, RecursionError, AttributeError, TypeError):
-                content = yaml.safe_load(path.read_bytes())["stages"].get(stage, {})
-                reads += [str(root / name) for name in content.get("deps", []) if "$" not in name and ".py" not in name]
-                outputs = [*content.get("outs", []), *content.get("metrics", [])]
-                writes += [str(root / one) for out in outputs for one in (out if isinstance(out, dict) else (out,))]
+    for path in (path for pattern in PIPELINES for path in root.glob(pattern)):
+        described = dvc_yaml.stage(path, name) or {}
+        with suppress(TypeError):
+            reads += [str(root / dep) for dep in described.get("deps", []) if "$" not in dep and ".py" not in dep]
+            outputs = [*described.get("outs", []), *described.get("metrics", [])]
+            writes += [str(root / one) for out in outputs for one in (out if isinstance(out, dict) else (out,))]
     return reads, writes
 
 
-def _at_work(said: str, table: Path) -> str:
-    """Return in one line what DVC says about who is in the way."""
+def _at_work(message: str, table: Path) -> str:
+    """Return one line about the DVC command that a message of DVC names by its process."""
     with suppress(WildsegError):
         content = load_json(table)
         lines = [*content.get("write", {}).values(), *(one for own in content.get("read", {}).values() for one in own)]
         for line in lines:
-            if f"(PID {line['pid']})" in said:
+            if f"(PID {line['pid']})" in message:
                 program, *rest = line["cmd"].encode("unicode_escape").decode().split(" ")
                 command = " ".join([Path(program).name, *rest])
                 return f"'{command}' is at work on this project (process {line['pid']})"

@@ -18,7 +18,8 @@ PACKAGES = ("wildseg", "wildseg_demo")  # those whose imports are followed
 
 # What says how a result is come by, and not what it is.
 SCHEDULES = frozenset({"cli", "core", "execution", "report", "stages", "tracking"})
-MATTERS = frozenset({"core/classes.py", "core/files.py"})  # of those rooms, what says what it is
+# Of those rooms, what says what it is.
+MATTERS = frozenset(f"core/{name}.py" for name in ("arrays", "classes", "files", "images", "tables"))
 
 
 @dataclass

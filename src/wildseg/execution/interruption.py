@@ -13,26 +13,26 @@ from types import FrameType
 
 from wildseg.execution import children
 
-SECONDS = 1.0  # that a Ctrl-C has to close what is open, such as the run in MLflow
+SECONDS = 1.0  # after a Ctrl-C to close what is open, such as the run in MLflow
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
-_said = threading.Event()
+_reported = threading.Event()
 
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """Kill workers when Ctrl-C or SIGTERM comes, and end: by KeyboardInterrupt with some time, or at once.
+    """Kill workers on Ctrl-C or SIGTERM, and end: by KeyboardInterrupt with time to close files, or at once.
 
-    A thread sees to it, so that neither C code in the main thread nor a library that waits holds it up.
+    A thread does so, since C code in the main thread or a library that waits would delay it.
     """
     if os.name != "posix" or threading.current_thread() is not threading.main_thread():
         yield
         return
-    _said.clear()
+    _reported.clear()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    before = signal.signal(signal.SIGTERM, _leave_to_the_thread)
+    before = signal.signal(signal.SIGTERM, _defer_to_the_thread)
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else it is ignored, as in the background
     if usual:
         signal.signal(signal.SIGINT, _first)
@@ -51,21 +51,21 @@ def handled() -> Iterator[None]:
 
 
 def stopped(number: signal.Signals) -> str:
-    """Return the line that says what stopped this command; empty if it was said before."""
-    if _said.is_set():
+    """Return the line about the signal that stopped this command; empty if it was returned before."""
+    if _reported.is_set():
         return ""
-    _said.set()
+    _reported.set()
     by = "Ctrl-C" if number == signal.SIGINT else number.name
     start = "\n" if sys.stderr.isatty() else ""  # a bar of progress may stand in this line of a terminal
     return f"{start}wildseg: stopped by {by}; run the same again to go on\n"
 
 
-def _leave_to_the_thread(*_: object) -> None:
-    """Be there, so that the signal is not the end and its number is written to the pipe."""
+def _defer_to_the_thread(*_: object) -> None:
+    """Do nothing: a handler keeps the signal from ending the process, and its number is written to the pipe."""
 
 
 def _first(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, and let no other Ctrl-C cut short what this one has closed."""
+    """Raise KeyboardInterrupt, and ignore any further Ctrl-C while files are closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.default_int_handler(number, frame)
 
@@ -87,5 +87,5 @@ def _end_soon() -> None:
 
 def _exit(number: signal.Signals) -> None:
     with suppress(OSError):
-        os.write(2, stopped(number).encode())  # the main thread may hold what `print` wants
+        os.write(2, stopped(number).encode())  # the main thread may hold the lock of `print`
     os._exit(CODES[number])

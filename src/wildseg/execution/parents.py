@@ -1,7 +1,7 @@
 """The processes that a stage must not outlive: the `dvc` that started it, and what stands between the two.
 
-Whoever kills `dvc` alone (a time limit, the system when memory runs out, an editor's stop button) means the run. A
-stage that went on would write into the next one. What a person started by hand outlives its shell, as `nohup` wants it.
+Killing `dvc` alone (a time limit, the system when memory runs out, an editor's stop button) is meant for the run. A
+stage that continued would write into the next one. A stage started by hand outlives its shell, as `nohup` requires.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from psutil import Process
 
 STAGE = "DVC_STAGE"  # is set by DVC for what it starts
-SECONDS = 0.2  # between two looks, where the system does not tell
+SECONDS = 0.2  # between two checks, where the system gives no notice
 
 
 def watch() -> None:
-    """End this process as soon as one of those that it must not outlive is gone; at once if one is gone already."""
+    """End this process as soon as one that it must not outlive has ended; at once if one has ended already."""
     try:
         parents = _parents()
     except _Gone:
@@ -35,13 +35,13 @@ def watch() -> None:
     if parents[0].pid != os.getppid() or not children.end_with(parents[0].pid):
         _end()
     descriptors = _descriptors(parents)
-    if not all(map(_alive, parents)):  # asked once their descriptors are held
+    if not all(map(_alive, parents)):  # checked once their descriptors are held
         _end()
     threading.Thread(target=_wait, args=(parents, descriptors), name="parents", daemon=True).start()
 
 
 def started_by_dvc() -> bool:
-    """Say whether DVC runs this process as a stage, or a part of one."""
+    """Return whether DVC runs this process as a stage, or a part of one."""
     return bool(os.environ.get(STAGE))
 
 
@@ -53,12 +53,12 @@ def _parents() -> list[Process]:
     """Return the processes from this one's parent to the `dvc` that runs the stage; or only a launcher, or none.
 
     Raises:
-        _Gone: one of them ended before this process could look.
+        _Gone: one of them ended before it was found.
     """
     import psutil  # which DVC needs, too
 
     if not started_by_dvc():
-        # The launcher; none where a cluster starts one process a container, and says in the environment how many.
+        # The launcher; none where a cluster starts one process per container, and sets their number in the environment.
         by = psutil.Process().parent() if launcher.launched() else None
         return [by] if by is not None and by.pid > 1 else []
     found: list[Process] = []
@@ -73,27 +73,27 @@ def _parents() -> list[Process]:
             below = parent
     except psutil.NoSuchProcess as error:
         raise _Gone from error
-    raise _Gone  # nothing above but what takes in orphans
+    raise _Gone  # nothing above but a process that adopts orphans
 
 
 def _has_stage(process: Process) -> bool:
-    """Say whether a process was started for this stage, as shells, `timeout` and launchers are that stand between."""
+    """Return whether a process was started for this stage, as shells, `timeout` and launchers between the two are."""
     import psutil
 
     with suppress(psutil.AccessDenied):
-        if environment := process.environ():  # some systems keep that of their own programs to themselves
+        if environment := process.environ():  # some systems hide that of their own programs
             return environment.get(STAGE) == os.environ[STAGE]
     return not looks_like_dvc(process)
 
 
 def _may_be_dvc(process: Process, below: Process) -> bool:
-    # When dvc is gone, its children are taken in: by process 1, or by a manager of sessions, which has one of its own.
+    # When dvc has ended, its children are adopted: by process 1, or by a session manager, which has its own session.
     same_session = not hasattr(os, "getsid") or os.getsid(process.pid) == os.getsid(below.pid)
     return looks_like_dvc(process) or (same_session and process.pid != 1)
 
 
 def looks_like_dvc(process: Process) -> bool:
-    """Say whether a process is Python, or names dvc: none that takes in orphans is."""
+    """Return whether a process is Python, or names dvc: none that adopts orphans is."""
     import psutil
 
     try:
@@ -111,7 +111,7 @@ def _alive(process: Process) -> bool:
 
 
 def _descriptors(parents: Sequence[Process]) -> list[int]:
-    """Return a descriptor of each process that the kernel marks when it ends; none where there is no such."""
+    """Return a descriptor of each process that becomes readable when it ends; none where the kernel has no such."""
     found: list[int] = []
     if sys.platform == "linux":
         try:
@@ -137,6 +137,6 @@ def _wait(parents: Sequence[Process], descriptors: Sequence[int]) -> None:
 
 
 def _end() -> None:
-    # As a kill would: nothing is written any more, and what is written is whole. Nobody waits for a word.
+    # As a kill would: nothing more is written, and what is written is complete. No process reads a message.
     children.kill_all(last=True)
     os._exit(1)

@@ -1,8 +1,8 @@
 """One writer per project folder: a stage holds a lock of the kernel, which is free when its process ends in any way.
 
-DVC sees to it that two of its own commands do not write the same output. It cannot know of a stage that outlives a
-killed `dvc`, nor of one that a person runs by hand beside it; what these write would be recorded as the result of
-another run. A queued experiment runs in a folder of its own, with a lock of its own.
+DVC prevents two of its own commands from writing the same output. It does not know of a stage that outlives a killed
+`dvc`, nor of one that is run by hand beside it; their outputs would be recorded as the result of another run. A queued
+experiment runs in a folder of its own, with a lock of its own.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from wildseg.core.errors import WildsegError, check_regular
 from wildseg.execution import dvc_table, interruption, launcher, parents
 
 FILE = Path(".wildseg", "lock")
-HOLDER = "WILDSEG_LOCK_HOLDER"  # by it, what a launcher starts shows that the lock is held on its behalf
-SECONDS = 5.0  # that a newcomer waits, since whoever was killed may be ending
+HOLDER = "WILDSEG_LOCK_HOLDER"  # identifies processes of a launcher, on whose behalf the lock is held
+SECONDS = 5.0  # that a new process waits, since a killed one may be ending
 BUSY = (errno.EAGAIN, errno.EACCES)
 
 
@@ -37,7 +37,7 @@ class Lock:
         self._token = token
 
     def pass_on(self) -> None:
-        """Keep the lock over an `exec`: the program that takes this process's place holds it for what it starts."""
+        """Keep the lock over an `exec`: the program that replaces this process holds it for its children."""
         if self._descriptor is not None:
             os.set_inheritable(self._descriptor, True)
             os.environ[HOLDER] = self._token
@@ -45,7 +45,7 @@ class Lock:
 
 @contextmanager
 def writing(root: Path, stage: str) -> Iterator[Lock]:
-    """Write what a stage of the project folder `root` leaves: alone, no longer than `dvc` runs, and ended by signals.
+    """Write the outputs of a stage of the project folder `root`: alone, while `dvc` runs, and ended by signals.
 
     Raises:
         WildsegError: see `held`.
@@ -58,12 +58,12 @@ def writing(root: Path, stage: str) -> Iterator[Lock]:
 
 @contextmanager
 def held(root: Path, stage: str) -> Iterator[Lock]:
-    """Be the only one that writes what stages leave in the project folder `root`.
+    """Hold the lock of the project folder `root`, by which one process alone writes outputs of stages.
 
-    Where the file system has no locks, one line says so. Processes of a team that do not lead write nothing.
+    Where the file system has no locks, one line reports it. Of distributed processes only the main one writes.
 
     Raises:
-        WildsegError: another process writes there, and goes on for longer than a few seconds.
+        WildsegError: another process writes there for longer than a few seconds.
     """
     path, token = root.resolve() / FILE, secrets.token_hex(16)
     if launcher.follows() or _held_on_our_behalf(path):
@@ -86,7 +86,7 @@ def _locked(path: Path, stage: str, opened: ExitStack) -> int | None:
             return None
         except OSError as error:
             reason = error.strerror or error
-            print(f"{stage}: {path} cannot be locked ({reason}); see to it that nothing else writes this project",
+            print(f"{stage}: {path} cannot be locked ({reason}); make sure that nothing else writes this project",
                   file=sys.stderr, flush=True)  # fmt: skip
             return None
         in_the_way = _who(_read(path))
@@ -119,7 +119,7 @@ def _try(path: Path) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # no child inherits it
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), path.stat()):  # somebody may have cleared the folder away
+        if os.path.samestat(os.fstat(descriptor), path.stat()):  # the folder may have been removed meanwhile
             return descriptor
     except FileNotFoundError:
         pass

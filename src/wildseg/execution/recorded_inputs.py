@@ -1,13 +1,12 @@
-"""What DVC records as the inputs of a stage is what the stage read: an input that changed meanwhile ends it.
+"""DVC records as inputs of a stage what the stage has read: a stage whose input changed meanwhile fails.
 
-DVC hashes dependencies and parameters once more when a stage has ended, and records them beside what the stage computed
-before they changed. So a stage that DVC runs remembers them, looks again at its end, and fails where they differ; DVC
-then records nothing. What was computed of frames is kept under keys of its own, and served to the next run.
+DVC hashes dependencies and parameters again when a stage has ended, and records them beside outputs that the stage
+computed before they changed. So a stage that DVC runs compares its inputs at its end with those at its start, and fails
+where they differ; DVC then records nothing. Results of frames are stored under keys of their own for the next run.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -16,19 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from wildseg.core.errors import DataError, WildsegError
+from wildseg.core.files import file_digest
 from wildseg.core.strict_yaml import load
-from wildseg.execution import launcher, parents
+from wildseg.execution import dvc_yaml, launcher, parents
 
 PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
-TEXTS = frozenset((".py", ".yaml", ".csv", ".json", ".txt"))  # small files that editors write anew without a change
-Inputs = dict[str, object]  # by what a person calls it: what must be the same at the end
+TEXTS = frozenset((".py", ".yaml", ".csv", ".json", ".txt"))  # small files that editors rewrite without a change
+Inputs = dict[str, object]  # by the name that an error uses: what must be the same at the end
 
-_remembered: list[tuple[Path, str, Inputs]] = []
+_at_start: list[tuple[Path, str, Inputs]] = []
 
 
 @contextmanager
 def unchanged(root: Path) -> Iterator[None]:
-    """Raise at the end where an input of the stage that DVC runs in the folder `root` is another than at the start.
+    """Raise at the end where an input of the stage that DVC runs in the folder `root` has changed since the start.
 
     Raises:
         WildsegError: see `check`.
@@ -38,26 +38,26 @@ def unchanged(root: Path) -> Iterator[None]:
         return
     path, _, stage = os.environ[parents.STAGE].rpartition(":")
     pipeline = root / (path or "dvc.yaml")
-    _remembered.append((pipeline, stage, inputs(pipeline, stage)))
+    _at_start.append((pipeline, stage, inputs(pipeline, stage)))
     try:
         yield
         check()
     finally:
-        _remembered.pop()
+        _at_start.pop()
 
 
 def check() -> None:
-    """Look again now; for a stage that still holds what it would need to go on.
+    """Compare now, while a stage still has the state that it needs to continue.
 
     Raises:
-        WildsegError: parameters or files that DVC is about to record were changed.
+        WildsegError: parameters or files that DVC would record have changed.
     """
-    for pipeline, stage, before in _remembered:
+    for pipeline, stage, before in _at_start:
         now = inputs(pipeline, stage)
         if changed := [name for name in {**before, **now} if before.get(name) != now.get(name)]:
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             raise WildsegError(
-                f"{stage}: {changed[0]}{more} changed while the stage was at work, so its result is not recorded; "
+                f"{stage}: {changed[0]}{more} changed while the stage was running, so its result is not recorded; "
                 "run the same again"
             )
 
@@ -65,11 +65,12 @@ def check() -> None:
 def inputs(pipeline: Path, stage: str) -> Inputs:
     """Return what a stage of the file `pipeline` depends on: its parameters, and a signature of each file.
 
-    Nothing where the file does not describe the stage: DVC tells what is wrong with it.
+    Nothing where the file does not describe the stage: DVC reports what is wrong with it.
     """
+    described = dvc_yaml.stage(pipeline, stage)
+    if described is None:
+        return {}
     try:
-        described: Any = load(pipeline)
-        described = described["stages"][stage]
         folder = pipeline.parent / described.get("wdir", ".")
         params = load(folder / "params.yaml")
         names = [_filled(name, params) for name in described.get("deps", [])]
@@ -108,7 +109,7 @@ def _files(path: Path) -> Iterator[Path]:
 def _signature(path: Path) -> object:
     with suppress(OSError):
         if path.suffix in TEXTS and path.is_file():
-            return hashlib.sha256(path.read_bytes()).hexdigest()
+            return file_digest(path)
         status = path.stat()
         return status.st_size, status.st_mtime_ns, status.st_ino
     return None

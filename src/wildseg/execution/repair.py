@@ -1,9 +1,9 @@
-"""What a kill or a power cut can leave torn, or blocked, in DVC's own bookkeeping, and how it is mended.
+"""Repair of DVC's own files that a kill or a power cut left incomplete or locked.
 
-wildseg renames its files into place. DVC writes two of its own where they lie: ``dvc.lock`` after each stage, and
-``.dvc/tmp/rwlock`` before and after each. A kill in these moments leaves half a file, and every later `dvc repro` stops
-at it. So it does at a line of ``rwlock`` whose process was killed and never waited for. Nothing that was
-computed is in either: a stage that is missing in dvc.lock is found in DVC's run cache.
+wildseg renames its files into place. DVC writes two of its own in place: ``dvc.lock`` after each stage, and
+``.dvc/tmp/rwlock`` before and after each. A kill at these moments leaves half a file, and every later `dvc repro` fails
+at it. So it does at an entry of ``rwlock`` whose process was killed and whose parent never waited for it. Neither file
+holds results: a stage that is missing in dvc.lock is found in DVC's run cache.
 """
 
 from __future__ import annotations
@@ -22,25 +22,27 @@ PIPELINES = ("dvc.lock", "*/dvc.lock", "*/*/dvc.lock")  # the project's own, and
 
 
 def repair(root: Path) -> list[str]:
-    """Mend the project folder `root`; return one line for each file that was torn.
+    """Repair the project folder `root`; return one line for each file that was changed.
 
     Raises:
-        WildsegError: a DVC command is at work here, which would be disturbed.
+        WildsegError: a DVC command is running here, which would be disturbed.
     """
     temporary = root / ".dvc" / "tmp"
     if not temporary.is_dir():
-        raise WildsegError(f"{root.resolve()}: expected a project of DVC, found no .dvc/tmp; nothing ever ran here")
+        raise WildsegError(
+            f"{root.resolve()}: expected a project of DVC, found no .dvc/tmp; no DVC command has run here"
+        )
     with _held(root, "lock"), _held(root, "rwlock.lock"):
-        said = _mend_rwlock(temporary / "rwlock")
+        report = _repair_rwlock(temporary / "rwlock")
         for pattern in PIPELINES:
             for path in filter(Path.is_file, sorted(root.glob(pattern))):
-                said += _mend_lockfile(path)
-    return said
+                report += _repair_lockfile(path)
+    return report
 
 
 @contextmanager
 def _held(root: Path, name: str) -> Iterator[None]:
-    # The same lock that DVC takes before it writes: whoever was killed holds it no more.
+    # The same lock that DVC takes before it writes: a killed process no longer holds it.
     from dvc.config import Config
     from dvc.lock import LockError, make_lock
 
@@ -52,7 +54,7 @@ def _held(root: Path, name: str) -> Iterator[None]:
         lock.lock()
     except LockError as error:
         raise WildsegError(
-            f"{temporary / name}: a DVC command is at work here; wait until it ends, then try again"
+            f"{temporary / name}: a DVC command is running here; wait until it ends, then try again"
         ) from error
     try:
         yield
@@ -60,9 +62,9 @@ def _held(root: Path, name: str) -> Iterator[None]:
         lock.unlock()
 
 
-def _mend_rwlock(path: Path) -> list[str]:
-    # It names the processes at work. DVC itself drops the lines of those that are gone, but waits for one that was
-    # killed and that nobody has asked how it ended, as in a container without an init process, for ever.
+def _repair_rwlock(path: Path) -> list[str]:
+    # It names running processes. DVC itself removes the entries of those that have ended, but waits forever for one
+    # that was killed and whose exit status was never read, as in a container without an init process.
     from dvc.rwlock import SCHEMA
     from voluptuous import Invalid
 
@@ -72,14 +74,14 @@ def _mend_rwlock(path: Path) -> list[str]:
         content = SCHEMA(json.loads(path.read_bytes()))
     except (ValueError, RecursionError, Invalid):
         path.unlink()
-        return [f"{path}: torn, removed"]
+        return [f"{path}: incomplete, removed"]
     writes = {name: line for name, line in content["write"].items() if not _is_zombie(line["pid"])}
     reads = {name: [line for line in lines if not _is_zombie(line["pid"])] for name, lines in content["read"].items()}
     if (writes, reads) == (content["write"], content["read"]):
         return []
     with atomic(path) as temporary:
         temporary.write_text(json.dumps({"write": writes, "read": {name: own for name, own in reads.items() if own}}))
-    return [f"{path}: lines of processes that were killed are removed"]
+    return [f"{path}: entries of killed processes are removed"]
 
 
 def _is_zombie(process: int) -> bool:
@@ -87,36 +89,36 @@ def _is_zombie(process: int) -> bool:
 
     try:
         return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
-    except psutil.Error:  # gone, or somebody else's: DVC knows what to do
+    except psutil.Error:  # it has ended, or is another user's: DVC handles both
         return False
 
 
-def _mend_lockfile(path: Path) -> list[str]:
+def _repair_lockfile(path: Path) -> list[str]:
     lines = path.read_bytes().decode("utf-8", errors="replace").splitlines(keepends=True)
     if _readable("".join(lines)):
         return []
     if any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in lines):
-        raise WildsegError(f"{path}: both sides of a merge stand in it; choose one, or 'git checkout --ours {path}'")
+        raise WildsegError(f"{path}: it holds both sides of a merge; choose one, or 'git checkout --ours {path}'")
     path.replace(path.with_name(f"{path.name}.torn"))
-    # What stands before the cut is right. Back to where a stage begins, until DVC can read what is left.
+    # What precedes the cut is valid. Cut back to the beginning of a stage, until DVC can read the rest.
     begins = [number for number, line in enumerate(lines) if 0 < len(line) - len(line.lstrip(" ")) < 4]
     for begin in reversed(begins):
         text = "".join(lines[:begin])
         if _readable(text):
             with atomic(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-            kept = len(yaml.safe_load(text).get("stages", ()))
-            return [f"{path}: torn, {kept} whole stages kept; what it was is {path.name}.torn"]
-    return [f"{path}: torn before its first whole stage, removed; what it was is {path.name}.torn"]
+            left = len(yaml.safe_load(text).get("stages", ()))
+            return [f"{path}: incomplete, cut back to {left} complete stages; the former file is {path.name}.torn"]
+    return [f"{path}: incomplete before its first complete stage, removed; the former file is {path.name}.torn"]
 
 
 def _readable(text: str) -> bool:
-    from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # what DVC itself asks for
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # what DVC itself requires
     from voluptuous import Invalid
 
     try:
         content = COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(text))
     except (yaml.YAMLError, RecursionError, Invalid):
         return False
-    # The last value may be cut short and still be a text: whole files end with the end of a line.
+    # The last value may be cut short and still be a string: complete files end with a line end.
     return bool(content.get("stages") or content.get("datasets")) and text.endswith("\n")

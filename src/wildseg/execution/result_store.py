@@ -1,8 +1,8 @@
-"""What is kept beside a stage's outputs: entries under a key that says everything they depend on.
+"""The result store: results of frames and trainings under a key of everything that they depend on.
 
-One file an entry, written whole or not at all, with a checksum: one that is damaged is computed again. Nothing in it
-can run code: bytes of files, and a record as JSON. Entries lie in ``.wildseg/cache``, or where `WILDSEG_CACHE` says;
-``off`` keeps nothing.
+One file per entry, written completely or not at all, with a checksum: a damaged one is computed again. Nothing in it
+can run code: bytes of files, and a record as JSON. Entries lie in ``.wildseg/cache``, or in the folder `WILDSEG_CACHE`;
+with ``off`` nothing is stored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VARIABLE = "WILDSEG_CACHE"
 
 @dataclass(frozen=True)
 class Entry:
-    """What is kept of one frame: a record that JSON can hold, and the contents of its output files by role."""
+    """The result of one frame: a record that JSON can hold, and the contents of its output files by role."""
 
     record: Any
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Store:
     """Entries of one stage in a folder; several processes may read and write at the same time."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Remember where; None keeps and finds nothing."""
+        """Take the folder; with None nothing is stored or found."""
         self.folder = folder
         self.damaged = 0
 
@@ -72,16 +72,16 @@ class Store:
             with suppress(OSError):
                 path.unlink()
             return None
-        with suppress(OSError):  # a cache that others own may be read
+        with suppress(OSError):  # a cache of another user may be read-only
             os.utime(path)  # the last use, by which `prune` decides
         return entry
 
     def has(self, key: str) -> bool:
-        """Say whether there is an entry, whole or damaged."""
+        """Return whether there is an entry, complete or damaged."""
         return self.folder is not None and _path(self.folder, key).is_file()
 
     def put(self, key: str, entry: Entry) -> None:
-        """Keep an entry; a full disk or a folder that cannot be written to is said once a run, and is no error."""
+        """Store an entry; a full disk or a folder that cannot be written to is reported once a run, and is no error."""
         folder = self.folder
         if folder is None or folder.parent in _problems:
             return
@@ -91,18 +91,18 @@ class Store:
                 temporary.write_bytes(_pack(entry))
         except OSError as error:
             reason = error.strerror or error
-            self.give_up(f"cache: {folder.parent} cannot be written to ({reason}); nothing more is kept")
+            self.give_up(f"cache: {folder.parent} cannot be written to ({reason}); nothing more is stored")
 
     @property
     def problem(self) -> str | None:
-        """What keeps this process from keeping anything more; a worker hands it on to the process that tells it."""
+        """The reason why this process stores nothing more; a worker passes it to the process that reports it."""
         return _problems.get(self.folder.parent) if self.folder else None
 
     def give_up(self, problem: str | None) -> None:
-        """Keep nothing more in this process, in no store of this cache; say why, unless it was said. None: go on."""
+        """Store nothing more in this process, in any store of this cache; report `problem` once. None: no change."""
         if problem is None or self.folder is None:
             return
-        with _telling:  # threads that ask a language server keep its answers
+        with _reporting:  # threads that query a language server store its replies
             known = self.folder.parent in _problems
             _problems[self.folder.parent] = problem
         if not known and multiprocessing.parent_process() is None:
@@ -110,7 +110,7 @@ class Store:
 
 
 _problems: dict[Path, str] = {}  # of this process, by the folder of a cache
-_telling = threading.Lock()
+_reporting = threading.Lock()
 
 
 def _path(folder: Path, key: str) -> Path:
@@ -118,7 +118,7 @@ def _path(folder: Path, key: str) -> Path:
 
 
 def note(store: Store, stage: str, hits: int, misses: int) -> None:
-    """Leave for `wildseg cache` how many items of a run were kept, and how many were computed."""
+    """Record for `wildseg cache` how many items of a run were cached, and how many were computed."""
     if store.folder is not None:
         with suppress(OSError), atomic(store.folder.parent / f"{stage}.json") as temporary:
             temporary.write_text(json.dumps({"hits": hits, "misses": misses}))
@@ -127,22 +127,22 @@ def note(store: Store, stage: str, hits: int, misses: int) -> None:
 def location(root: Path) -> Path | None:
     """Return the folder of the cache for the project folder `root`, or None if `WILDSEG_CACHE` is ``off``.
 
-    A copy in which DVC runs an experiment shares the cache of the folder that stays.
+    A copy in which DVC runs an experiment shares the cache of the project.
 
     Raises:
-        WildsegError: it names the home of a user that there is none of.
+        WildsegError: it names the home folder of an unknown user.
     """
-    wish = os.environ.get(VARIABLE, "")
-    if wish.lower() == "off":
+    folder = os.environ.get(VARIABLE, "")
+    if folder.lower() == "off":
         return None
     try:
-        return Path(wish).expanduser() if wish else project_root(root) / ".wildseg" / "cache"
+        return Path(folder).expanduser() if folder else project_root(root) / ".wildseg" / "cache"
     except RuntimeError as error:
-        raise WildsegError(f"{VARIABLE}: expected a folder or off, found {wish!r}: there is no such user") from error
+        raise WildsegError(f"{VARIABLE}: expected a folder or off, found {folder!r}: there is no such user") from error
 
 
 def versions(*distributions: str) -> dict[str, str]:
-    """Return the installed versions of libraries, for a recipe's ingredients; empty for one that is not installed."""
+    """Return the installed versions of libraries, for a key; empty for one that is not installed."""
     found = {}
     for name in distributions:
         try:
@@ -177,7 +177,7 @@ def _unpack(content: bytes) -> Entry:
 
 
 def key_of(parts: Sequence[Any]) -> str:
-    """Return the SHA-256 of plain values, dataclasses, paths' names and bytes, each told apart from its neighbours."""
+    """Return the SHA-256 of plain values, dataclasses, paths' names and bytes, each separated from its neighbours."""
     whole = hashlib.sha256()
     for part in parts:
         content = part if isinstance(part, bytes) else json.dumps(_plain(part), sort_keys=True).encode()

@@ -1,9 +1,9 @@
-"""What a run may use: processes and device. It never changes results, so it is not in params.yaml.
+"""Processes and device of a run: they never change results, so they are not in params.yaml.
 
 Read from the environment: `WILDSEG_WORKERS` (default: the usable cores), `WILDSEG_DEVICE` (default: `auto`; or `cpu`,
 `cuda`, `cuda:1`, ...) and `WILDSEG_ENGINE` (default: `local`; or `ray`, see `wildseg.execution.workers`).
-`WILDSEG_REQUESTS` (default: 4) says how many questions a language server is asked at once,
-`WILDSEG_REQUESTS_PER_MINUTE` how often.
+`WILDSEG_REQUESTS` (default: 4) is the number of concurrent requests to a language server,
+`WILDSEG_REQUESTS_PER_MINUTE` their rate.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from wildseg.core.errors import WildsegError
 
 ENGINE = "WILDSEG_ENGINE"
 ENGINES = "execution.engines"  # the folder of those that exist
-MOST = 1024  # processes, or questions at once, that a person may ask for
+MOST = 1024  # processes, or concurrent requests
 PER_MINUTE = 10**6
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Worker processes and the torch device's name; ``"auto"`` is resolved by whoever imports torch.
+    """Worker processes and the torch device's name; ``"auto"`` is resolved where torch is imported.
 
-    `chosen` says that a person asked for this number of workers, and it is not just the number of this machine's cores.
-    `requests` and `per_minute` are for language servers; None is as often as it goes.
+    `chosen`: the number of workers is set by the user, and not by the number of this machine's cores. `requests` and
+    `per_minute` are for language servers; None is without limit.
     """
 
     workers: int
@@ -45,12 +45,12 @@ class Runtime:
         Raises:
             WildsegError: a number is not a positive integer, or there is no such engine.
         """
-        asked = _number("WILDSEG_WORKERS")
+        workers = _number("WILDSEG_WORKERS")
         engine = os.environ.get(ENGINE) or "local"
         lookup.check(ENGINES, engine, ENGINE)
         device = os.environ.get("WILDSEG_DEVICE") or "auto"
         requests, per_minute = _number("WILDSEG_REQUESTS") or 4, _number("WILDSEG_REQUESTS_PER_MINUTE", PER_MINUTE)
-        return cls(asked or _usable_cores(), device, engine, asked is not None, requests, per_minute)
+        return cls(workers or _usable_cores(), device, engine, workers is not None, requests, per_minute)
 
 
 def _number(variable: str, most: int = MOST) -> int | None:
@@ -69,15 +69,15 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-# Where a system has a driver that torch could use: NVIDIA on Linux, in WSL, and AMD. Asked before torch is imported,
-# because that takes seconds.
+# Files of drivers that torch could use: NVIDIA on Linux, in WSL, and AMD. Checked before torch is imported, which takes
+# seconds.
 _DRIVERS = ("/proc/driver/nvidia", "/dev/dxg", "/dev/kfd")
 
 
 def gpus(runtime: Runtime) -> list[str]:
     """Return the names of this machine's GPUs that a run may use; none where it computes on the CPU.
 
-    torch is imported only where there is a driver, or a device that was asked for by name.
+    torch is imported only where there is a driver, or a device is named.
     """
     if runtime.device == "cpu" or (runtime.device == "auto" and not any(Path(path).exists() for path in _DRIVERS)):
         return []
@@ -85,13 +85,13 @@ def gpus(runtime: Runtime) -> list[str]:
 
     if runtime.device == "auto":
         return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    with suppress(RuntimeError, AssertionError):  # no such device: told by whoever uses it
+    with suppress(RuntimeError, AssertionError):  # no such device: reported where it is used
         return [torch.cuda.get_device_name(runtime.device)]
     return [runtime.device]
 
 
 def worker_device(name: str, rank: int) -> str:
-    """Resolve the device of the worker `rank`, and keep it to one core where it computes on the CPU.
+    """Resolve the device of the worker `rank`, and limit it to one core where it computes on the CPU.
 
     Cores are used by several workers rather than by several threads of one: that is faster, and the sums, which depend
     on the number of threads in their last bit, are the same for any number of workers.
@@ -110,17 +110,17 @@ def worker_device(name: str, rank: int) -> str:
 
 
 def torch_device(name: str) -> str:
-    """Resolve ``"auto"`` to ``"cuda"`` where a GPU answers, else ``"cpu"``.
+    """Resolve ``"auto"`` to ``"cuda"`` where torch finds a GPU, else ``"cpu"``.
 
     Raises:
-        WildsegError: there is no such device, or a GPU was asked for and none answers.
+        WildsegError: there is no such device, or a GPU is required and none is found.
     """
     import torch
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise WildsegError(f"WILDSEG_DEVICE: {name!r} was asked for, but torch finds no GPU; use 'cpu' or 'auto'")
+        raise WildsegError(f"WILDSEG_DEVICE: expected a GPU for {name!r}, and torch finds none; use 'cpu' or 'auto'")
     try:
         torch.zeros(1, device=name).cpu()
     except Exception as error:  # also for "cuda:7" where there are two; each kind of device has an error of its own
@@ -131,5 +131,5 @@ def torch_device(name: str) -> str:
 
 
 def _first_sentence(error: Exception) -> str:
-    # What torch says goes on for a thousand letters about its own parts.
+    # Messages of torch may have a thousand letters about its internals.
     return re.split(r"[.!;:]\s|\n", str(error), maxsplit=1)[0][:100] or type(error).__name__

@@ -16,7 +16,8 @@ import torch
 from torchvision import ops
 
 from wildseg.core.errors import ModelError, WildsegError
-from wildseg.encoders.downloads import hub_file, hub_folder, short
+from wildseg.core.text import error_line
+from wildseg.encoders.downloads import hub_file, hub_folder
 
 # From a frame (H, W, 3) uint8 RGB, the phrases of each class and the lowest score to boxes (m, 6) float64: x0, y0, x1,
 # y1 in pixels of the frame, the id of the class, from 1, a score in [0, 1]; not clipped to the frame, without NMS.
@@ -70,7 +71,7 @@ def as_model_error(model: str, expected: str) -> Iterator[None]:
     except WildsegError:
         raise
     except Exception as error:  # transformers, tokenizers, safetensors and ONNX each raise their own kinds
-        raise ModelError(f"{model}: expected {expected} ({short(str(error), 200)})") from error
+        raise ModelError(f"{model}: expected {expected} ({error_line(error)})") from error
 
 
 @contextmanager

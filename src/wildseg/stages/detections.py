@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,10 +11,11 @@ import numpy as np
 from wildseg.artifacts.project import Artifacts, FrameBoxes
 from wildseg.core import lookup
 from wildseg.core.errors import WildsegError, did_you_mean
-from wildseg.core.files import save_table
+from wildseg.core.files import file_digest
 from wildseg.core.lookup import DETECTORS
 from wildseg.core.params import Params
 from wildseg.core.progress import track
+from wildseg.core.tables import save_table
 from wildseg.execution import fingerprint, result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import Cache, Recipe
@@ -105,8 +105,7 @@ def _identity(model: Path) -> list[list[str]]:
     known = []
     for path in files:
         if path.is_file():
-            with path.open("rb") as stream:
-                known.append([path.name, hashlib.file_digest(stream, "sha256").hexdigest()])
+            known.append([path.name, file_digest(path)])
     return known
 
 

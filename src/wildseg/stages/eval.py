@@ -21,10 +21,12 @@ from wildseg.artifacts.truth import TruthStats, check_id_offset, id_offset_warni
 from wildseg.artifacts.truth_names import find_unmatched, pictures, unmatched_message
 from wildseg.core.classes import BACKGROUND, IGNORE
 from wildseg.core.errors import DataError
-from wildseg.core.files import atomic, fresh, load_label_image, save_json, save_plotted_table
+from wildseg.core.files import atomic, fresh, save_json
+from wildseg.core.images import load_label_image
 from wildseg.core.params import Params
 from wildseg.core.progress import track
 from wildseg.core.project_root import project_root
+from wildseg.core.tables import save_plotted_table
 from wildseg.crf.unary import upsample, with_background
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import miou, raise_truth_ids, without_ignored

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wildseg.artifacts.project import Artifacts
 from wildseg.core import lookup
 from wildseg.core.errors import DataError
-from wildseg.core.files import encode_label_image
+from wildseg.core.images import encode_label_image
 from wildseg.core.progress import track
 from wildseg.execution import fingerprint, frame_task, result_store
 from wildseg.execution.runtime import Runtime, worker_device

@@ -11,8 +11,9 @@ import numpy as np
 
 from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.core.errors import DataError
-from wildseg.core.files import save_json, save_plotted_table
+from wildseg.core.files import save_json
 from wildseg.core.params import Params
+from wildseg.core.tables import save_plotted_table
 from wildseg.encoders import vocabulary
 from wildseg.execution.failures import Failures
 from wildseg.execution.runtime import Runtime

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.core import lookup
+from wildseg.core.files import file_digest
 from wildseg.core.params import Extract
 from wildseg.core.progress import track
 from wildseg.execution import fingerprint, result_store
@@ -166,8 +166,7 @@ def _digest(path: Path) -> str:
     if not path.is_file():
         return "no file"  # a pipe or a device may never end; the reader will say what is wrong with it
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_digest(path)
     except OSError as error:
         return str(error)  # the reader will say what is wrong with it
 

@@ -15,9 +15,10 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.weak import MADE_BY, WEAK
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, WildsegError
-from wildseg.core.files import fresh, save_json, save_table
+from wildseg.core.files import fresh, save_json
 from wildseg.core.params import Params, Train
 from wildseg.core.progress import track
+from wildseg.core.tables import save_table
 from wildseg.encoders.cnn import normalisation
 from wildseg.encoders.cnn.build import loaded
 from wildseg.encoders.cnn.normalisation import Normalisation

@@ -1,15 +1,14 @@
 """One MLflow run per pipeline run: `training` opens it and draws the curve live, `finish` adds everything else.
 
 Where to: `MLFLOW_TRACKING_URI`, else ``sqlite:///mlflow.db`` beside dvc.yaml with its files in ``mlartifacts/``.
-Tracking never changes an output and never fails a stage: the first thing that goes wrong is one warning, and the
-stage goes on without. `WILDSEG_TRACKING=off` switches it off. Run ids stay out of DVC's outputs; the one id that
-has to live from `train` to `eval` is in ``.wildseg/tracking.json``, which neither git nor DVC looks at.
+Tracking never changes an output and never fails a stage: its first error is one warning, and the stage continues
+without it. `WILDSEG_TRACKING=off` switches it off. Run ids stay out of DVC's outputs; the one id that
+has to live from `train` to `eval` is in ``.wildseg/tracking.json``, which neither git nor DVC tracks.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
 import os
 import sys
@@ -21,10 +20,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import WildsegError
-from wildseg.core.files import load_json, save_json
+from wildseg.core.files import file_digest, load_json, save_json
 from wildseg.core.params import Params
 from wildseg.tracking.provenance import dvc_tags, git_tags
-from wildseg.tracking.store import Store, connect, quiet, short_reason
+from wildseg.tracking.quiet import quiet, short_reason
+from wildseg.tracking.store import MlflowStore, connect
 from wildseg.tracking.values import flatten_metrics, flatten_params
 
 if TYPE_CHECKING:
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-SECONDS_BETWEEN_SENDS = 2.0  # the curve is live to the eye, and a fast loop does not wait for the server
+SECONDS_BETWEEN_SENDS = 2.0  # frequent enough for a live curve, and a fast loop does not wait for the server
 EVAL = "eval"  # the stage that completes a run
 
 
 class Recorder:
-    """Runs what talks to MLflow; the first failure is one warning line and switches the rest off."""
+    """Runs calls of MLflow; the first failure is one warning line and switches the rest off."""
 
     def __init__(self) -> None:
-        """Start switched on, unless `WILDSEG_TRACKING` says off."""
+        """Start switched on, unless `WILDSEG_TRACKING` is off."""
         self.on = os.environ.get("WILDSEG_TRACKING", "on").strip().lower() not in ("off", "0", "no", "false")
 
     def attempt(self, action: Callable[[], Result]) -> Result | None:
@@ -52,7 +52,7 @@ class Recorder:
                 return action()
         except Exception as error:  # whatever MLflow, its server, its database or the network may raise
             self.on = False
-            print(f"tracking: MLflow does not get this run ({short_reason(error)}); the pipeline goes on without; "
+            print(f"tracking: this run is not logged to MLflow ({short_reason(error)}); the pipeline continues; "
                   "WILDSEG_TRACKING=off switches tracking off", file=sys.stderr, flush=True)  # fmt: skip
             return None
 
@@ -61,9 +61,9 @@ class Curve(Recorder):
     """The training curve of one run, sent as it grows."""
 
     def __init__(self) -> None:
-        """Start with nothing to send and no run yet."""
+        """Start without points and without a run."""
         super().__init__()
-        self.store: Store | None = None
+        self.store: MlflowStore | None = None
         self.run_id = ""
         self._waiting: list[Metric] = []
         self._last_sent = time.monotonic()
@@ -77,14 +77,14 @@ class Curve(Recorder):
             self.attempt(self.send)
 
     def send(self) -> None:
-        """Send what waits."""
+        """Send the points that were not sent yet."""
         if self.store is not None:
             waiting, self._waiting = self._waiting, []
             self.store.log_metrics(self.run_id, waiting)
             self._last_sent = time.monotonic()
 
     def end(self, status: str) -> None:
-        """Send what waits and say how training ended: ``FINISHED``, ``FAILED`` or ``KILLED``."""
+        """Send the remaining points and the status of the training: ``FINISHED``, ``FAILED`` or ``KILLED``."""
         if self.store is not None:
             self.send()
             self.store.client.set_terminated(self.run_id, status)
@@ -94,7 +94,7 @@ class Curve(Recorder):
 def training(artifacts: Artifacts, params: Params, start_step: int = 0) -> Iterator[Curve]:
     """Open the run of a training and give its curve; save the model inside the ``with``.
 
-    `start_step` above 0 says that a killed training goes on from its checkpoint: then its run goes on too.
+    With `start_step` above 0 a killed training resumes from its checkpoint: then its run resumes, too.
     """
     curve = Curve()
     curve.attempt(lambda: _open(curve, artifacts, params, start_step))
@@ -110,7 +110,7 @@ def training(artifacts: Artifacts, params: Params, start_step: int = 0) -> Itera
 
 
 def finish(artifacts: Artifacts, params: Params, metrics: Mapping[str, Any], pictures: Sequence[Path]) -> None:
-    """Complete the run of the training that made models/segmenter, or open one if that has its run already.
+    """Complete the run of the training that wrote models/segmenter, or open one if that run is complete.
 
     Args:
         artifacts: the pipeline's files.
@@ -127,7 +127,7 @@ def _open(curve: Curve, artifacts: Artifacts, params: Params, start_step: int) -
     flat = flatten_params(params, without=EVAL)
     run = _pending(store, artifacts, flat, model=None) if start_step > 0 else None
     if run is None:
-        _give_up_interrupted(store, artifacts)
+        _end_interrupted(store, artifacts)
         run = _new_run(store, artifacts, params, unfinished=("train", EVAL))
     store.client.update_run(run.info.run_id, status="RUNNING")
     store.log_params(run.info.run_id, flat)
@@ -155,7 +155,7 @@ def _finish(artifacts: Artifacts, params: Params, metrics: Mapping[str, Any], pi
     print(f"tracking: MLflow run {run.info.run_name} in {store.shown_uri}", file=sys.stderr, flush=True)
 
 
-def _new_run(store: Store, artifacts: Artifacts, params: Params, unfinished: Collection[str]) -> Run:
+def _new_run(store: MlflowStore, artifacts: Artifacts, params: Params, unfinished: Collection[str]) -> Run:
     named = os.environ.get("DVC_EXP_NAME") or f"{params.cam.method}-{params.train.architecture}"
     run = store.client.create_run(store.experiment_id, run_name=named)
     store.log_tags(run.info.run_id, _tags(artifacts, unfinished))
@@ -165,12 +165,12 @@ def _new_run(store: Store, artifacts: Artifacts, params: Params, unfinished: Col
 def _tags(artifacts: Artifacts, unfinished: Collection[str]) -> dict[str, str]:
     tags = git_tags(artifacts.root) | dvc_tags(artifacts.root, unfinished)
     if commit := tags.get("git.commit"):
-        tags["mlflow.source.git.commit"] = commit  # the one that MLflow's own page shows
+        tags["mlflow.source.git.commit"] = commit  # the one that MLflow's page shows
     return tags
 
 
 def _other_metrics(artifacts: Artifacts) -> dict[str, Any]:
-    # What the stages before measured: metrics/crf.json is logged as crf.coverage, ...
+    # Metrics of earlier stages: metrics/crf.json is logged as crf.coverage, ...
     stages = sorted(path for path in artifacts.metrics.glob("*.json") if path.stem != EVAL)
     return {path.stem: load_json(path) for path in stages}
 
@@ -214,7 +214,7 @@ def _remember(artifacts: Artifacts, curve: Curve, model: str | None) -> None:
         save_json(_record_path(artifacts), record)
 
 
-def _pending(store: Store, artifacts: Artifacts, flat: Mapping[str, str], model: str | None) -> Run | None:
+def _pending(store: MlflowStore, artifacts: Artifacts, flat: Mapping[str, str], model: str | None) -> Run | None:
     """Return the remembered run if it is of this store and model and none of its parameters has changed."""
     try:
         record = load_json(_record_path(artifacts))
@@ -228,8 +228,8 @@ def _pending(store: Store, artifacts: Artifacts, flat: Mapping[str, str], model:
     return run
 
 
-def _give_up_interrupted(store: Store, artifacts: Artifacts) -> None:
-    # A training that was killed outright could not say so; it will not go on now that another begins.
+def _end_interrupted(store: MlflowStore, artifacts: Artifacts) -> None:
+    # A training that was killed could not report it; it will not resume now that another begins.
     with suppress(WildsegError):
         record = load_json(_record_path(artifacts))
         run = store.run_or_none(str(record.get("run_id"))) if record.get("store") == store.digest else None
@@ -239,7 +239,4 @@ def _give_up_interrupted(store: Store, artifacts: Artifacts) -> None:
 
 def _model_digest(artifacts: Artifacts) -> str | None:
     path = artifacts.segmenter_folder / "model.safetensors"
-    if not path.is_file():
-        return None
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_digest(path) if path.is_file() else None

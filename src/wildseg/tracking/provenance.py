@@ -1,6 +1,6 @@
 """Where a result comes from: git commit, DVC experiment, and the digests of dvc.lock.
 
-Plain reading of what git and DVC left behind; nothing here imports them, and what cannot be found is left out.
+Reads the files of git and DVC without importing either; what cannot be found is left out.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _changed(root: Path) -> list[str] | None:
 def dvc_tags(root: Path, unfinished: Collection[str]) -> dict[str, str]:
     """Return the experiment's name and, for each finished stage, ``dvc.lock.<stage>.<output>``: its digest.
 
-    `unfinished` are the stage that asks and those after it: what dvc.lock says about them is about an earlier run.
+    `unfinished` are the running stage and those after it: their entries in dvc.lock are of an earlier run.
     """
     names = {"dvc.exp_name": "DVC_EXP_NAME", "dvc.exp_baseline": "DVC_EXP_BASELINE_REV"}
     tags = {tag: os.environ[name] for tag, name in names.items() if os.environ.get(name)}
@@ -81,8 +81,8 @@ def lock_digests(root: Path) -> dict[str, dict[str, str]]:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    # None where git is not installed, this is no repository, or it does not answer: provenance is a courtesy.
-    # Without optional locks: reading the state must not get in the way of DVC, which uses the same repository.
+    # None where git is not installed, this is no repository, or it does not respond: provenance is optional.
+    # Without optional locks: reading the state must not block DVC, which uses the same repository.
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 from wildseg.core.classes import Classes
 from wildseg.core.params import METHODS, Params
+from wildseg.core.text import shorten
 
 LONGEST_KEY = 250
 LONGEST_VALUE = 6000  # what MLflow's own tables hold
@@ -60,4 +61,4 @@ def _leaves(key: str, value: object) -> Iterator[tuple[str, object]]:
 
 def _text(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
+    return shorten(text, LONGEST_VALUE)

@@ -21,14 +21,16 @@ from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.prompts import PromptSet
 from wildseg.cli.compare.measure import measure
 from wildseg.cli.compare.run import choose
-from wildseg.cli.compare.table import COLUMNS
 from wildseg.cli.main import main
 from wildseg.core import params
 from wildseg.core.errors import DataError, ModelError
-from wildseg.core.files import load_json, load_table, save_label_image
+from wildseg.core.files import load_json
+from wildseg.core.images import save_label_image
 from wildseg.core.params import Params
+from wildseg.core.tables import load_table
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import Confusion, mean_recall, miou
+from wildseg.report.method_table import COLUMNS
 from wildseg.stages import cam
 from wildseg.stages.eval import masks_by_group
 
@@ -175,7 +177,7 @@ def test_a_sweep_that_was_killed_keeps_its_rows_and_goes_on(killed: Artifacts) -
     before = load_json(killed.scratch_folder / "compare" / "gradcam-none.json")["row"]
     answer = wildseg("compare", "gradcam", "maskclip", "--refine", "none", cwd=killed.root, WILDSEG_DEVICE="cpu")
     assert answer.code == 0, answer
-    assert "1/2 gradcam, kept from a sweep that was killed" in answer.errors
+    assert "1/2 gradcam, from an interrupted comparison" in answer.errors
     assert "2/2 maskclip\n" in answer.errors
     table = load_table(killed.metrics / "methods" / "table.csv", COLUMNS)
     assert [row["name"] for row in table] == ["gradcam", "maskclip"]

@@ -1,12 +1,11 @@
 """One CAM method, measured in a process of its own: mIoU of its maps, seconds a frame, memory.
 
-Seconds and memory say something about a machine. What carries over to another one is how often the image tower could
-have looked at the frame instead, in one plain pass without gradient at each of the same sizes: `forwards`.
+Seconds and memory depend on the machine. What holds on others, too, is `forwards`: how many plain passes of the image
+tower over the same views of the frame, without gradient, take the same time.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -17,12 +16,12 @@ import torch
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.truth import TruthStats, check_id_offset
 from wildseg.cam.engine import CamConfig, activation_maps, input_size
-from wildseg.cli.compare.memory import peak_mib
-from wildseg.cli.compare.table import Row
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.core.params import Params
 from wildseg.encoders.clip import Clip, resize
 from wildseg.metrics.confusion import Confusion, mean_recall, miou
+from wildseg.metrics.cost import peak_mib, timed
+from wildseg.report.method_table import Row
 from wildseg.stages import cam
 from wildseg.stages.eval import ids_of_maps
 
@@ -41,36 +40,31 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
 
     Raises:
         DataError: a frame, its label or its truth cannot be read.
-        ModelError: the model cannot be had.
+        ModelError: the model cannot be loaded.
     """
     samples = list(_load(params, artifacts, frames))
     tools = cam.prepare(params, artifacts, device, rank=0)
     model, recipe = tools.model, tools.recipe
-    looks = _Looks(model, recipe)
+    plain = _PlainPass(model, recipe)
+    row = Row(params.cam.method, params.cam.refine, len(samples))
 
     def maps(sample: _Sample) -> np.ndarray:
         return activation_maps(model, sample.image, tools.texts, sample.present, tools.num_classes, recipe)
 
-    row = Row(params.cam.method, params.cam.refine, len(samples))
     largest = max(samples, key=lambda sample: sample.truth.size * len(sample.present))
-    forward_mib = peak_mib(lambda: looks.forward(looks.prepare(largest.image)), model.device)
+    forward_mib = peak_mib(lambda: plain.forward(plain.prepare(largest.image)), model.device)
     try:
         memory_mib = peak_mib(lambda: maps(largest), model.device)
     except (ModelError, ParamsError) as error:  # also: an option of this method alone that means nothing
         return replace(row, note=str(error))
     except (torch.OutOfMemoryError, MemoryError):
         return replace(row, note="memory ran out")
-    row = replace(row, memory_mib=memory_mib, forward_mib=forward_mib)
-
-    confusion = Confusion(tools.num_classes + 1)
-    seconds, forwards = [], []
+    confusion, seconds, forwards = Confusion(tools.num_classes + 1), [], []
     for sample in samples:
-        pixels = looks.prepare(sample.image)
-        _, forward_s = _timed(lambda pixels=pixels: looks.forward(pixels), model.device)  # type: ignore[misc]
-        found, own_s = _timed(lambda sample=sample: maps(sample), model.device)  # type: ignore[misc]
+        found, own_s, forward_s = _timed_maps(sample, maps, plain)
         seconds.append(own_s)
         forwards.append(own_s / forward_s)
-        stored = found.astype(np.float16).astype(np.float32)  # as they are kept, and as eval sees them
+        stored = found.astype(np.float16).astype(np.float32)  # as on disk, and as eval reads them
         ids = ids_of_maps(np.array(sample.present), stored, sample.truth.shape, background=bool(params.background))
         confusion.add(sample.truth, ids)
     return replace(
@@ -79,7 +73,19 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
         recall=mean_recall(confusion.matrix),
         seconds=median(seconds),
         forwards=median(forwards),
+        memory_mib=memory_mib,
+        forward_mib=forward_mib,
     )
+
+
+def _timed_maps(
+    sample: _Sample, maps: Callable[[_Sample], np.ndarray], plain: _PlainPass
+) -> tuple[np.ndarray, float, float]:
+    """Return the maps of a sample, their seconds, and the seconds of a plain pass over it just before."""
+    pixels = plain.prepare(sample.image)
+    _, forward_s = timed(lambda: plain.forward(pixels), plain.model.device)
+    found, own_s = timed(lambda: maps(sample), plain.model.device)
+    return found, own_s, forward_s
 
 
 def _load(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Iterator[_Sample]:
@@ -88,39 +94,27 @@ def _load(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Iter
     for frame in frames:
         image = artifacts.load_image(frame.name)
         if frame.name not in truths:
-            raise DataError(f"{frame.name}: its truth was there a moment ago; run the same again")
+            raise DataError(f"{frame.name}: its truth was removed meanwhile; run the same again")
         mask = artifacts.read_truth(truths[frame.name], names, (image.shape[0], image.shape[1]))
         seen.add(mask)
         yield _Sample(image, mask.ids, np.flatnonzero(labels[frame.name]).tolist())
     check_id_offset(seen.pixels, seen.masks, names, artifacts.truth_folders[0], background=bool(params.background))
 
 
-class _Looks:
-    """What a recipe shows to the image tower of a frame, and a plain pass over it: the unit of cost."""
+class _PlainPass:
+    """A pass of the image tower over the views that a recipe takes of a frame, without gradient: the unit of cost."""
 
     def __init__(self, model: Clip, recipe: CamConfig) -> None:
         self.model, self.recipe, self.tower = model, recipe, model.tower(recipe.positions)
 
     def prepare(self, image: np.ndarray) -> list[torch.Tensor]:
-        """Return the frame in each of the sizes, (1, 3, h*p, w*q); twice if it is also looked at mirrored."""
+        """Return the frame in each of the sizes, (1, 3, h*p, w*q); twice with a mirrored view."""
         patch = self.tower.patch
         sizes = [input_size(image.shape[:2], patch, scale, self.recipe.max_side) for scale in self.recipe.scales]
         return [self.model.pixels([resize(image, size)]) for size in sizes] * (2 if self.recipe.flip else 1)
 
     @torch.no_grad()
-    def forward(self, looks: Sequence[torch.Tensor]) -> None:
-        for pixels in looks:
+    def forward(self, views: Sequence[torch.Tensor]) -> None:
+        """Encode each view."""
+        for pixels in views:
             self.tower.features(pixels)
-
-
-def _timed(work: Callable[[], np.ndarray | None], device: torch.device) -> tuple[np.ndarray, float]:
-    _wait(device)  # what came before is not this work's
-    start = time.perf_counter()
-    result = work()
-    _wait(device)
-    return result, time.perf_counter() - start  # type: ignore[return-value]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":  # which is only handed its work
-        torch.cuda.synchronize(device)

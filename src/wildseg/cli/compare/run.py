@@ -1,7 +1,7 @@
-"""All CAM methods on the same frames, each in a fresh process: quality against cost.
+"""All CAM methods on the same frames, each in a process of its own: quality against cost.
 
-A sweep takes its time, and Score-CAM most of it. Each row is kept as soon as it is there, so that a sweep that was
-killed goes on where it was; one that ended leaves nothing behind, so that the next one measures anew.
+A comparison takes minutes to hours, most of them for Score-CAM. Each row is stored when it is measured, so that an
+interrupted comparison resumes; a finished one removes its rows, so that the next one measures again.
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import numpy as np
 
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.cli.compare.table import Row, keep, kept, lines, save
+from wildseg.cli.compare.progress import store, stored
 from wildseg.core import lookup
-from wildseg.core.errors import DataError
+from wildseg.core.errors import DataError, WildsegError, did_you_mean
 from wildseg.core.files import load_bytes
-from wildseg.core.params import Params
+from wildseg.core.params import Cam, Params
 from wildseg.encoders.weights import identity
 from wildseg.execution import children, fingerprint, result_store
 from wildseg.execution.runtime import Runtime
 from wildseg.report.sampling import sample_evenly
+from wildseg.report.method_table import Row, lines, save
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+REFINES: tuple[str, ...] = get_args(get_type_hints(Cam)["refine"])
 ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
@@ -42,21 +44,26 @@ def run(
 ) -> None:
     """Measure `methods` (none means all) with each of `refines` on up to `frames` frames; write and print the table.
 
-    Everything else is as `params` says. Writes metrics/methods/table.csv and metrics/methods/methods.json.
+    All other parameters are those of `params`. Writes metrics/methods/table.csv and metrics/methods/methods.json.
 
     Raises:
-        ParamsError: there is no such method or refinement.
+        ParamsError: there is no such method.
         DataError: no key frame has both a truth and a label, or a file cannot be read.
-        ModelError: the model cannot be had.
+        ModelError: the model cannot be loaded.
+        WildsegError: there is no such refinement.
     """
     for name in methods:
         lookup.check("methods.cam", name, "compare")
     for name in refines:
-        lookup.check("methods.refine", name, "--refine")
+        if name not in REFINES:
+            raise WildsegError(
+                f"--refine: expected one or more of {', '.join(REFINES)}, separated by commas; found {name!r}"
+                f"{did_you_mean(name, REFINES)}"
+            )
     chosen = choose(params, artifacts, frames)
     folder = artifacts.scratch_folder / "compare"
     variants = [
-        replace(params, cam=replace(params.cam, method=method, refine=refine))
+        replace(params, cam=replace(params.cam, method=method, refine=refine))  # type: ignore[arg-type]
         for method in methods or lookup.available("methods.cam")
         for refine in dict.fromkeys(refines)
     ]
@@ -65,11 +72,11 @@ def run(
     for number, variant in enumerate(variants, start=1):
         key = result_store.key_of([conditions, variant.cam])
         path = folder / f"{variant.cam.method}-{variant.cam.refine}.json"
-        row = kept(path, key)
-        before = ", kept from a sweep that was killed" if row else ""
+        row = stored(path, key)
+        before = ", from an interrupted comparison" if row else ""
         if row is None:
             row = _measured(variant, artifacts, runtime, chosen)
-            keep(path, key, row)
+            store(path, key, row)
         print(f"compare: {number}/{len(variants)} {row.name}{before}", file=sys.stderr, flush=True)
         rows.append(row)
     save(artifacts.metrics_path("methods"), rows)
@@ -99,14 +106,14 @@ def choose(params: Params, artifacts: Artifacts, count: int) -> list[Frame]:
 
 
 def _measured(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Sequence[Frame]) -> Row:
-    fresh_process = ProcessPoolExecutor(1, children.context())
-    with _environment(ONE_CORE), fresh_process as fresh:
+    process = ProcessPoolExecutor(1, children.context())
+    with _environment(ONE_CORE), process as pool:
         with children.without_interrupts():
-            future: Future[Row] = fresh.submit(_measure, params, artifacts, frames, runtime.device)
+            future: Future[Row] = pool.submit(_measure, params, artifacts, frames, runtime.device)
         try:
             return future.result()
         except BrokenProcessPool:
-            ended = "its process was killed, as the system does it when memory runs out"
+            ended = "its process was killed, as by the system when memory runs out"
             return Row(params.cam.method, params.cam.refine, len(frames), note=ended)
 
 
@@ -133,15 +140,15 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 def _conditions(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Sequence[Frame]) -> str:
     """Return a key of all that rows of one table have in common: frames, labels, model, code, machine."""
     labels = artifacts.load_labels(params.classes.names)
-    seen = hashlib.sha256()
+    content = hashlib.sha256()
     truths = artifacts.find_truth(frames)
     for frame in frames:
-        seen.update(artifacts.frame_bytes(frame.name) + load_bytes(truths[frame.name]))
+        content.update(artifacts.frame_bytes(frame.name) + load_bytes(truths[frame.name]))
     for path in artifacts.maps_of_truth(truths.values()):
-        seen.update(load_bytes(path))
+        content.update(load_bytes(path))
     return result_store.key_of(
         [
-            seen.hexdigest(),
+            content.hexdigest(),
             [[frame.name, np.flatnonzero(labels[frame.name]).tolist()] for frame in frames],
             identity(params.clip.model, params.clip.pretrained, artifacts.root),
             [params.classes, params.background, params.clip, artifacts.load_prompts()],

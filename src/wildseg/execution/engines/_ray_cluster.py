@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wildseg.core.errors import WildsegError
+from wildseg.core.text import error_line
 from wildseg.execution import fingerprint
 from wildseg.execution.runtime import Runtime
 
@@ -85,7 +86,7 @@ def connected(runtime: Runtime) -> Iterator[ModuleType]:
         with _no_errors_shown():
             ray.init(**({"address": address} if address else _near(runtime)), **settings)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = error_line(error)
         raise WildsegError(
             f"{ADDRESS}: expected a Ray cluster, found none at {address or 'this machine'} ({reason}); start one with "
             "'ray start --head', or unset it"
@@ -150,8 +151,8 @@ def _no_errors_shown() -> Iterator[None]:
 
 
 @contextmanager
-def marked(ray: ModuleType) -> Iterator[Place]:
-    """Give the `Place` of this folder, which every machine of the cluster has been asked to find.
+def marked(ray: ModuleType, module: str) -> Iterator[Place]:
+    """Give the `Place` of this folder once every machine of the cluster has found it and imported `module`.
 
     Raises:
         WildsegError: a machine does not see this folder, or has other code.
@@ -161,26 +162,26 @@ def marked(ray: ModuleType) -> Iterator[Place]:
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
     try:
-        _visit(ray, place)
+        _visit(ray, place, module)
         yield place
     finally:
         mark.unlink(missing_ok=True)
 
 
-def _visit(ray: ModuleType, place: Place) -> None:
+def _visit(ray: ModuleType, place: Place, module: str) -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # A function inside a function travels as it is; any other is imported there, which fails where our code is not.
     folder, mark = str(place.folder), str(place.mark)
 
-    def look() -> str | None:
+    def find() -> str | None:
         import importlib
         from pathlib import Path
 
         if not (Path(folder) / mark).is_file():
             return "no such folder"
         try:
-            importlib.import_module("wildseg.execution.engines.ray")
+            importlib.import_module(module)
         except ImportError as error:
             return str(error)
         return None
@@ -189,13 +190,13 @@ def _visit(ray: ModuleType, place: Place) -> None:
     for node in ray.nodes():
         if node["Alive"] and node["Resources"].get("CPU"):  # others compute nothing
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked = ray.remote(look).options(num_cpus=0, scheduling_strategy=there, max_retries=0)
+            asked = ray.remote(find).options(num_cpus=0, scheduling_strategy=there, max_retries=0)
             visits[asked.remote()] = node["NodeManagerHostname"]
     for answer, host in visits.items():
         try:
             problem = ray.get(answer, timeout=SECONDS_TO_A_MACHINE)
         except ray.exceptions.RayError as error:
-            problem = " ".join(str(error).split())[:200]
+            problem = error_line(error)
         if problem:
             raise WildsegError(
                 f"WILDSEG_ENGINE=ray: expected the folder {place.folder} of this project, with its code, on every "

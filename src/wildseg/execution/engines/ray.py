@@ -85,7 +85,7 @@ class Workers(Generic[Tools]):
         """
         with ExitStack() as opened:
             self._ray = opened.enter_context(_ray_cluster.connected(self._runtime))
-            self._place = opened.enter_context(_ray_cluster.marked(self._ray))
+            self._place = opened.enter_context(_ray_cluster.marked(self._ray, __name__))
             self._size_up()
             with _told():
                 asked = self._ray.remote(_try_tools).options(**self._needs, max_retries=LIVES - 1)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from wildseg.core.errors import ModelError
-from wildseg.encoders.downloads import short
+from wildseg.core.text import error_line
 from wildseg.labels.language.grammar import Grammar, Tokens, token_bytes
 from wildseg.labels.language.messages import ChatQuery, ChatReply
 from wildseg.labels.language.sampling import ConstrainedSampler
@@ -63,7 +63,7 @@ class ChatNetwork:
                 "set WILDSEG_DEVICE=cpu"
             ) from error
         except Exception as error:  # as many kinds as there are ways to build a model
-            line = short(str(error) or type(error).__name__, 200)
+            line = error_line(error)
             advice = "check that it was copied completely" if local else f"it was fetched to {folder}"
             raise ModelError(
                 f"label.language.model: expected a model that transformers can read from safetensors without running "
@@ -115,7 +115,7 @@ class ChatNetwork:
         try:
             found = self.reader.apply_chat_template(chats, padding=True, **options)
         except Exception as error:  # a template is a program of the model's makers
-            line = " ".join(str(error).split())[:200] or type(error).__name__
+            line = error_line(error)
             raise ModelError(f"label.language.model: {self.name!r} has a chat template that fails ({line})") from error
         found = found.to(self.model.device)
         whole = {name: value for name, value in found.items() if hasattr(value, "is_floating_point")}

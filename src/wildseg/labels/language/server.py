@@ -27,9 +27,11 @@ from typing import Any
 from PIL import Image
 
 from wildseg.core.errors import ModelError, ParamsError
+from wildseg.core.text import shorten
 from wildseg.labels.language.messages import ChatQuery, ChatReply, ImageInput, QueryRefused
 from wildseg.labels.language.replies import TOP_LOGPROBS, parse_reply
 from wildseg.labels.language.transport import (
+    MAX_LETTERS,
     QueryFailed,
     TransientError,
     is_openai,
@@ -38,7 +40,6 @@ from wildseg.labels.language.transport import (
     post,
     read_error,
     redacted,
-    short,
 )
 from wildseg.labels.parsing import KEY
 
@@ -169,7 +170,7 @@ class ServerModel:
                 reply = parse_reply(post(self._address, body, key), query, time.monotonic() - begun)
                 return replace(reply, text=redacted(reply.text, key)) if len(key) >= SECRET else reply
             except TransientError as error:
-                reason, busy = short(redacted(str(error), key)), error.busy
+                reason, busy = shorten(redacted(str(error), key), MAX_LETTERS), error.busy
                 pause = min(max(pause, error.pause), LONGEST_PAUSE)
             except urllib.error.HTTPError as error:
                 raise self._refused(error) from None

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from wildseg.core.errors import ModelError, WildsegError, words_of
+from wildseg.core.text import shorten
 
 TIMEOUT = 600.0  # seconds for an answer as a whole: large models on a CPU take minutes
 MAX_BYTES = 2**24  # bytes of a body
@@ -100,7 +101,7 @@ def read_error(error: urllib.error.HTTPError, key: str) -> str:
     said: Any = content
     with suppress(ValueError, RecursionError):
         said = json.loads(content)
-    return short(redacted(message_of(said) or str(error.reason), key))
+    return shorten(redacted(message_of(said) or str(error.reason), key), MAX_LETTERS)  # half a key is one, too
 
 
 def message_of(said: Any) -> str:  # noqa: ANN401
@@ -108,11 +109,6 @@ def message_of(said: Any) -> str:  # noqa: ANN401
     inner = said.get("error", said.get("detail", said)) if isinstance(said, dict) else said
     text = inner.get("message", inner) if isinstance(inner, dict) else inner
     return words_of(str(text))
-
-
-def short(line: str) -> str:
-    """Return the beginning of a line; the key is to be taken out before, since half a key is one, too."""
-    return line if len(line) <= MAX_LETTERS else line[: MAX_LETTERS - 3] + "..."
 
 
 # The key ---------------------------------------------------------------------------------------------------------

@@ -1,29 +1,30 @@
-"""What a comparison leaves: a row a method, as a table for people and plots, and as metrics nested by method."""
+"""A comparison of methods: a row for each, as a table for a terminal and for plots, and as metrics nested by method."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wildseg.core.errors import DataError
-from wildseg.core.files import load_json, save_json, save_plotted_table
+from wildseg.core.files import save_json
+from wildseg.core.tables import save_plotted_table
+from wildseg.core.text import aligned
 
 NAN = math.nan
 METRICS = ("miou", "seconds", "forwards", "memory_mib")
 MEASURES = ("miou", "recall", "seconds", "forwards", "memory_mib", "forward_mib")
 COLUMNS = ("name", "method", "refine", "frames", *MEASURES, "note")
-SHORT = {"miou": "mIoU", "seconds": "s a frame", "forwards": "in forward passes", "memory_mib": "MiB"}
+SHORT = {"miou": "mIoU", "seconds": "s per frame", "forwards": "in forward passes", "memory_mib": "MiB"}
 
 
 @dataclass(frozen=True)
 class Row:
     """One method with one refinement on a number of frames; NaN where it could not be measured, and `note` says why.
 
-    miou, recall: of the maps, as eval measures them. seconds: a frame, median. forwards: the same in plain forward
-    passes. memory_mib: the peak above that of the loaded model; forward_mib: that of a plain pass.
+    miou, recall: of the maps, as eval measures them. seconds: per frame, median. forwards: the same in plain
+    forward passes. memory_mib: the peak above that of the loaded model; forward_mib: that of a plain pass.
     """
 
     method: str
@@ -55,38 +56,15 @@ def save(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def lines(rows: Sequence[Row]) -> list[str]:
-    """Return the table for a terminal, best mIoU first; below it why some could not be measured."""
+    """Return the table for a terminal, best mIoU first; below it the reasons of what could not be measured."""
     measured = sorted((row for row in rows if not row.note), key=lambda row: -row.miou)
     cells = [("", *SHORT.values())]
     cells += [(row.name, *(_cell(row, measure) for measure in SHORT)) for row in measured]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    table = [
-        "  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))])
-        for name, *rest in cells
-    ]
     reasons: dict[str, list[str]] = {}
     for row in rows:
         if row.note:
             reasons.setdefault(row.note, []).append(row.name)
-    return table + [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
-
-
-def keep(path: Path, key: str, row: Row) -> None:
-    """Write a row that is done, under the key of all that it depends on."""
-    save_json(path, {"key": key, "row": asdict(row)})
-
-
-def kept(path: Path, key: str) -> Row | None:
-    """Read a row that was kept under `key`; None if there is none, or it is damaged."""
-    try:
-        content = load_json(path)
-    except DataError:
-        return None
-    row: Any = content.get("row")
-    if content.get("key") != key or not isinstance(row, Mapping) or set(row) != {field.name for field in fields(Row)}:
-        return None
-    values: dict[str, Any] = {name: NAN if value is None else value for name, value in row.items()}
-    return Row(**values)
+    return aligned(cells) + [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def _cell(row: Row, column: str) -> str:
@@ -97,5 +75,5 @@ def _cell(row: Row, column: str) -> str:
 
 
 def _rounded(value: float) -> float:
-    """Keep four digits: more say nothing of a time, and nothing of an mIoU."""
+    """Round to four digits: neither a time nor an mIoU is known better."""
     return float(f"{value:.4g}")

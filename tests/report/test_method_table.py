@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
-from wildseg.cli.compare.table import COLUMNS, Row, keep, kept, lines, save
-from wildseg.core.files import load_table
+from wildseg.core.tables import load_table
+from wildseg.report.method_table import COLUMNS, Row, lines, save
 
 GRADCAM = Row("gradcam", "none", 12, 0.61775, 0.74, 0.0512345, 1.5, 40.25, 30.0)
 REFINED = Row("gradcam", "caa", 12, 0.5, 0.6, 0.1, 3.0, 140.0, 30.0)
@@ -36,16 +35,3 @@ def test_the_best_comes_first_in_text_and_a_reason_is_said_once() -> None:
         f"cam, cam + caa: {CAM.note}",
     ]
     assert len({len(line) for line in text[:4]}) == 1
-
-
-def test_a_row_is_found_again_under_its_key_alone(tmp_path: Path) -> None:
-    path = tmp_path / "row.json"
-    for row in (GRADCAM, CAM):
-        keep(path, "key", row)
-        assert repr(kept(path, "key")) == repr(row)  # repr: no two NaN are equal
-        assert kept(path, "other") is None
-    found = kept(path, "key")
-    assert found is not None
-    assert math.isnan(found.miou)
-    path.write_text('{"key": "key", "row": {"method": "gradcam"}}')
-    assert kept(path, "key") is None

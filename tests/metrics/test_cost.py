@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from wildseg.cli.compare.memory import peak_mib
+from wildseg.metrics.cost import peak_mib
 
 CPU = torch.device("cpu")
 SLACK = 5  # MiB; the system counts pages in bundles, and the interpreter takes some of its own

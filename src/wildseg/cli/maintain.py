@@ -1,0 +1,69 @@
+"""Commands that maintain a project: parameters, result store, sharded files, DVC's own files."""
+
+from __future__ import annotations
+
+import click
+
+group = click.Group("maintain")
+
+
+@group.command(short_help="Lay presets over params.yaml.")
+@click.argument("presets", nargs=-1, metavar="[PRESET ...]")
+@click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
+def init(presets: tuple[str, ...], dry_run: bool) -> None:
+    """Lay presets over params.yaml, later ones winning, and show what changed; without any, list what there is.
+
+    `wildseg init photographs` is a starting point for video of your own; `wildseg init voc clip_es` is CLIP-ES.
+    """
+    from pathlib import Path
+
+    from wildseg.core import presets as overlays
+
+    if not presets:
+        for name, purpose in overlays.available().items():
+            click.echo(f"{name:<15} {purpose}")
+        return
+    changed = overlays.init(Path("params.yaml"), presets, dry_run=dry_run)
+    click.echo("\n".join(changed or ["init: params.yaml already says all of this"]))
+
+
+@group.command(short_help="Size and use of the result store; --prune.")
+@click.option(
+    "--prune", "limit", metavar="SIZE", help="Remove the least recently used results, down to 500MB, 20GB, 0, ..."
+)
+def cache(limit: str | None) -> None:
+    """Show how many results of frames are stored, and how many of them the last run used."""
+    from pathlib import Path
+
+    from wildseg.execution import cache_usage
+
+    cache_usage.show(Path(), limit)
+
+
+@group.command(short_help="Repair DVC's files after a kill.")
+def repair() -> None:
+    """Repair files of DVC that a kill or a power cut left incomplete or locked."""
+    from pathlib import Path
+
+    from wildseg.execution import repair as repairing
+
+    click.echo("\n".join(repairing.repair(Path()) or ["repair: all files are complete"]))
+
+
+@group.command(short_help="Copy frames out of shards.")
+@click.argument("frames", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All key frames instead of those named.")
+@click.option("--into", required=True, metavar="FOLDER", help="Where to put the files.")
+def unpack(frames: tuple[str, ...], everything: bool, into: str) -> None:
+    """Copy the outputs of FRAMES to single files: key frame, maps, pseudo mask and its confidence.
+
+    For large data sets, which are stored in shards; see docs/storage.md.
+    """
+    from pathlib import Path
+
+    from wildseg.artifacts import unpack as files
+    from wildseg.artifacts.project import Artifacts
+
+    if everything == bool(frames):
+        raise click.UsageError("name some frames, or give --all")
+    files.unpack(Artifacts(), frames, Path(into))

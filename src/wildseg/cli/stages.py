@@ -1,0 +1,54 @@
+"""Commands of the pipeline: one a stage, as dvc.yaml calls them, and the stages beside it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+import click
+
+STAGES = {
+    "extract": "Choose key frames of videos and photos.",
+    "label": "Find which classes are in each key frame.",
+    "cam": "Compute one activation map per class and frame.",
+    "crf": "Refine the maps to pseudo masks.",
+    "train": "Train a segmentation model on the pseudo masks.",
+    "eval": "Measure labels, maps, masks and model.",
+}
+
+group = click.Group("stages")
+
+
+def _stage(name: str) -> Callable[[], None]:
+    def command() -> None:
+        from wildseg.artifacts.project import Artifacts
+        from wildseg.core import params
+        from wildseg.execution import launcher, recorded_inputs
+        from wildseg.execution.project_lock import writing
+        from wildseg.execution.runtime import Runtime
+        from wildseg.stages import preflight
+
+        artifacts = Artifacts()
+        # Entered before anything is read, so that a later change of any input is detected.
+        with recorded_inputs.unchanged(artifacts.root):
+            values, runtime = params.load(), Runtime.from_environment()
+            with writing(artifacts.root, name) as lock:
+                if name in preflight.STAGES:
+                    preflight.run(values, artifacts.root, name)
+                if name == "train":
+                    launcher.again(name, lock.pass_on)
+                stage = importlib.import_module(f"wildseg.stages.{name}")
+                last = (recorded_inputs.check,) if name == "train" else ()
+                stage.run(values, artifacts, runtime, *last)
+
+    return command
+
+
+for _name, _help in STAGES.items():
+    group.command(_name, help=_help)(_stage(_name))
+
+group.command(
+    "weak",
+    help="Make boxes, points and scribbles of the maps. 'dvc repro data/weak/dvc.yaml' runs it; the pipeline does not.",
+    short_help="Make boxes, points and scribbles of the maps.",
+)(_stage("weak"))

@@ -1,0 +1,82 @@
+"""Images of outputs: class ids as palette PNG, key frames as JPEG; refused by their header where they are too large."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from wildseg.core.classes import palette
+from wildseg.core.errors import DataError
+from wildseg.core.files import Opener, open_loose, save_bytes, unreadable
+
+# What Pillow raises for a file that is missing, truncated, garbled, or claims to have billions of pixels.
+BROKEN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+# Above this an image is refused by its header alone: decoded, it would take gigabytes (a "decompression bomb").
+MAX_PIXELS = 150_000_000  # the same as for photos, so that every frame that was extracted can be read again
+
+
+def save_label_image(path: Path, ids: np.ndarray) -> None:
+    """Write (H, W) uint8 ids as `encode_label_image` has them."""
+    save_bytes(path, encode_label_image(ids))
+
+
+def encode_label_image(ids: np.ndarray) -> bytes:
+    """Return (H, W) uint8 ids as a palette PNG, so that a viewer shows the classes in colour."""
+    image = Image.fromarray(ids)
+    image.putpalette(palette().tobytes())
+    return encode_png(image)
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """Return a picture of few levels, such as ids or a confidence, as PNG."""
+    # Along a row they hardly change: looking for runs alone takes half of zlib's usual time, and a little less room.
+    # Put together in memory: given a file, Pillow writes it in many small pieces, which takes half as long again.
+    content = io.BytesIO()
+    image.save(content, "PNG", compress_type=zlib.Z_RLE)
+    return content.getvalue()
+
+
+def load_label_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
+    """Read (H, W) uint8 ids from a palette or 8-bit grey PNG.
+
+    Raises:
+        DataError: missing, broken, too large, or an image in colour.
+    """
+    try:
+        with opener(path) as stream, Image.open(stream, formats=("PNG",)) as image:
+            check_size(image)
+            if image.mode not in ("P", "L"):
+                raise DataError(f"{path}: expected a palette or 8-bit grey image of class ids, found mode {image.mode}")
+            return np.asarray(image).copy()
+    except BROKEN_IMAGE as error:
+        raise unreadable(path, "an image of class ids", error) from error
+
+
+def load_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
+    """Read a JPEG: (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: missing, broken or too large.
+    """
+    try:
+        with opener(path) as stream, Image.open(stream, formats=("JPEG",)) as image:
+            check_size(image)
+            return np.asarray(image.convert("RGB"))
+    except BROKEN_IMAGE as error:
+        raise unreadable(path, "an image", error) from error
+
+
+def check_size(image: Image.Image) -> None:
+    """Refuse a picture by its header: decoded, it would take gigabytes.
+
+    Raises:
+        ValueError: it claims more than `MAX_PIXELS`.
+    """
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"it claims {width}x{height} pixels, more than {MAX_PIXELS // 1_000_000} million")
