@@ -135,16 +135,16 @@ def test_what_claims_billions_of_pixels_is_refused_before_any_memory_is_taken(tm
         from pathlib import Path
         from wildseg.frames.reader import expected, read
         from wildseg.frames.sources import find_sources
-        from wildseg.frames.tally import Tally
+        from wildseg.frames.read_stats import ReadStats
         def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         def look(folder):
-            tally, sources = Tally(), find_sources(Path(folder))
+            stats, sources = ReadStats(), find_sources(Path(folder))
             expected(sources, 1)
-            return sum(sample.pixels.rgb().size for source in sources for sample in read(source, None, tally)), tally
+            return sum(sample.pixels.rgb().size for source in sources for sample in read(source, None, stats)), stats
         look(sys.argv[1])
         before = peak()
-        read_pixels, tally = look(sys.argv[2])
-        print(read_pixels, len({item for item, _ in tally.bad_files}), peak() - before)
+        read_pixels, stats = look(sys.argv[2])
+        print(read_pixels, len({item for item, _ in stats.bad_files}), peak() - before)
     """
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "a.png").write_bytes(corpus.encoded(corpus.PICTURE, "PNG"))
