@@ -126,9 +126,7 @@ def clean(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """The digests of undisturbed runs up to a stage with the other parameters, that keep nothing."""
     found = {}
     for stage, values in OTHER.items():
-        folder = tmp_path_factory.mktemp("clean") / "project"
-        shutil.copytree(finished.folder, folder, symlinks=True)
-        project = Project(folder)
+        project = finished.copy(tmp_path_factory.mktemp("clean") / "project")
         project.change(stage, **values)
         project.dvc("repro", stage, WILDSEG_CACHE="off", **WORKERS)
         found[stage] = project.digests()

@@ -46,11 +46,7 @@ def test_a_video_of_your_own_with_a_real_size_clip_runs_from_extract_to_eval(tmp
     params = merge(yaml.safe_load((ROOT / "params.yaml").read_text()), SMALL_RUN)
     params |= {"classes": STREET, "background": "auto"}
     (project.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    project.run("git", "init", "--quiet")
-    project.run("git", "config", "user.name", "A Tester")
-    project.run("git", "config", "user.email", "tester@example.org")
-    project.run("dvc", "add", "--quiet", "data/raw/mine.mp4")
-    project.commit("My video, my classes")
+    project.take_under_control("data/raw/mine.mp4", "My video, my classes")
 
     output = project.dvc(
         "exp", "run", "-S", "extract.source=data/raw/mine.mp4", "-S", "clip.model=ViT-B-16-quickgelu",
