@@ -11,8 +11,8 @@ import pytest
 from tests.hub import Hub, serving
 from wildseg.execution import result_store
 
-# Files that take minutes, the longest first. A worker of `make test` runs one file after the other, so that one of these
-# begun last would be waited for alone.
+# Files that take minutes, the longest first. A process of `make test` runs one file after the other, so that one of
+# these begun last would be waited for alone.
 LONGEST_FIRST = (
     "pipeline/test_kill.py",
     "execution/engines/test_ray.py",

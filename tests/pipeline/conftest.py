@@ -52,6 +52,7 @@ class Project:
             "DVC_TEST": "1",
             "WILDSEG_DEVICE": "cpu",
             "WILDSEG_WORKERS": "1",  # for a few frames, a second process costs more than it gives
+            "WILDSEG_TRACKING": "off",  # or train and eval take half as long again; "on" where a test is about runs
             "OMP_NUM_THREADS": "1",  # training sums in another order on another number of threads
         }
         for leftover in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "PYTHONPATH", "WILDSEG_CACHE"):
@@ -139,7 +140,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     value, start a stage or run any ``dvc`` command, it takes `project`, a copy in milliseconds in which all six stages
     are up to date, committed, and in DVC's run cache and the result store: a test of one stage changes what that stage
     depends on and says ``dvc repro STAGE``, instead of running those before it again. A fixture of a module copies by
-    ``finished.copy(folder)``.
+    ``finished.copy(folder)``. MLflow is off in both but where ``WILDSEG_TRACKING="on"`` is given to a command.
     """
     return Project(made_once(tmp_path_factory, "pipeline", run_once) / "project")
 
@@ -147,7 +148,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def run_once(folder: Path) -> None:
     """Make the project and run it."""
     project = small_project(folder / "project")
-    project.dvc("repro")
+    project.dvc("repro", WILDSEG_TRACKING="on")
     project.commit("Its first results")
 
 

@@ -63,17 +63,17 @@ def test_a_video_of_your_own_with_a_real_size_clip_runs_from_extract_to_eval(tmp
 
 
 def write_street_video(path: Path) -> None:
-    """Write six seconds of 480x360: grey below, blue above, a block that moves."""
+    """Write four seconds of 480x360: grey below, blue above, a block that moves."""
     from wildseg_demo.world.video import open_video
 
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(0).integers(0, 40, (360, 480, 3), np.uint8)
     with open_video(path, (480, 360), 2) as append:
-        for index in range(12):
+        for index in range(8):
             image = noise.copy()
             image[:180] += np.array([90, 140, 210], np.uint8)
             image[180:] += 90
-            image[200:300, 30 * index : 30 * index + 80] = (150, 30, 30)
+            image[200:300, 45 * index : 45 * index + 80] = (150, 30, 30)
             append(image)
 
 
