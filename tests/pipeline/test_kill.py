@@ -109,7 +109,7 @@ def test_what_a_killed_stage_has_computed_is_not_computed_again(project: Project
     process.wait()
     project.run("wildseg", "repair")
     known = kept(project)["cam"]
-    frames, from_cache = served(project.dvc("repro", "--force", "--single-item", "cam", **WORKERS))["cam"]
+    frames, from_cache = served(project.dvc("repro", "--force", "--single-item", "cam"))["cam"]
     assert 0 < known == from_cache < frames
     assert project.digests() == undisturbed
 
@@ -129,7 +129,7 @@ def clean(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     for stage, values in OTHER.items():
         project = finished.copy(tmp_path_factory.mktemp("clean") / "project")
         project.change(stage, **values)
-        project.dvc("repro", stage, WILDSEG_CACHE="off", **WORKERS)
+        project.dvc("repro", stage, WILDSEG_CACHE="off")
         found[stage] = project.digests()
     return found
 
@@ -147,10 +147,10 @@ def begun(
 
 
 def check_another_run(project: Project, stage: str, usual: Project, clean: dict[str, dict[str, str]]) -> None:
-    """Run up to a stage with the other parameters, over whatever the killed one left."""
+    """Run up to a stage with the other parameters, over whatever the killed one, and its workers, left."""
     project.change(stage, **usual.params()[stage] | OTHER[stage])
     project.run("wildseg", "repair")
-    project.dvc("repro", stage, **WORKERS)
+    project.dvc("repro", stage)
     assert project.digests() == clean[stage]
     assert leftovers(project) == []
 
@@ -216,7 +216,7 @@ def test_a_stage_by_hand_keeps_out_of_the_way_of_dvc_and_dvc_out_of_its_way(
         said = project.run("dvc", "repro", "crf", expect=255)
     assert re.search(r"busy.*\n.*wildseg crf", said)
     assert by_hand.wait() == 0, log.read_text()
-    project.dvc("repro", "crf", **WORKERS)
+    project.dvc("repro", "crf")
     assert project.digests() == clean["crf"]
 
 
