@@ -117,7 +117,7 @@ def test_what_a_killed_stage_has_computed_is_not_computed_again(project: Project
 # One process alone, and then another run with other parameters ------------------------------------------------------
 
 SLOW = {"crf": {"iterations": 60}, "cam": {"flip": True}}
-SLOWER = {"crf": {"iterations": 120}, "cam": {"flip": True, "scales": [1.0, 1.5, 2.0, 2.5]}}  # is killed long before its end
+SLOWER = {"crf": {"iterations": 120}, "cam": {"flip": True, "scales": [1.0, 1.5, 2.0, 2.5]}}  # to be killed
 OTHER = {"crf": {"alpha": 2.0}, "cam": {"method": "hirescam"}}
 LEFT = {"crf": "data/masks/confidence/*.png", "cam": "data/cams/*.npz"}
 
