@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -84,15 +84,19 @@ def run_queue(project: Project) -> None:
     """Run all that is queued, as README says: again where it stands still.
 
     DVC's worker dies of a message that it finds half-written (kombu's file transport), and ``--run-all`` then waits for
-    ever; the next ``--run-all`` starts another worker, or follows the one that is at work.
+    ever; the next ``--run-all`` starts another worker. One that is at work goes on by itself, and is waited for.
     """
-    for _ in range(4):
-        try:
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
+        with suppress(subprocess.TimeoutExpired):
             project.run("dvc", "exp", "run", "--run-all", timeout=200, WILDSEG_TRACKING="on")
-        except subprocess.TimeoutExpired:
-            continue
-        return
-    pytest.fail("expected the queue to be run in 800 s")
+        status = project.dvc("queue", "status")
+        while "Running" in status and "0 active, 0 idle" not in status and time.monotonic() < deadline:
+            time.sleep(2)
+            status = project.dvc("queue", "status")
+        if "Queued" not in status and "Running" not in status:
+            return
+    pytest.fail("expected the queue to be run in 600 s")
 
 
 def test_metrics_and_plots_are_compared_across_commits(project: Project) -> None:
