@@ -34,8 +34,10 @@ demo: $(READY)
 	dvc repro
 	@wildseg summary
 
+# Each of two to four processes takes one file after the other, in the order of tests/conftest.py. One file, or one process:
+# .venv/bin/python -m pytest tests/core/test_files.py
 test: $(READY_DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Kill `dvc repro` at random moments of every stage in turn, KILLS times; an hour or more.
 KILLS ?= 200

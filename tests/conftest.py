@@ -1,7 +1,9 @@
-"""What all tests share."""
+"""What all tests share: the order in which files begin, one thread per process, a model hub, no result store."""
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,51 @@ import pytest
 
 from tests.hub import Hub, serving
 from wildseg.execution import result_store
+
+# Files that take minutes, the longest first. A process of `make test` runs one file after the other, so that one of
+# these begun last would be waited for alone.
+LONGEST_FIRST = (
+    "pipeline/test_kill.py",
+    "execution/engines/test_ray.py",
+    "pipeline/test_experiments.py",
+    "pipeline/test_what_reruns.py",
+    "pipeline",
+    "stages/test_train_together.py",
+    "stages",
+    "cli/compare",
+    "tracking",
+)
+TESTS = Path(__file__).parent
+
+
+def pytest_configure() -> None:
+    """Give each process one thread, also where it is one of several that run tests: two would take turns on one core.
+
+    Before PyTorch is imported, which reads it once. It is the number that the pipeline's own processes use, too.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files begin first."""
+    items.sort(key=lambda item: turn(item.path))
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules of all tests, a million objects, out of garbage collections: each would take half a second."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let Python end as it does: libraries look whether all that is theirs was freed."""
+    gc.unfreeze()
+
+
+def turn(path: Path) -> int:
+    """Return the place of a file among those that begin first; that of all others is behind them."""
+    places = (place for place, first in enumerate(LONGEST_FIRST) if path.is_relative_to(TESTS / first))
+    return next(places, len(LONGEST_FIRST))
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ def test_the_best_f1_is_that_of_all_thresholds_tried(seed: int, levels: int) -> 
     scores, truth = random_class(seed, levels)
     threshold = best_threshold(scores, truth, None)
     assert threshold is not None
-    best = max(f1_score(truth, scores > cut, zero_division=0) for cut in GRID)
+    named = np.unique(scores > GRID[:, None], axis=0)  # most thresholds name the same frames as their neighbours
+    best = max(f1_score(truth, row, zero_division=0) for row in named)
     assert f1_score(truth, scores > threshold) == pytest.approx(best)
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.shared import made_once
+
 ROOT = Path(__file__).parents[2]
 
 # What makes it small. Everything else is the default.
@@ -29,6 +31,9 @@ SMALL = {
     "label": {"options": {"clip": {"tiles": 1, "activation": "auto", "resize": "squash"}}},
     "eval": {"pictures": 1},
 }
+
+# Results of this checkout, and what no stage reads.
+NOT_IN_A_PROJECT = ("metrics/", "dvc.lock", "tests/", "docs/", "benchmarks/")
 
 
 class Project:
@@ -47,6 +52,7 @@ class Project:
             "DVC_TEST": "1",
             "WILDSEG_DEVICE": "cpu",
             "WILDSEG_WORKERS": "1",  # for a few frames, a second process costs more than it gives
+            "WILDSEG_TRACKING": "off",  # or train and eval take half as long again; "on" where a test is about runs
             "OMP_NUM_THREADS": "1",  # training sums in another order on another number of threads
         }
         for leftover in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "PYTHONPATH", "WILDSEG_CACHE"):
@@ -77,6 +83,19 @@ class Project:
         """Return the digest of everything that the stages left, as dvc.lock has it."""
         stages = yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"]
         return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+
+    def copy(self, folder: Path) -> Project:
+        """Copy all of it."""
+        shutil.copytree(self.folder, folder, symlinks=True, copy_function=copy_or_link)
+        return Project(folder)
+
+    def take_under_control(self, data: str, message: str) -> None:
+        """Give a new project to git, and its data to DVC."""
+        self.run("git", "init", "--quiet", "--initial-branch=main")
+        self.run("git", "config", "user.name", "A Tester")
+        self.run("git", "config", "user.email", "tester@example.org")
+        self.run("dvc", "add", "--quiet", data)
+        self.commit(message)
 
     def params(self) -> dict:
         """Read params.yaml."""
@@ -115,40 +134,58 @@ def merge(base: dict, change: dict) -> dict:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project in which `dvc repro` has run once; copy it before changing anything."""
-    folder = tmp_path_factory.mktemp("pipeline") / "project"
+    """The project in which `dvc repro` has run once, for all tests of a run: to be read and cloned, never changed.
+
+    A test takes `finished` itself for what it only reads: params, digests, outputs, ``git clone`` of it. To change a
+    value, start a stage or run any ``dvc`` command, it takes `project`, a copy in milliseconds in which all six stages
+    are up to date, committed, and in DVC's run cache and the result store: a test of one stage changes what that stage
+    depends on and says ``dvc repro STAGE``, instead of running those before it again. A fixture of a module copies by
+    ``finished.copy(folder)``. MLflow is off in both but where ``WILDSEG_TRACKING="on"`` is given to a command.
+    """
+    return Project(made_once(tmp_path_factory, "pipeline", run_once) / "project")
+
+
+def run_once(folder: Path) -> None:
+    """Make the project and run it."""
+    project = small_project(folder / "project")
+    project.dvc("repro", WILDSEG_TRACKING="on")
+    project.commit("Its first results")
+
+
+def small_project(folder: Path) -> Project:
+    """Make a project in which nothing has run: this checkout's code, a few rendered frames, few training steps."""
     copy_tracked(folder)
     render_mini_drive(folder / "data" / "raw" / "mini")
     params = merge(yaml.safe_load((ROOT / "params.yaml").read_text()), SMALL)
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     project = Project(folder)
-    project.run("git", "init", "--quiet", "--initial-branch=main")
-    project.run("git", "config", "user.name", "A Tester")
-    project.run("git", "config", "user.email", "tester@example.org")
-    project.run("dvc", "add", "--quiet", "data/raw/mini")
-    project.commit("A small project")
-    project.dvc("repro")
-    project.commit("Its first results")
+    project.take_under_control("data/raw/mini", "A small project")
     return project
 
 
 @pytest.fixture
 def project(finished: Project, tmp_path: Path) -> Project:
     """A copy of the finished project to change at will."""
-    folder = tmp_path / "project"
-    shutil.copytree(finished.folder, folder, symlinks=True)
-    return Project(folder)
+    return finished.copy(tmp_path / "project")
+
+
+def copy_or_link(source: str, target: str) -> None:
+    """Copy a file; one that git or DVC keeps under its digest, and so never changes, gets a second name."""
+    if "/.dvc/cache/files/" in source or "/.git/objects/" in source:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
 
 
 def copy_tracked(folder: Path) -> None:
-    """Copy what git would take from this checkout: tracked and new files, not the ignored ones."""
+    """Copy what git would take from this checkout and a stage may read: tracked and new files, not the ignored ones."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     for name in filter(None, listed.split("\0")):
         source, target = ROOT / name, folder / name
-        if source.is_file() and not name.startswith(("metrics/", "dvc.lock")):
+        if source.is_file() and not name.startswith(NOT_IN_A_PROJECT):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
 

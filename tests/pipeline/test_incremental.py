@@ -42,7 +42,7 @@ def test_only_new_frames_are_computed_and_the_bytes_are_those_of_a_clean_run(pro
 
     photo.write_bytes(content)
     project.dvc("add", "--quiet", "data/raw/mini")
-    shutil.rmtree(project.folder / ".wildseg")
+    shutil.rmtree(project.folder / ".wildseg" / "cache")
     clean = project.dvc("repro", "--force", "--no-run-cache", "crf", WILDSEG_CACHE="off")
     assert served(clean) == dict.fromkeys(("label", "cam", "crf"), (frames + 2, 0))
     assert project.digests() == added

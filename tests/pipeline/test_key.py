@@ -29,7 +29,7 @@ def test_the_key_is_in_no_output_cache_lock_file_run_or_printed_line(project: Pr
     printed = project.dvc("repro", "label", expect=255, WILDSEG_API_KEY=KEY)
     assert "it refused the key of the environment; set WILDSEG_API_KEY (HTTP 401: wrong key Bearer ...)" in printed
     ask("good")
-    printed += project.dvc("repro", WILDSEG_API_KEY=KEY)
+    printed += project.dvc("repro", WILDSEG_API_KEY=KEY, WILDSEG_TRACKING="on")
     assert stages_run(printed) == ["label", "label", "cam", "crf", "train", "eval"]
     printed += project.run("wildseg", "cache")
     assert {body["key"] for model in ("locked", "good") for body in bad_server.asked(model)} == {f"Bearer {KEY}"}

@@ -39,7 +39,7 @@ def repro_killed_in(project: Project, stage: str, delay: float, log: Path, victi
     Returns:
         Whether it was killed; False if it came to its end before.
     """
-    process = processes.start(project, log, "dvc", "repro")
+    process = processes.start(project, log, "dvc", "repro", WILDSEG_TRACKING="on")
     while f"Running stage '{stage}'" not in log.read_text() and process.poll() is None:
         time.sleep(0.02)
     try:
@@ -100,23 +100,24 @@ def test_a_run_killed_in_every_stage_ends_like_one_that_was_not(project: Project
 
 def test_what_a_killed_stage_has_computed_is_not_computed_again(project: Project, tmp_path: Path) -> None:
     undisturbed, log = project.digests(), tmp_path / "log"
-    forget(project)
-    project.dvc("repro", "label", **WORKERS)
-    process = processes.start(project, log, "dvc", "repro", "cam")
+    shutil.rmtree(project.folder / ".wildseg" / "cache" / "cam")
+    shutil.rmtree(project.folder / ".dvc" / "cache" / "runs")
+    process = processes.start(project, log, "dvc", "repro", "--force", "--single-item", "cam")
     while not kept(project)["cam"] and process.poll() is None:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     project.run("wildseg", "repair")
     known = kept(project)["cam"]
-    frames, from_cache = served(project.dvc("repro", "cam", **WORKERS))["cam"]
+    frames, from_cache = served(project.dvc("repro", "--force", "--single-item", "cam"))["cam"]
     assert 0 < known == from_cache < frames
-    assert project.digests().items() <= undisturbed.items()
+    assert project.digests() == undisturbed
 
 
 # One process alone, and then another run with other parameters ------------------------------------------------------
 
 SLOW = {"crf": {"iterations": 60}, "cam": {"flip": True}}
+SLOWER = {"crf": {"iterations": 120}, "cam": {"flip": True, "scales": [1.0, 1.5, 2.0, 2.5]}}  # to be killed
 OTHER = {"crf": {"alpha": 2.0}, "cam": {"method": "hirescam"}}
 LEFT = {"crf": "data/masks/confidence/*.png", "cam": "data/cams/*.npz"}
 
@@ -126,18 +127,18 @@ def clean(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """The digests of undisturbed runs up to a stage with the other parameters, that keep nothing."""
     found = {}
     for stage, values in OTHER.items():
-        folder = tmp_path_factory.mktemp("clean") / "project"
-        shutil.copytree(finished.folder, folder, symlinks=True)
-        project = Project(folder)
+        project = finished.copy(tmp_path_factory.mktemp("clean") / "project")
         project.change(stage, **values)
-        project.dvc("repro", stage, WILDSEG_CACHE="off", **WORKERS)
+        project.dvc("repro", stage, WILDSEG_CACHE="off")
         found[stage] = project.digests()
     return found
 
 
-def begun(project: Project, stage: str, log: Path, *before: str) -> subprocess.Popen[bytes]:
+def begun(
+    project: Project, stage: str, log: Path, *before: str, slow: dict[str, dict] = SLOWER
+) -> subprocess.Popen[bytes]:
     """Start `dvc repro` up to a stage that takes its time, and return when that has written its first file."""
-    project.change(stage, **SLOW[stage])
+    project.change(stage, **slow[stage])
     process = processes.start(project, log, *before, "dvc", "repro", stage)
     running = f"Running stage '{stage}'"
     processes.until(lambda: running in log.read_text() and list(project.folder.glob(LEFT[stage])), log)
@@ -146,10 +147,10 @@ def begun(project: Project, stage: str, log: Path, *before: str) -> subprocess.P
 
 
 def check_another_run(project: Project, stage: str, usual: Project, clean: dict[str, dict[str, str]]) -> None:
-    """Run up to a stage with the other parameters, over whatever the killed one left."""
+    """Run up to a stage with the other parameters, over whatever the killed one, and its workers, left."""
     project.change(stage, **usual.params()[stage] | OTHER[stage])
     project.run("wildseg", "repair")
-    project.dvc("repro", stage, **WORKERS)
+    project.dvc("repro", stage)
     assert project.digests() == clean[stage]
     assert leftovers(project) == []
 
@@ -174,6 +175,7 @@ def test_a_process_killed_alone_takes_the_others_along_and_leaves_nothing_wrong(
     processes.the(victim, project).send_signal(number)
     assert processes.left_after([process], project) == []
     said = log.read_text()
+    assert stage not in served(said)  # nothing of it went on to the end
     assert "Traceback" not in said
     assert "semaphore" not in said
     assert said.count("wildseg: stopped by SIGTERM") == ((victim, number) == ("stage", signal.SIGTERM))
@@ -189,6 +191,7 @@ def test_a_time_limit_leaves_nothing_wrong(
     process = begun(project, "crf", log, "timeout", "--signal", number, "600")
     process.send_signal(signal.SIGALRM)  # by which it knows that the time is up
     assert processes.left_after([process], project) == []
+    assert "crf" not in served(log.read_text())
     assert "Traceback" not in log.read_text()
     check_another_run(project, "crf", finished, clean)
 
@@ -197,7 +200,7 @@ def test_a_stage_by_hand_keeps_out_of_the_way_of_dvc_and_dvc_out_of_its_way(
     project: Project, finished: Project, clean: dict[str, dict[str, str]], tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    process = begun(project, "crf", log)
+    process = begun(project, "crf", log, slow=SLOW)
     with processes.standing_still(project):
         line = project.run("wildseg", "cam", expect=1, PYTHONPATH="src").strip()
     assert re.fullmatch(
@@ -213,7 +216,7 @@ def test_a_stage_by_hand_keeps_out_of_the_way_of_dvc_and_dvc_out_of_its_way(
         said = project.run("dvc", "repro", "crf", expect=255)
     assert re.search(r"busy.*\n.*wildseg crf", said)
     assert by_hand.wait() == 0, log.read_text()
-    project.dvc("repro", "crf", **WORKERS)
+    project.dvc("repro", "crf")
     assert project.digests() == clean["crf"]
 
 
@@ -221,7 +224,7 @@ def test_parameters_that_change_while_a_stage_is_at_work_are_not_recorded_with_i
     project: Project, finished: Project, clean: dict[str, dict[str, str]], tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    process = begun(project, "crf", log)
+    process = begun(project, "crf", log, slow=SLOW)
     project.change("crf", **finished.params()["crf"] | OTHER["crf"])  # DVC hashes params.yaml when the stage has ended
     assert process.wait() != 0
     assert (

@@ -46,11 +46,7 @@ def test_a_video_of_your_own_with_a_real_size_clip_runs_from_extract_to_eval(tmp
     params = merge(yaml.safe_load((ROOT / "params.yaml").read_text()), SMALL_RUN)
     params |= {"classes": STREET, "background": "auto"}
     (project.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    project.run("git", "init", "--quiet")
-    project.run("git", "config", "user.name", "A Tester")
-    project.run("git", "config", "user.email", "tester@example.org")
-    project.run("dvc", "add", "--quiet", "data/raw/mine.mp4")
-    project.commit("My video, my classes")
+    project.take_under_control("data/raw/mine.mp4", "My video, my classes")
 
     output = project.dvc(
         "exp", "run", "-S", "extract.source=data/raw/mine.mp4", "-S", "clip.model=ViT-B-16-quickgelu",
@@ -67,17 +63,17 @@ def test_a_video_of_your_own_with_a_real_size_clip_runs_from_extract_to_eval(tmp
 
 
 def write_street_video(path: Path) -> None:
-    """Write six seconds of 480x360: grey below, blue above, a block that moves."""
+    """Write four seconds of 480x360: grey below, blue above, a block that moves."""
     from wildseg_demo.world.video import open_video
 
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(0).integers(0, 40, (360, 480, 3), np.uint8)
     with open_video(path, (480, 360), 2) as append:
-        for index in range(12):
+        for index in range(8):
             image = noise.copy()
             image[:180] += np.array([90, 140, 210], np.uint8)
             image[180:] += 90
-            image[200:300, 30 * index : 30 * index + 80] = (150, 30, 30)
+            image[200:300, 45 * index : 45 * index + 80] = (150, 30, 30)
             append(image)
 
 

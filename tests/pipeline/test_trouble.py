@@ -75,7 +75,7 @@ def test_a_project_whose_disk_is_full_goes_on_once_there_is_room(project: Projec
         dvc repro
         cp dvc.lock {project.folder}
     """
-    output = project.run(*NAMESPACE, script)
+    output = project.run(*NAMESPACE, script, WILDSEG_TRACKING="on")
     assert "No space left on device" in output
     assert project.digests() == undisturbed
 
