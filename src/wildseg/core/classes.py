@@ -35,7 +35,7 @@ class Classes:
         phrases: the phrases of each class, its synonyms, in the same order.
 
     Examples:
-        >>> classes = Classes({"lawn": ["lawn", "grass"], "curb": "curb"})
+        >>> classes = ws.Classes({"lawn": ["lawn", "grass"], "curb": "curb"})
         >>> classes.names, classes.phrases
         (('lawn', 'curb'), (('lawn', 'grass'), ('curb',)))
         >>> classes.with_background[1]

@@ -36,7 +36,6 @@ from wildseg.metrics import evaluation
 from wildseg.metrics.evaluation import Evaluation
 from wildseg.segment.deployed import Segmenter
 
-TEMPLATES = ("a photo of {}.",)
 GAUSSIAN = {"weight": 3.0, "sxy": 1.0}
 BILATERAL = {"weight": 8.0, "sxy": 40.0, "srgb": 6.0}
 
@@ -75,7 +74,7 @@ def load_clip(model: str, pretrained: str, *, device: str = "auto", root: Path |
         WildsegError: no such device.
 
     Examples:
-        >>> clip = wildseg.load_clip("ViT-B-16-quickgelu", "openai", device="cuda")
+        >>> clip = ws.load_clip("ViT-B-16-quickgelu", "openai", device="cuda")
     """
     return encoders.load(model, pretrained, device=torch_device(device, "device"), root=root)
 
@@ -87,7 +86,7 @@ def label_image(
     method: str = "clip",
     *,
     background: Sequence[str] = (),
-    templates: Sequence[str] = TEMPLATES,
+    templates: Sequence[str] = ("a photo of {}.",),
     rule: Literal["auto", "fixed", "relative"] = "auto",
     threshold: float | Mapping[str, float] | Literal["auto"] = "auto",
     fallback: Literal["none", "argmax"] = "none",
@@ -117,13 +116,13 @@ def label_image(
         ModelError: the method needs another kind of model.
 
     Examples:
-        >>> labels = wildseg.label_image(image, classes, clip, method="tagclip", background=["building"])
+        >>> labels = ws.label_image(image, classes, clip, method="tagclip", background=["building"])
         >>> labels.names
         ('lawn', 'curb')
     """
     chosen = _checked(params.Label, rule=rule, threshold=threshold, fallback=fallback)
-    module = _method("labels", method, "label", options)
     _check_encoder_alone(method)
+    module = _method("labels", method, "label", options)
     phrases, sentences = _texts(background, templates)
     job = Question(classes.names, classes.phrases, phrases, sentences, lambda: clip, _no_table)
     (result,) = module.label([NamedImage("image", partial(check_image, image))], job, **(options or {}))
@@ -140,7 +139,7 @@ def activation_maps(
     method: str = "gradcam",
     *,
     background: Sequence[str] = (),
-    templates: Sequence[str] = TEMPLATES,
+    templates: Sequence[str] = ("a photo of {}.",),
     refine: Literal["none", "caa"] = "none",
     scales: Sequence[float] = (1.0, 1.5),
     flip: bool = False,
@@ -165,7 +164,7 @@ def activation_maps(
         max_side: an image whose longer side has more pixels is first shrunk to this; None for no limit.
         pos_embed_interpolation: how position embeddings are resampled to the grid of the image.
         options: of the method, by name.
-        caa: of the refinement: layers, skip_last, sinkhorn, power, box, clip_boxes.
+        caa: of the refinement, those of ``cam.caa`` in params.yaml by name.
 
     Returns:
         (k, h, w) float32 in [0, 1] on the model's grid of patches, in the order of the classes present, rounded to half
@@ -177,7 +176,7 @@ def activation_maps(
         ModelError: the model cannot be traced.
 
     Examples:
-        >>> maps = wildseg.activation_maps(image, labels.present, classes, clip, "softmax_gradcam", refine="caa")
+        >>> maps = ws.activation_maps(image, labels.present, classes, clip, "softmax_gradcam", refine="caa")
         >>> maps.shape  # two classes, 24 x 32 patches
         (2, 24, 32)
     """
@@ -233,7 +232,7 @@ def pseudo_mask(
         ParamsError: a kernel of the CRF is too narrow for an image of this size, or has no such parameter.
 
     Examples:
-        >>> mask, confidence = wildseg.pseudo_mask(image, maps, labels.present, min_confidence=0.95)
+        >>> mask, confidence = ws.pseudo_mask(image, maps, labels.present, min_confidence=0.95)
         >>> (mask != 255).mean()  # the share of pixels that are decided
         0.83
     """
@@ -286,7 +285,7 @@ def load_segmenter(folder: Path | str, *, device: str = "auto") -> Segmenter:
         WildsegError: no such device.
 
     Examples:
-        >>> model = wildseg.load_segmenter("models/segmenter")
+        >>> model = ws.load_segmenter("models/segmenter")
         >>> ids = model.predict(image)
     """
     return segmenter.load(Path(folder), torch_device(device, "device"))
@@ -307,7 +306,7 @@ def evaluate(
         DataError: a shape or a number of frames differs, or a true id has no class.
 
     Examples:
-        >>> result = wildseg.evaluate(ids, truth, classes)
+        >>> result = ws.evaluate(ids, truth, classes)
         >>> result.miou, result.class_iou["lawn"]
         (0.66, 0.81)
     """
@@ -330,11 +329,11 @@ def _method(kind: str, name: str, function: str, options: Mapping[str, Any] | No
     folder = f"methods.{kind}"
     lookup.check(folder, name, "method")
     lookup.check_options(folder, name, function, options or {}, "options")
-    lookup.check_required(folder, name, function, options or {}, "options")
     return lookup.load(folder, name, "method")
 
 
 def _check_encoder_alone(method: str) -> None:
+    lookup.check("methods.labels", method, "method")
     known = [name for name in lookup.available("methods.labels") if lookup.needs("methods.labels", name) == {"encoder"}]
     if method not in known:
         raise ParamsError(
