@@ -1,4 +1,4 @@
-"""How long the import and each command take before they work: against Python alone, or with the one library it cannot do without.
+"""How long the import and each command take: against Python alone, or with the one library it cannot do without.
 
 A stage is started in a folder that holds params.yaml and nothing else: it reads and checks its parameters, imports all
 it needs, and stops at its missing input.

@@ -1,10 +1,12 @@
-"""Writes docs/api.md, the page of the public API, from signatures and docstrings: ``python docs/api.py``.
+"""Writes docs/api.md, the page of the public API, from signatures and docstrings: ``python docs/api.py [--check]``.
 
+With ``--check`` nothing is written, and a page that is not current is an error.
 griffe reads the source without importing it and takes Google docstrings apart; what it warns of is an error here.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import textwrap
 from collections.abc import Iterator
@@ -165,10 +167,17 @@ def _code_blocks(text: str) -> Iterator[str]:
 
 
 def main() -> None:
-    """Write the page; exit with what griffe warned of."""
+    """Write or check the page; exit with what griffe warned of."""
+    parser = argparse.ArgumentParser(description="Write docs/api.md from the docstrings of the public API.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where the page is not current")
+    check = parser.parse_args().check
     text, warnings = page()
     if warnings:
         raise SystemExit("\n".join(warnings))
+    if check and PAGE.read_text(encoding="utf-8") != text:
+        raise SystemExit("docs/api.md is not what the docstrings say now; run 'make docs'")
+    if check:
+        return
     PAGE.write_text(text, encoding="utf-8")
 
 
