@@ -310,6 +310,12 @@ def test_a_model_or_a_device_that_does_not_exist_is_told(tmp_path: Path) -> None
         ws.load_clip("ViT-B-61", "openai", device="cpu")
     with pytest.raises(WildsegError, match="^device: expected auto, cpu or cuda, found 'gpu'"):
         ws.load_clip("ViT-B-16", "openai", device="gpu")
+    with pytest.raises(DataError, match=r"expected a trained model .*found no config\.json"):
+        ws.load_segmenter(tmp_path, device="cpu")
+    (tmp_path / "config.json").write_text('{"architecture": "u_net"}')
+    with pytest.raises(ParamsError, match=r"config\.json: expected one of .*unet; found 'u_net'; did you mean 'unet'"):
+        ws.load_segmenter(tmp_path, device="cpu")
+    (tmp_path / "config.json").write_text('{"architecture": "unet"}')
     with pytest.raises(DataError, match=r"model\.safetensors: expected a trained model"):
         ws.load_segmenter(tmp_path, device="cpu")
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     import torch
 
 
-def read_segmenter(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read (weights by name, config) of a trained model from the folder that holds both.
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Read the weights of a trained model, by name, from its folder.
 
     Raises:
-        DataError: a file is missing or broken.
+        DataError: the file is missing or broken.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -27,7 +27,7 @@ def read_segmenter(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any
     path = folder / "model.safetensors"
     try:
         check_regular(path)
-        return load_file(path), load_json(folder / "config.json")
+        return load_file(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path}: expected a trained model ({error})") from error
 
@@ -57,7 +57,7 @@ class SegmenterFiles(Project):
             DataError: nothing was trained yet, or a file is broken.
         """
         with made_by("train"):
-            return read_segmenter(self.segmenter_folder)
+            return read_weights(self.segmenter_folder), load_json(self.segmenter_folder / "config.json")
 
     def load_segmenter_config(self) -> dict[str, Any]:
         """Read the config of the trained model alone.
