@@ -20,10 +20,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.timing import Result, compare
-from wildseg.cam.affinity import Affinity
-from wildseg.cam.engine import Recipe, activation_maps_of_batch
+from wildseg.cam.engine import CamConfig, activation_maps_of_batch
+from wildseg.cam.refinement import Refinement
 from wildseg.core import lookup
 from wildseg.encoders.clip import Clip
+from wildseg.methods.refine import caa
 from wildseg.segment import predict
 from wildseg.segment.loop import Recipe as TrainRecipe
 from wildseg.segment.loop import Trainer
@@ -38,7 +39,7 @@ RUNS = 5
 # In [0, 1]. torch lets convolutions round their inputs to TF32 (10 bits of mantissa) on a GPU, and they are all that a
 # segmenter has; the maps come of matrix products, which it computes in float32.
 MAPS_TOLERANCE, PROBABILITIES_TOLERANCE = 1e-4, 5e-3
-METHODS = (("gradcam", None), ("softmax_gradcam", Affinity()), ("naclip", None))
+METHODS = (("gradcam", None), ("softmax_gradcam", Refinement(caa)), ("naclip", None))
 
 
 def measure() -> Iterator[Result]:
@@ -59,7 +60,7 @@ def maps(clip: Clip, images: list[np.ndarray]) -> Iterator[Result]:
     on_gpu = _moved(clip, "cuda")
     peer = partial(_forward, on_gpu.network.visual, torch.randn(FRAMES, 3, *SIZE, device="cuda"))
     for method, refine in METHODS:
-        ours = partial(_maps, on_gpu, images, Recipe(lookup.load("methods.cam", method), refine=refine))
+        ours = partial(_maps, on_gpu, images, CamConfig(lookup.load("methods.cam", method), refine=refine))
         name = f"{method}{' with CAA' if refine else ''}, {CLASSES} classes, a frame of {SIZE[1]}x{SIZE[0]}"
         yield compare(
             name, _until_done(ours), _until_done(peer), "open_clip's image tower alone", per=FRAMES, runs=RUNS
@@ -113,7 +114,7 @@ def prediction() -> Result:
 def differences(clip: Clip, images: list[np.ndarray]) -> Iterator[Result]:
     """Yield the largest differences between GPU and CPU, of maps and of the network's probabilities, both in [0, 1]."""
     for method, refine in METHODS:
-        recipe = Recipe(lookup.load("methods.cam", method), refine=refine)
+        recipe = CamConfig(lookup.load("methods.cam", method), refine=refine)
         there, here = (_maps(_moved(clip, device), images, recipe) for device in ("cuda", "cpu"))
         largest = max(float(np.abs(a - b).max()) for a, b in zip(there, here, strict=True))
         yield _difference(f"maps of {method}{' with CAA' if refine else ''}", largest, MAPS_TOLERANCE)
@@ -146,7 +147,7 @@ def _segmenter() -> nn.Module:
     return lookup.load("methods.architectures", "unet").build(CLASSES, "resnet18", None)
 
 
-def _maps(clip: Clip, images: list[np.ndarray], recipe: Recipe) -> list[np.ndarray]:
+def _maps(clip: Clip, images: list[np.ndarray], recipe: CamConfig) -> list[np.ndarray]:
     generator = torch.Generator().manual_seed(1)
     texts = F.normalize(torch.randn(TEXTS, 512, generator=generator), dim=-1).to(clip.device)
     present = [list(range(CLASSES)) for _ in images]

@@ -18,14 +18,14 @@ LEVELS = {
 
 def test_every_level_and_class_has_a_line() -> None:
     lines = summary.text({**LEVELS, "unseen": LEVELS}).splitlines()
-    assert lines[0].split() == ["drive", "unseen", "drive"]
+    assert lines[0].split() == ["seen", "sources", "held-out", "sources"]
     assert any(line.split() == ["pseudo", "masks", "mIoU", "0.734", "0.734"] for line in lines)
     assert any(line.split() == ["of", "every", "class", "always", "0.810", "0.810"] for line in lines)
     assert any(line.split() == ["red_brick_path", "-", "-"] for line in lines)
 
 
 def test_without_unseen_sources_there_is_no_column_for_them() -> None:
-    assert "unseen" not in summary.text({**LEVELS, "unseen": None})
+    assert "held-out" not in summary.text({**LEVELS, "unseen": None})
 
 
 def test_without_truth_every_value_is_a_dash() -> None:

@@ -13,7 +13,9 @@ from wildseg.core import lookup
 from wildseg.core.errors import ParamsError
 from wildseg.core.params import METHODS
 
-EXISTING = [(folder, name, function) for _, _, folder, function in METHODS for name in lookup.available(folder)]
+EXISTING = [
+    (folder, name, function or key) for _, key, folder, function in METHODS for name in lookup.available(folder)
+]
 
 
 @pytest.fixture

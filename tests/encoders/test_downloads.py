@@ -107,7 +107,7 @@ def test_a_host_without_a_name_is_told(tmp_path: Path, monkeypatch: pytest.Monke
 def test_offline_is_respected_and_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.repositories[REPO] = {"model.safetensors": b"weights"}
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert ": HF_HUB_OFFLINE=1 forbids to ask, and it is not in the cache; " in line_of()
+    assert ": HF_HUB_OFFLINE=1 forbids downloads, and it is not in the cache; " in line_of()
     assert hub.asked == []
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     fetch()
@@ -173,7 +173,7 @@ def test_what_a_library_writes_into_a_folder_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "before").write_bytes(bytes(3_000_000))
-    with downloads.watched("weights of net", tmp_path):
+    with downloads.report_progress("weights of net", tmp_path):
         (tmp_path / "new.partial").write_bytes(bytes(2_000_000))
         downloads.time.sleep(0.8)
     lines = capsys.readouterr().err.splitlines()

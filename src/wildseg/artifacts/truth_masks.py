@@ -19,7 +19,7 @@ from wildseg.core.classes import IGNORE
 from wildseg.core.errors import DataError
 from wildseg.core.files import BROKEN_IMAGE, check_size, open_loose, unreadable
 
-STRIP = 2**20  # pixels that are looked at together, so that a large mask takes no more memory than itself
+STRIP = 2**20  # pixels processed at a time, so that a large mask takes no more memory than itself
 SHOWN = 8  # ids or colours that an error lists
 # Width of a pixel over its height: the ratios of ITU-T H.264, Table E-1, and those of DV and MPEG-4 video.
 PIXEL_ASPECTS = (

@@ -21,6 +21,7 @@ ROWS = (  # what, level, measure
     ("model recall", "segmenter", "recall"),
 )
 NOTHING = "-"
+SEEN = "seen sources"  # those with frames in the training split
 
 
 def show(artifacts: Artifacts, params: Params) -> None:
@@ -42,7 +43,7 @@ def text(metrics: Mapping[str, Any]) -> str:
     ious = [name for name in metrics.get("segmenter") or {} if name.startswith("iou.")]
     classes = [(name.removeprefix("iou."), *(_value(group, "segmenter", name) for group in groups)) for name in ious]
     # One table for the widths, so that the columns of both parts stand below each other.
-    lines = _table([("", "drive", "unseen drive"), *levels, ("IoU of the model", "", ""), *classes])
+    lines = _table([("", SEEN, "held-out sources"), *levels, ("IoU of the model", "", ""), *classes])
     lines.insert(1 + len(levels), "")
     return "\n".join(lines)
 
@@ -67,8 +68,8 @@ def _value(group: Mapping[str, Any], level: str, measure: str) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    # The first column to the left, numbers to the right; no column for unseen sources where nothing was measured.
-    columns = [column for column in zip(*rows, strict=True) if set(column[1:]) - {NOTHING, ""} or column[0] == "drive"]
+    # The first column to the left, numbers to the right; no column for held-out sources where nothing was measured.
+    columns = [column for column in zip(*rows, strict=True) if set(column[1:]) - {NOTHING, ""} or column[0] == SEEN]
     widths = [max(map(len, column)) for column in columns]
     lines = []
     for name, *values in zip(*columns, strict=True):

@@ -1,4 +1,4 @@
-"""A JPEG without what does not belong to its pixels: the same picture to the last bit, and nothing else.
+"""Strips metadata from a JPEG; the coded pixels stay the same to the last bit.
 
 A photo carries where it was taken, by which camera, a small copy of itself, and now and then a film after its end. What
 a decoder needs is kept as it is, which spares the loss of encoding it again (ISO/IEC 10918-1, annex B; JFIF 1.02;
@@ -21,7 +21,7 @@ MAX_SCANS = 64  # a progressive picture has ten or so; each of them costs a pass
 END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
-def without_metadata(content: bytes) -> bytes | None:
+def strip_metadata(content: bytes) -> bytes | None:
     """Return a JPEG of three channels of 8 bits that holds the same coded pixels as `content`, and no more.
 
     None for what is not plain enough: grey and CMYK pictures, arithmetic codes, files that do not end as they should.

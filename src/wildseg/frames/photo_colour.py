@@ -1,4 +1,4 @@
-"""The colours of a photo as sRGB, converted by LittleCMS from what the file says of them.
+"""The colours of a photo as sRGB, converted by LittleCMS from the colour space that the file declares.
 
 What counts is, in this order: an embedded ICC profile; a PNG's own chunks (cICP, sRGB, cHRM with gAMA); EXIF, in which
 cameras name Adobe RGB without embedding it (DCF 2.0: interoperability index "R03"). Without any of them, colours are
@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
-from wildseg.frames.profiles import ADOBE_GAMMA, matrix_profile
+from wildseg.frames.icc_profiles import ADOBE_GAMMA, matrix_profile
 from wildseg.frames.rgb_spaces import ADOBE_RGB, D65, P3, REC2020, SRGB
 
 EXIF, INTEROPERABILITY = 0x8769, 0xA005
@@ -36,7 +36,7 @@ CICP_CURVES: dict[int, float | None] = {1: None, 4: 2.2, 6: None, 8: 1.0, 13: No
 
 
 class UnusableProfile(Exception):
-    """Why what a photo says of its colours cannot be used, as a short clause."""
+    """Why the declared colours of a photo cannot be used, as a short clause."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def conversion(
     Args:
         picture: any that Pillow loaded.
         embedded: its ICC profile where Pillow did not read it.
-        cicp: what a PNG's chunk of that name says of primaries and tone curve, which Pillow does not read.
+        cicp: primaries and tone curve of a PNG's chunk of that name, which Pillow does not read.
 
     Raises:
-        UnusableProfile: what it says of its colours makes no sense; it is best taken as sRGB.
+        UnusableProfile: the declared colours are invalid; the caller takes them as sRGB.
     """
     profile = embedded or (_by_cicp(*cicp) if cicp else _profile(picture))
     if profile is None:
@@ -163,7 +163,7 @@ def _greys(profile: bytes, size: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _is_srgb(profile: bytes, mode: str) -> bool:
-    """Say whether a profile changes no colour by more than a level; raises UnusableProfile for one of nonsense."""
+    """Return whether a profile changes no colour by more than a level; raises UnusableProfile for one of nonsense."""
     values = _samples(mode)
     found = np.asarray(_transform(profile, mode).apply(Image.fromarray(values, mode)))
     black, white = found[0, 0].astype(int), found[-1, 0].astype(int)

@@ -1,4 +1,4 @@
-"""What a PNG says before its pixels and Pillow does not hand out (W3C, Portable Network Graphics, 3rd edition)."""
+"""Chunks of a PNG before its pixels that Pillow does not expose (W3C, Portable Network Graphics, 3rd edition)."""
 
 from __future__ import annotations
 

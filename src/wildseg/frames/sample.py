@@ -1,4 +1,4 @@
-"""A frame that was looked at: where it comes from, when it was taken, and its pixels on demand."""
+"""A sampled frame: its source, its time, and its pixels on demand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wildseg.frames.image import grey, mean_difference, resize, size_for_width
 
 
 class Pixels(Protocol):
-    """A decoded picture; what is never asked for is never converted."""
+    """A decoded picture, converted on demand."""
 
     def rgb(self, width: int | None = None) -> np.ndarray:
         """Return (H, W, 3) uint8 RGB, upright, shrunk to at most `width` pixels across."""
@@ -25,8 +25,8 @@ class Pixels(Protocol):
         """Return the mean of |earlier - this| over grey pixels, 0 to 255, both shrunk as `grey` does."""
         ...
 
-    def own(self) -> None:
-        """Share no memory with whoever decoded the picture, from now on."""
+    def detach(self) -> None:
+        """Copy the picture out of the decoder's memory."""
         ...
 
 
@@ -53,7 +53,7 @@ class ArrayPixels:
         """See Pixels."""
         return mean_difference(earlier.grey(width), self.grey(width))
 
-    def own(self) -> None:
+    def detach(self) -> None:
         """See Pixels."""
 
 

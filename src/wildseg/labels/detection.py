@@ -1,6 +1,6 @@
-"""What detectors have in common: the question, what is done with boxes afterwards, and labels from boxes.
+"""Detectors: their interface, loading, post-processing of boxes, and labels from boxes.
 
-A detector is a file in `labels/detectors` with ``load(model, device) -> Detect``.
+A detector is a file in `methods/detectors` with ``load(model, device) -> Detect``.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from wildseg.core.errors import ModelError, WildsegError
 from wildseg.encoders.downloads import hub_file, hub_folder, short
 
 # From a frame (H, W, 3) uint8 RGB, the phrases of each class and the lowest score to boxes (m, 6) float64: x0, y0, x1,
-# y1 in pixels of the frame, the id of the class, from 1, a score in [0, 1]; neither cut off at the frame nor thinned.
+# y1 in pixels of the frame, the id of the class, from 1, a score in [0, 1]; not clipped to the frame, without NMS.
 Detect = Callable[[np.ndarray, Sequence[Sequence[str]], float], np.ndarray]
 
 
-def tidy(boxes: np.ndarray, size: tuple[int, int], iou: float) -> np.ndarray:
-    """Cut boxes (m, 6) off at the frame, drop empty ones and those that a better one overlaps; the best come first.
+def postprocess(boxes: np.ndarray, size: tuple[int, int], iou: float) -> np.ndarray:
+    """Clip boxes (m, 6) to the frame, drop empty ones, and apply NMS over all classes; the highest score comes first.
 
     Args:
         boxes: x0, y0, x1, y1 in pixels, id, score.
         size: (W, H).
-        iou: of two boxes that overlap by more than this, of whatever classes, the one of the lower score goes.
+        iou: the NMS threshold.
     """
     boxes = boxes.copy()
     boxes[:, 0:4:2] = boxes[:, 0:4:2].clip(0, size[0])
@@ -45,7 +45,7 @@ def present(boxes: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
     return np.isin(np.arange(len(thresholds)) + 1, boxes[:, 4]) & (best >= np.asarray(thresholds))
 
 
-def network_of(kind: Any, model: str, device: str) -> Any:  # noqa: ANN401
+def load_network(kind: Any, model: str, device: str) -> Any:  # noqa: ANN401
     """Load the weights of a network of transformers' class `kind`, all of them, from safetensors alone.
 
     Raises:
@@ -59,8 +59,8 @@ def network_of(kind: Any, model: str, device: str) -> Any:  # noqa: ANN401
 
 
 @contextmanager
-def loading(model: str, expected: str) -> Iterator[None]:
-    """Turn whatever a library raises for weights that it cannot use into one line that says what was `expected`.
+def as_model_error(model: str, expected: str) -> Iterator[None]:
+    """Turn any error of a library that loads weights into a `ModelError` with what was `expected`.
 
     Raises:
         ModelError: that line.
@@ -74,19 +74,19 @@ def loading(model: str, expected: str) -> Iterator[None]:
 
 
 @contextmanager
-def fetching(model: str, name: str, kind: Any) -> Iterator[str]:  # noqa: ANN401
-    """Look whether `model` is of transformers' class `kind`, fetch the rest of it, and keep its readers quiet.
+def fetched_model(model: str, name: str, kind: Any) -> Iterator[str]:  # noqa: ANN401
+    """Check that `model` is of transformers' class `kind`, download it if needed, and silence its loaders.
 
     Yields:
         The folder that holds it.
 
     Raises:
-        ModelError: one line for whatever is wrong with it, as `loading` has it.
+        ModelError: one line for whatever is wrong with it, as `as_model_error` has it.
     """
     expected = f"a folder, or the name on the model hub, of {name} with weights as safetensors"
     what, instead = f"{model}: expected {expected}; there is no such folder here, and it", "give a folder"
     here = Path(model).is_dir()
-    with loading(model, expected), _quiet():
+    with as_model_error(model, expected), _quiet():
         config = model if here else str(hub_file(what, model, ["config.json"], None, instead, ()).parent)
         known = kind.config_class.get_config_dict(config)[0].get("model_type")
         if known != kind.config_class.model_type:

@@ -1,9 +1,8 @@
-"""From a language model's words to class names, never more than it said: no crash, and no label that it did not name.
+"""Parses the replies of language models into class names; unknown names are rejected and reported.
 
-Understood are the outermost JSON of an answer (an object with a list of names, or else a bare list), alone or amid
-other words, or the last object in it, for answers that reason first. A name counts if it is a class or one of its
-phrases, whatever the case, in singular or plural, and with one slip of the pen. Anything else is refused, and said to
-be.
+Parsed is the outermost JSON of a reply (an object with a list of names, or a bare list), alone or within text, or the
+last object in it, for replies that reason first. A name matches a class or one of its phrases irrespective of letter
+case, in singular or plural, and with an edit distance of at most one.
 """
 
 from __future__ import annotations
@@ -14,16 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-KEY = "annotations"  # what we ask for; see `names_in`
+KEY = "annotations"  # the key of the list in a reply; see `find_names`
 
-LONGEST = 100_000  # characters of an answer that are looked at, thoughts not counted
-PATIENCE = 16  # how often the length of an answer is read in search of JSON, whatever its brackets
-SURE = 4  # letters from which one slip leaves no doubt: "soil" may be "sol", while "cat" and "car" are two words
+MAX_CHARACTERS = 100_000  # characters of a reply that are parsed, reasoning excluded
+MAX_RESCANS = 16  # the length of a reply is scanned for JSON at most so often, whatever its brackets
+# A shorter word is matched exactly: "sol" may be a misspelt "soil", while "cat" and "car" are two words.
+MIN_FUZZY_LETTERS = 4
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What an answer says: the classes by index, names that mean none of them, and why it says nothing, if so."""
+    """A parsed reply: the classes by index, rejected names, and the error where nothing could be parsed."""
 
     present: tuple[int, ...]
     refused: tuple[str, ...]
@@ -31,10 +31,10 @@ class Parsed:
 
 
 class Vocabulary:
-    """What the classes are called."""
+    """Names and phrases of the classes."""
 
     def __init__(self, class_names: Sequence[str], phrases: Sequence[Sequence[str]]) -> None:
-        """Remember names and synonyms; a word that means two classes means none."""
+        """Index names and synonyms; a word of two classes is ambiguous and matches none."""
         self._exact: dict[str, int | None] = {}
         for forms in (_plain, _singular):
             known: dict[str, set[int]] = {}
@@ -53,31 +53,35 @@ class Vocabulary:
             if form in self._exact:
                 return self._exact[form]
         word = _plain(word)
-        if len(word) < SURE:
+        if len(word) < MIN_FUZZY_LETTERS:
             return None
-        near = {index for known, index in self._exact.items() if len(known) >= SURE and within_one(word, known)}
+        near = {
+            index
+            for known, index in self._exact.items()
+            if len(known) >= MIN_FUZZY_LETTERS and within_one_edit(word, known)
+        }
         return near.pop() if len(near) == 1 else None
 
 
 def parse(text: str, vocabulary: Vocabulary, *, last: bool = False, cut: bool = False, key: str = KEY) -> Parsed:
-    """Read the classes out of an answer.
+    """Parse the classes of a reply.
 
     Args:
-        text: what the model said.
-        vocabulary: what the classes are called.
-        last: take the last JSON object rather than the first: the model was asked to think aloud. An answer that ends
-            half-way was still thinking then, and says nothing.
-        cut: the answer ended at the token limit.
-        key: under which the list of names stands in an object.
+        text: the reply.
+        vocabulary: names and phrases of the classes.
+        last: parse the last JSON object rather than the first, for prompts that request reasoning. A truncated reply
+            is an error then.
+        cut: the reply ended at the token limit.
+        key: the key of the list of names in an object.
     """
-    text = spoken(text)
-    text, cut = text[:LONGEST], cut or len(text) > LONGEST
+    text = without_reasoning(text)
+    text, cut = text[:MAX_CHARACTERS], cut or len(text) > MAX_CHARACTERS
     if not text:
         return Parsed((), (), "cut off" if cut else "empty")
-    search = Search(text)
+    search = JsonSearch(text)
     whole = list(search)
-    found = [(value, names) for value in whole if (names := names_in(value, key)) is not None]
-    half = cut or search.half
+    found = [(value, names) for value in whole if (names := find_names(value, key)) is not None]
+    half = cut or search.truncated
     if not found or (last and half):
         return Parsed((), (), "cut off" if half else "JSON without a list of names" if whole else "no JSON")
     # A list amid words, such as [1], may be anything; an object seldom is.
@@ -94,15 +98,15 @@ def parse(text: str, vocabulary: Vocabulary, *, last: bool = False, cut: bool = 
     return Parsed(tuple(sorted(present)), tuple(refused))
 
 
-def spoken(text: str) -> str:
-    """Return what a model said after it had thought; nothing if it was still thinking.
+def without_reasoning(text: str) -> str:
+    """Return the reply after the reasoning; empty where the reasoning is not closed.
 
     Some templates open the thoughts themselves, so that only their end is seen.
     """
     return text.rpartition("</think>")[2].partition("<think>")[0].strip()
 
 
-def names_in(value: Any, key: str = KEY) -> list[Any] | None:  # noqa: ANN401
+def find_names(value: Any, key: str = KEY) -> list[Any] | None:  # noqa: ANN401
     """Return the list that a JSON value holds: itself, or that under `key`; None if it is not an answer.
 
     Of an object without `key`, its only list is taken, whatever it is called. A list without any word in it is none of
@@ -117,34 +121,34 @@ def names_in(value: Any, key: str = KEY) -> list[Any] | None:  # noqa: ANN401
         part = lower[key]
         if isinstance(part, str):
             return [name.strip() for name in part.split(",")] if part.strip() else None
-        return names_in(part) if isinstance(part, list) else None
+        return find_names(part) if isinstance(part, list) else None
     lists = [part for part in lower.values() if isinstance(part, list)]
     return lists[0] if len(lists) == 1 and all(isinstance(name, str) for name in lists[0]) else None
 
 
-class Search:
+class JsonSearch:
     """Finds the outermost JSON objects and lists in a text, from its beginning to its end.
 
     A bracket that opens no JSON is stepped over. One that is never closed ends the search, since a list inside half an
-    object is not what the model was going to say. half: whether the search ended so, once it has ended.
+    object is no complete reply. truncated: whether the search ended so.
     """
 
     def __init__(self, text: str) -> None:
-        """Begin at the beginning."""
+        """Search `text`."""
         self.text = text
-        self.half = False
+        self.truncated = False
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield what is found."""
+        """Yield the parsed values in order."""
         text, decoder = self.text, json.JSONDecoder()
-        position, patience = 0, PATIENCE * len(self.text)
+        position, patience = 0, MAX_RESCANS * len(self.text)
         for opening in re.finditer(r"[\[{]", text):
             start = opening.start()
             if start < position:
                 continue
             end = _closing(text, start)
             if end is None or patience < 0:
-                self.half = True
+                self.truncated = True
                 return
             try:
                 value = decoder.decode(text[start : end + 1])
@@ -157,7 +161,7 @@ class Search:
 
 
 # A string, whole or up to the end of the text, or a bracket. Nothing is given back (``*+``), and a quote always begins
-# a match: so no letter is looked at twice.
+# a match: so no letter is scanned twice.
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+("?)|[\[\]{}]', re.DOTALL)
 BRACKET = re.compile(r"[\[\]{}]")
 
@@ -177,8 +181,8 @@ def _closing(text: str, start: int) -> int | None:
     return None
 
 
-def within_one(a: str, b: str) -> bool:
-    """Say whether one insertion, deletion or substitution, or none, makes `a` into `b`."""
+def within_one_edit(a: str, b: str) -> bool:
+    """Return whether one insertion, deletion or substitution, or none, makes `a` into `b`."""
     if abs(len(a) - len(b)) > 1:
         return False
     if len(a) > len(b):

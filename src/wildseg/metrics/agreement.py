@@ -1,9 +1,8 @@
 """How far two labellers agree on which classes frames show: shares, and Cohen's kappa (Cohen 1960).
 
-``kappa = (p_o - p_e) / (1 - p_e)``: p_o is the share of frames on which both say the same of a class, p_e the share on
-which they would by chance, were each to name the class as often as it does without looking. 1 is full agreement, 0 that
-of chance; below 0 they contradict each other. Two labellers that both always, or both never, name a class leave
-nothing to be measured: NaN.
+``kappa = (p_o - p_e) / (1 - p_e)``: p_o is the share of frames with equal labels of a class, p_e the share expected
+by chance, from the frequency with which each labeller names the class. 1 is full agreement, 0 that of chance; it is
+negative below that. NaN where both labellers always, or both never, name a class.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from wildseg.metrics.ratio import mean
 class Agreement(NamedTuple):
     """Agreement of two labellers.
 
-    share: (K,), of frames on which both say the same of a class. kappa: (K,), NaN where undefined. overall: the share
+    share: (K,), of frames with equal labels of a class. kappa: (K,), NaN where undefined. overall: the share
     of all frames and classes. exact: the share of frames on which they agree in all classes. mean_kappa: over classes
     where it is defined. pooled_kappa: of all frames and classes taken as one yes-or-no question.
     """

@@ -1,4 +1,4 @@
-"""One sheet per frame and class: what the model answers, the pixels that are asked about, and each layer's maps.
+"""One sheet per frame and class: what the model answers, the explained pixels, and each layer's maps.
 
 Layers stand side by side, in the order of the network: in a decoder from coarse to fine.
 """
@@ -25,13 +25,13 @@ SMALL = 6  # in pixels of a panel: what is narrower is ringed rather than outlin
 class Sheet:
     """All that is shown.
 
-    question: which pixels are asked about, in words. image: (H, W, 3) uint8 RGB. prediction: (H, W) uint8 ids.
-    probability: (H, W) float in [0, 1], of the class. region: (H, W) float in [0, 1], the pixels asked about.
+    target: the explained pixels, in words. image: (H, W, 3) uint8 RGB. prediction: (H, W) uint8 ids.
+    probability: (H, W) float in [0, 1], of the class. region: (H, W) float in [0, 1], the explained pixels.
     layers: what is written above each. strips: rows with one picture per layer.
     """
 
     title: str
-    question: str
+    target: str
     class_id: int
     image: np.ndarray
     prediction: np.ndarray
@@ -64,12 +64,12 @@ def draw(sheet: Sheet, names: Sequence[str]) -> np.ndarray:
     ids = sorted({int(value) for value in np.unique(sheet.prediction)} | {sheet.class_id})
     large = [
         ("frame", sheet.image),
-        ("prediction, and the pixels asked about", coloured(sheet.prediction, sheet.image)),
+        ("prediction, and the explained pixels", coloured(sheet.prediction, sheet.image)),
         (f"probability of {names[sheet.class_id]}", heated(sheet.probability, sheet.image)),
     ]
     parts = [
         line([(sheet.title, INK)], WIDTH, size=20),
-        line([(f"{sheet.question}    ", INK), (LEGEND, FAINT)], WIDTH),
+        line([(f"{sheet.target}    ", INK), (LEGEND, FAINT)], WIDTH),
         _marked_row(large, 3, sheet.region, unmarked=1),
         legend(ids, names, WIDTH),
     ]

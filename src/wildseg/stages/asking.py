@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wildseg.artifacts.project import Artifacts, Words
+from wildseg.artifacts.project import Artifacts, PromptSet
 from wildseg.core import lookup
 from wildseg.core.classes import Classes
 from wildseg.core.errors import DataError, ParamsError
@@ -23,8 +23,8 @@ from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import Cache
 from wildseg.execution.runtime import Runtime, torch_device, worker_device
 from wildseg.execution.workers import crew, gpus
-from wildseg.labels.interface import Answer, NamedImage, Question
-from wildseg.labels.language.messages import Language, Manner, Speaker
+from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
+from wildseg.labels.language.messages import ChatModel, LanguageModels, SamplingParams
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
     from wildseg.encoders.clip import Clip
@@ -69,36 +69,40 @@ class Setting:
         """The digests of large files of weights, by where and how large they are and when they were written."""
         return Remembered(result_store.Store.of(self.artifacts.root, "weights"))
 
-    def language(self) -> Language:
+    def language(self) -> LanguageModels:
         """Return the language models, and how they are asked."""
         wish = self.label.language
         votes = (wish.votes.number, wish.votes.shuffle, wish.votes.flip, wish.votes.ties == "present")
-        manner = Manner(wish.temperature, wish.seed, wish.max_tokens, wish.max_side, wish.reminder, *votes)
+        manner = SamplingParams(wish.temperature, wish.seed, wish.max_tokens, wish.max_side, wish.reminder, *votes)
         vision = self._speaker(wish.model, wish.server)
         reader = wish.text_model or wish.model, wish.text_server or wish.server
         text = vision if reader == (wish.model, wish.server) else self._speaker(*reader)
-        return Language(vision, text, self.memory, manner)
+        return LanguageModels(vision, text, self.memory, manner)
 
-    def _speaker(self, model: str | None, server: str | None) -> Speaker:
+    def _speaker(self, model: str | None, server: str | None) -> ChatModel:
         if not model:
             raise ParamsError(
                 f"label.language.model: expected the model that {self.label.method} asks (the server's name for it, or "
                 "a folder or name of weights), found none"
             )
         if server is None:
-            from wildseg.labels.language.local import Local
+            from wildseg.labels.language.local import LocalModel
 
             device = partial(torch_device, self.runtime.device)
             constrained = self.label.language.constrained
-            return Local(model, self.artifacts.root, device, constrained=constrained, digests=self.digests)
-        from wildseg.labels.language.server import Server
+            return LocalModel(model, self.artifacts.root, device, constrained=constrained, digests=self.digests)
+        from wildseg.labels.language.server import ServerModel
 
-        return Server(server, model, self.label.language.constrained, self.runtime.requests, self.runtime.per_minute)
+        return ServerModel(
+            server, model, self.label.language.constrained, self.runtime.requests, self.runtime.per_minute
+        )
 
-    def answers(self, frames: Sequence[str], words: Words, rank: int = 0, clip: Clip | None = None) -> Iterator[Answer]:
+    def answers(
+        self, frames: Sequence[str], words: PromptSet, rank: int = 0, clip: Clip | None = None
+    ) -> Iterator[LabelResult]:
         """Ask the label method about `frames`; `clip` is the model, to be loaded if it is asked for and not given."""
         encoder = lru_cache(maxsize=1)(lambda: clip or self.load_clip(rank))
-        question = Question(
+        question = LabelRequest(
             self.classes.names,
             self.classes.phrases,
             words.background,
@@ -149,7 +153,7 @@ class Remembered:
         return f", {self.hits} of {self.hits + self.misses} answers from the cache" if self.hits else ""
 
 
-def ask(setting: Setting, words: Words, frames: Sequence[str], failures: Failures) -> tuple[list[Answer], str]:
+def ask(setting: Setting, words: PromptSet, frames: Sequence[str], failures: Failures) -> tuple[list[LabelResult], str]:
     """Return the answers about those of `frames` that can be read, and in a few words how many the cache knew.
 
     Raises:
@@ -169,10 +173,10 @@ def ask(setting: Setting, words: Words, frames: Sequence[str], failures: Failure
     workers = lambda number: crew(setting.runtime, number, ready, model=True)  # noqa: E731
     records = dict(track(kept.serve(frames, workers, failures=failures), len(frames), "label"))
     in_order = (records[frame] for frame in failures.without(frames))
-    return [Answer(np.array(scores), *rest) for scores, *rest in in_order], str(kept)
+    return [LabelResult(np.array(scores), *rest) for scores, *rest in in_order], str(kept)
 
 
-def told_about(setting: Setting, words: Words, frames: Sequence[str], failures: Failures) -> dict[str, Answer]:
+def told_about(setting: Setting, words: PromptSet, frames: Sequence[str], failures: Failures) -> dict[str, LabelResult]:
     """Return what a label method says of `frames` that does not ask the image-text model, but for those that fail.
 
     Raises:
@@ -222,11 +226,11 @@ class Tools:
     """What a worker holds that asks the image-text model."""
 
     setting: Setting
-    words: Words
+    words: PromptSet
     clip: Clip
 
 
-def prepare(setting: Setting, words: Words, rank: int) -> Tools:
+def prepare(setting: Setting, words: PromptSet, rank: int) -> Tools:
     """Load the model for the worker `rank`."""
     return Tools(setting, words, setting.load_clip(rank))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wildseg.artifacts.project import Artifacts, FrameBoxes, Listing
-from wildseg.cam.boxes import inside
-from wildseg.cam.competition import nothing_to_compete
+from wildseg.cam.boxes import cells_inside
+from wildseg.cam.competition import no_competitors_message
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, ParamsError
 from wildseg.core.files import fresh
@@ -32,7 +32,7 @@ from wildseg.execution.workers import Workers, crew, gpus
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
     import torch
 
-    from wildseg.cam.engine import Recipe
+    from wildseg.cam.engine import CamConfig
     from wildseg.encoders.clip import Clip
 
 
@@ -75,7 +75,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     boxed = ""
     if limits.frames:
         mapped = set(done)
-        boxed = _boxed([item for item in work if item.frame in mapped], tally["emptied"], limits.strangers)
+        boxed = _boxed([item for item in work if item.frame in mapped], tally["emptied"], limits.unmatched)
     print(
         f"cam: {len(done)} frames, {tally['maps']} maps by {params.cam.method}, {tally['without']} frames without any"
         f"{boxed}{_odd(tally['blank'], tally['small'])}{failures}{kept}"
@@ -129,18 +129,20 @@ def _size_of(artifacts: Artifacts, frame: str) -> tuple[int, int]:
 def _check_competition(params: Params, artifacts: Artifacts) -> None:
     texts = len(params.classes) + len(artifacts.load_prompts().background)
     if texts < 2 and "competition" in lookup.needs("methods.cam", params.cam.method):
-        raise ParamsError(nothing_to_compete(params.cam.method))
+        raise ParamsError(no_competitors_message(params.cam.method))
 
 
-def make_recipe(params: Params) -> Recipe:
+def make_recipe(params: Params) -> CamConfig:
     """Gather what params.yaml says about maps."""
-    from wildseg.cam.affinity import Affinity
-    from wildseg.cam.engine import Recipe
+    from wildseg.cam.engine import CamConfig
+    from wildseg.cam.refinement import Refinement
 
-    cam, caa = params.cam, params.cam.caa
-    refine = Affinity(**asdict(caa)) if cam.refine == "caa" else None
+    cam = params.cam
+    section = getattr(cam, cam.refine, None)  # a refinement's options stand in a section of its name
+    options = asdict(section) if is_dataclass(section) and not isinstance(section, type) else {}
+    refine = Refinement(lookup.load("methods.refine", cam.refine, "cam.refine"), options)
     method = lookup.load("methods.cam", cam.method, "cam.method")
-    return Recipe(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.positions)
+    return CamConfig(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.positions)
 
 
 # What a frame's maps depend on -----------------------------------------------------------------------------------
@@ -167,7 +169,9 @@ def _recipe(params: Params, artifacts: Artifacts, runtime: Runtime) -> frame_tas
         "cam": _chosen(params.cam),
         "model": identity(params.clip.model, params.clip.pretrained, artifacts.root),
         "words": [params.classes.phrases, words.background, words.templates],
-        "code": fingerprint.digest("wildseg.stages.cam", f"wildseg.methods.cam.{method}"),
+        "code": fingerprint.digest(
+            "wildseg.stages.cam", f"wildseg.methods.cam.{method}", f"wildseg.methods.refine.{params.cam.refine}"
+        ),
         "libraries": result_store.versions("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow"),
         "devices": gpus(runtime)[:1],
     }
@@ -203,7 +207,7 @@ class _Tools:
     model: Clip
     texts: torch.Tensor  # (M, d), classes first, then background phrases
     num_classes: int
-    recipe: Recipe
+    recipe: CamConfig
 
 
 def _crew(params: Params, artifacts: Artifacts, runtime: Runtime, frames: int) -> Workers[_Tools]:
@@ -256,7 +260,7 @@ def _compute(tools: _Tools, frames: Sequence[tuple[_Work, np.ndarray]]) -> list[
 def _entry(work: _Work, maps: np.ndarray, tools: _Tools) -> Entry:
     blank, emptied = _show_nothing(maps), 0
     if (limits := work.limits) is not None:
-        maps = maps * inside(limits.boxes, (limits.width, limits.height), work.present, maps.shape[1:])
+        maps = maps * cells_inside(limits.boxes, (limits.width, limits.height), work.present, maps.shape[1:])
         emptied = _show_nothing(maps) - blank
     record: _Record = len(maps), blank, emptied, int(maps.shape[1] * maps.shape[2] == 1)
     return Entry(record, {"maps": tools.artifacts.encode_maps(np.array(work.present, np.int16), maps)})

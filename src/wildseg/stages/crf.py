@@ -16,7 +16,7 @@ from wildseg.core.params import Crf, Params
 from wildseg.core.progress import track
 from wildseg.crf.dense import DenseCrf
 from wildseg.crf.masks import pseudo_mask
-from wildseg.crf.valid import problem
+from wildseg.crf.validation import problem
 from wildseg.execution import fingerprint, frame_task, result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import Cache

@@ -21,7 +21,7 @@ from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import Cache, Recipe
 from wildseg.execution.runtime import Runtime, worker_device
 from wildseg.execution.workers import crew, gpus
-from wildseg.labels.detection import Detect, present, tidy
+from wildseg.labels.detection import Detect, postprocess, present
 
 
 def run(
@@ -73,7 +73,7 @@ def run(
     for frame in failures.without(frames):
         width, height = records[frame]["size"]
         rows = np.array(records[frame]["boxes"], np.float64).reshape(-1, 6)
-        found[frame] = FrameBoxes(width, height, tidy(rows, (width, height), iou))
+        found[frame] = FrameBoxes(width, height, postprocess(rows, (width, height), iou))
     artifacts.save_boxes(found, names, into)
     if labels is not None:
         save_labels(labels, found, names, cuts)

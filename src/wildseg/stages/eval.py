@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.artifacts.truth import Seen, check_start, doubt_start
-from wildseg.artifacts.truth_names import explain, misfits, pictures
+from wildseg.artifacts.truth import TruthStats, check_id_offset, id_offset_warning
+from wildseg.artifacts.truth_names import find_unmatched, pictures, unmatched_message
 from wildseg.core.classes import BACKGROUND, IGNORE
 from wildseg.core.errors import DataError
 from wildseg.core.files import atomic, fresh, load_label_image, save_json, save_plotted_table
@@ -27,17 +27,17 @@ from wildseg.core.progress import track
 from wildseg.core.project_root import project_root
 from wildseg.crf.unary import upsample, with_background
 from wildseg.execution.runtime import Runtime
-from wildseg.metrics.confusion import answered, miou, one_higher
+from wildseg.metrics.confusion import miou, raise_truth_ids, without_ignored
 from wildseg.metrics.levels import Levels, classes_in
-from wildseg.report.choose import evenly
 from wildseg.report.pictures import Label, Page, draw
+from wildseg.report.sampling import sample_evenly
 from wildseg.report.tables import (
     CONFUSION_COLUMNS,
-    FORGOTTEN_COLUMNS,
     IOU_COLUMNS,
+    JOINT_FALSE_NEGATIVE_COLUMNS,
     confusion_rows,
-    forgotten_rows,
     iou_rows,
+    joint_false_negative_rows,
 )
 from wildseg.stages import inference
 from wildseg.tracking import mlflow_run
@@ -64,7 +64,7 @@ class _Inputs:
     labels: Mapping[str, np.ndarray]
     scores: Mapping[str, np.ndarray] | None
     truths: Mapping[str, Path]
-    seen: Seen
+    seen: TruthStats
 
     def truth(self, frame: Frame, shape: tuple[int, ...]) -> np.ndarray | None:
         """Read the truth of a frame, or None where there is none."""
@@ -89,7 +89,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     inputs = _read(params, artifacts, frames)
     told = _misfits(artifacts, frames, inputs.truths)
     groups = _groups(params, frames)
-    shown = evenly([_worth_showing(inputs, group) for group in groups], params.eval.pictures)
+    shown = sample_evenly([_worth_showing(inputs, group) for group in groups], params.eval.pictures)
 
     answers = fresh(artifacts.scratch_folder / "eval")
     asked = [frame.name for group in groups for frame in _asked(inputs, group, shown)]
@@ -139,7 +139,7 @@ def _read(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> _Inp
                 "run 'dvc repro label'"
             )
     scores = artifacts.load_scores(names) if os.path.lexists(artifacts.scores_csv) else None
-    return _Inputs(params, artifacts, labels, scores, artifacts.find_truth(frames), Seen())
+    return _Inputs(params, artifacts, labels, scores, artifacts.find_truth(frames), TruthStats())
 
 
 def _misfits(artifacts: Artifacts, frames: Sequence[Frame], truths: Mapping[str, Path]) -> list[str]:
@@ -149,10 +149,10 @@ def _misfits(artifacts: Artifacts, frames: Sequence[Frame], truths: Mapping[str,
         DataError: there are masks, and none has the name of a frame, of this source or another.
     """
     lines = []
-    left = misfits(artifacts.truth_folders, frames, truths)
+    left = find_unmatched(artifacts.truth_folders, frames, truths)
     for folder in artifacts.truth_folders:
         if own := [path for path in left.misnamed if path.is_relative_to(folder)]:
-            line = explain(own, frames, folder)
+            line = unmatched_message(own, frames, folder)
             if not truths:
                 raise DataError(f"eval: {line}")
             lines.append(f"eval: {len(truths)} key frames have a truth; {line}")
@@ -182,7 +182,7 @@ def _told_of_truth(inputs: _Inputs) -> list[str]:
     params, seen = inputs.params, inputs.seen
     folder = inputs.artifacts.truth_folders[0]
     names, background = params.classes.names, bool(params.background)
-    doubt = check_start(seen.pixels, seen.masks, names, folder, background=background)
+    doubt = check_id_offset(seen.pixels, seen.masks, names, folder, background=background)
     lines = [f"eval: {doubt}"] if doubt else []
     if seen.resampled:
         lines.append(f"eval: {seen.resampled} truths of another size were brought to that of their frame by its "
@@ -194,9 +194,9 @@ def _told_of_agreement(inputs: _Inputs, groups: tuple[_Group, _Group]) -> list[s
     """Return a line where ids of masks without a map agree with the pseudo masks only once they are one higher."""
     if not inputs.seen.masks:
         return []
-    matrix = answered(groups[0].levels.pseudo.matrix + groups[1].levels.pseudo.matrix)
+    matrix = without_ignored(groups[0].levels.pseudo.matrix + groups[1].levels.pseudo.matrix)
     folder, names = inputs.artifacts.truth_folders[0], inputs.params.classes.names
-    doubt = doubt_start(miou(matrix), miou(one_higher(matrix)), names, folder)
+    doubt = id_offset_warning(miou(matrix), miou(raise_truth_ids(matrix)), names, folder)
     return [f"eval: {doubt}"] if doubt else []
 
 
@@ -302,8 +302,12 @@ def _save_tables(folder: Path, drive: _Group, unseen: _Group) -> None:
     names = ["background", *drive.levels.class_names]
     rows = confusion_rows(drive.levels.segmenter.matrix, names, drive.levels.background)
     save_plotted_table(folder / "confusion.csv", CONFUSION_COLUMNS, rows)
-    together = drive.levels.forgotten() + unseen.levels.forgotten()
-    save_plotted_table(folder / "forgotten.csv", FORGOTTEN_COLUMNS, forgotten_rows(together, drive.levels.class_names))
+    together = drive.levels.joint_false_negatives() + unseen.levels.joint_false_negatives()
+    save_plotted_table(
+        folder / "forgotten.csv",
+        JOINT_FALSE_NEGATIVE_COLUMNS,
+        joint_false_negative_rows(together, drive.levels.class_names),
+    )
 
 
 def _labels(inputs: _Inputs, frame: Frame, truth: np.ndarray | None) -> list[Label]:

@@ -35,7 +35,7 @@ FEATURES = (
 
 
 @dataclass(frozen=True)
-class Question:
+class ExplanationRequest:
     """What is asked about a frame and a class.
 
     pixel: x, y; box: x0, y0, x1, y1, without the column x1 and the row y1; everywhere: all pixels. With none of the
@@ -98,7 +98,7 @@ class Explainer:
             )
         return self.names.index(name)
 
-    def explain(self, title: str, image: np.ndarray, name: str, question: Question) -> Explanation:
+    def explain(self, title: str, image: np.ndarray, name: str, question: ExplanationRequest) -> Explanation:
         """Explain the model's answer to one frame, (H, W, 3) uint8 RGB, with regard to the class `name`.
 
         The answer is the one to the frame as it is: in one size, and not mirrored.
@@ -115,7 +115,7 @@ class Explainer:
         looks = [self._look(layer, pixels, weights, value, question) for layer in layers]
         sheet = Sheet(
             title=f"{title}: {name}",
-            question=words,
+            target=words,
             class_id=value,
             image=image,
             prediction=prediction,
@@ -131,7 +131,7 @@ class Explainer:
         """Draw what is found: (height, width, 3) uint8 RGB."""
         return draw(explanation.sheet, self.names)
 
-    def _look(self, layer: Layer, pixels: Tensor, region: Tensor, value: int, question: Question) -> _Look:
+    def _look(self, layer: Layer, pixels: Tensor, region: Tensor, value: int, question: ExplanationRequest) -> _Look:
         trace = record(self._network, layer.name, pixels, region, value)
         covered = grid_covers(self._network, trace.size)
         methods = [lookup.load("methods.cam", METHODS[method][0]) for method in question.methods]
@@ -151,7 +151,7 @@ def _plain_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _region(question: Question, prediction: np.ndarray, value: int, name: str) -> tuple[np.ndarray, str]:
+def _region(question: ExplanationRequest, prediction: np.ndarray, value: int, name: str) -> tuple[np.ndarray, str]:
     """Return the pixels asked about, (H, W) float32, and in words which they are."""
     height, width = prediction.shape
     if question.pixel is not None:
@@ -162,12 +162,12 @@ def _region(question: Question, prediction: np.ndarray, value: int, name: str) -
         return regions.box((height, width), x0, y0, x1, y1), f"asked about the box {x0},{y0},{x1},{y1}"
     if question.everywhere:
         return regions.everywhere((height, width)), "asked about all pixels"
-    region = regions.answered(prediction, value)
+    region = regions.predicted_as(prediction, value)
     share = f", {region.mean():.1%} of the frame" if region.any() else ": there are none, so all maps are zero"
     return region, f"asked about the pixels answered as {name}{share}"
 
 
-def _strips(looks: Sequence[_Look], question: Question) -> list[Strip]:
+def _strips(looks: Sequence[_Look], question: ExplanationRequest) -> list[Strip]:
     strips = []
     for index, method in enumerate(question.methods):
         maps = [look.maps[index] for look in looks]

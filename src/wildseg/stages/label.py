@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from wildseg.artifacts.project import Artifacts, Frame, Words
+from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.core.errors import DataError
 from wildseg.core.files import save_json, save_plotted_table
 from wildseg.core.params import Params
 from wildseg.encoders import vocabulary
 from wildseg.execution.failures import Failures
 from wildseg.execution.runtime import Runtime
-from wildseg.labels.decide import correct, decide, rule_of
-from wildseg.labels.interface import Answer
-from wildseg.labels.sharpness import FEWEST, Ranking
+from wildseg.labels.decide import apply_overrides, decide, threshold_rule
+from wildseg.labels.interface import LabelResult
+from wildseg.labels.prevalence import prevalence_warnings
+from wildseg.labels.sharpness import MIN_FRAMES, Ranking
 from wildseg.labels.smoothing import smooth
-from wildseg.labels.spread import remarks
 from wildseg.stages.asking import Setting, ask
 from wildseg.stages.words import choose
 
@@ -58,9 +58,9 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     artifacts.save_answers(frames, [answer.record for answer in answers])
     named = set(frames)
     scores = _scores(answers, [frame for frame in key_frames if frame.name in named], params.label.smooth_s)
-    natural, relative = rule_of(answers[0], params.label.rule)
+    natural, relative = threshold_rule(answers[0], params.label.rule)
     present = decide(scores, names, natural, params.label.threshold, params.label.fallback, relative=relative)
-    present = correct(frames, present, corrections, artifacts.overrides_csv)
+    present = apply_overrides(frames, present, corrections, artifacts.overrides_csv)
     unread = sum(answer.record.get("parse_errors", 0) for answer in answers)
     if not present.any():
         said = f"; {unread} answers could not be read, {artifacts.answers_jsonl} has them" if unread else ""
@@ -75,7 +75,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     artifacts.save_quarantine("label", failures.rows)
     save_json(artifacts.metrics_path("label.json"), summary(present, words, ranking, answers))
     save_plotted_table(artifacts.metrics_path("label/templates.csv"), COLUMNS, _rows(ranking))
-    _note(*remarks(present, names))
+    _note(*prevalence_warnings(present, names))
     empty = int((~present.any(1)).sum())
     corrected = f", {len(corrections)} by hand" if corrections else ""
     illegible = f", {unread} answers that could not be read" if unread else ""
@@ -91,7 +91,7 @@ def _note(*lines: str) -> None:
         print(f"label: {line}")
 
 
-def _scores(answers: Sequence[Answer], frames: Sequence[Frame], smooth_s: float | None) -> np.ndarray:
+def _scores(answers: Sequence[LabelResult], frames: Sequence[Frame], smooth_s: float | None) -> np.ndarray:
     """Return the scores to decide on, (n, K), of as many frames as there are answers."""
     scores = np.stack([answer.scores for answer in answers])
     if smooth_s is None:
@@ -105,7 +105,7 @@ COLUMNS = ("template", "sharpness", "top1", "verdict")
 
 
 def summary(
-    present: np.ndarray, words: Words, ranking: Ranking | None, answers: Sequence[Answer] = ()
+    present: np.ndarray, words: PromptSet, ranking: Ranking | None, answers: Sequence[LabelResult] = ()
 ) -> dict[str, object]:
     """Return metrics/label.json; `sharpest` is null where the templates are a person's own.
 
@@ -152,7 +152,7 @@ def _best(ranking: Ranking) -> dict[str, object]:
         "sharpness": best.sharpness,
         "top1": best.top1,
         "candidates": len(ranking.candidates),
-        "clueless": ranking.clueless,
+        "clueless": ranking.below_guard,
         "frames": ranking.frames,
     }
 
@@ -160,12 +160,17 @@ def _best(ranking: Ranking) -> dict[str, object]:
 def _rows(ranking: Ranking | None) -> list[tuple[str, str, str, str]]:
     cell = lambda value: "" if value is None else f"{value:.6f}"  # noqa: E731
     return [
-        (one.template, cell(one.sharpness), cell(one.top1), "clueless" if one.clueless else "" if place else "chosen")
+        (
+            one.template,
+            cell(one.sharpness),
+            cell(one.top1),
+            "clueless" if one.below_guard else "" if place else "chosen",
+        )
         for place, one in enumerate(ranking.candidates if ranking else ())
     ]
 
 
-def _tell(words: Words, ranking: Ranking | None, *, compared: bool) -> None:
+def _tell(words: PromptSet, ranking: Ranking | None, *, compared: bool) -> None:
     named = [(one.means, one.phrase) for one in words.dropped if one.similarity is None]
     alike = [(one.means, f"{one.phrase} {one.similarity:.2f}") for one in words.dropped if one.similarity is not None]
     if named:
@@ -195,13 +200,14 @@ def _by_class(phrases: Sequence[tuple[str, str]]) -> str:
 
 def _choice(ranking: Ranking) -> str:
     best, number = ranking.candidates[0], len(ranking.candidates)
-    if ranking.enough:
+    if ranking.sufficient:
         return (
             f"{best.template!r} is the sharpest of {number} templates, {best.sharpness:.4f} on {ranking.frames} frames "
-            f"of two classes or more; its best guess is right in {best.top1:.1%}, {ranking.clueless} were too clueless"
+            f"of two classes or more; its best guess is right in {best.top1:.1%}, {ranking.below_guard} were too "
+            "clueless"
         )
     why = "no frame shows any class" if best.top1 is None else f"its best guess is right most often, in {best.top1:.1%}"
     return (
-        f"{ranking.frames} of {ranking.looked_at} frames show two classes or more, too few to tell templates apart by "
-        f"sharpness ({FEWEST} are needed); of {number} it is {best.template!r}: {why}"
+        f"{ranking.frames} of {ranking.sampled_frames} frames show two classes or more, too few to tell templates "
+        f"apart by sharpness ({MIN_FRAMES} are needed); of {number} it is {best.template!r}: {why}"
     )

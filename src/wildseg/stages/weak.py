@@ -18,7 +18,7 @@ from wildseg.core.files import atomic, fresh, save_json
 from wildseg.core.params import Params, Weak
 from wildseg.core.progress import track
 from wildseg.crf.unary import upsample
-from wildseg.crf.valid import problem
+from wildseg.crf.validation import problem
 from wildseg.crf.weak import points as weak_points
 from wildseg.crf.weak.boxes import boxes
 from wildseg.crf.weak.regions import stretch

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from wildseg.artifacts.project import Dropped, Frame, Words
+from wildseg.artifacts.project import DroppedPhrase, Frame, PromptSet
 from wildseg.core.progress import track
-from wildseg.encoders.meaning import PAIRS, same_meaning
 from wildseg.encoders.prompts import COMPETITORS, named
+from wildseg.encoders.synonyms import PAIRS, find_synonyms
 from wildseg.execution import fingerprint, frame_task
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import Cache
 from wildseg.execution.result_store import Entry
 from wildseg.execution.workers import crew
-from wildseg.labels.decide import correct, decide, rule_of
-from wildseg.labels.interface import Answer
+from wildseg.labels.decide import apply_overrides, decide, threshold_rule
+from wildseg.labels.interface import LabelResult
 from wildseg.labels.sharpness import Ranking, rank
 from wildseg.stages.asking import Setting, Tools, frame_bytes, no_files, prepare, told_about
 
@@ -39,7 +39,7 @@ def choose(
     background: Sequence[str] | Literal["auto"],
     frames: Sequence[Frame],
     overrides: Mapping[str, np.ndarray],
-) -> tuple[Words, Ranking | None]:
+) -> tuple[PromptSet, Ranking | None]:
     """Return the words to ask with, and how the templates were ranked, where they were.
 
     Args:
@@ -58,7 +58,7 @@ def choose(
         # All candidates would make thousands of sentences of it; the first is the plainest.
         words = without_classes(setting, templates[:1] if among else templates)
     else:
-        words = Words(templates, tuple(background))
+        words = PromptSet(templates, tuple(background))
     if not among:
         return words, None
     words = replace(words, templates=templates)
@@ -79,15 +79,15 @@ def _templates(setting: Setting) -> tuple[str, ...]:
         return setting.clip.templates
     if not isinstance(setting.clip.sharpest.candidates, str):
         return setting.clip.sharpest.candidates
-    from wildseg.encoders.candidates import built_in
+    from wildseg.encoders.candidates import builtin_templates
 
-    return built_in()
+    return builtin_templates()
 
 
 # Background phrases ----------------------------------------------------------------------------------------------
 
 
-def without_classes(setting: Setting, templates: tuple[str, ...]) -> Words:
+def without_classes(setting: Setting, templates: tuple[str, ...]) -> PromptSet:
     """Return the built-in background phrases without those that name a class, or mean one to the model."""
     names, phrases = setting.classes.names, setting.classes.phrases
     lexical = named(COMPETITORS, phrases)
@@ -96,14 +96,14 @@ def without_classes(setting: Setting, templates: tuple[str, ...]) -> Words:
     ingredients = {**_ingredients(setting), "meaning": [phrases, templates, asked]}
     recipe = frame_task.Recipe(ingredients, _no_inputs, no_files, partial(_compare, rest))
     kept = Cache(setting.artifacts.root, "words", recipe)
-    ready = partial(prepare, setting, Words(templates, asked))
+    ready = partial(prepare, setting, PromptSet(templates, asked))
     workers = lambda number: crew(setting.runtime, number, ready, model=True)  # noqa: E731
     ((_, (cut, matches)),) = kept.serve(["background"], workers)
     similar = {phrase: (index, similarity) for phrase, index, similarity in matches}
-    found = [Dropped(phrase, names[index], None) for phrase, index in lexical.items()]
-    found += [Dropped(phrase, names[index], round(value, 4)) for phrase, (index, value) in similar.items()]
+    found = [DroppedPhrase(phrase, names[index], None) for phrase, index in lexical.items()]
+    found += [DroppedPhrase(phrase, names[index], round(value, 4)) for phrase, (index, value) in similar.items()]
     remaining = tuple(phrase for phrase in rest if phrase not in similar)
-    return Words(templates, remaining, tuple(found), None if cut is None else round(cut, 4))
+    return PromptSet(templates, remaining, tuple(found), None if cut is None else round(cut, 4))
 
 
 def _no_inputs(_: object) -> tuple[()]:
@@ -114,7 +114,7 @@ def _compare(phrases: list[str], _: str, tools: Tools) -> Entry:
     """Return up to where phrases mean the same, a cosine or None, and the (phrase, class, similarity) that do."""
     classes, templates = tools.setting.classes.phrases, tools.words.templates
     vectors = lambda own: tools.clip.classifier([(phrase,) for phrase in own], templates).cpu().double().numpy()  # noqa: E731
-    cut, matches = same_meaning(
+    cut, matches = find_synonyms(
         phrases, vectors(phrases), [vectors(own) for own in classes], [vectors(p) for p in PAIRS]
     )
     return Entry((cut, [(match.phrase, match.index, match.similarity) for match in matches]))
@@ -123,7 +123,7 @@ def _compare(phrases: list[str], _: str, tools: Tools) -> Entry:
 # Templates -------------------------------------------------------------------------------------------------------
 
 
-def _ranking(setting: Setting, words: Words, frames: Sequence[str], overrides: Mapping[str, np.ndarray]) -> Ranking:
+def _ranking(setting: Setting, words: PromptSet, frames: Sequence[str], overrides: Mapping[str, np.ndarray]) -> Ranking:
     """Rank the templates of `words`; which classes are present says the label method, asked with all of them."""
     # Others than the model are asked first, since what is wrong with a table is then told at once.
     failures = Failures("label", 1.0, len(frames))  # counted when all frames are asked about
@@ -137,17 +137,17 @@ def _ranking(setting: Setting, words: Words, frames: Sequence[str], overrides: M
     frames = failures.without(frames)
     answers = [told.get(frame) or _as_answer(*records[frame][1:]) for frame in frames]
     scores, label = np.stack([answer.scores for answer in answers]), setting.label
-    natural, relative = rule_of(answers[0], label.rule)
+    natural, relative = threshold_rule(answers[0], label.rule)
     present = decide(scores, setting.classes.names, natural, label.threshold, label.fallback, relative=relative)
     by_hand = {frame: overrides[frame] for frame in frames if frame in overrides}
-    present = correct(frames, present, by_hand, setting.artifacts.overrides_csv)
-    belief = np.array([records[frame][0] for frame in frames])
+    present = apply_overrides(frames, present, by_hand, setting.artifacts.overrides_csv)
+    probabilities = np.array([records[frame][0] for frame in frames])
     how = setting.clip.sharpest
-    return rank(words.templates, belief, present, how.reduction, how.guard)
+    return rank(words.templates, probabilities, present, how.reduction, how.guard)
 
 
-def _as_answer(scores: list[float], threshold: float, relative: bool) -> Answer:
-    return Answer(np.array(scores), threshold, relative=relative)
+def _as_answer(scores: list[float], threshold: float, relative: bool) -> LabelResult:
+    return LabelResult(np.array(scores), threshold, relative=relative)
 
 
 def _ingredients(setting: Setting) -> dict[str, Any]:
@@ -159,11 +159,13 @@ def _ingredients(setting: Setting) -> dict[str, Any]:
 
 def _look(frame: str, tools: Tools) -> Entry:
     """Return the belief of each template in each class, (T, C), and the label method's scores, threshold, relative."""
-    belief = beliefs(tools.clip, tools.setting.artifacts.load_image(frame), _texts(tools)).tolist()
+    probabilities = template_probabilities(
+        tools.clip, tools.setting.artifacts.load_image(frame), _texts(tools)
+    ).tolist()
     if not tools.setting.by_encoder:
-        return Entry((belief, [], 0.0, False))
+        return Entry((probabilities, [], 0.0, False))
     (answer,) = tools.setting.answers([frame], tools.words, clip=tools.clip)
-    return Entry((belief, answer.scores.tolist(), answer.threshold, answer.relative))
+    return Entry((probabilities, answer.scores.tolist(), answer.threshold, answer.relative))
 
 
 def _texts(tools: Tools) -> torch.Tensor:
@@ -173,7 +175,7 @@ def _texts(tools: Tools) -> torch.Tensor:
     return tools.clip.sentence_features((*phrases, *background), tools.words.templates)[: len(phrases)]
 
 
-def beliefs(clip: Clip, image: np.ndarray, texts: torch.Tensor) -> torch.Tensor:
+def template_probabilities(clip: Clip, image: np.ndarray, texts: torch.Tensor) -> torch.Tensor:
     """Return the softmax over the classes of one look at the whole frame, for each template: (T, C).
 
     Args:
@@ -181,8 +183,8 @@ def beliefs(clip: Clip, image: np.ndarray, texts: torch.Tensor) -> torch.Tensor:
         image: (H, W, 3) uint8 RGB.
         texts: (C, T, d) unit features, see `Clip.sentence_features`.
     """
-    from wildseg.labels.views import WHOLE, look
+    from wildseg.labels.views import WHOLE, crop_view
 
-    pixels = clip.pixels([look(image, WHOLE, clip.size, "squash", clip.mean)])
+    pixels = clip.pixels([crop_view(image, WHOLE, clip.size, "squash", clip.mean)])
     logits = clip.logits(clip.image_features(pixels), texts.flatten(0, 1)).unflatten(-1, texts.shape[:2])[0]  # (C, T)
     return logits.T.cpu().double().softmax(-1)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.artifacts.truth import Seen, check_start
-from wildseg.cam.engine import Recipe, activation_maps, input_size
+from wildseg.artifacts.truth import TruthStats, check_id_offset
+from wildseg.cam.engine import CamConfig, activation_maps, input_size
 from wildseg.cli.compare.memory import peak_mib
 from wildseg.cli.compare.table import Row
 from wildseg.core.errors import DataError, ModelError, ParamsError
@@ -83,7 +83,7 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
 
 
 def _load(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Iterator[_Sample]:
-    names, truths, seen = params.classes.names, artifacts.find_truth(frames), Seen()
+    names, truths, seen = params.classes.names, artifacts.find_truth(frames), TruthStats()
     labels = artifacts.load_labels(names)
     for frame in frames:
         image = artifacts.load_image(frame.name)
@@ -92,13 +92,13 @@ def _load(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Iter
         mask = artifacts.read_truth(truths[frame.name], names, (image.shape[0], image.shape[1]))
         seen.add(mask)
         yield _Sample(image, mask.ids, np.flatnonzero(labels[frame.name]).tolist())
-    check_start(seen.pixels, seen.masks, names, artifacts.truth_folders[0], background=bool(params.background))
+    check_id_offset(seen.pixels, seen.masks, names, artifacts.truth_folders[0], background=bool(params.background))
 
 
 class _Looks:
     """What a recipe shows to the image tower of a frame, and a plain pass over it: the unit of cost."""
 
-    def __init__(self, model: Clip, recipe: Recipe) -> None:
+    def __init__(self, model: Clip, recipe: CamConfig) -> None:
         self.model, self.recipe, self.tower = model, recipe, model.tower(recipe.positions)
 
     def prepare(self, image: np.ndarray) -> list[torch.Tensor]:

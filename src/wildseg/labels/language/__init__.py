@@ -1,1 +1,1 @@
-"""Asking language models: what is said, to whom, what is kept of it, and what becomes of the answers."""
+"""Language models as label methods: queries, back ends, caching, and parsing of replies."""

@@ -1,8 +1,8 @@
-"""Which tokens may come next so that an answer is JSON that names only classes, each at most once.
+"""Constrained decoding: the tokens that continue a reply to JSON of class names, each at most once.
 
-The answers allowed are ``{"annotations": [...]}`` with any of the names in any order. What is left to say is a set of
-texts, one of which must follow byte by byte; a token may be chosen if some of them begins with it, and so on to the
-next text. Bytes rather than letters, since a token may hold half of a letter.
+Allowed replies are ``{"annotations": [...]}`` with any of the names in any order. A state is the set of byte strings
+that may follow; a token is allowed if it is a prefix of one of them, or runs on into the next. Strings are
+bytes, since a token may hold a part of a character.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Grammar:
     """All answers that name some of `names`."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        """Write down how each name is written."""
+        """Encode the names."""
         self._names = [json.dumps(name, ensure_ascii=False).encode() for name in names]
         self._after: dict[frozenset[int], State] = {}
         opening = json.dumps({KEY: []})[:-2].encode()
@@ -31,7 +31,7 @@ class Grammar:
         self.longest = len(opening) + sum(len(name) + 2 for name in self._names) + 2  # bytes of the longest answer
 
     def step(self, state: State, byte: int) -> State:
-        """Return what is left to say after one more byte; empty if it must not follow."""
+        """Return the state after one more byte; empty if it is not allowed."""
         found: set[tuple[bytes, frozenset[int] | None]] = set()
         for text, used in state:
             if text and text[0] == byte:
@@ -39,14 +39,14 @@ class Grammar:
         return frozenset(found)
 
     def walk(self, state: State, text: bytes) -> State:
-        """Return what is left to say after some bytes; empty if they must not follow."""
+        """Return the state after some bytes; empty if they are not allowed."""
         for byte in text:
             state = self.step(state, byte)
         return state
 
     @staticmethod
     def done(state: State) -> bool:
-        """Say whether an answer may end here."""
+        """Return whether a reply may end here."""
         return any(not text and used is None for text, used in state)
 
     def _choices(self, used: frozenset[int]) -> State:
@@ -78,7 +78,7 @@ class Tokens:
                 node.setdefault(None, []).append(token)
         self._known: dict[tuple[Grammar, State], list[int]] = {}
 
-    def unspelt(self, grammar: Grammar) -> frozenset[int]:
+    def unwritable_bytes(self, grammar: Grammar) -> frozenset[int]:
         """Return the bytes of answers that no token writes alone. Where there is none, no answer is a dead end."""
         return grammar.letters - {text[0] for text in self.texts.values() if len(text) == 1}
 
@@ -97,7 +97,7 @@ class Tokens:
         return found
 
 
-def token_texts(tokenizer: Any) -> dict[int, bytes]:  # noqa: ANN401
+def token_bytes(tokenizer: Any) -> dict[int, bytes]:  # noqa: ANN401
     """Return the bytes that each token of a transformers tokenizer writes, special tokens left out.
 
     Two ways of writing bytes are in use: byte-level (GPT-2 and after; each byte stands as a letter) and SentencePiece

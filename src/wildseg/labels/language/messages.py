@@ -1,4 +1,4 @@
-"""What is said to a language model and what it says: the words of all back ends and methods."""
+"""Queries to language models and their replies: the types that back ends and methods share."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-GREY = (224, 224)  # pixels; small for every model, and too small for none
-Message = tuple[str, str]  # ("user" or "assistant", what was said)
+GREY_SIZE = (224, 224)  # pixels; small for every model, and too small for none
+Message = tuple[str, str]  # (role: "user" or "assistant", text)
 
 
-class Picture:
-    """The picture that goes with a question, known by its pixels."""
+class ImageInput:
+    """The image of a query, identified by its pixels."""
 
     def __init__(self, pixels: np.ndarray, *, mirrored: bool = False) -> None:
-        """Remember (H, W, 3) uint8 RGB, and whether that is the mirror image of what was taken."""
+        """Hold (H, W, 3) uint8 RGB; `mirrored`: left and right are exchanged."""
         self.pixels = np.ascontiguousarray(pixels)
         self.mirrored = mirrored
 
@@ -28,44 +28,44 @@ class Picture:
         return hashlib.sha256(f"{self.pixels.shape}".encode() + self.pixels.tobytes()).hexdigest()
 
     @classmethod
-    def grey(cls) -> Picture:
-        """Return one that shows nothing: what is said to it is about the question, or the model."""
-        return cls(np.full((*GREY, 3), 128, np.uint8))
+    def grey(cls) -> ImageInput:
+        """Return a uniform grey image, for control queries."""
+        return cls(np.full((*GREY_SIZE, 3), 128, np.uint8))
 
-    def flipped(self) -> Picture:
-        """Return it with left and right exchanged."""
-        return Picture(self.pixels[:, ::-1], mirrored=not self.mirrored)
+    def flipped(self) -> ImageInput:
+        """Return the image with left and right exchanged."""
+        return ImageInput(self.pixels[:, ::-1], mirrored=not self.mirrored)
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One question: what was said so far, the last by the user; the picture belongs to the first message.
+class ChatQuery:
+    """One query: the messages so far, the last one by the user; the image belongs to the first message.
 
-    names: the answer is to be JSON that names some of these, None lets the model speak freely. yes_no: nothing is said,
-    it is asked how likely yes and no are.
+    names: constrains the reply to JSON with some of these names; None for free text. yes_no: no text is generated, only
+    the probability of yes against no.
     """
 
     messages: tuple[Message, ...]
-    picture: Picture | None
+    image: ImageInput | None
     temperature: float
     seed: int
     max_tokens: int
     names: tuple[str, ...] | None = None
     yes_no: bool = False
 
-    def parts(self) -> list[Any]:
-        """Return all that an answer depends on beside the model, for a key: texts, digests and numbers."""
-        picture = self.picture.digest if self.picture else None
+    def key_parts(self) -> list[Any]:
+        """Return the cache key of the reply, without the model: texts, digests and numbers."""
+        image = self.image.digest if self.image else None
         numbers = [self.temperature, self.seed, self.max_tokens, self.yes_no]
-        return [list(self.messages), picture, *numbers, list(self.names) if self.names is not None else None]
+        return [list(self.messages), image, *numbers, list(self.names) if self.names is not None else None]
 
 
 @dataclass(frozen=True)
-class Reply:
-    """One answer: its text, whether it was cut at the token limit, and what it cost.
+class ChatReply:
+    """One reply: its text, whether it was cut at the token limit, and its cost.
 
-    yes: the probability of yes against no in [0, 1], for a question that asked for it; None if the model thought of
-    neither. seconds: as long as it took, shared among those of one batch. cost: in the server's currency, if it says.
+    yes: the probability of yes against no in [0, 1], for a `yes_no` query; None if neither was among the likely tokens.
+    seconds: the latency, divided among the replies of a batch. cost: in the server's currency, if reported.
     """
 
     text: str
@@ -77,8 +77,8 @@ class Reply:
     yes: float | None = None
 
     @classmethod
-    def from_record(cls, record: Any) -> Reply | None:  # noqa: ANN401
-        """Build it again from what `record` returned; None from anything else, such as a record of another version."""
+    def from_record(cls, record: Any) -> ChatReply | None:  # noqa: ANN401
+        """Rebuild a reply from `record`; None for anything else, such as a record of another version."""
         kinds = {"text": str, "cut": bool, "tokens_in": int, "tokens_out": int, "seconds": float}
         if not isinstance(record, dict) or set(record) != {one.name for one in fields(cls)}:
             return None
@@ -87,55 +87,55 @@ class Reply:
         return cls(**record) if likely and fits else None
 
     def record(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return a JSON-serialisable record."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """In place of a reply: why this question has none, while others have. It is not kept: another day it may have."""
+class QueryRefused:
+    """In place of a reply: why this query alone was refused. It is not cached, since a later run may succeed."""
 
     reason: str
 
 
-class Speaker(Protocol):
+class ChatModel(Protocol):
     """A language model: weights on this machine, or a server."""
 
     @property
     def identity(self) -> Sequence[Any]:
-        """What tells this model from others, for a key."""
+        """What identifies this model in a cache key."""
 
     @property
     def window(self) -> int:
-        """How many frames are worth talking about at the same time."""
+        """How many frames to process concurrently."""
 
-    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply | Refusal]]:
-        """Yield the place of a question in `asks` and its answer, each as soon as it is there.
+    def complete(self, queries: Sequence[ChatQuery]) -> Iterator[tuple[int, ChatReply | QueryRefused]]:
+        """Yield (index of a query, its reply), each as soon as it is complete.
 
-        A refusal is about that question alone; one that others would meet, too, is an error.
+        A refusal concerns that query alone; one that concerns all queries is an error.
 
         Raises:
-            ModelError: it cannot be had. What was answered until then has been yielded.
+            ModelError: the model cannot be used. Replies until then have been yielded.
         """
 
 
-class Memory(Protocol):
-    """Keeps answers from run to run."""
+class RecordCache(Protocol):
+    """A persistent cache of records."""
 
     def get(self, parts: Sequence[Any]) -> Any:  # noqa: ANN401
-        """Return the record that was kept, or None."""
+        """Return the cached record, or None."""
 
     def put(self, parts: Sequence[Any], record: Mapping[str, Any]) -> None:
-        """Keep a record."""
+        """Cache a record."""
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How a model is asked: what params.yaml says of that, whatever the method.
+class SamplingParams:
+    """Sampling parameters of all methods, as in params.yaml.
 
-    max_side: pictures are shrunk to this many pixels along the longer side; None sends them as they are. reminder: what
-    follows an answer that cannot be read. votes: how many answers are asked for; from the second on the classes are
-    shuffled (shuffle) and every other picture is mirrored (flip). ties: whether half the votes are enough.
+    max_side: images are shrunk to this many pixels along the longer side; None sends them at full size. reminder: the
+    message after a reply that cannot be parsed. votes: number of replies per frame; from the second on the classes are
+    shuffled (shuffle) and every other image is mirrored (flip). ties: whether half the votes suffice.
     """
 
     temperature: float
@@ -150,13 +150,13 @@ class Manner:
 
 
 @dataclass(frozen=True)
-class Language:
-    """All that a method needs to ask: who sees, who only reads, how, and what was answered before.
+class LanguageModels:
+    """The language models of a method, their sampling parameters, and the cache of replies.
 
-    vision: is asked whatever comes with a picture. text: everything else; the same where no other was named.
+    vision: gets queries with an image. text: gets all others; the same model unless another is configured.
     """
 
-    vision: Speaker
-    text: Speaker
-    memory: Memory
-    manner: Manner
+    vision: ChatModel
+    text: ChatModel
+    cache: RecordCache
+    sampling: SamplingParams

@@ -1,9 +1,9 @@
 """A language model behind an OpenAI-compatible server: Ollama, vLLM, ``transformers serve``, or one on the internet.
 
-What fails in passing (no connection, too many requests, an error of the server, a body that is no answer) is tried
-again, each time after twice as long; what every question will meet (no such model, no key) is told at once. Whether a
-refusal is about one question alone, whose picture a filter does not like or is too large, is found out by asking the
-same of a grey picture.
+Transient failures (no connection, too many requests, an error of the server, a body that is no chat completion) are
+retried with exponential backoff; permanent ones (no such model, no key) are raised at once. Whether a refusal concerns
+one query alone, for instance because of a content filter or the image's size, is tested by a control query with a grey
+image.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ from typing import Any
 from PIL import Image
 
 from wildseg.core.errors import ModelError, ParamsError
-from wildseg.labels.language.messages import Ask, Picture, Refusal, Reply
-from wildseg.labels.language.replies import TOP, reply_of
-from wildseg.labels.language.wire import (
-    Passing,
-    Unanswered,
+from wildseg.labels.language.messages import ChatQuery, ChatReply, ImageInput, QueryRefused
+from wildseg.labels.language.replies import TOP_LOGPROBS, parse_reply
+from wildseg.labels.language.transport import (
+    QueryFailed,
+    TransientError,
     is_openai,
     key_for,
-    openai_too,
+    openai_key_hint,
     post,
-    said_of,
-    scrubbed,
+    read_error,
+    redacted,
     short,
 )
 from wildseg.labels.parsing import KEY
 
 ATTEMPTS = 6
-FIRST_PAUSE = 1.0  # seconds; 31 in all, but for what a server asks for
-LONGEST_PAUSE = 60.0  # whatever a server asks for
+FIRST_PAUSE = 1.0  # seconds; 31 in all, unless the server sends Retry-After
+LONGEST_PAUSE = 60.0  # whatever Retry-After says
 JPEG_QUALITY = 92
-# About the key, the money, the model or the address; any other refusal may be about what was asked.
-ABOUT_ALL = {401, 402, 404, 405}
-# Letters from which a key is looked for in answers; shorter ones are words such as "none", and keep nobody out.
+# Key, payment, model or address; any other refusal may concern the query.
+AFFECTS_ALL = {401, 402, 404, 405}
+# Keys of fewer letters are placeholders such as "none", and are not redacted from replies.
 SECRET = 8
 
 
 @dataclass(frozen=True)
-class Server:
-    """Where a model is asked. requests: how many at the same time; per_minute: how many are begun, None for any."""
+class ServerModel:
+    """A model behind a server. requests: concurrent requests; per_minute: rate limit, None for none."""
 
     url: str
     model: str
     constrained: bool
     requests: int = 4
     per_minute: float | None = None
-    _pace: _Pace = field(init=False, repr=False, compare=False)
+    _limiter: _RateLimiter = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the address.
@@ -79,11 +79,11 @@ class Server:
             raise ParamsError(
                 f"label.language.server: expected an address such as http://localhost:11434/v1, found {self.url!r}"
             )
-        object.__setattr__(self, "_pace", _pace_of(self.url, self.per_minute))
+        object.__setattr__(self, "_limiter", _limiter_of(self.url, self.per_minute))
 
     @property
     def identity(self) -> Sequence[Any]:
-        """The model's name; not the address, since a model that moves says the same."""
+        """The model's name; not the address, on which its replies do not depend."""
         return ["server", self.model, self.constrained]
 
     @property
@@ -91,16 +91,15 @@ class Server:
         """Some frames for each request, so that a slow one holds up few."""
         return 4 * self.requests
 
-    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply | Refusal]]:
-        """Yield the place of a question in `asks` and its answer, each as soon as it is there.
+    def complete(self, queries: Sequence[ChatQuery]) -> Iterator[tuple[int, ChatReply | QueryRefused]]:
+        """Yield (index of a query, its reply), each as soon as it is complete.
 
         Raises:
-            ModelError: the server does not answer, or refuses whatever it is asked. What it answered until then has
-                been yielded.
+            ModelError: the server does not respond, or refuses every query. Replies until then have been yielded.
         """
         failed: Exception | None = None
-        waiting, running = iter(enumerate(asks)), 0
-        answered: SimpleQueue[tuple[int, Reply | Refusal | Exception]] = SimpleQueue()
+        waiting, running = iter(enumerate(queries)), 0
+        answered: SimpleQueue[tuple[int, ChatReply | QueryRefused | Exception]] = SimpleQueue()
         stopped = Event()
         try:
             while True:
@@ -124,55 +123,59 @@ class Server:
             raise failed
 
     def _work(
-        self, place: int, ask: Ask, stopped: Event, answered: SimpleQueue[tuple[int, Reply | Refusal | Exception]]
+        self,
+        place: int,
+        query: ChatQuery,
+        stopped: Event,
+        answered: SimpleQueue[tuple[int, ChatReply | QueryRefused | Exception]],
     ) -> None:
         try:
-            answered.put((place, self._ask(ask, stopped)))
+            answered.put((place, self._reply(query, stopped)))
         except Exception as error:
             answered.put((place, error))
 
-    def _ask(self, ask: Ask, stopped: Event) -> Reply | Refusal:
-        """Return the answer to a question; where there is none, find out whether that is about this question alone.
+    def _reply(self, query: ChatQuery, stopped: Event) -> ChatReply | QueryRefused:
+        """Return the reply to a query; where there is none, test whether that concerns this query alone.
 
-        A server that answers the control has something against what was asked here: it is asked once more, since it may
-        have come back in the meantime, and then refused. One that does not answer it either is told as an error.
+        If the control query succeeds, the query is sent once more, since the server may have recovered, and then counts
+        as refused. If it fails, too, the failure is raised.
         """
         try:
-            return self._attempts(ask, ATTEMPTS, stopped)
-        except Unanswered as error:
+            return self._attempts(query, ATTEMPTS, stopped)
+        except QueryFailed as error:
             failure = error
-        if not failure.about_all:
-            with suppress(Unanswered):
-                self._attempts(control(ask), 1, stopped)
+        if not failure.affects_all:
+            with suppress(QueryFailed):
+                self._attempts(control_query(query), 1, stopped)
                 try:
-                    return self._attempts(ask, 1, stopped)
-                except Unanswered as again:
-                    other = "other words" if ask.picture is None else "a grey picture"
-                    return Refusal(f"{self.url} has no answer about it, though one about {other} ({again.reason})")
+                    return self._attempts(query, 1, stopped)
+                except QueryFailed as again:
+                    other = "other words" if query.image is None else "a grey picture"
+                    return QueryRefused(f"{self.url} has no answer about it, though one about {other} ({again.reason})")
         raise ModelError(f"label.language.server: {failure}") from None
 
-    def _attempts(self, ask: Ask, number: int, stopped: Event) -> Reply:
-        body = json.dumps(self._body(ask)).encode()
+    def _attempts(self, query: ChatQuery, number: int, stopped: Event) -> ChatReply:
+        body = json.dumps(self._body(query)).encode()
         pause, reason, busy, key = FIRST_PAUSE, "", False, key_for(self.url)
         for attempt in range(number):
             if attempt:  # not all at the same time, so that those who failed together do not return together
                 stopped.wait(pause * random.uniform(0.8, 1.2))
                 pause = min(2 * pause, LONGEST_PAUSE)
-            self._pace.wait(stopped)
+            self._limiter.wait(stopped)
             if stopped.is_set():
-                raise Unanswered("nobody waits for an answer any more", "stopped", about_all=True)
+                raise QueryFailed("nobody waits for an answer any more", "stopped", affects_all=True)
             begun = time.monotonic()
             try:
-                reply = reply_of(post(self._address, body, key), ask, time.monotonic() - begun)
-                return replace(reply, text=scrubbed(reply.text, key)) if len(key) >= SECRET else reply
-            except Passing as error:
-                reason, busy = short(scrubbed(str(error), key)), error.busy
+                reply = parse_reply(post(self._address, body, key), query, time.monotonic() - begun)
+                return replace(reply, text=redacted(reply.text, key)) if len(key) >= SECRET else reply
+            except TransientError as error:
+                reason, busy = short(redacted(str(error), key)), error.busy
                 pause = min(max(pause, error.pause), LONGEST_PAUSE)
             except urllib.error.HTTPError as error:
                 raise self._refused(error) from None
-        raise Unanswered(
-            f"{self.url} did not answer in {number} attempts ({reason}); see that it runs; what was answered is kept, "
-            "and the next run goes on from there",
+        raise QueryFailed(
+            f"{self.url} did not answer in {number} attempts ({reason}); check that it runs; replies so far are "
+            "cached, and the next run continues from there",
             reason,
             busy,
         )
@@ -181,32 +184,32 @@ class Server:
     def _address(self) -> str:
         return self.url.rstrip("/") + "/chat/completions"
 
-    def _body(self, ask: Ask) -> dict[str, Any]:
+    def _body(self, query: ChatQuery) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.model,
-            "messages": messages(ask),
-            "temperature": ask.temperature,
-            "seed": ask.seed,
+            "messages": messages(query),
+            "temperature": query.temperature,
+            "seed": query.seed,
             # OpenAI's newer models refuse the name that all other servers know.
-            "max_completion_tokens" if is_openai(self.url) else "max_tokens": 1 if ask.yes_no else ask.max_tokens,
+            "max_completion_tokens" if is_openai(self.url) else "max_tokens": 1 if query.yes_no else query.max_tokens,
             "stream": False,
         }
-        if ask.yes_no:
-            body |= {"logprobs": True, "top_logprobs": TOP}
-        if ask.names is not None and self.constrained:
+        if query.yes_no:
+            body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        if query.names is not None and self.constrained:
             body["response_format"] = {
                 "type": "json_schema",
-                "json_schema": {"name": "labels", "strict": True, "schema": schema(ask.names)},
+                "json_schema": {"name": "labels", "strict": True, "schema": schema(query.names)},
             }
         return body
 
-    def _refused(self, error: urllib.error.HTTPError) -> Unanswered:
-        """Return what a person can do about a refusal that would come again."""
+    def _refused(self, error: urllib.error.HTTPError) -> QueryFailed:
+        """Return a permanent refusal with advice for the user."""
         key = key_for(self.url)
-        said = said_of(error, key)
+        said = read_error(error, key)
         if error.code in (401, 403):
             has = "it refused the key of the environment" if key else "it wants a key, and there is none"
-            advice = f"{has}; set WILDSEG_API_KEY{openai_too(self.url)}"
+            advice = f"{has}; set WILDSEG_API_KEY{openai_key_hint(self.url)}"
         elif error.code == 404 or "model" in said.lower() and "not found" in said.lower():
             advice = (
                 f"expected a model it has, found {self.model!r}, or an address that ends in /v1, found {self.url!r}"
@@ -214,25 +217,25 @@ class Server:
         elif any(word in said.lower() for word in ("response_format", "schema", "grammar", "guided")):
             advice = "it does not take the JSON schema of the answer; set label.language.constrained to false"
         else:
-            advice = "it refused the question"
+            advice = "it refused the query"
         reason = f"HTTP {error.code}: {said}"
-        return Unanswered(f"{advice} ({reason})", reason, error.code in ABOUT_ALL or error.code < 400)
+        return QueryFailed(f"{advice} ({reason})", reason, error.code in AFFECTS_ALL or error.code < 400)
 
 
-def control(ask: Ask) -> Ask:
-    """Return a question in the same form as another, about nothing that a server could mind."""
-    if ask.picture is None:
-        return replace(ask, messages=(("user", "What do you know of this? Nothing is an answer."),))
-    said = tuple((role, text if role == "user" else "-") for role, text in ask.messages)
-    return replace(ask, messages=said, picture=Picture.grey())
+def control_query(query: ChatQuery) -> ChatQuery:
+    """Return a control query of the same form, without the content that a server may refuse."""
+    if query.image is None:
+        return replace(query, messages=(("user", "What do you know of this? Nothing is an answer."),))
+    said = tuple((role, text if role == "user" else "-") for role, text in query.messages)
+    return replace(query, messages=said, image=ImageInput.grey())
 
 
-def messages(ask: Ask) -> list[dict[str, Any]]:
-    """Return a question as a server wants it, the picture in front of the first words."""
-    said: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in ask.messages]
-    if ask.picture is not None:
-        picture = {"type": "image_url", "image_url": {"url": _data_url(ask.picture)}}
-        said[0]["content"] = [picture, {"type": "text", "text": said[0]["content"]}]
+def messages(query: ChatQuery) -> list[dict[str, Any]]:
+    """Return a query as messages of the chat API, the image in front of the first text."""
+    said: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in query.messages]
+    if query.image is not None:
+        image = {"type": "image_url", "image_url": {"url": _data_url(query.image)}}
+        said[0]["content"] = [image, {"type": "text", "text": said[0]["content"]}]
     return said
 
 
@@ -247,20 +250,20 @@ def schema(names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _data_url(picture: Picture) -> str:
+def _data_url(image: ImageInput) -> str:
     content = io.BytesIO()
-    Image.fromarray(picture.pixels).save(content, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    Image.fromarray(image.pixels).save(content, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
 
 
 @cache
-def _pace_of(url: str, per_minute: float | None) -> _Pace:
-    """Return the pace of a server, whichever of its models are asked."""
-    return _Pace(per_minute)
+def _limiter_of(url: str, per_minute: float | None) -> _RateLimiter:
+    """Return the rate limiter of a server, shared by its models."""
+    return _RateLimiter(per_minute)
 
 
-class _Pace:
-    """Spreads the beginnings of requests over time, whichever thread they are from."""
+class _RateLimiter:
+    """A rate limiter: spaces the starts of requests of all threads."""
 
     def __init__(self, per_minute: float | None) -> None:
         self._step = 60 / per_minute if per_minute else 0.0
@@ -268,7 +271,7 @@ class _Pace:
         self._lock = threading.Lock()
 
     def wait(self, stopped: Event) -> None:
-        """Wait for the turn of a request, or until nobody waits for it any more."""
+        """Wait for the next slot, or until `stopped` is set."""
         with self._lock:
             now = time.monotonic()
             turn = max(now, self._next)

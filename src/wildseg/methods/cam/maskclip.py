@@ -1,4 +1,4 @@
-"""MaskCLIP (Zhou et al. 2022): every patch keeps its own value, ``W_o v + b_o`` in place of the last attention."""
+"""MaskCLIP (Zhou et al. 2022): every patch attends to itself alone, ``W_o v + b_o`` in place of the last attention."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cam(
         trace: the recorded pass.
         scale: by which cosines are multiplied before the softmax.
         competitors: see `wildseg.cam.dense.maps`.
-        strict: drop the residual path and the second half of the block, as in the paper; its code keeps both.
+        strict: drop the residual path and the second half of the block, as in the paper; its code has both.
     """
     return dense.maps(
         trace, lambda q, k, v: v, method="maskclip", scale=scale, competitors=competitors,

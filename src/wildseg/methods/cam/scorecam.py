@@ -34,17 +34,17 @@ def cam(
         trace: the recorded pass.
         score: the class's ``logit``, as in the paper, or its ``probability`` among all texts. CLIP multiplies its
             logits by about 100, so that the softmax over channels picks a few of them.
-        batch: masked images that are looked at together.
+        batch: masked images per forward pass.
 
     Raises:
-        ModelError: the trace cannot look again.
+        ModelError: the trace has no `rescore`.
         ParamsError: an option's value means nothing.
     """
     one_of("cam.options.scorecam.score", score, SCORES)
     if not isinstance(batch, int) or batch < 1:
         raise ParamsError(f"cam.options.scorecam.batch: expected a whole number from 1, found {batch!r}")
     if trace.rescore is None:
-        raise ModelError("cam.method: scorecam looks at the image again and again, which this trace cannot")
+        raise ModelError("cam.method: scorecam scores masked images, which this trace does not support")
     seen = torch.cat([trace.rescore(_masks(part, trace.size)) for part in trace.activations[0].split(batch)])  # (C, M)
     seen = seen.softmax(1) if score == "probability" else seen
     weights = seen[:, list(trace.classes)].softmax(0)  # (C, K)

@@ -37,7 +37,7 @@ def cam(
         competitors: which other texts share the softmax beside background phrases: the classes ``present`` in the
             frame, as in CLIP-ES, or ``all`` classes.
         pool: ``patches`` takes the mean over patches, as in CLIP-ES, ``model`` pools as the model was trained to;
-            ``auto``: by patches, unless the weights declare that they were taught with captions of regions.
+            ``auto``: by patches, unless the weights declare training on captions of regions.
         target: ``log_odds``, or ``probability``, as in the published code.
         normalise_twice: stretch maps to [0, 1] once more than every method's are, as in the published code; it shows
             only where all of a map is near 1e-7.
@@ -58,7 +58,7 @@ def cam(
         others[rows, own] = -torch.inf
         return competing[rows, own] - others.logsumexp(-1)
 
-    gradients = trace.gradients(score, trace.usual_pool if pool == "auto" else pool)
+    gradients = trace.gradients(score, trace.default_pool if pool == "auto" else pool)
     weights = gradients.mean((2, 3), keepdim=True)  # (K, C, 1, 1)
     maps = (weights * trace.activations).sum(1).relu()
     return normalise(maps) if normalise_twice else maps

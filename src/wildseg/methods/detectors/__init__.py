@@ -1,1 +1,1 @@
-"""Detectors that are asked for classes by words: a file each, with ``load(model, device)``."""
+"""Open-vocabulary detectors, one file each, with ``load(model, device)``."""

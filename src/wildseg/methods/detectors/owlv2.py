@@ -1,4 +1,4 @@
-"""OWLv2 (Minderer et al., NeurIPS 2023): an image-text model that has learnt to box what it is asked for."""
+"""OWLv2 (Minderer et al., NeurIPS 2023): an open-vocabulary detector built on an image-text model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from wildseg.core.errors import ModelError
-from wildseg.labels.detection import Detect, fetching, network_of
+from wildseg.labels.detection import Detect, fetched_model, load_network
 
 TEMPLATE = "a photo of a {}"
 
@@ -21,14 +21,14 @@ def load(model: str, device: str) -> Detect:
     """
     from transformers import Owlv2ForObjectDetection, Owlv2Processor
 
-    with fetching(model, "OWLv2", Owlv2ForObjectDetection) as folder:
+    with fetched_model(model, "OWLv2", Owlv2ForObjectDetection) as folder:
         processor = Owlv2Processor.from_pretrained(folder)
-        network = network_of(Owlv2ForObjectDetection, folder, device)
+        network = load_network(Owlv2ForObjectDetection, folder, device)
         most = network.config.text_config.max_position_embeddings
 
     def detect(image: np.ndarray, phrases: Sequence[Sequence[str]], threshold: float) -> np.ndarray:
-        asked = [(index, phrase) for index, own in enumerate(phrases, 1) for phrase in own]
-        texts = [TEMPLATE.format(phrase) for _, phrase in asked]
+        queries = [(index, phrase) for index, own in enumerate(phrases, 1) for phrase in own]
+        texts = [TEMPLATE.format(phrase) for _, phrase in queries]
         for text, tokens in zip(
             texts, processor.tokenizer(texts, truncation=False, verbose=False)["input_ids"], strict=True
         ):
@@ -41,7 +41,7 @@ def load(model: str, device: str) -> Detect:
         # The frame is padded to a square, and boxes are shares of that; some versions would multiply by (W, H).
         side = max(image.shape[:2])
         found = processor.image_processor.post_process_object_detection(outputs, threshold, [(side, side)])[0]
-        ids = np.array([index for index, _ in asked])[found["labels"].cpu().numpy()]
+        ids = np.array([index for index, _ in queries])[found["labels"].cpu().numpy()]
         return np.column_stack([found["boxes"].cpu().double().numpy(), ids, found["scores"].cpu().double().numpy()])
 
     return detect

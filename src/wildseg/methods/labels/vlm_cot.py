@@ -1,7 +1,7 @@
-"""A vision-language model thinks aloud: it describes the scene, weighs each class by what is seen, and then decides.
+"""Chain of thought (Wei et al. 2022): a vision-language model describes the scene, weighs each class, and decides.
 
-In three turns that keep the picture, of which only the last must be a list of names; or in one, of which the last JSON
-object counts (chain of thought, Wei et al. 2022).
+This takes three turns with the image, of which the last must be a list of names; or one turn, whose last JSON object
+counts.
 """
 
 from __future__ import annotations
@@ -10,59 +10,59 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from wildseg.core.errors import ParamsError
-from wildseg.labels.interface import Answer, NamedImage, Question
-from wildseg.labels.language.conversation import turn
-from wildseg.labels.language.listed import Listed, Vote, answers
-from wildseg.labels.language.messages import Message, Picture
-from wildseg.labels.language.prompts import check
-from wildseg.labels.parsing import spoken
+from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
+from wildseg.labels.language.class_list import ClassList, Vote, label_by_list
+from wildseg.labels.language.conversation import turn_record
+from wildseg.labels.language.messages import ImageInput, Message
+from wildseg.labels.language.prompts import check_prompt
+from wildseg.labels.parsing import without_reasoning
 
 NEEDS = frozenset({"language"})
 
 
 def label(
     frames: Sequence[NamedImage],
-    question: Question,
+    request: LabelRequest,
     *,
     turns: Literal[1, 3] = 3,
     describe: str = "",
     weigh: str = "",
     decide: str = "",
-) -> Iterator[Answer]:
+) -> Iterator[LabelResult]:
     """Yield for each of `frames` 1 for classes that the model decides for and 0 for others, or their shares of votes.
 
     Args:
-        frames: what to ask about.
-        question: the classes, what they mean, and the model.
+        frames: the frames.
+        request: the classes, their definitions, and the model.
         turns: 3, or 1: all three at once, one question a frame instead of three.
-        describe: asks for the scene.
-        weigh: asks for evidence for and against each class; ``{classes}`` is the list.
-        decide: asks for the names.
+        describe: prompt for the scene.
+        weigh: prompt for evidence for and against each class; ``{classes}`` is the list.
+        decide: prompt for the names.
 
     Raises:
         ParamsError: another number of turns, or a prompt that lacks its list.
-        ModelError: the model cannot be had.
+        ModelError: the model cannot be used.
     """
     if turns not in (1, 3) or isinstance(turns, bool):
         raise ParamsError(f"label.options.vlm_cot.turns: expected 1 or 3, found {turns!r}")
-    check("label.options.vlm_cot.describe", describe)
-    check("label.options.vlm_cot.weigh", weigh, "classes")
-    check("label.options.vlm_cot.decide", decide)
+    check_prompt("label.options.vlm_cot.describe", describe)
+    check_prompt("label.options.vlm_cot.weigh", weigh, "classes")
+    check_prompt("label.options.vlm_cot.decide", decide)
 
-    def at_once(listed: Listed, picture: Picture) -> Vote:
+    def at_once(listed: ClassList, image: ImageInput) -> Vote:
         steps = "\n\n".join(listed.fill(step) for step in (describe, weigh, decide))
-        decision = yield from listed.decide((("user", steps),), picture, last=True, free=True)
+        decision = yield from listed.decide((("user", steps),), image, last=True, free=True)
         return decision, ()
 
-    def step_by_step(listed: Listed, picture: Picture) -> Vote:
+    def step_by_step(listed: ClassList, image: ImageInput) -> Vote:
         said: tuple[Message, ...] = ()
         recorded = []
         for step in (describe, weigh):
-            ask = listed.free((*said, ("user", listed.fill(step))), picture)
-            (reply,) = yield [ask]
-            recorded.append(turn(ask, reply))
-            said = (*ask.messages, ("assistant", spoken(reply.text) or "-"))
-        decision = yield from listed.decide((*said, ("user", listed.fill(decide))), picture, last=True)
+            query = listed.free((*said, ("user", listed.fill(step))), image)
+            (reply,) = yield [query]
+            recorded.append(turn_record(query, reply))
+            said = (*query.messages, ("assistant", without_reasoning(reply.text) or "-"))
+        decision = yield from listed.decide((*said, ("user", listed.fill(decide))), image, last=True)
         return decision, recorded
 
-    return answers(frames, question, at_once if turns == 1 else step_by_step)
+    return label_by_list(frames, request, at_once if turns == 1 else step_by_step)
