@@ -14,7 +14,7 @@ import torch
 import wildseg as ws
 from tests.encoders.models import noise, save
 from tests.stages import tiny_run
-from wildseg.artifacts.project import Artifacts, Frame, Words
+from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.core import params
 from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
 from wildseg.core.params import Params
@@ -101,7 +101,7 @@ def test_maps_masks_and_confidence_are_those_of_the_stages(
     values = replace(values, background=BACKGROUND, cam=replace(values.cam, **{**changes, "options": options}))
     present = np.array([True, False, True])
     project.save_labels([FRAME], CLASSES.names, present[None])
-    project.save_prompts(Words(("a photo of {}.",), BACKGROUND))
+    project.save_prompts(PromptSet(("a photo of {}.",), BACKGROUND))
     cam.run(values, project, CPU)
     crf.run(values, project, CPU)
 
@@ -252,7 +252,7 @@ def test_a_value_that_means_nothing_to_labels_is_one_line(wrong: dict[str, Any],
 
 WRONG_MAPS = [
     ({"method": "grad_cam"}, "method: expected one of .*did you mean 'gradcam'"),
-    ({"refine": "crf"}, "refine: expected one of none, caa"),
+    ({"refine": "crf"}, "refine: expected one of caa, none; found 'crf'"),
     ({"scales": []}, "scales: expected a list of 1 to 16 entries"),
     ({"max_side": 0}, "max_side: expected a whole number from 1"),
     ({"pos_embed_interpolation": "nearest"}, "pos_embed_interpolation: expected one of"),

@@ -15,8 +15,9 @@ from typing import Any, Literal, get_type_hints
 import numpy as np
 
 from wildseg.cam.affinity import Affinity
-from wildseg.cam.engine import Recipe
+from wildseg.cam.engine import CamConfig
 from wildseg.cam.engine import activation_maps as maps_of_image
+from wildseg.cam.refinement import Refinement
 from wildseg.core import lookup, params, schema
 from wildseg.core.arrays import check_image
 from wildseg.core.classes import Classes
@@ -24,13 +25,13 @@ from wildseg.core.errors import DataError, ParamsError, one_of
 from wildseg.core.limits import Share
 from wildseg.crf import masks
 from wildseg.crf.dense import DenseCrf
-from wildseg.crf.valid import problem
+from wildseg.crf.validation import problem
 from wildseg.encoders import clip as encoders
 from wildseg.encoders.clip import Clip
-from wildseg.encoders.positions import WAYS
+from wildseg.encoders.positions import POS_EMBED_MODES
 from wildseg.execution.runtime import torch_device
-from wildseg.labels.decide import decide, rule_of
-from wildseg.labels.interface import NamedImage, Question
+from wildseg.labels.decide import decide, threshold_rule
+from wildseg.labels.interface import LabelRequest, NamedImage
 from wildseg.methods import segmenter
 from wildseg.metrics import evaluation
 from wildseg.metrics.evaluation import Evaluation
@@ -124,9 +125,9 @@ def label_image(
     _check_encoder_alone(method)
     module = _method("labels", method, "label", options)
     phrases, sentences = _texts(background, templates)
-    job = Question(classes.names, classes.phrases, phrases, sentences, lambda: clip, _no_table)
-    (result,) = module.label([NamedImage("image", partial(check_image, image))], job, **(options or {}))
-    natural, relative = rule_of(result, rule)
+    request = LabelRequest(classes.names, classes.phrases, phrases, sentences, lambda: clip, _no_table)
+    (result,) = module.label([NamedImage("image", partial(check_image, image))], request, **(options or {}))
+    natural, relative = threshold_rule(result, rule)
     present = decide(result.scores[None], classes.names, natural, chosen["threshold"], fallback, relative=relative)[0]
     return Labels(classes.names, result.scores, present)
 
@@ -140,7 +141,7 @@ def activation_maps(
     *,
     background: Sequence[str] = (),
     templates: Sequence[str] = ("a photo of {}.",),
-    refine: Literal["none", "caa"] = "none",
+    refine: str = "none",
     scales: Sequence[float] = (1.0, 1.5),
     flip: bool = False,
     max_side: int | None = 640,
@@ -158,7 +159,8 @@ def activation_maps(
         method: a file of `wildseg/methods/cam`: ``gradcam``, ``hirescam``, ``softmax_gradcam``, ``sclip``, ...
         background: phrases that compete with the classes.
         templates: sentences with ``{}`` where the class goes.
-        refine: ``caa`` spreads maps along class-aware attention affinity (CLIP-ES, Lin et al. 2023).
+        refine: a file of `wildseg/methods/refine`: ``none``, or ``caa``, which spreads maps along class-aware attention
+            affinity (CLIP-ES, Lin et al. 2023).
         scales: maps are averaged over the image in each of these sizes.
         flip: and over the image and its mirror image.
         max_side: an image whose longer side has more pixels is first shrunk to this; None for no limit.
@@ -180,16 +182,16 @@ def activation_maps(
         >>> maps.shape  # two classes, 24 x 32 patches
         (2, 24, 32)
     """
-    chosen = _checked(params.Cam, refine=refine, scales=scales, flip=flip, max_side=max_side)
-    one_of("pos_embed_interpolation", pos_embed_interpolation, WAYS)
+    chosen = _checked(params.Cam, scales=scales, flip=flip, max_side=max_side)
+    one_of("pos_embed_interpolation", pos_embed_interpolation, POS_EMBED_MODES)
     spread = schema.read(params.Caa, {**asdict(Affinity()), **(caa or {})}, "caa")
-    affinity = Affinity(**asdict(spread)) if refine == "caa" else None
+    refinement = Refinement(lookup.load("methods.refine", refine, "refine"), asdict(spread) if refine == "caa" else {})
     module = _method("cam", method, "cam", options)
-    recipe = Recipe(module, options or {}, affinity, chosen["scales"], flip, max_side, pos_embed_interpolation)
+    config = CamConfig(module, options or {}, refinement, chosen["scales"], flip, max_side, pos_embed_interpolation)
     phrases, sentences = _texts(background, templates)
     texts = clip.classifier((*classes.phrases, *((phrase,) for phrase in phrases)), sentences)
     indices = _indices(present, classes).tolist()
-    maps = maps_of_image(clip, check_image(image), texts, indices, len(classes), recipe)
+    maps = maps_of_image(clip, check_image(image), texts, indices, len(classes), config)
     return maps.astype(np.float16).astype(np.float32)
 
 
