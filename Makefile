@@ -10,7 +10,7 @@ READY_DEV := $(VENV)/.ready-dev
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help demo test torture lint audit bench compare setup clean tiny-clip
+.PHONY: help demo test docs torture lint audit bench compare setup clean tiny-clip
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,10 @@ demo: $(READY)
 # .venv/bin/python -m pytest tests/core/test_files.py
 test: $(READY_DEV)
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Write docs/api.md from the docstrings of the public API; a test says when it is out of date.
+docs: $(READY_DEV)
+	$(BIN)/python docs/api.py
 
 # Kill `dvc repro` at random moments of every stage in turn, KILLS times; an hour or more.
 KILLS ?= 200

@@ -13,7 +13,7 @@ WHAT = {
     "extract": "decoding and choosing key frames on frames of a camera's size",
     "cam": "activation maps of a CLIP of real size, in units of its forward pass",
     "crf": "dense CRF on two workers",
-    "startup": "the time each command takes before it works",
+    "startup": "the time that the import and each command take before they work",
     "nothing_to_do": "dvc repro when everything is up to date",
     "incremental": "a run with 1 % new frames, against the run of all",
     "memory": "the memory of each stage with 100 and with 2,000 frames",

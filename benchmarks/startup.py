@@ -1,4 +1,4 @@
-"""How long a command takes before it works: against Python alone, or with the one library it cannot do without.
+"""How long the import and each command take: against Python alone, or with the one library it cannot do without.
 
 A stage is started in a folder that holds params.yaml and nothing else: it reads and checks its parameters, imports all
 it needs, and stops at its missing input.
@@ -26,8 +26,12 @@ def measure() -> Iterator[Result]:
         folder = Path(name)
         (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
         start = partial(_start, folder=folder)
+        public = partial(start, "-c", "import wildseg")
+        yield compare("`import wildseg`", public, partial(start, "-c", "import numpy"), "`import numpy`", runs=9)
         helps = partial(start, "-m", "wildseg.cli", "--help")
         yield compare("start `wildseg --help`", helps, partial(start, "-c", "pass"), "`python -c pass`", runs=9)
+        click = partial(start, "-c", "import click")
+        yield compare("start `wildseg --help`, above click", helps, click, "`python -c 'import click'`", runs=9)
         for stage in LIGHT:
             yield _stage(stage, start, "numpy, PIL", runs=7)
         for stage in HEAVY:

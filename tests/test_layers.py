@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import wildseg
 from tests.house import PACKAGE, Module, imports, modules, reachable
 from tests.programs import python
 from wildseg.artifacts.project import Artifacts, Frame
@@ -80,7 +81,18 @@ def test_imports_are_absolute_and_take_no_star() -> None:
 def test_the_init_of_a_folder_holds_only_a_docstring() -> None:
     bodies = {name(path): tree(path).body for path in FILES if path.name == "__init__.py"}
     docstrings = {where for where, body in bodies.items() if len(body) == 1 and isinstance(body[0], ast.Expr)}
-    assert docstrings == set(bodies)
+    assert docstrings == set(bodies) - {"__init__.py"}
+
+
+def test_the_init_of_the_package_imports_public_names_for_type_checkers_alone() -> None:
+    # What it imports when a name is first used is tested in tests/test_api.py.
+    init = tree(PACKAGE / "__init__.py")
+    assert [
+        node for node in init.body if isinstance(node, ast.Import | ast.ImportFrom) and "wildseg" in ast.unparse(node)
+    ] == []
+    checked = [node for node in init.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    named = [alias.name for block in checked for node in block.body for alias in node.names]  # type: ignore[attr-defined]
+    assert sorted(named) == sorted(wildseg.__all__)
 
 
 def test_every_file_opens_with_a_sentence_that_says_what_it_is() -> None:

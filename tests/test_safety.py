@@ -14,7 +14,7 @@ import yaml
 from wildseg.core import strict_yaml
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("src", "tests", "benchmarks", "models")
+FOLDERS = ("src", "tests", "benchmarks", "models", "docs")
 PYTHON = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 TEXT = sorted(
     path

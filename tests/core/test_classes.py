@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import colorsys
+import copy
+from dataclasses import FrozenInstanceError, asdict
 
 import numpy as np
 import pytest
@@ -94,10 +96,18 @@ def test_the_palette_gives_each_class_its_own_colour() -> None:
     assert len(np.unique(colours, axis=0)) == 256
     np.testing.assert_array_equal(colours[BACKGROUND], (0, 0, 0))
     np.testing.assert_array_equal(colours, palette())
-    np.testing.assert_array_equal(colours, Classes(("a",), (("a",),)).palette())
+    np.testing.assert_array_equal(colours, Classes({"a": "a"}).palette())
 
 
 def test_neighbouring_classes_are_far_apart_in_hue() -> None:
     hues = np.array([colorsys.rgb_to_hsv(*(colour / 255.0))[0] for colour in palette()[1:41]])
     turn = np.abs(np.diff(hues))
     assert np.minimum(turn, 1 - turn).min() > 0.3
+
+
+def test_classes_are_copied_without_being_built_anew_and_cannot_be_changed() -> None:
+    classes = Classes({"soil": "bare soil", "curb": ["curb", "kerb"]})
+    assert copy.deepcopy(classes) == classes
+    assert asdict(classes) == {"names": ("soil", "curb"), "phrases": (("bare soil",), ("curb", "kerb"))}
+    with pytest.raises(FrozenInstanceError):
+        classes.names = ()  # type: ignore[misc]

@@ -15,6 +15,23 @@ if TYPE_CHECKING:
     import torch
 
 
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Read the weights of a trained model, by name, from its folder.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / "model.safetensors"
+    try:
+        check_regular(path)
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path}: expected a trained model ({error})") from error
+
+
 class SegmenterFiles(Project):
     """models/segmenter."""
 
@@ -39,16 +56,8 @@ class SegmenterFiles(Project):
         Raises:
             DataError: nothing was trained yet, or a file is broken.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        path = self.segmenter_folder / "model.safetensors"
         with made_by("train"):
-            try:
-                check_regular(path)
-                return load_file(path), load_json(self.segmenter_folder / "config.json")
-            except (OSError, SafetensorError) as error:
-                raise DataError(f"{path}: expected a trained model ({error})") from error
+            return read_weights(self.segmenter_folder), load_json(self.segmenter_folder / "config.json")
 
     def load_segmenter_config(self) -> dict[str, Any]:
         """Read the config of the trained model alone.

@@ -26,16 +26,30 @@ RESERVED = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Classes:
-    """The classes of a run: `names[i]` has the id `i + 1` and the prompts `phrases[i]`."""
+    """The classes to find: `names[i]` has the id `i + 1` in label images and the phrases `phrases[i]` in prompts.
+
+    Attributes:
+        names: C names, in the order of their ids.
+        phrases: the phrases of each class, its synonyms, in the same order.
+
+    Examples:
+        >>> classes = ws.Classes({"lawn": ["lawn", "grass"], "curb": "curb"})
+        >>> classes.names, classes.phrases
+        (('lawn', 'curb'), (('lawn', 'grass'), ('curb',)))
+        >>> classes.with_background[1]
+        'lawn'
+    """
 
     names: tuple[str, ...]
     phrases: tuple[tuple[str, ...], ...]
 
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Sequence[str] | str]) -> Classes:
-        """Check and build from ``{name: [phrase, synonym, ...]}``; a bare string is one phrase.
+    def __init__(self, mapping: Mapping[str, Sequence[str] | str]) -> None:
+        """Check and build.
+
+        Args:
+            mapping: ``{name: [phrase, synonym, ...]}``; a bare string is one phrase. Ids follow its order, from 1.
 
         Raises:
             ParamsError: no class, more than 254, a reserved or unprintable name, an empty or repeated phrase.
@@ -57,7 +71,13 @@ class Classes:
                     raise ParamsError(f"classes.{name}: the phrase {phrase!r} already stands under {other!r}")
             names.append(name)
             phrases.append(own)
-        return cls(tuple(names), tuple(phrases))
+        object.__setattr__(self, "names", tuple(names))  # frozen, so not by assignment
+        object.__setattr__(self, "phrases", tuple(phrases))
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Sequence[str] | str]) -> Classes:
+        """Return `Classes(mapping)`; the reader of params.yaml calls this of a section with a shape of its own."""
+        return cls(mapping)
 
     def __len__(self) -> int:
         """Return C, the number of classes without background."""

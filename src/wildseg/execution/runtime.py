@@ -109,8 +109,8 @@ def worker_device(name: str, rank: int) -> str:
     return device
 
 
-def torch_device(name: str) -> str:
-    """Resolve ``"auto"`` to ``"cuda"`` where torch finds a GPU, else ``"cpu"``.
+def torch_device(name: str, key: str = "WILDSEG_DEVICE") -> str:
+    """Resolve ``"auto"`` to ``"cuda"`` where torch finds a GPU, else ``"cpu"``; `key` named it, for the error line.
 
     Raises:
         WildsegError: there is no such device, or a GPU is required and none is found.
@@ -120,12 +120,12 @@ def torch_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise WildsegError(f"WILDSEG_DEVICE: expected a GPU for {name!r}, and torch finds none; use 'cpu' or 'auto'")
+        raise WildsegError(f"{key}: expected a GPU for {name!r}, and torch finds none; use 'cpu' or 'auto'")
     try:
         torch.zeros(1, device=name).cpu()
     except Exception as error:  # also for "cuda:7" where there are two; each kind of device has an error of its own
         raise WildsegError(
-            f"WILDSEG_DEVICE: expected auto, cpu or cuda, found {name[:40]!r} ({_first_sentence(error)})"
+            f"{key}: expected auto, cpu or cuda, found {name[:40]!r} ({_first_sentence(error)})"
         ) from error
     return name
 

@@ -142,6 +142,7 @@ def load(
     config: Mapping[str, Any],
     device: str = "cpu",
     precision: str = "fp32",
+    where: str = "models/segmenter",
 ) -> Predictor:
     """Build the network that `config` describes and give it its weights.
 
@@ -151,6 +152,7 @@ def load(
         config: as `describe` made it.
         device: where to compute.
         precision: fp32, bf16 or fp16.
+        where: the folder of both, for the error line.
 
     Raises:
         DataError: the config lacks something, or the weights do not fit it.
@@ -162,7 +164,7 @@ def load(
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise DataError(
-            f"models/segmenter: expected weights and a config that fit each other ({reason}); run 'dvc repro train'"
+            f"{where}: expected weights and a config that fit each other ({reason}); run 'dvc repro train'"
         ) from error
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +14,8 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, WildsegError, did_you_mean
 from wildseg.core.names import is_plain
+from wildseg.methods import segmenter
 from wildseg.report.explanation import Sheet, Strip, draw
-from wildseg.segment import predict
 from wildseg.segment.explain import layers as network_layers
 from wildseg.segment.explain import regions
 from wildseg.segment.explain.components import colours, principal_components
@@ -80,11 +79,10 @@ class Explainer:
         Raises:
             DataError: nothing was trained yet, or a file is broken.
         """
-        state, config = artifacts.load_segmenter()
-        architecture = lookup.load("methods.architectures", str(config.get("architecture")), "models/segmenter")
-        self._predictor = predict.load(architecture.build, state, config, device)
+        model = segmenter.assemble(*artifacts.load_segmenter(), device)
+        self._predictor = model.predictor
         self._network = self._predictor.network.requires_grad_(False)  # gradients are asked of layers only
-        self.names = ("background", *_class_names(config))
+        self.names = _plain_names(model.class_names)
         self.layers = network_layers.find(self._network, device)
 
     def class_id(self, name: str) -> int:
@@ -144,9 +142,8 @@ class Explainer:
         return _Look(maps, _cells(colours(scores.cpu().numpy()), covered, trace.size), float(shares.sum()))
 
 
-def _class_names(config: Mapping[str, Any]) -> list[str]:
+def _plain_names(names: tuple[str, ...]) -> tuple[str, ...]:
     # They become names of files.
-    names = config["classes"]
     if strange := [name for name in names if not (isinstance(name, str) and is_plain(name))]:
         raise DataError(
             f"models/segmenter: expected plain names of classes; found {strange[0]!r}; run 'dvc repro train'"

@@ -29,8 +29,8 @@ from wildseg.core.params import Cam, Params
 from wildseg.encoders.weights import identity
 from wildseg.execution import children, fingerprint, result_store
 from wildseg.execution.runtime import Runtime
-from wildseg.report.sampling import sample_evenly
 from wildseg.report.method_table import Row, lines, save
+from wildseg.report.sampling import sample_evenly
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -1,0 +1,57 @@
+"""Loads a trained segmenter: its config names the architecture, which is loaded by that name from `architectures`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from wildseg.artifacts.segmenter import read_weights
+from wildseg.core import lookup
+from wildseg.core.errors import DataError
+from wildseg.core.files import load_json
+from wildseg.segment.deployed import Segmenter
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load(folder: Path, device: str = "cpu", precision: str = "fp32") -> Segmenter:
+    """Load the segmenter of a folder with config.json and model.safetensors, such as models/segmenter.
+
+    Args:
+        folder: where both lie.
+        device: a torch device.
+        precision: fp32, bf16 or fp16.
+
+    Raises:
+        DataError: a file is missing or broken, or they do not fit each other.
+        ParamsError: there is no architecture of the name in the config.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        raise DataError(f"{folder}: expected a trained model (config.json and model.safetensors), found no config.json")
+    config = load_json(path)
+    _architecture(config, str(path))  # before weights are read, which may be large
+    return assemble(read_weights(folder), config, device, precision, str(folder))
+
+
+def assemble(
+    state: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    device: str = "cpu",
+    precision: str = "fp32",
+    where: str = "models/segmenter",
+) -> Segmenter:
+    """Build the segmenter of weights and a config that were read already; `where` is their folder, for error lines.
+
+    Raises:
+        DataError: weights and config do not fit each other.
+        ParamsError: there is no architecture of the name in the config.
+    """
+    return Segmenter.build(_architecture(config, where).build, state, config, device, precision, where)
+
+
+def _architecture(config: Mapping[str, Any], where: str) -> ModuleType:
+    return lookup.load("methods.architectures", str(config.get("architecture")), where)

@@ -1,0 +1,118 @@
+"""A trained segmenter as one object: network, preprocessing and class names, from an image of any size to ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wildseg.core.checks import check_image
+from wildseg.segment import predict
+
+
+class Segmenter:
+    """A trained segmentation model: from images (H, W, 3) uint8 RGB of any size to one id per pixel.
+
+    Attributes:
+        class_names: names by id: ``class_names[0]`` is the background, ``class_names[i]`` the i-th class.
+        config: everything but the weights: architecture, encoder, options, classes, ids, mean and std of the input.
+        predictor: the network with its preprocessing, for batches of images and tensors.
+    """
+
+    def __init__(self, predictor: predict.Predictor, config: Mapping[str, Any]) -> None:
+        """Take a network as it is.
+
+        Args:
+            predictor: the network with its preprocessing.
+            config: as `wildseg.segment.predict.describe` makes it.
+        """
+        self.predictor = predictor
+        self.config = config
+        self.class_names: tuple[str, ...] = ("background", *config["classes"])
+
+    @classmethod
+    def build(
+        cls,
+        build: Callable[..., torch.nn.Module],
+        state: Mapping[str, torch.Tensor],
+        config: Mapping[str, Any],
+        device: str = "cpu",
+        precision: str = "fp32",
+        where: str = "models/segmenter",
+    ) -> Segmenter:
+        """Build the network that `config` describes and give it its weights.
+
+        Args:
+            build: of the architecture that `config` names.
+            state: weights by name.
+            config: as `wildseg.segment.predict.describe` makes it.
+            device: where to compute.
+            precision: fp32, bf16 or fp16.
+            where: the folder of weights and config, for the error line.
+
+        Raises:
+            DataError: the config lacks something, or the weights do not fit it.
+        """
+        return cls(predict.load(build, state, config, device, precision, where), config)
+
+    def predict(self, image: np.ndarray, *, scales: Sequence[float] = (1.0,), flip: bool = False) -> np.ndarray:
+        """Return the most probable id of each pixel: (H, W) uint8, 0 background, i the class ``class_names[i]``.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            scales: probabilities are averaged over the image in each of these sizes.
+            flip: and over the image and its mirror image.
+
+        Raises:
+            DataError: the image is of another shape or type.
+
+        Examples:
+            >>> ids = model.predict(image)
+            >>> model.class_names[ids[120, 80]]  # row 120 from the top, column 80 from the left
+            'lawn'
+        """
+        (ids,) = self.predictor.predict([check_image(image)], scales, flip)
+        return ids
+
+    def probabilities(self, image: np.ndarray, *, scales: Sequence[float] = (1.0,), flip: bool = False) -> np.ndarray:
+        """Return the probability of each id at each pixel: (C + 1, H, W) float32 in [0, 1], the sum over ids 1.
+
+        Row 0 is the background; it is 0 everywhere where the model was trained without a background.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            scales: probabilities are averaged over the image in each of these sizes.
+            flip: and over the image and its mirror image.
+
+        Raises:
+            DataError: the image is of another shape or type.
+        """
+        return self.predictor.probabilities(check_image(image)[None], scales, flip)[0].cpu().numpy()
+
+    def export_onnx(self, path: Path | str) -> Path:
+        """Write the model as ONNX, preprocessing included, for images of any height and width, and return the path.
+
+        The graph has one input, ``image`` (batch, height, width, 3) uint8 RGB, and two outputs: ``ids`` (batch, height,
+        width) uint8, as `predict` returns them, and ``probabilities`` (batch, C + 1, height, width) float32, as
+        `probabilities` returns them, at scale 1 and without mirror images. Scaling to [0, 1], normalising and padding
+        to the network's stride are part of the graph. Its metadata hold ``classes``, a JSON list of the names by id.
+
+        Args:
+            path: the file to write, such as ``segmenter.onnx``; one that exists is replaced.
+
+        Raises:
+            WildsegError: the packages onnx and onnxscript are not installed.
+            ModelError: the network cannot be expressed in ONNX.
+
+        Examples:
+            >>> import onnxruntime
+            >>> model.export_onnx("segmenter.onnx")
+            >>> session = onnxruntime.InferenceSession("segmenter.onnx")
+            >>> ids, probabilities = session.run(None, {"image": image[None]})
+        """
+        from wildseg.segment.onnx import export  # its libraries are an extra
+
+        return export(self.predictor, self.class_names, Path(path))

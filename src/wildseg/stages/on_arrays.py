@@ -1,0 +1,370 @@
+"""The public API: what the stages compute, on arrays, one image at a time; nothing is read from or left in a project.
+
+Each function calls what its stage calls, with the defaults of params.yaml, so that it gives the stage's own result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_type_hints
+
+import numpy as np
+
+from wildseg.cam.affinity import Affinity
+from wildseg.cam.engine import CamConfig
+from wildseg.cam.engine import activation_maps as maps_of_image
+from wildseg.cam.refinement import Refinement
+from wildseg.core import lookup, params, schema
+from wildseg.core.checks import check_image
+from wildseg.core.classes import Classes
+from wildseg.core.errors import DataError, ParamsError, one_of
+from wildseg.core.limits import Share
+from wildseg.crf import masks
+from wildseg.crf.dense import DenseCrf
+from wildseg.crf.validation import problem
+from wildseg.encoders import clip as encoders
+from wildseg.encoders.clip import Clip
+from wildseg.encoders.positions import POS_EMBED_MODES
+from wildseg.execution.runtime import torch_device
+from wildseg.labels.decide import decide, threshold_rule
+from wildseg.labels.interface import LabelRequest, NamedImage
+from wildseg.methods import segmenter
+from wildseg.metrics import evaluation
+from wildseg.metrics.evaluation import Evaluation
+from wildseg.segment.deployed import Segmenter
+
+GAUSSIAN = {"weight": 3.0, "sxy": 1.0}
+BILATERAL = {"weight": 8.0, "sxy": 40.0, "srgb": 6.0}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Which classes an image shows.
+
+    Attributes:
+        class_names: K names.
+        scores: (K,) float64 in [0, 1], one per class.
+        present: (K,) bool, whether the class is in the image.
+    """
+
+    class_names: tuple[str, ...]
+    scores: np.ndarray
+    present: np.ndarray
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the classes that are present."""
+        return tuple(self.class_names[index] for index in np.flatnonzero(self.present))
+
+
+def load_clip(model: str, pretrained: str, *, device: str = "auto", root: Path | str = ".") -> Clip:
+    """Load an image-text model of the CLIP family (Radford et al. 2021), by open_clip.
+
+    Args:
+        model: a name of open_clip, such as ``ViT-B-16-quickgelu``, or of a ``<model>.json`` beside a local file.
+        pretrained: a tag of open_clip, such as ``openai``, fetched on first use; or a local file of weights.
+        device: ``auto`` (a GPU where there is one, else the CPU), or a torch device such as ``cpu`` or ``cuda:1``.
+        root: the folder that a relative path of weights starts from.
+
+    Raises:
+        ModelError: no such model, tag or file, or weights that do not fit.
+        WildsegError: no such device.
+
+    Examples:
+        >>> clip = ws.load_clip("ViT-B-16-quickgelu", "openai", device="cuda")
+    """
+    return encoders.load(model, pretrained, device=torch_device(device, "device"), root=root)
+
+
+def label_image(
+    image: np.ndarray,
+    classes: Classes,
+    clip: Clip,
+    method: str = "clip",
+    *,
+    background: Sequence[str] = (),
+    templates: Sequence[str] = ("a photo of {}.",),
+    rule: Literal["auto", "fixed", "relative"] = "auto",
+    threshold: float | Mapping[str, float] | Literal["auto"] = "auto",
+    fallback: Literal["none", "argmax"] = "none",
+    options: Mapping[str, Any] | None = None,
+) -> Labels:
+    """Score each class in an image and decide which are present, as the stage `label` does.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        classes: K classes with their phrases.
+        clip: an image-text model, see `load_clip`.
+        method: a label method that needs nothing but the model: ``clip`` or ``tagclip``.
+        background: phrases that compete with the classes.
+        templates: sentences with ``{}`` where the class goes.
+        rule: what a threshold counts: ``fixed`` the score; ``relative`` the share of the way from the image's lowest
+            score to its highest; ``auto`` what suits the method.
+        threshold: a class is present if its score lies above; one number, a number per class name, or ``auto``.
+        fallback: ``argmax`` makes the best class present where none passes.
+        options: of the method, by name.
+
+    Returns:
+        scores (K,) in [0, 1] and present (K,).
+
+    Raises:
+        DataError: the image is of another shape or type.
+        ParamsError: a method, an option or a value means nothing.
+        ModelError: the method needs another kind of model.
+
+    Examples:
+        >>> labels = ws.label_image(image, classes, clip, method="tagclip", background=["building"])
+        >>> labels.names
+        ('lawn', 'curb')
+    """
+    chosen = _checked(params.Label, rule=rule, threshold=threshold, fallback=fallback)
+    _check_encoder_alone(method)
+    module = _method("labels", method, "label", options)
+    phrases, sentences = _texts(background, templates)
+    request = LabelRequest(classes.names, classes.phrases, phrases, sentences, lambda: clip, _no_table)
+    (result,) = module.label([NamedImage("image", partial(check_image, image))], request, **(options or {}))
+    natural, relative = threshold_rule(result, rule)
+    present = decide(result.scores[None], classes.names, natural, chosen["threshold"], fallback, relative=relative)[0]
+    return Labels(classes.names, result.scores, present)
+
+
+def activation_maps(
+    image: np.ndarray,
+    present: np.ndarray,
+    classes: Classes,
+    clip: Clip,
+    method: str = "gradcam",
+    *,
+    background: Sequence[str] = (),
+    templates: Sequence[str] = ("a photo of {}.",),
+    refine: str = "none",
+    scales: Sequence[float] = (1.0, 1.5),
+    flip: bool = False,
+    max_side: int | None = 640,
+    pos_embed_interpolation: Literal["bicubic", "bilinear_half"] = "bicubic",
+    options: Mapping[str, Any] | None = None,
+    caa: Mapping[str, Any] | None = None,
+) -> np.ndarray:
+    """Return one activation map per class that is present, as the stage `cam` does.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        present: (C,) bool, such as `Labels.present`; k of the classes are present.
+        classes: C classes with their phrases.
+        clip: an image-text model, see `load_clip`.
+        method: a file of `wildseg/methods/cam`: ``gradcam``, ``hirescam``, ``softmax_gradcam``, ``sclip``, ...
+        background: phrases that compete with the classes.
+        templates: sentences with ``{}`` where the class goes.
+        refine: a file of `wildseg/methods/refine`: ``none``, or ``caa``, which spreads maps along class-aware attention
+            affinity (CLIP-ES, Lin et al. 2023).
+        scales: maps are averaged over the image in each of these sizes.
+        flip: and over the image and its mirror image.
+        max_side: an image whose longer side has more pixels is first shrunk to this; None for no limit.
+        pos_embed_interpolation: how position embeddings are resampled to the grid of the image.
+        options: of the method, by name.
+        caa: of the refinement, those of ``cam.caa`` in params.yaml by name.
+
+    Returns:
+        (k, h, w) float32 in [0, 1] on the model's grid of patches, in the order of the classes present, rounded to half
+        precision as the stage stores them; (0, h, w) where no class is present.
+
+    Raises:
+        DataError: the image is of another shape or type, or `present` does not fit the classes.
+        ParamsError: a method, an option or a value means nothing, or a softmax has nothing to compare.
+        ModelError: the model cannot be traced.
+
+    Examples:
+        >>> maps = ws.activation_maps(image, labels.present, classes, clip, "softmax_gradcam", refine="caa")
+        >>> maps.shape  # two classes, 24 x 32 patches
+        (2, 24, 32)
+    """
+    chosen = _checked(params.Cam, scales=scales, flip=flip, max_side=max_side)
+    one_of("pos_embed_interpolation", pos_embed_interpolation, POS_EMBED_MODES)
+    spread = schema.read(params.Caa, {**asdict(Affinity()), **(caa or {})}, "caa")
+    refinement = Refinement(lookup.load("methods.refine", refine, "refine"), asdict(spread) if refine == "caa" else {})
+    module = _method("cam", method, "cam", options)
+    config = CamConfig(module, options or {}, refinement, chosen["scales"], flip, max_side, pos_embed_interpolation)
+    phrases, sentences = _texts(background, templates)
+    texts = clip.classifier((*classes.phrases, *((phrase,) for phrase in phrases)), sentences)
+    indices = _indices(present, classes).tolist()
+    maps = maps_of_image(clip, check_image(image), texts, indices, len(classes), config)
+    return maps.astype(np.float16).astype(np.float32)
+
+
+def pseudo_mask(
+    image: np.ndarray,
+    maps: np.ndarray,
+    present: np.ndarray,
+    *,
+    background: Sequence[str] | bool = (),
+    alpha: float = 1.0,
+    sharpen: float = 2.0,
+    iterations: int = 5,
+    gaussian: Mapping[str, float] | None = None,
+    bilateral: Mapping[str, float] | None = None,
+    image_mode: Literal["rgb", "wrap_bgr_mean"] = "rgb",
+    min_confidence: float = 0.9,
+    confidence_from: Literal["posterior", "maps"] = "posterior",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turn activation maps into a pseudo mask by a dense CRF (Kraehenbuehl and Koltun 2011), as the stage `crf` does.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        maps: (k, h, w) in [0, 1], see `activation_maps`.
+        present: (C,) bool, k of them true: the classes that the maps are of, in their order.
+        background: the background phrases of the steps before: with any (or True) a pixel may belong to no class.
+        alpha: exponent of the background score (1 - max map) ** alpha.
+        sharpen: exponent of all scores before the CRF.
+        iterations: of the mean field; 0 leaves the maps as they are.
+        gaussian: weight and sxy (pixels) of the smoothness term; default 3, 1.
+        bilateral: weight, sxy (pixels) and srgb (grey levels) of the appearance term; default 8, 40, 6.
+        image_mode: the colours that the appearance term compares; ``wrap_bgr_mean`` is CLIP-ES's published code.
+        min_confidence: pixels whose confidence is below become 255.
+        confidence_from: ``posterior``, the CRF's, or ``maps``.
+
+    Returns:
+        mask (H, W) uint8, 0 background, i the i-th class, 255 ignore; confidence (H, W) float32 in [0, 1].
+
+    Raises:
+        DataError: the image is of another shape or type, or the maps do not fit `present` or leave [0, 1].
+        ParamsError: a kernel of the CRF is too narrow for an image of this size, or has no such parameter.
+
+    Examples:
+        >>> mask, confidence = ws.pseudo_mask(image, maps, labels.present, min_confidence=0.95)
+        >>> (mask != 255).mean()  # the share of pixels that are decided
+        0.83
+    """
+    indices = np.flatnonzero(present)
+    if wrong := problem(indices, np.asarray(maps), np.size(present)):
+        raise DataError(f"maps: {wrong}")
+    chosen = _checked(
+        params.Crf,
+        alpha=alpha,
+        sharpen=sharpen,
+        iterations=iterations,
+        gaussian={**GAUSSIAN, **(gaussian or {})},
+        bilateral={**BILATERAL, **(bilateral or {})},
+        image_mode=image_mode,
+        confidence_from=confidence_from,
+    )
+    smoothness, appearance = chosen["gaussian"], chosen["bilateral"]
+    crf = DenseCrf(
+        iterations=iterations,
+        gaussian_weight=smoothness.weight,
+        gaussian_sxy=smoothness.sxy,
+        bilateral_weight=appearance.weight,
+        bilateral_sxy=appearance.sxy,
+        bilateral_srgb=appearance.srgb,
+        image_mode=image_mode,
+    )
+    return masks.pseudo_mask(
+        check_image(image),
+        indices,
+        maps,
+        crf,
+        background=bool(background),
+        alpha=chosen["alpha"],
+        sharpen=chosen["sharpen"],
+        threshold=schema.convert(Share, min_confidence, "min_confidence"),
+        confidence_from=confidence_from,
+    )
+
+
+def load_segmenter(folder: Path | str, *, device: str = "auto") -> Segmenter:
+    """Load a trained segmentation model, such as the stage `train` leaves in models/segmenter.
+
+    Args:
+        folder: with model.safetensors and config.json.
+        device: ``auto`` (a GPU where there is one, else the CPU), or a torch device.
+
+    Raises:
+        DataError: a file is missing or broken, or they do not fit each other.
+        ParamsError: no architecture of the name in the config.
+        WildsegError: no such device.
+
+    Examples:
+        >>> model = ws.load_segmenter("models/segmenter")
+        >>> ids = model.predict(image)
+    """
+    return segmenter.load(Path(folder), torch_device(device, "device"))
+
+
+def evaluate(
+    ids: np.ndarray | Iterable[np.ndarray], truth: np.ndarray | Iterable[np.ndarray], classes: Classes
+) -> Evaluation:
+    """Measure predicted ids against the truth, as the stage `eval` does: one confusion matrix over all pixels.
+
+    Args:
+        ids: predicted ids of one frame, (H, W) integers: 0 background, i the i-th class, others no class; or of several
+            frames, whose sizes may differ.
+        truth: true ids, of the same shape or shapes; pixels of 255 are not counted.
+        classes: C classes.
+
+    Raises:
+        DataError: a shape or a number of frames differs, or a true id has no class.
+
+    Examples:
+        >>> result = ws.evaluate(ids, truth, classes)
+        >>> result.miou, result.class_iou["lawn"]
+        (0.66, 0.81)
+    """
+    predictions, truths = _frames(ids), _frames(truth)
+    if len(predictions) != len(truths):
+        raise DataError(f"expected as many predictions as truths, found {len(predictions)} and {len(truths)}")
+    return evaluation.evaluate(zip(predictions, truths, strict=True), classes.with_background)
+
+
+# What callers hand in ------------------------------------------------------------------------------------------------
+
+
+def _checked(section: type, **values: object) -> dict[str, Any]:
+    """Return values as the parameters of the same names in a section of params.yaml would be read."""
+    hints = get_type_hints(section, include_extras=True)
+    return {name: schema.convert(hints[name], value, name) for name, value in values.items()}
+
+
+def _method(kind: str, name: str, function: str, options: Mapping[str, Any] | None) -> ModuleType:
+    folder = f"methods.{kind}"
+    lookup.check(folder, name, "method")
+    lookup.check_options(folder, name, function, options or {}, "options")
+    return lookup.load(folder, name, "method")
+
+
+def _check_encoder_alone(method: str) -> None:
+    lookup.check("methods.labels", method, "method")
+    known = [name for name in lookup.available("methods.labels") if lookup.needs("methods.labels", name) == {"encoder"}]
+    if method not in known:
+        raise ParamsError(
+            f"method: expected a label method that needs an image-text model alone, {' or '.join(known)}; found "
+            f"{method!r}, which 'wildseg label' runs over the frames of a project"
+        )
+
+
+def _texts(background: Sequence[str], templates: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    for name, value in (("background", background), ("templates", templates)):
+        if isinstance(value, str) or not all(isinstance(text, str) and text.strip() for text in value):
+            raise ParamsError(f"{name}: expected a list of texts, found {value!r}")
+    if not templates or not all("{}" in template for template in templates):
+        raise ParamsError(f"templates: expected sentences with {{}} where the class goes, found {list(templates)}")
+    return tuple(background), tuple(templates)
+
+
+def _indices(present: np.ndarray, classes: Classes) -> np.ndarray:
+    if np.shape(present) != (len(classes),) or np.asarray(present).dtype != bool:
+        raise DataError(
+            f"present: expected ({len(classes)},) bool, one per class; found {np.shape(present)} "
+            f"{np.asarray(present).dtype}"
+        )
+    return np.flatnonzero(present)
+
+
+def _frames(arrays: np.ndarray | Iterable[np.ndarray]) -> list[np.ndarray]:
+    return [arrays] if isinstance(arrays, np.ndarray) else list(arrays)
+
+
+def _no_table(_: str) -> Mapping[str, np.ndarray]:
+    raise ParamsError("method: a table of labels is read by 'wildseg label' alone")
