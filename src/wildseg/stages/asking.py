@@ -18,11 +18,13 @@ from wildseg.core.params import Clip as ClipParams
 from wildseg.core.params import Label
 from wildseg.core.progress import note, track
 from wildseg.encoders.weights import identity
-from wildseg.execution import fingerprint, frame_task, result_store
+from wildseg.execution import fingerprint, result_store
+from wildseg.execution import old_frame_task as frame_task
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import Cache
+from wildseg.execution.old_frame_task import Cache
 from wildseg.execution.runtime import Runtime, torch_device, worker_device
-from wildseg.execution.workers import crew, gpus
+from wildseg.execution.worker_pool import gpus
+from wildseg.execution.worker_pool import worker_pool as crew
 from wildseg.labels.interface import Answer, NamedImage, Question
 from wildseg.labels.language.messages import Language, Manner, Speaker
 

@@ -18,9 +18,10 @@ from wildseg.core.params import Params
 from wildseg.core.progress import track
 from wildseg.execution import fingerprint, result_store
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import Cache, Recipe
+from wildseg.execution.old_frame_task import Cache, Recipe
 from wildseg.execution.runtime import Runtime, worker_device
-from wildseg.execution.workers import crew, gpus
+from wildseg.execution.worker_pool import gpus
+from wildseg.execution.worker_pool import worker_pool as crew
 from wildseg.labels.detection import Detect, present, tidy
 
 

@@ -19,13 +19,13 @@ from PIL import Image
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.truth import Seen, check_start, doubt_start
 from wildseg.artifacts.truth_names import explain, misfits, pictures
-from wildseg.core.classes import BACKGROUND, IGNORE
+from wildseg.core.classes import BACKGROUND
 from wildseg.core.errors import DataError
-from wildseg.core.files import atomic, fresh, load_label_image, save_json, save_plotted_table
+from wildseg.core.files import atomic, empty_dir, load_label_image, save_json, save_plotted_table
+from wildseg.core.maps import ids_of_maps, upsample
 from wildseg.core.params import Params
 from wildseg.core.progress import track
 from wildseg.core.project_root import project_root
-from wildseg.crf.unary import upsample, with_background
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import answered, miou, one_higher
 from wildseg.metrics.levels import Levels, classes_in
@@ -91,7 +91,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     groups = _groups(params, frames)
     shown = evenly([_worth_showing(inputs, group) for group in groups], params.eval.pictures)
 
-    answers = fresh(artifacts.scratch_folder / "eval")
+    answers = empty_dir(artifacts.scratch_folder / "eval")
     asked = [frame.name for group in groups for frame in _asked(inputs, group, shown)]
     how = inference.Settings(params.classes.names, params.eval.scales, params.eval.flip)
     from_cache = inference.predict(artifacts, runtime, asked, how, answers)
@@ -101,7 +101,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 
     drive, unseen = groups
     metrics = _metrics(drive, unseen)
-    folder = fresh(artifacts.metrics_path("eval"))
+    folder = empty_dir(artifacts.metrics_path("eval"))
     (folder / "pictures").mkdir()  # also when none is wanted: plots look for it
     pictures = [_save_page(folder, frame, inputs, groups, _answer(answers, frame)) for frame in shown]
     told += _told_of_agreement(inputs, groups)
@@ -237,17 +237,6 @@ def _measure(inputs: _Inputs, group: _Group, answers: Path | None) -> None:
         group.levels.pseudo.add(truth, mask)
         if answers is not None and frame in tested:
             group.levels.segmenter.add(truth, _answer(answers, frame))
-
-
-def ids_of_maps(classes: np.ndarray, maps: np.ndarray, shape: tuple[int, ...], background: bool) -> np.ndarray:
-    """Return the ids (H, W) uint8 that the maps say by themselves: the largest wins, or background with 1 - max map.
-
-    A frame without any class is background; without a background to fall back on it is 255, which counts as wrong.
-    """
-    large = upsample(maps, (shape[0], shape[1]))  # (K, H, W)
-    scores = with_background(large, alpha=1) if background else large  # (K or K + 1, H, W)
-    ids = np.concatenate([np.full(int(background), BACKGROUND), classes + 1]).astype(np.uint8)
-    return ids[scores.argmax(axis=0)] if len(ids) else np.full(shape, IGNORE, np.uint8)
 
 
 def _asked(inputs: _Inputs, group: _Group, shown: Collection[Frame]) -> list[Frame]:

@@ -14,9 +14,11 @@ from wildseg.core import lookup
 from wildseg.core.errors import DataError
 from wildseg.core.files import encode_label_image
 from wildseg.core.progress import track
-from wildseg.execution import fingerprint, frame_task, result_store
+from wildseg.execution import fingerprint, result_store
+from wildseg.execution import old_frame_task as frame_task
 from wildseg.execution.runtime import Runtime, worker_device
-from wildseg.execution.workers import Workers, crew, gpus
+from wildseg.execution.worker_pool import WorkerPool, gpus
+from wildseg.execution.worker_pool import worker_pool as crew
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
     from wildseg.segment.predict import Predictor
@@ -97,7 +99,7 @@ class _Tools:
     settings: Settings
 
 
-def _crew(artifacts: Artifacts, runtime: Runtime, settings: Settings, frames: int) -> Workers[_Tools]:
+def _crew(artifacts: Artifacts, runtime: Runtime, settings: Settings, frames: int) -> WorkerPool[_Tools]:
     return crew(runtime, frames, partial(_prepare, artifacts, settings, runtime.device), model=True)
 
 

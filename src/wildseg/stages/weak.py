@@ -14,21 +14,23 @@ from wildseg.artifacts.project import Artifacts, FrameBoxes
 from wildseg.artifacts.weak import WEAK
 from wildseg.core.classes import BACKGROUND, IGNORE
 from wildseg.core.errors import DataError
-from wildseg.core.files import atomic, fresh, save_json
+from wildseg.core.files import atomic, empty_dir, save_json
+from wildseg.core.maps import upsample
 from wildseg.core.params import Params, Weak
 from wildseg.core.progress import track
-from wildseg.crf.unary import upsample
 from wildseg.crf.valid import problem
 from wildseg.crf.weak import points as weak_points
 from wildseg.crf.weak.boxes import boxes
 from wildseg.crf.weak.regions import stretch
 from wildseg.crf.weak.scribbles import dots, scribbles
-from wildseg.execution import fingerprint, frame_task, result_store
+from wildseg.execution import fingerprint, result_store
+from wildseg.execution import old_frame_task as frame_task
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import Cache
+from wildseg.execution.old_frame_task import Cache
 from wildseg.execution.result_store import Entry
 from wildseg.execution.runtime import Runtime
-from wildseg.execution.workers import Workers, crew, no_tools
+from wildseg.execution.worker_pool import WorkerPool, no_setup
+from wildseg.execution.worker_pool import worker_pool as crew
 from wildseg.report.weak import draw
 
 
@@ -81,13 +83,13 @@ def summary(records: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> d
     }
 
 
-def _crew(runtime: Runtime, frames: int) -> Workers[None]:
-    return crew(runtime, frames, no_tools, model=False)
+def _crew(runtime: Runtime, frames: int) -> WorkerPool[None]:
+    return crew(runtime, frames, no_setup, model=False)
 
 
 def _begin(artifacts: Artifacts) -> None:
     for kind in WEAK:
-        fresh(artifacts.weak_folder(kind))
+        empty_dir(artifacts.weak_folder(kind))
 
 
 def _some(frames: Sequence[str], number: int) -> list[str]:
@@ -102,7 +104,7 @@ def _boxes_of(record: Mapping[str, Any]) -> FrameBoxes:
 
 
 def _draw(params: Params, artifacts: Artifacts, shown: Sequence[tuple[str, FrameBoxes, Mapping[str, Any]]]) -> None:
-    folder = fresh(artifacts.metrics_path("weak"))
+    folder = empty_dir(artifacts.metrics_path("weak"))
     for frame, here, record in shown:
         points = np.array(record["points"], int).reshape(-1, 3)
         lines = artifacts.load_weak("scribbles", frame)

@@ -18,11 +18,12 @@ from wildseg.artifacts.project import Dropped, Frame, Words
 from wildseg.core.progress import track
 from wildseg.encoders.meaning import PAIRS, same_meaning
 from wildseg.encoders.prompts import COMPETITORS, named
-from wildseg.execution import fingerprint, frame_task
+from wildseg.execution import fingerprint
+from wildseg.execution import old_frame_task as frame_task
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import Cache
+from wildseg.execution.old_frame_task import Cache
 from wildseg.execution.result_store import Entry
-from wildseg.execution.workers import crew
+from wildseg.execution.worker_pool import worker_pool as crew
 from wildseg.labels.decide import correct, decide, rule_of
 from wildseg.labels.interface import Answer
 from wildseg.labels.sharpness import Ranking, rank

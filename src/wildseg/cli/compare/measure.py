@@ -20,11 +20,12 @@ from wildseg.cam.engine import Recipe, activation_maps, input_size
 from wildseg.cli.compare.memory import peak_mib
 from wildseg.cli.compare.table import Row
 from wildseg.core.errors import DataError, ModelError, ParamsError
+from wildseg.core.maps import ids_of_maps
 from wildseg.core.params import Params
 from wildseg.encoders.clip import Clip, resize
+from wildseg.execution.runtime import worker_device
 from wildseg.metrics.confusion import Confusion, mean_recall, miou
 from wildseg.stages import cam
-from wildseg.stages.eval import ids_of_maps
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,13 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
         ModelError: the model cannot be had.
     """
     samples = list(_load(params, artifacts, frames))
-    tools = cam.prepare(params, artifacts, device, rank=0)
-    model, recipe = tools.model, tools.recipe
+    task = cam.make_task(params, artifacts)
+    task.setup(worker_device(device, rank=0))
+    model, recipe, num_classes = task.model, task.recipe, len(params.classes)
     looks = _Looks(model, recipe)
 
     def maps(sample: _Sample) -> np.ndarray:
-        return activation_maps(model, sample.image, tools.texts, sample.present, tools.num_classes, recipe)
+        return activation_maps(model, sample.image, task.texts, sample.present, num_classes, recipe)
 
     row = Row(params.cam.method, params.cam.refine, len(samples))
     largest = max(samples, key=lambda sample: sample.truth.size * len(sample.present))
@@ -62,7 +64,7 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
         return replace(row, note="memory ran out")
     row = replace(row, memory_mib=memory_mib, forward_mib=forward_mib)
 
-    confusion = Confusion(tools.num_classes + 1)
+    confusion = Confusion(num_classes + 1)
     seconds, forwards = [], []
     for sample in samples:
         pixels = looks.prepare(sample.image)
