@@ -283,7 +283,7 @@ READERS = {
 HARMLESS = {
     "stages.preflight._aside": "what our own process answers",
     "stages.preflight._tell": "opened to write nowhere",
-    "stages.detections._identity": "hashed",
+    "stages.tasks.detect._identity": "hashed",
     "labels.language.folder._digest": "hashed",
     "labels.language.wire.post": "an address, never a file; what comes is read by reply_of",
     "labels.language.wire.said_of": "shown as text",
