@@ -158,7 +158,7 @@ def run_frames(
     failures: Failures | None = None,
     *,
     packed: bool = False,
-    progress: str = "",
+    progress: str | None = None,
     collect: Collect | None = None,
 ) -> Results:
     """Restore the results of the items that are stored, then compute the others, in order.
@@ -172,7 +172,7 @@ def run_frames(
         failures: the budget of items that may raise a DataError; they are quarantined, and what they left is removed.
             None raises the first.
         packed: whether output files are to be put into shards.
-        progress: the title of the progress bar; the name of the stage by default.
+        progress: the title of the progress bar; the name of the stage by default, none if it is empty.
         collect: called with each item and its record, those that are stored first; by default records are returned.
 
     Raises:
@@ -183,7 +183,9 @@ def run_frames(
     run = _Run(task, runtime, failures)
     records: dict[str, Any] = {}
     take = collect or (lambda item, record: records.update({task.name(item): record}))
-    for item, record in track(run.each(items), len(items), progress or task.stage) if items else run.each(items):
+    title = task.stage if progress is None else progress
+    done = run.each(items)
+    for item, record in track(done, len(items), title) if items and title else done:
         take(item, record)
     frames = failures.without([task.name(item) for item in items])
     if packed:

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from wildseg.artifacts.project import Artifacts, Listing
-from wildseg.cam.competition import nothing_to_compete
+from wildseg.cam.competition import no_competitors_message
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, ParamsError
 from wildseg.core.params import Params
@@ -63,7 +63,7 @@ def make_task(params: Params, artifacts: Artifacts) -> CamTask:
 def _check_competition(task: CamTask) -> None:
     texts = len(task.phrases) + len(task.prompts.background)
     if texts < 2 and "competition" in lookup.needs("methods.cam", task.cam.method):
-        raise ParamsError(nothing_to_compete(task.cam.method))
+        raise ParamsError(no_competitors_message(task.cam.method))
 
 
 def _labels(params: Params, artifacts: Artifacts) -> dict[str, list[int]]:

@@ -16,7 +16,7 @@ from wildseg.core.params import Params
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import run_frames
 from wildseg.execution.runtime import Runtime
-from wildseg.labels.detection import present, tidy
+from wildseg.labels.detection import postprocess, present
 from wildseg.stages.tasks.detect import DetectTask
 
 
@@ -67,7 +67,7 @@ def run(
     for frame in results.frames:
         width, height = results.records[frame]["size"]
         rows = np.array(results.records[frame]["boxes"], np.float64).reshape(-1, 6)
-        found[frame] = FrameBoxes(width, height, tidy(rows, (width, height), iou))
+        found[frame] = FrameBoxes(width, height, postprocess(rows, (width, height), iou))
     artifacts.save_boxes(found, names, into)
     if labels is not None:
         save_labels(labels, found, names, cuts)

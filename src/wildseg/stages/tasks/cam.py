@@ -23,8 +23,8 @@ from wildseg.execution.result_store import Entry
 if TYPE_CHECKING:  # workers import torch, all at the same time; the process of the stage has no use for it
     import torch
 
-    from wildseg.artifacts.prompts import Words
-    from wildseg.cam.engine import Recipe
+    from wildseg.artifacts.prompts import PromptSet
+    from wildseg.cam.engine import CamConfig
     from wildseg.core.params import Cam
     from wildseg.core.params import Clip as ClipParams
     from wildseg.encoders.clip import Clip
@@ -51,11 +51,11 @@ class CamTask(FrameTask[LabelledFrame]):
     cam: Cam
     clip: ClipParams
     phrases: tuple[tuple[str, ...], ...]
-    prompts: Words
+    prompts: PromptSet
 
     model: Clip = field(init=False, repr=False)
     texts: torch.Tensor = field(init=False, repr=False)  # (M, d), classes first, then background phrases
-    recipe: Recipe = field(init=False, repr=False)
+    config: CamConfig = field(init=False, repr=False)
 
     stage = "cam"
     libraries = ("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow")
@@ -106,7 +106,7 @@ class CamTask(FrameTask[LabelledFrame]):
         """
         from wildseg.encoders import clip
 
-        self.recipe = cam_recipe(self.cam)
+        self.config = cam_config(self.cam)
         self.model = clip.load(self.clip.model, self.clip.pretrained, device=device, root=self.root)
         self.model.tower()  # a model that cannot be traced is an error now
         phrases = (*self.phrases, *((phrase,) for phrase in self.prompts.background))
@@ -136,7 +136,7 @@ class CamTask(FrameTask[LabelledFrame]):
         from wildseg.cam.engine import activation_maps_of_batch
 
         present = [item.present for item in items]
-        return activation_maps_of_batch(self.model, images, self.texts, present, len(self.phrases), self.recipe)
+        return activation_maps_of_batch(self.model, images, self.texts, present, len(self.phrases), self.config)
 
     def _entry(self, item: LabelledFrame, maps: np.ndarray) -> Entry:
         blank, emptied = count_blank(maps), 0
@@ -153,11 +153,11 @@ class CamTask(FrameTask[LabelledFrame]):
         return Entry(record, {"maps": Maps.encode_maps(np.array(item.present, np.int16), maps)})
 
 
-def cam_recipe(cam: Cam) -> Recipe:
+def cam_config(cam: Cam) -> CamConfig:
     """Gather what params.yaml says about maps."""
     from wildseg.cam.affinity import Affinity
-    from wildseg.cam.engine import Recipe
+    from wildseg.cam.engine import CamConfig
 
     refine = Affinity(**asdict(cam.caa)) if cam.refine == "caa" else None
     method = lookup.load("methods.cam", cam.method, "cam.method")
-    return Recipe(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.positions)
+    return CamConfig(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.positions)
