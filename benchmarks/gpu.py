@@ -20,10 +20,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.timing import Result, compare
-from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import CamConfig, activation_maps_of_batch
+from wildseg.cam.refinement import Refinement
 from wildseg.core import lookup
 from wildseg.encoders.clip import Clip
+from wildseg.methods.refine import caa
 from wildseg.segment import predict
 from wildseg.segment.loop import Recipe as TrainRecipe
 from wildseg.segment.loop import Trainer
@@ -38,7 +39,7 @@ RUNS = 5
 # In [0, 1]. torch lets convolutions round their inputs to TF32 (10 bits of mantissa) on a GPU, and they are all that a
 # segmenter has; the maps come of matrix products, which it computes in float32.
 MAPS_TOLERANCE, PROBABILITIES_TOLERANCE = 1e-4, 5e-3
-METHODS = (("gradcam", None), ("softmax_gradcam", Affinity()), ("naclip", None))
+METHODS = (("gradcam", None), ("softmax_gradcam", Refinement(caa)), ("naclip", None))
 
 
 def measure() -> Iterator[Result]:

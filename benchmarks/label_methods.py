@@ -53,7 +53,7 @@ class Rows(NamedTuple):
 
     def recall(self, rows: np.ndarray | slice = slice(None)) -> float:
         """Return the recall at equal precision of some rows."""
-        return multilabel.recall_at(self.truth[rows], self.belief[rows], PRECISION, self.valid[rows])
+        return multilabel.recall_at_precision(self.truth[rows], self.belief[rows], PRECISION, self.valid[rows])
 
 
 def main() -> None:

@@ -31,8 +31,8 @@ from wildseg.encoders.cnn import normalisation
 from wildseg.execution import cache_usage, repair
 from wildseg.execution.result_store import Store
 from wildseg.frames import reader
+from wildseg.frames.read_stats import ReadStats
 from wildseg.frames.sources import Source
-from wildseg.frames.tally import Tally
 from wildseg.labels.language import replies
 from wildseg.labels.language.messages import ChatQuery
 from wildseg.methods.architectures import unet
@@ -67,7 +67,7 @@ class Reader:
 
 
 def _quarantined(path: Path, kind: Literal["photos", "video"]) -> tuple[int, list[str]]:
-    tally = Tally()
+    tally = ReadStats()
     frames = list(reader.read(Source("drive", kind, (path,)), None, tally))
     return len(frames), [item for item, _ in tally.quarantine]
 
@@ -215,7 +215,7 @@ READERS = {
                                 lambda _, path: _own_file(path), None),
     "picture to explain": Reader(("frames.photos.decode_photo",), "a.jpg",
                                  lambda a, path: explanations.find(a, str(path))),
-    "video": Reader(("frames.video._opened", "frames.cutoff.cut_off", "frames.gif_blocks.broken_blocks"),
+    "video": Reader(("frames.video._opened", "frames.truncation.truncation", "frames.gif_blocks.broken_blocks"),
                     "data/raw/a.mp4",
                     lambda _, path: _quarantined(path, "video"),
                     (0, ["a.mp4"])),

@@ -23,7 +23,7 @@ from wildseg.core.errors import ModelError
 from wildseg.execution import fingerprint
 from wildseg.execution.result_store import MAGIC, Store
 from wildseg.frames.photos import read_photo
-from wildseg.frames.tally import Unusable
+from wildseg.frames.read_stats import Unusable
 from wildseg.tracking import provenance
 
 # What reads or opens a file, by the end of its full name.

@@ -27,9 +27,9 @@ from wildseg.core.files import save_table
 from wildseg.encoders import clip
 from wildseg.encoders.weights import identity
 from wildseg.execution.runtime import Runtime
-from wildseg.frames import tally
+from wildseg.frames import read_stats
 from wildseg.frames.photos import read_photo
-from wildseg.frames.tally import Unusable
+from wildseg.frames.read_stats import Unusable
 from wildseg.frames.video import read_video
 from wildseg.segment.predict import describe
 from wildseg.stages import cam, crf, label
@@ -121,7 +121,7 @@ def test_overrides_are_read_before_anything_is_computed_or_removed(tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", "unet.py", "os.path", "methods.unet", "__init__", "", "\0"])
 def test_a_method_is_a_name_and_not_a_path(name: str, tmp_path: Path) -> None:
-    for folder in ("methods.architectures", "methods.cam", "methods.labels", "methods.keyframes"):
+    for folder in ("methods.architectures", "methods.cam", "methods.refine", "methods.labels", "methods.keyframes"):
         with pytest.raises(ParamsError, match="expected one of"):
             lookup.load(folder, name)
     (tmp_path / "config.json").write_text(json.dumps({"architecture": name}))
@@ -199,7 +199,7 @@ def test_the_headers_of_these_tests_are_those_of_pictures(tmp_path: Path) -> Non
 
 
 def test_what_extract_takes_every_stage_can_read() -> None:
-    assert files.MAX_PIXELS == tally.MAX_PIXELS
+    assert files.MAX_PIXELS == read_stats.MAX_PIXELS
 
 
 def test_a_list_of_videos_under_a_videos_name_is_no_video(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_list_of_videos_under_a_videos_name_is_no_video(tmp_path: Path) -> Non
         write(np.zeros((64, 64, 3), np.uint8))
     (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
     with pytest.raises(Unusable, match="a list of other files"):
-        next(read_video(tmp_path / "a.mp4", "a", tally.Tally()))
+        next(read_video(tmp_path / "a.mp4", "a", read_stats.ReadStats()))
 
 
 def archive(path: Path, **members: bytes) -> Path:

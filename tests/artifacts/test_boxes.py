@@ -152,7 +152,7 @@ def test_a_listed_name_means_the_key_frame_that_it_can_only_mean(name: str, fram
     images = [{"id": 1, "file_name": "drive_000031.jpg"}, {"id": "b", "file_name": name}]
     found = limits(export(tmp_path / "a.json", [], images=images))
     assert list(found.frames) == ["drive_000031", *([frame] if frame else [])]
-    assert found.strangers == (() if frame else (name,))
+    assert found.unmatched == (() if frame else (name,))
     assert (found.frames["drive_000031"].width, found.frames["drive_000031"].height) == (12, 7)  # the frame's own
 
 
@@ -181,7 +181,7 @@ def test_categories_that_are_no_classes_are_left_out_where_no_box_is_of_them(tmp
     path = export(tmp_path / "a.json", [], categories=categories, images=images, annotations=annotations)
     found = limits(path)
     assert found.notes == ("categories without any box that are no classes are left out: 'surfaces', 'person'",)
-    assert found.strangers == ("other_000001.jpg",)
+    assert found.unmatched == ("other_000001.jpg",)
     annotations[1]["image_id"] = 0
     with pytest.raises(DataError, match="expected categories that are classes of params.yaml, found 'person'"):
         limits(export(path, [], categories=categories, images=images, annotations=annotations))

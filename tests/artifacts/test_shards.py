@@ -157,7 +157,7 @@ def test_no_file_stays_open_and_what_is_remembered_is_bounded(packed: Artifacts)
     for name in FRAMES:
         everything(packed, name)
     assert len(list(Path("/proc/self/fd").iterdir())) == len(before)
-    assert shards._directory.cache_info().maxsize == shards.DIRECTORIES
+    assert shards._directory.cache_info().maxsize == shards.CACHED_DIRECTORIES
 
 
 # Bytes and boundaries ------------------------------------------------------------------------------------------------
@@ -183,22 +183,24 @@ def names(source: str, count: int) -> list[str]:
 
 def test_every_frame_is_in_one_shard_and_shards_are_in_order_and_not_too_large() -> None:
     frames = [*names("north", 30_000), *names("south", 30_000)]
-    groups = shards.cut(dict.fromkeys(random.Random(0).sample(frames, len(frames)), 1))
+    groups = shards.split_into_shards(dict.fromkeys(random.Random(0).sample(frames, len(frames)), 1))
     assert [frame for group in groups for frame in group] == frames
-    assert max(map(len, groups)) <= shards.LARGEST
+    assert max(map(len, groups)) <= shards.MAX_FILES
     assert 700 < len(frames) / len(groups) < 1100  # a seventh ends at LARGEST, so a little below USUAL
     for before, group in zip(groups, groups[1:], strict=False):
-        assert shards.begins_shard(group[0]) or len(before) == shards.LARGEST
+        assert shards.begins_shard(group[0]) or len(before) == shards.MAX_FILES
 
 
 def test_a_shard_ends_before_it_has_too_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "LARGEST_BYTES", 10)
-    assert shards.cut({"a": 4, "b": 6, "c": 1, "d": 99, "e": 1}) == [["a", "b"], ["c"], ["d"], ["e"]]
+    monkeypatch.setattr(shards, "MAX_BYTES", 10)
+    assert shards.split_into_shards({"a": 4, "b": 6, "c": 1, "d": 99, "e": 1}) == [["a", "b"], ["c"], ["d"], ["e"]]
 
 
 def changed_shards(before: list[str], after: list[str]) -> int:
     """How many shards of `after` have other files than any of `before`: what `dvc push` would send."""
-    old, new = ({tuple(group) for group in shards.cut(dict.fromkeys(frames, 1))} for frames in (before, after))
+    old, new = (
+        {tuple(group) for group in shards.split_into_shards(dict.fromkeys(frames, 1))} for frames in (before, after)
+    )
     return len(new - old)
 
 
@@ -213,7 +215,7 @@ def test_a_frame_more_or_less_changes_few_shards_wherever_it_is() -> None:
 
 def test_a_new_video_changes_few_shards_and_frames_everywhere_change_all() -> None:
     frames = [name for drive in range(20) for name in names(f"drive_{drive:02d}", 1000)]
-    total = len(shards.cut(dict.fromkeys(frames, 1)))
+    total = len(shards.split_into_shards(dict.fromkeys(frames, 1)))
     for source in ("a", "drive_07b", "zoo"):
         assert changed_shards(frames, [*frames, *names(source, 200)]) <= 3
     scattered = [f"{name}b" for name in frames[::100]]
@@ -272,7 +274,7 @@ def test_every_frame_can_be_read_at_any_moment_of_packing(
 
 
 def entry(name: str, data: bytes = b"x" * 40, **changes: object) -> tuple[zipfile.ZipInfo, bytes]:
-    info = zipfile.ZipInfo(name, shards.EARLIEST)
+    info = zipfile.ZipInfo(name, shards.EARLIEST_DATE)
     for field, value in changes.items():
         setattr(info, field, value)
     return info, data
@@ -322,7 +324,7 @@ def encrypted(path: Path) -> None:
 
 
 def too_many(path: Path) -> None:
-    archive(path, *(entry(f"{number}.npz", b"") for number in range(shards.LARGEST + 1)))
+    archive(path, *(entry(f"{number}.npz", b"") for number in range(shards.MAX_FILES + 1)))
 
 
 def long_directory(path: Path) -> None:

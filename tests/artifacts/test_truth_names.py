@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.artifacts.truth_names import explain, misfits, suggest
+from wildseg.artifacts.truth_names import find_unmatched, suggest, unmatched_message
 from wildseg.core.errors import DataError
 from wildseg.core.files import save_label_image
 
@@ -74,10 +74,10 @@ def test_two_masks_of_one_number_are_told(folder: Path) -> None:
 def test_names_that_fit_no_frame_are_told_with_what_to_do(names: list[str], line: str, folder: Path) -> None:
     for name in names:
         (folder / name).touch()
-    left = misfits([folder], MINE, {})
+    left = find_unmatched([folder], MINE, {})
     assert [path.name for path in left.misnamed] == names
     assert left.elsewhere == ()
-    assert line.format(f=folder) in explain(left.misnamed, MINE, folder)
+    assert line.format(f=folder) in unmatched_message(left.misnamed, MINE, folder)
 
 
 @pytest.mark.parametrize(
@@ -85,12 +85,12 @@ def test_names_that_fit_no_frame_are_told_with_what_to_do(names: list[str], line
 )
 def test_pictures_of_another_format_are_told(name: str, word: str, folder: Path) -> None:
     (folder / name).touch()
-    assert word in explain(misfits([folder], MINE, {}).misnamed, MINE, folder)
+    assert word in unmatched_message(find_unmatched([folder], MINE, {}).misnamed, MINE, folder)
 
 
 def test_numbers_are_never_guessed_between_several_sources(folder: Path) -> None:
     (folder / "000007.png").touch()
-    said = explain(misfits([folder], TWO, {}).misnamed, TWO, folder)
+    said = unmatched_message(find_unmatched([folder], TWO, {}).misnamed, TWO, folder)
     assert f"put them into a folder of its name, such as {folder}/mine or {folder}/trip 2" in said
     assert suggest(folder / "000007.png", MINE) is None
 
@@ -102,6 +102,6 @@ def test_masks_of_other_frames_and_other_sources_are_no_mistake(folder: Path) ->
     for name in ("README.md", "classes.json", ".hidden.png"):
         (folder / name).touch()
     truths = Artifacts(folder.parents[1]).find_truth(MINE)
-    left = misfits([folder], MINE, truths)
+    left = find_unmatched([folder], MINE, truths)
     assert left.misnamed == ()
     assert len(left.elsewhere) == 4

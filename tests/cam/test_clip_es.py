@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.encoders.models import noise, random_clip
-from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import CamConfig, activation_maps
+from wildseg.cam.refinement import Refinement
 from wildseg.encoders.clip import Clip, resize
 from wildseg.methods.cam import softmax_gradcam
+from wildseg.methods.refine import caa
 
 PUBLISHED = {"competitors": "present", "pool": "patches", "target": "probability", "normalise_twice": True}
 SIZES = [(64, 64), (53, 71), (90, 130)]  # the native one, and some that are no multiple of a patch
@@ -108,23 +109,25 @@ def test_maps_and_refined_maps_are_those_of_the_published_procedure(
     image = noise(size)
     maps, refined = published(clip, image, texts, present)
     plain = CamConfig(softmax_gradcam, PUBLISHED, positions="bilinear_half")
-    caa = CamConfig(softmax_gradcam, PUBLISHED, Affinity(clip_boxes=True), positions="bilinear_half")
+    recipe = CamConfig(softmax_gradcam, PUBLISHED, Refinement(caa, {"clip_boxes": True}), positions="bilinear_half")
     assert maps.std((1, 2)).min() > 0.05
     assert refined.std((1, 2)).min() > 0.05
     found = activation_maps(clip, image, texts, present, FOREGROUND, plain)
     np.testing.assert_allclose(found, maps, atol=1e-4, rtol=0)
     np.testing.assert_allclose(
-        activation_maps(clip, image, texts, present, FOREGROUND, caa), refined, atol=1e-4, rtol=0
+        activation_maps(clip, image, texts, present, FOREGROUND, recipe), refined, atol=1e-4, rtol=0
     )
 
 
 def test_of_more_blocks_than_eight_the_last_eight_are_averaged(clip_of_ten: Clip, texts: Tensor) -> None:
     image = noise((53, 71))
     _, refined = published(clip_of_ten, image, texts, [0, 3])
-    caa = CamConfig(softmax_gradcam, PUBLISHED, Affinity(clip_boxes=True), positions="bilinear_half")
-    found = activation_maps(clip_of_ten, image, texts, [0, 3], FOREGROUND, caa)
+    recipe = CamConfig(softmax_gradcam, PUBLISHED, Refinement(caa, {"clip_boxes": True}), positions="bilinear_half")
+    found = activation_maps(clip_of_ten, image, texts, [0, 3], FOREGROUND, recipe)
     np.testing.assert_allclose(found, refined, atol=1e-4, rtol=0)
-    all_of_them = CamConfig(softmax_gradcam, PUBLISHED, Affinity(layers=10, clip_boxes=True), positions="bilinear_half")
+    all_of_them = CamConfig(
+        softmax_gradcam, PUBLISHED, Refinement(caa, {"layers": 10, "clip_boxes": True}), positions="bilinear_half"
+    )
     assert abs(activation_maps(clip_of_ten, image, texts, [0, 3], FOREGROUND, all_of_them) - refined).max() > 1e-3
 
 

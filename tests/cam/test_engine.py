@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import cv2
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import CamConfig, activation_maps, input_size, maps_of
 from wildseg.cam.maps import normalise, resample_maps
 from wildseg.cam.record import record_clip
+from wildseg.cam.refinement import Refinement
 from wildseg.cam.tower_state import RecordConfig
 from wildseg.encoders.clip import Clip, resize
 from wildseg.methods.cam import gradcam, hirescam
+from wildseg.methods.refine import caa
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +67,9 @@ def test_maps_reach_from_zero_to_one(clip: Clip, texts: Tensor) -> None:
     np.testing.assert_allclose(maps.max((1, 2)), 1, atol=1e-3)
 
 
-@pytest.mark.parametrize("refine", [None, Affinity()])
+@pytest.mark.parametrize("refine", [None, Refinement(caa)])
 def test_a_frame_without_any_class_has_no_map_on_the_same_grid(
-    clip: Clip, texts: Tensor, refine: Affinity | None
+    clip: Clip, texts: Tensor, refine: Refinement | None
 ) -> None:
     recipe = CamConfig(gradcam, refine=refine, scales=(1.0, 1.5), flip=True)
     with_classes = activation_maps(clip, noise((48, 64)), texts, (1,), 3, recipe)
@@ -84,11 +88,11 @@ def test_scales_are_averaged_on_the_finest_grid(clip: Clip, texts: Tensor) -> No
 
 
 def test_with_flip_the_maps_of_a_mirrored_frame_are_mirrored(clip: Clip, texts: Tensor) -> None:
-    image, recipe = noise((48, 64)), CamConfig(gradcam, flip=True, refine=Affinity())
+    image, recipe = noise((48, 64)), CamConfig(gradcam, flip=True, refine=Refinement(caa))
     plain = activation_maps(clip, image, texts, (0, 1), 3, recipe)
     mirrored = activation_maps(clip, image[:, ::-1].copy(), texts, (0, 1), 3, recipe)
     np.testing.assert_allclose(mirrored[:, :, ::-1], plain, atol=1e-4)
-    alone = activation_maps(clip, image, texts, (0, 1), 3, CamConfig(gradcam, refine=Affinity()))
+    alone = activation_maps(clip, image, texts, (0, 1), 3, CamConfig(gradcam, refine=Refinement(caa)))
     assert np.abs(alone - plain).max() > 1e-3
 
 
@@ -105,12 +109,12 @@ def test_refining_spreads_the_methods_own_maps_along_recorded_attention(clip: Cl
     trace = record_clip(clip, clip.pixels([image]), texts, (0, 2), 3, config=RecordConfig(attention=True))
     mean = torch.stack(trace.attention[:2]).mean(0)  # of three blocks, the two before the last
     expected = normalise(affinity.refine(maps_of(trace, CamConfig(gradcam)), mean))
-    found = activation_maps(clip, image, texts, (0, 2), 3, CamConfig(gradcam, refine=affinity))
+    found = activation_maps(clip, image, texts, (0, 2), 3, CamConfig(gradcam, refine=Refinement(caa, asdict(affinity))))
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
 
 
 def test_the_same_frame_gives_the_same_bytes(clip: Clip, texts: Tensor) -> None:
-    recipe = CamConfig(gradcam, flip=True, refine=Affinity())
+    recipe = CamConfig(gradcam, flip=True, refine=Refinement(caa))
     one, other = (activation_maps(clip, noise((48, 64)), texts, (0, 1), 3, recipe) for _ in range(2))
     assert one.tobytes() == other.tobytes()
 

@@ -107,7 +107,7 @@ def test_a_host_without_a_name_is_told(tmp_path: Path, monkeypatch: pytest.Monke
 def test_offline_is_respected_and_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.repositories[REPO] = {"model.safetensors": b"weights"}
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert ": HF_HUB_OFFLINE=1 forbids to ask, and it is not in the cache; " in line_of()
+    assert ": HF_HUB_OFFLINE=1 forbids downloads, and it is not in the cache; " in line_of()
     assert hub.asked == []
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     fetch()

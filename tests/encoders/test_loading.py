@@ -92,7 +92,7 @@ def test_missing_and_surplus_weights_are_counted_and_named(tmp_path: Path) -> No
     state = load_file(weights)
     del state["visual.proj"]
     save_file({**state, "visual.extra": torch.zeros(1)}, tmp_path / "odd.safetensors")
-    with pytest.raises(ModelError, match=r"1 missing, such as visual.proj; 1 not asked for, such as visual.extra"):
+    with pytest.raises(ModelError, match=r"1 missing, such as visual.proj; 1 unexpected, such as visual.extra"):
         clip.load(name, str(tmp_path / "odd.safetensors"))
 
 

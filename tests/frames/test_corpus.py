@@ -26,10 +26,10 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError
 from wildseg.core.files import load_table
 from wildseg.execution import result_store
+from wildseg.frames.read_stats import ReadStats, Unusable
 from wildseg.frames.reader import read
 from wildseg.frames.sample import Sample
 from wildseg.frames.sources import Source, find_sources
-from wildseg.frames.tally import Tally, Unusable
 
 FRAMES = 8
 FUZZ: Any = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
@@ -55,10 +55,10 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, left)
 
 
-def look(path: Path) -> tuple[list[tuple[Sample, np.ndarray]], Tally]:
-    tally = Tally()
+def look(path: Path) -> tuple[list[tuple[Sample, np.ndarray]], ReadStats]:
+    stats = ReadStats()
     with time_limit(20):
-        return [(sample, sample.pixels.rgb()) for sample in read(Source("v", "video", (path,)), None, tally)], tally
+        return [(sample, sample.pixels.rgb()) for sample in read(Source("v", "video", (path,)), None, stats)], stats
 
 
 @pytest.fixture
@@ -170,12 +170,12 @@ def photo(kind: str) -> bytes:
 def as_photo(path: Path, content: bytes) -> np.ndarray | None:
     """Return the pixels, or None for a photo that is refused with a reason of one line."""
     path.write_bytes(content)
-    tally = Tally()
+    stats = ReadStats()
     with time_limit(20):
-        images = [sample.pixels.rgb() for sample in read(Source("p", "photos", (path,)), None, tally)]
-    assert len(images) + len(tally.bad_files) == tally.files == 1
+        images = [sample.pixels.rgb() for sample in read(Source("p", "photos", (path,)), None, stats)]
+    assert len(images) + len(stats.bad_files) == stats.files == 1
     if not images:
-        assert tally.bad_files[0][1]
+        assert stats.bad_files[0][1]
         return None
     (image,) = images
     assert image.dtype == np.uint8
@@ -226,8 +226,8 @@ CLIPS: dict[str, dict[str, Any]] = {
 def clip(name: str) -> tuple[bytes, list[tuple[Sample, np.ndarray]]]:
     with tempfile.TemporaryDirectory() as folder:
         path = write_clip(Path(folder) / name, FRAMES, **CLIPS[name])
-        frames, tally = look(path)
-        assert (len(frames), tally.quarantine) == (FRAMES, [])
+        frames, stats = look(path)
+        assert (len(frames), stats.quarantine) == (FRAMES, [])
         return path.read_bytes(), frames
 
 
@@ -238,9 +238,9 @@ def test_a_video_cut_anywhere_gives_its_first_frames_and_says_that_it_is_cut(
 ) -> None:
     content, whole = clip(name)
     (tmp_path / name).write_bytes(content[: int(len(content) * share)])
-    frames, tally = look(tmp_path / name)
-    assert tally.quarantine
-    assert frames or tally.bad_files or tally.damaged
+    frames, stats = look(tmp_path / name)
+    assert stats.quarantine
+    assert frames or stats.bad_files or stats.damaged
     for (ours, image), (theirs, original) in zip(frames, whole, strict=False):
         assert (ours.index, ours.time_s) == (theirs.index, theirs.time_s)
         np.testing.assert_array_equal(image, original)
@@ -258,15 +258,15 @@ def test_flipped_bits_in_a_video_never_crash_and_all_is_accounted_for(
     content, _ = clip(name)
     end = 1000 if header else len(content)
     (tmp_path / name).write_bytes(corpus.flipped(content[:end], bits) + content[end:])
-    frames, tally = look(tmp_path / name)
-    assert frames or tally.quarantine
-    assert tally.decoded == len(frames) + tally.damaged
-    assert tally.files == 1
+    frames, stats = look(tmp_path / name)
+    assert frames or stats.quarantine
+    assert stats.decoded == len(frames) + stats.damaged
+    assert stats.files == 1
     indices = [sample.index for sample, _ in frames]
     assert indices == sorted(set(indices))
     times = [sample.clock_s for sample, _ in frames]
     assert times == sorted(set(times))
-    assert all(reason and "\n" not in reason for _, reason in tally.quarantine)
+    assert all(reason and "\n" not in reason for _, reason in stats.quarantine)
 
 
 def test_a_bit_that_flips_in_h264_changes_no_frame_in_silence(tmp_path: Path) -> None:
@@ -275,9 +275,9 @@ def test_a_bit_that_flips_in_h264_changes_no_frame_in_silence(tmp_path: Path) ->
     silent = 0
     for place in rng.integers(8 * 1500, 8 * len(content), 40):
         (tmp_path / "a.mp4").write_bytes(corpus.flipped(content, [int(place)]))
-        frames, tally = look(tmp_path / "a.mp4")
+        frames, stats = look(tmp_path / "a.mp4")
         right = len(frames) == len(whole) and all(number_of(image) == n for n, (_, image) in enumerate(frames))
-        silent += not right and not tally.quarantine
+        silent += not right and not stats.quarantine
     assert silent <= 1  # a code without a checksum: now and then the flipped bit makes another valid frame
 
 
@@ -287,8 +287,8 @@ def test_a_damaged_video_gives_the_same_on_every_run(tmp_path: Path) -> None:
         (tmp_path / "a.h264").write_bytes(content[: int(share * len(content))])
         results = []
         for _ in range(4):
-            frames, tally = look(tmp_path / "a.h264")
-            results.append(([image.tobytes() for _, image in frames], tally.quarantine))
+            frames, stats = look(tmp_path / "a.h264")
+            results.append(([image.tobytes() for _, image in frames], stats.quarantine))
         assert results[0][1]
         assert all(result == results[0] for result in results)
 
@@ -298,10 +298,10 @@ def test_a_frame_that_turns_out_larger_than_the_header_says_is_refused(
 ) -> None:
     corpus.good_videos()["two_sizes.ts"](tmp_path / "a.ts")
     monkeypatch.setattr("wildseg.frames.video.MAX_PIXELS", 150 * 100)
-    frames, tally = look(tmp_path / "a.ts")
+    frames, stats = look(tmp_path / "a.ts")
     assert [number_of(image) for _, image in frames] == [0, 1, 2, 3]
-    assert all("cannot be decoded" in reason for _, reason in tally.quarantine)
-    assert tally.lost == 4
+    assert all("cannot be decoded" in reason for _, reason in stats.quarantine)
+    assert stats.lost == 4
 
 
 # What stands in the folder ---------------------------------------------------------------------------------------
@@ -391,12 +391,12 @@ def test_a_file_that_may_not_be_read_is_quarantined() -> None:
             path.write_bytes(corpus.encoded(corpus.PICTURE, "PNG"))
         write_clip(folder / "a.mp4", 2).chmod(0o000)
         (folder / "a.png").chmod(0o000)
-        tally = Tally()
+        stats = ReadStats()
         with as_nobody():
-            frames = [sample for source in find_sources(folder) for sample in read(source, None, tally)]
+            frames = [sample for source in find_sources(folder) for sample in read(source, None, stats)]
     assert [frame.index for frame in frames] == [1]
-    assert [item for item, _ in tally.quarantine] == ["a.png", "a.mp4"]
-    assert all("Permission denied" in reason for _, reason in tally.quarantine)
+    assert [item for item, _ in stats.quarantine] == ["a.png", "a.mp4"]
+    assert all("Permission denied" in reason for _, reason in stats.quarantine)
 
 
 # The budget ------------------------------------------------------------------------------------------------------
@@ -405,15 +405,15 @@ def test_a_file_that_may_not_be_read_is_quarantined() -> None:
 @settings(max_examples=200, **FUZZ)
 @given(bad=st.integers(0, 100), good=st.integers(0, 100), percent=st.integers(0, 100))
 def test_the_run_fails_above_the_share_of_failures_and_never_at_it(bad: int, good: int, percent: int) -> None:
-    tally = Tally(files=bad + good)
+    stats = ReadStats(files=bad + good)
     for n in range(bad):
-        tally.bad_file(f"{n}.png", Unusable("it is broken"))
+        stats.add_bad_file(f"{n}.png", Unusable("it is broken"))
     if bad and Fraction(bad, bad + good) > Fraction(percent, 100):
         with pytest.raises(DataError) as caught:
-            tally.check(percent / 100)
+            stats.check(percent / 100)
         assert "\n" not in str(caught.value)
     else:
-        tally.check(percent / 100)
+        stats.check(percent / 100)
 
 
 def test_below_the_budget_the_stage_says_how_many_and_above_it_fails_in_one_line(

@@ -15,30 +15,30 @@ import pytest
 
 from tests.frames.clips import number_of, numbered, write_clip
 from tests.frames.damages import DAMAGES, FRAMES, noisy
-from wildseg.frames.ffmpeg_log import ErrorsSaid
+from wildseg.frames.ffmpeg_log import CapturedErrors
+from wildseg.frames.frame_copy import FrameCopier
 from wildseg.frames.gaps import Gap, Timeline
 from wildseg.frames.gif_blocks import broken_blocks
-from wildseg.frames.own_copy import Copier
+from wildseg.frames.read_stats import ReadStats
 from wildseg.frames.reader import read
 from wildseg.frames.sample import Sample
 from wildseg.frames.sources import Source
-from wildseg.frames.tally import Tally
 
 
-def look(path: Path) -> tuple[list[Sample], Tally]:
-    tally = Tally()
-    return list(read(Source("v", "video", (path,)), None, tally)), tally
+def look(path: Path) -> tuple[list[Sample], ReadStats]:
+    stats = ReadStats()
+    return list(read(Source("v", "video", (path,)), None, stats)), stats
 
 
 @pytest.mark.parametrize("name", sorted(DAMAGES))
 def test_what_is_missing_or_wrong_in_the_middle_is_said(tmp_path: Path, name: str) -> None:
     write, pattern, missing = DAMAGES[name]
     write(tmp_path / name)
-    frames, tally = look(tmp_path / name)
-    assert any(re.search(pattern, reason) for _, reason in tally.quarantine), tally.quarantine
+    frames, stats = look(tmp_path / name)
+    assert any(re.search(pattern, reason) for _, reason in stats.quarantine), stats.quarantine
     # A damaged GIF may end at any place; of all others each frame is here, or known to be lost or damaged.
-    assert name.endswith("gif") or len(frames) + tally.lost + tally.damaged == FRAMES
-    assert missing is None or tally.lost == missing
+    assert name.endswith("gif") or len(frames) + stats.lost + stats.damaged == FRAMES
+    assert missing is None or stats.lost == missing
 
 
 # Healthy ---------------------------------------------------------------------------------------------------------
@@ -63,8 +63,8 @@ def test_a_healthy_video_of_variable_rate_has_no_row(tmp_path: Path, pace: str, 
     path = tmp_path / f"a.{suffix}"
     write_clip(path, [numbered(n % 256)[:48, :64] for n in range(len(PACES[pace]))], rate=25, times_ms=PACES[pace],
                codec=KINDS[suffix])  # fmt: skip
-    frames, tally = look(path)
-    assert (tally.quarantine, len(frames)) == ([], len(PACES[pace]))
+    frames, stats = look(path)
+    assert (stats.quarantine, len(frames)) == ([], len(PACES[pace]))
 
 
 @pytest.mark.parametrize("later_ms", [0, 500_000], ids=["clocks start anew", "the second is later"])
@@ -72,8 +72,8 @@ def test_joined_recordings_are_no_damage(tmp_path: Path, later_ms: int) -> None:
     first = write_clip(tmp_path / "1.ts", 20, times_ms=[n * 40 for n in range(20)])
     second = write_clip(tmp_path / "2.ts", 30, times_ms=[later_ms + n * 40 for n in range(30)])
     (tmp_path / "a.ts").write_bytes(first.read_bytes() + second.read_bytes())
-    frames, tally = look(tmp_path / "a.ts")
-    assert (tally.quarantine, len(frames)) == ([], 50)
+    frames, stats = look(tmp_path / "a.ts")
+    assert (stats.quarantine, len(frames)) == ([], 50)
 
 
 @pytest.mark.parametrize("lasts_s", [2, 5, 9])
@@ -99,12 +99,12 @@ def test_a_last_frame_lasts_as_long_as_it_says_and_not_by_the_rate(tmp_path: Pat
 
 def digests(path: Path, held: int) -> tuple[list[tuple[int, str]], list[tuple[str, str]]]:
     """Return the digest of each frame, converted when `held` later ones were asked for, and the rows."""
-    tally, waiting, seen = Tally(), deque[Sample](), []
+    stats, waiting, seen = ReadStats(), deque[Sample](), []
 
     def take(sample: Sample) -> None:
         seen.append((sample.index, hashlib.sha256(sample.pixels.rgb().tobytes()).hexdigest()))
 
-    for number, sample in enumerate(read(Source("v", "video", (path,)), None, tally)):
+    for number, sample in enumerate(read(Source("v", "video", (path,)), None, stats)):
         waiting.append(sample)
         if len(waiting) > held:
             take(waiting.popleft())
@@ -112,7 +112,7 @@ def digests(path: Path, held: int) -> tuple[list[tuple[int, str]], list[tuple[st
             time.sleep(0.002)
     for sample in waiting:
         take(sample)
-    return seen, tally.quarantine
+    return seen, stats.quarantine
 
 
 @pytest.mark.parametrize(
@@ -140,16 +140,16 @@ def test_a_damaged_video_gives_the_same_pixels_however_long_frames_are_held(
 def test_frames_that_are_looked_at_are_copied_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_clip(tmp_path / "a.mkv", 20)
     copied = []
-    copy = Copier.copy
-    monkeypatch.setattr(Copier, "copy", lambda self, frame: copied.append(frame.pts) or copy(self, frame))
-    frames = list(read(Source("v", "video", (path,)), 2, Tally()))
+    copy = FrameCopier.copy
+    monkeypatch.setattr(FrameCopier, "copy", lambda self, frame: copied.append(frame.pts) or copy(self, frame))
+    frames = list(read(Source("v", "video", (path,)), 2, ReadStats()))
     assert [frame.index for frame in frames] == [0, 5, 10, 15]
     assert copied == [0, *(100 * frame.index for frame in frames)]  # the first also to see how it is turned
 
 
 def test_a_copy_keeps_its_pixels_and_all_that_is_known_of_the_frame(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", 12, prepare=lambda stream: stream.set_display_rotation(90))
-    copier = Copier()
+    copier = FrameCopier()
     with av.open(str(path)) as container:
         copies = []
         for frame in container.decode(video=0):
@@ -172,32 +172,32 @@ def timeline(times_s: list[float], duration_s: float = 0.0) -> Timeline:
 
 def test_a_gap_has_as_many_frames_as_there_is_room_for() -> None:
     times = [n / 25 for n in range(50) if n not in (20, 21, 22, 40)]
-    gaps = timeline(times).gaps(0.001, own_account=False)
+    gaps = timeline(times).gaps(0.001, indexed=False)
     assert [gap.frames for gap in gaps] == [3, 1]
     assert gaps[0][:2] == pytest.approx((19 / 25, 23 / 25))
-    assert timeline(times).gaps(0.001, own_account=True) == []
+    assert timeline(times).gaps(0.001, indexed=True) == []
 
 
 def test_a_pause_is_a_gap_where_the_container_is_broken_and_only_there() -> None:
     times = [n / 25 for n in range(30)] + [5 + n / 25 for n in range(30)] + [12 + n / 25 for n in range(30)]
-    assert timeline(times).gaps(0.001, own_account=False) == []
+    assert timeline(times).gaps(0.001, indexed=False) == []
     broken = timeline(times)
     broken.broken.append(60)
-    assert broken.gaps(0.001, own_account=False) == [Gap(pytest.approx(6.16), 12.0, 145)]
+    assert broken.gaps(0.001, indexed=False) == [Gap(pytest.approx(6.16), 12.0, 145)]
 
 
 def test_a_frame_that_lasts_until_the_next_leaves_no_gap() -> None:
     result = Timeline()
     for n in range(40):
         result.add(n / 25 + (n > 20) * 0.16, None, 0.2 if n == 20 else 0.04)
-    assert result.gaps(0.001, own_account=False) == []
+    assert result.gaps(0.001, indexed=False) == []
 
 
 def test_the_same_error_of_two_frames_is_heard_twice_and_the_level_is_as_before(tmp_path: Path) -> None:
     before = av.logging.get_level(), av.logging.get_skip_repeated()
     heard = []
     for _ in range(2):
-        with ErrorsSaid() as said:
+        with CapturedErrors() as said:
             av.logging.log(av.logging.ERROR, "h264", "error while\n decoding MB 1 2")
             av.logging.log(av.logging.WARNING, "h264", "only a warning")
         heard.append(said.errors)
@@ -222,9 +222,9 @@ def test_the_frame_that_a_message_is_about_is_left_out_also_where_frames_are_sto
     times = sorted(packet.pts for packet in packets)
     hurt = next(n for n, packet in enumerate(packets) if n > 15 and times.index(packet.pts) > n)
     noisy(path, [hurt])
-    frames, tally = look(path)
+    frames, stats = look(path)
     shown = times.index(packets[hurt].pts)
-    (reason,) = [reason for item, reason in tally.quarantine if item == f"v_{shown:06d}"]
+    (reason,) = [reason for item, reason in stats.quarantine if item == f"v_{shown:06d}"]
     assert reason.startswith("the decoder found the frame damaged (")
     assert shown not in [frame.index for frame in frames]
 

@@ -25,7 +25,7 @@ FILES = {
 def test_a_moving_bar_lies_in_the_same_columns_in_all_rows(tmp_path: Path, name: str) -> None:
     codec, pixel_format, options, top_first = FILES[name]
     path = write_interlaced(tmp_path / name, codec, pixel_format, top_first=top_first, **options)
-    frames, tally = look(path)
+    frames, stats = look(path)
     assert [frame.index for frame in frames] == list(range(6))
     times = [frame.clock_s - frames[0].clock_s for frame in frames]
     assert times == pytest.approx([n / 25 for n in range(6)], abs=1e-3)
@@ -33,16 +33,16 @@ def test_a_moving_bar_lies_in_the_same_columns_in_all_rows(tmp_path: Path, name:
         first = START + 2 * STEP * number
         assert bar_columns(frame.pixels.rgb()) == {(first, first + BAR - 1)}
         assert frame.pixels.grey().shape == (288, 352)
-    assert tally.notes == [(name, REMARK)]
-    assert (tally.decoded, tally.quarantine) == (6, [])
+    assert stats.notes == [(name, REMARK)]
+    assert (stats.decoded, stats.quarantine) == (6, [])
 
 
 @pytest.mark.parametrize("name", ["a.avi", "a.dv"])
 def test_dv_is_deinterlaced_and_made_square(tmp_path: Path, name: str) -> None:
     path = write_interlaced(tmp_path / name, "dvvideo", "yuv420p", top_first=False, size=(720, 576), flags="+ildct")
     assert find_sources(tmp_path)[0].paths == (path,)
-    frames, tally = look(path)
-    assert len(tally.notes) == 2
+    frames, stats = look(path)
+    assert len(stats.notes) == 2
     for number, frame in enumerate(frames):
         picture = frame.pixels.rgb()
         assert picture.shape == (576, 768, 3)

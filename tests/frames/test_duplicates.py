@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.frames.clips import flat
-from wildseg.frames.duplicates import KeptFrames, Looks, ahash, dhash, distance, looks_of, phash
+from wildseg.frames.duplicates import DuplicateFilter, ImageSignature, ahash, dhash, distance, phash, signature_of
 
 hashes = st.integers(0, 2**64 - 1)
 
@@ -80,18 +80,18 @@ def test_distance_counts_differing_bits(first: int, second: int) -> None:
 @given(st.lists(hashes, max_size=30), st.integers(0, 64))
 def test_the_filter_keeps_greedily_in_order(values: list[int], bits: int) -> None:
     kept: list[int] = []
-    ours = KeptFrames()
+    ours = DuplicateFilter()
     for value in values:
         is_new = all(distance(value, other) > bits for other in kept)
-        assert ours.add_if_new(Looks(value, False, bytes(48)), bits) == is_new
+        assert ours.add_if_new(ImageSignature(value, False, bytes(48)), bits) == is_new
         kept += [value] * is_new
 
 
 def test_the_filter_remembers_more_hashes_than_it_starts_with_room_for() -> None:
     values = np.random.default_rng(0).integers(0, 2**64, 1000, dtype=np.uint64).tolist()
-    kept = KeptFrames()
-    assert all(kept.add_if_new(Looks(value, False, bytes(48)), 0) for value in values)
-    assert not any(kept.add_if_new(Looks(value, False, bytes(48)), 0) for value in values)
+    kept = DuplicateFilter()
+    assert all(kept.add_if_new(ImageSignature(value, False, bytes(48)), 0) for value in values)
+    assert not any(kept.add_if_new(ImageSignature(value, False, bytes(48)), 0) for value in values)
 
 
 def test_a_brighter_smaller_recompressed_copy_is_near_and_another_scene_far() -> None:
@@ -109,8 +109,8 @@ COLOURS = [(200, 40, 40), (40, 180, 60), (40, 60, 200), (128, 128, 128), (0, 0, 
 
 def kept(images: list[np.ndarray]) -> list[int]:
     """Return which of the pictures the filter keeps."""
-    frames = KeptFrames()
-    return [n for n, image in enumerate(images) if frames.add_if_new(looks_of(image), BITS)]
+    frames = DuplicateFilter()
+    return [n for n, image in enumerate(images) if frames.add_if_new(signature_of(image), BITS)]
 
 
 def area(colour: tuple[int, int, int]) -> np.ndarray:
@@ -176,14 +176,14 @@ def test_a_compressed_copy_of_a_flat_picture_is_dropped(quality: int) -> None:
 def test_a_picture_that_is_not_flat_is_compared_by_its_hash_alone() -> None:
     image = scene(3, 240, 320)
     darker = (image * 0.8).astype(np.uint8)
-    assert not looks_of(image).flat
-    assert not looks_of(darker).flat
+    assert not signature_of(image).flat
+    assert not signature_of(darker).flat
     assert kept([image, darker]) == [0]
 
 
 def test_looks_are_kept_as_json_and_read_back() -> None:
-    looks = looks_of(scene(1))
-    assert Looks.from_record(json.loads(json.dumps(looks.record()))) == looks
+    looks = signature_of(scene(1))
+    assert ImageSignature.from_record(json.loads(json.dumps(looks.record()))) == looks
     for record in (
         None,
         7,
@@ -194,4 +194,4 @@ def test_looks_are_kept_as_json_and_read_back() -> None:
         [1, True, "zz" * 48],
         [1, 1, "0" * 96],
     ):
-        assert Looks.from_record(record) is None
+        assert ImageSignature.from_record(record) is None

@@ -10,7 +10,7 @@ from tests.frames.clips import write_clip
 from tests.frames.interlaced import write_interlaced
 from tests.frames.test_video import look
 from wildseg.frames.geometry import square_size, stretch
-from wildseg.frames.tally import MAX_PIXELS
+from wildseg.frames.read_stats import MAX_PIXELS
 
 
 def disc(width: int, height: int, ratio: Fraction) -> np.ndarray:
@@ -48,14 +48,14 @@ def test_anamorphic_video_is_shown_in_square_pixels(
         if codec == "prores_ks":
             stream.pix_fmt = "yuv422p10le"
 
-    frames, tally = look(write_clip(tmp_path / name, [disc(*stored, sar)] * 2, rate=25, codec=codec, prepare=prepare))
+    frames, stats = look(write_clip(tmp_path / name, [disc(*stored, sar)] * 2, rate=25, codec=codec, prepare=prepare))
     picture = frames[0].pixels.rgb()
     assert picture.shape[1::-1] == shown
     width, height = extent(picture)
     assert abs(width - height) <= 3
     assert frames[0].pixels.grey().shape == picture.shape[:2]
     assert frames[0].pixels.rgb(100).shape[:2] == (round(shown[1] * 100 / shown[0]), 100)
-    assert [text for _, text in tally.notes] == [
+    assert [text for _, text in stats.notes] == [
         f"anamorphic video with pixels of {ratio[0]}:{ratio[1]}, shown square: "
         f"{stored[0]}x{stored[1]} as {shown[0]}x{shown[1]}"
     ]
@@ -97,9 +97,9 @@ def test_a_ratio_that_no_camera_has_is_named_and_taken_as_square(tmp_path: Path,
     content = path.read_bytes()
     assert content.count(b"pasp") == 1
     path.write_bytes(content.replace(b"pasp" + struct.pack(">II", 16, 11), b"pasp" + struct.pack(">II", *pair)))
-    frames, tally = look(path)
+    frames, stats = look(path)
     assert frames[0].pixels.rgb().shape == (96, 96, 3)
-    assert [text for _, text in tally.notes] == [
+    assert [text for _, text in stats.notes] == [
         f"its pixels cannot be {pair[0]}:{pair[1]} in width to height; they are taken as square"
     ]
 
@@ -136,7 +136,7 @@ def test_pixels_change_their_shape_with_the_frame_also_where_the_decoder_is_ahea
             widths += [round(352 * (container.streams.video[0].sample_aspect_ratio or 0))] * 6
         content += part.read_bytes()
     (tmp_path / name).write_bytes(content)
-    frames, tally = look(tmp_path / name)
+    frames, stats = look(tmp_path / name)
     assert [frame.pixels.rgb().shape[1] for frame in frames] == widths
     assert len(set(widths)) == 2
-    assert tally.quarantine == []
+    assert stats.quarantine == []

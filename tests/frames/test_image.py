@@ -3,7 +3,16 @@ import pytest
 from PIL import Image
 
 from tests.frames.clips import flat
-from wildseg.frames.image import EXIF_TURNS, Turn, grey, mean_difference, on_black, resize, shrink, size_for_width
+from wildseg.frames.image import (
+    EXIF_ORIENTATIONS,
+    Orientation,
+    composite_on_black,
+    grey,
+    mean_difference,
+    resize,
+    shrink,
+    size_for_width,
+)
 from wildseg.frames.sample import ArrayPixels
 from wildseg.frames.sharpness import sharpness
 
@@ -59,13 +68,13 @@ def test_a_size_for_a_width_is_rounded_and_not_cut(
 
 def test_what_is_transparent_is_black_behind_every_colour_and_alpha() -> None:
     values, alphas = np.mgrid[0:256, 0:256].astype(np.uint8)
-    found = on_black(np.repeat(values[..., None], 3, axis=2), alphas)
+    found = composite_on_black(np.repeat(values[..., None], 3, axis=2), alphas)
     exact = values.astype(float) * alphas / 255
     assert np.abs(found - exact[..., None]).max() <= 0.5
 
 
-@pytest.mark.parametrize("turn", EXIF_TURNS.values())
-def test_what_is_stored_through_a_view_comes_out_upright(turn: Turn) -> None:
+@pytest.mark.parametrize("turn", EXIF_ORIENTATIONS.values())
+def test_what_is_stored_through_a_view_comes_out_upright(turn: Orientation) -> None:
     stored = RNG.integers(0, 256, (4, 6, 3)).astype(np.uint8)
     upright = np.zeros_like(turn.apply(stored))
     turn.stored(upright)[...] = stored

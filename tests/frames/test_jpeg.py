@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from tests.frames.corpus import encoded, flipped
-from wildseg.frames.jpeg import without_metadata
+from wildseg.frames.jpeg import strip_metadata
 from wildseg.frames.photos import same_pixels
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (45, 61, 3), dtype=np.uint8))
@@ -47,7 +47,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_pixels_are_the_same_and_the_rest_is_gone(kind: str) -> None:
     content = with_secrets(encoded(PICTURE, "JPEG", **KINDS[kind]))
-    plain = without_metadata(content)
+    plain = strip_metadata(content)
     assert plain is not None
     np.testing.assert_array_equal(pixels_of(plain), pixels_of(content))
     assert SECRET not in plain
@@ -55,7 +55,7 @@ def test_the_pixels_are_the_same_and_the_rest_is_gone(kind: str) -> None:
     assert SECRET[:3] not in plain[:60]
     assert plain.startswith(b"\xff\xd8")
     assert plain.endswith(b"\xff\xd9")
-    assert without_metadata(plain) == plain
+    assert strip_metadata(plain) == plain
     assert same_pixels(plain, pixels_of(content))
     assert not same_pixels(plain, np.asarray(PICTURE))
 
@@ -63,13 +63,13 @@ def test_the_pixels_are_the_same_and_the_rest_is_gone(kind: str) -> None:
 def test_what_tells_the_colour_transform_is_kept() -> None:
     # Without the segment APP14, these three channels would be taken for brightness and two differences of colour.
     content = encoded(PICTURE, "JPEG", keep_rgb=True)
-    assert b"Adobe" in (without_metadata(content) or b"")
+    assert b"Adobe" in (strip_metadata(content) or b"")
 
 
 def test_a_camera_without_jfif_is_read_as_before() -> None:
     content = encoded(PICTURE, "JPEG")
     bare = content[:2] + content[content.index(b"\xff\xdb") :]
-    plain = without_metadata(bare)
+    plain = strip_metadata(bare)
     assert plain == bare
     np.testing.assert_array_equal(pixels_of(plain), pixels_of(content))
 
@@ -77,7 +77,7 @@ def test_a_camera_without_jfif_is_read_as_before() -> None:
 def test_bytes_between_markers_may_be_filled_with_ones() -> None:
     content = encoded(PICTURE, "JPEG")
     place = content.index(b"\xff\xdb")
-    assert without_metadata(content[:place] + b"\xff\xff\xff" + content[place:]) == without_metadata(content)
+    assert strip_metadata(content[:place] + b"\xff\xff\xff" + content[place:]) == strip_metadata(content)
 
 
 def scans(count: int) -> bytes:
@@ -103,12 +103,12 @@ def scans(count: int) -> bytes:
          "scans without end"],
 )  # fmt: skip
 def test_what_is_not_plain_is_left_to_be_encoded_again(content: bytes) -> None:
-    assert without_metadata(content) is None
+    assert strip_metadata(content) is None
 
 
 def test_what_is_cut_off_anywhere_is_left_to_be_encoded_again() -> None:
     content = encoded(PICTURE, "JPEG", progressive=True)
-    assert [n for n in range(len(content)) if without_metadata(content[:n]) is not None] == []
+    assert [n for n in range(len(content)) if strip_metadata(content[:n]) is not None] == []
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -117,6 +117,6 @@ def test_damage_raises_nothing(seed: int) -> None:
     for kind in KINDS.values():
         content = encoded(PICTURE, "JPEG", **kind)
         damaged = flipped(content, rng.integers(0, 8 * 700, 8).tolist())
-        plain = without_metadata(damaged)
+        plain = strip_metadata(damaged)
         assert plain is None or (plain[:2], plain[-2:]) == (b"\xff\xd8", b"\xff\xd9")
         assert same_pixels(plain or b"", pixels_of(content)) in (True, False)

@@ -14,8 +14,8 @@ from PIL import Image, ImageCms
 from tests.frames import icc
 from tests.frames.corpus import encoded
 from wildseg.frames import rgb_spaces
+from wildseg.frames.icc_profiles import ADOBE_GAMMA, matrix_profile
 from wildseg.frames.photos import decode_photo, read_photo
-from wildseg.frames.profiles import ADOBE_GAMMA, matrix_profile
 from wildseg.frames.rgb_spaces import ADOBE_RGB, D65, SRGB
 
 PROPHOTO = ((0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001))

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from wildseg.frames.photos import read_photo
+from wildseg.frames.read_stats import ReadStats, Unusable
 from wildseg.frames.reader import read
 from wildseg.frames.sources import Source
-from wildseg.frames.tally import Tally, Unusable
 
 RNG = np.random.default_rng(0)
 PICTURE = np.kron(RNG.integers(0, 256, (5, 7, 3)), np.ones((8, 8, 1))).astype(np.uint8)  # (40, 56, 3)
@@ -258,16 +258,16 @@ def test_a_picture_under_another_pictures_suffix_is_read(tmp_path: Path) -> None
 def test_photos_are_all_yielded_and_a_bad_one_leaves_its_index_unused(tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{n}.png", Image.fromarray(PICTURE + n)) for n in range(3)]
     paths.insert(1, make_bad(tmp_path / "bad.png", "text"))
-    tally = Tally()
-    frames = list(read(Source("trip", "photos", tuple(paths)), 0.5, tally))
+    stats = ReadStats()
+    frames = list(read(Source("trip", "photos", tuple(paths)), 0.5, stats))
     assert [(frame.name, frame.time_s, frame.clock_s) for frame in frames] == [
         ("trip_000000", None, 0.0),
         ("trip_000002", None, 2.0),
         ("trip_000003", None, 3.0),
     ]
     np.testing.assert_array_equal(frames[2].pixels.rgb(), PICTURE + 2)
-    assert (tally.files, tally.decoded) == (4, 3)
-    assert tally.quarantine == [("bad.png", "it is not a picture in a known format")]
+    assert (stats.files, stats.decoded) == (4, 3)
+    assert stats.quarantine == [("bad.png", "it is not a picture in a known format")]
 
 
 # Memory ---------------------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def test_what_is_transparent_in_video_becomes_black_as_in_a_photo(tmp_path: Path
     Image.fromarray(layered()).save(tmp_path / "photo.png")
     photo = read_photo(tmp_path / "photo.png")
     codec, pixel_format, options = FILES[name]
-    frames, tally = look(write_layered(tmp_path / name, codec, pixel_format, layered(), **options))
+    frames, stats = look(write_layered(tmp_path / name, codec, pixel_format, layered(), **options))
     assert [frame.index for frame in frames] == [0, 1, 2, 3]
     assert [frame.time_s for frame in frames] == pytest.approx([0, 0.1, 0.2, 0.3], abs=2e-3)
     picture = frames[-1].pixels.rgb()
@@ -64,7 +64,7 @@ def test_what_is_transparent_in_video_becomes_black_as_in_a_photo(tmp_path: Path
     small = frames[-1].pixels.rgb(51)  # of which the middle column is half transparent: no hidden colour bleeds into it
     np.testing.assert_allclose(small[5, 25], np.array(SHOWN) / 2, atol=20)
     np.testing.assert_allclose(small[5, 24], 0, atol=20)
-    assert tally.quarantine == []
+    assert stats.quarantine == []
 
 
 def test_transparent_parts_of_a_gif_become_black_and_opaque_ones_stay(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wildseg.core.errors import DataError
-from wildseg.frames.sources import find_sources, safe_name, unique
+from wildseg.frames.sources import find_sources, safe_name, unique_names
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -44,7 +44,7 @@ def test_sources_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.sampled_from(["a", "A", "a_2", "a_3", "b", "a_2_2"]), max_size=8))
 def test_names_become_unique_and_unique_ones_stay(names: list[str]) -> None:
-    result = unique(names)
+    result = unique_names(names)
     folded = [name.casefold() for name in result]
     assert len(set(folded)) == len(names)
     for before, after in zip(names, result, strict=True):

@@ -50,9 +50,9 @@ DEFAULT, NONE = Disposition.default, Disposition(0)
 def test_of_several_videos_one_is_read_and_all_are_named_with_how_to_choose(
     tmp_path: Path, name: str, videos: list[Video], read: int
 ) -> None:
-    frames, tally = look(write_streams(tmp_path / name, *videos))
+    frames, stats = look(write_streams(tmp_path / name, *videos))
     assert [number_of(frame.pixels.rgb()) for frame in frames] == [videos[read][0] + n for n in range(3)]
-    [(item, text)] = tally.notes
+    [(item, text)] = stats.notes
     assert item == name
     sizes = [f"{128 * times}x{96 * times}, h264, 10 fps" for _, times, _ in videos]
     assert text.startswith(f"of {len(videos)} video streams, stream {read} ({sizes[read]}) is read")
@@ -63,8 +63,8 @@ def test_of_several_videos_one_is_read_and_all_are_named_with_how_to_choose(
 
 
 def test_the_command_for_another_stream_is_one_that_a_shell_understands(tmp_path: Path) -> None:
-    _, tally = look(write_streams(tmp_path / "a b's $x.mkv", (10, 1, NONE), (20, 2, NONE)))
-    assert tally.notes[0][1].endswith("""ffmpeg -i 'a b'"'"'s $x.mkv' -map 0:0 -c copy 'a b'"'"'s $x_0.mkv'""")
+    _, stats = look(write_streams(tmp_path / "a b's $x.mkv", (10, 1, NONE), (20, 2, NONE)))
+    assert stats.notes[0][1].endswith("""ffmpeg -i 'a b'"'"'s $x.mkv' -map 0:0 -c copy 'a b'"'"'s $x_0.mkv'""")
 
 
 @pytest.mark.parametrize("codec", ["mjpeg", "png"])
@@ -88,9 +88,9 @@ def test_a_cover_is_no_video_however_large(tmp_path: Path, codec: str) -> None:
         chosen = main_video(container)
         assert chosen is not None
         assert chosen.codec_context.name == "h264"
-    frames, tally = look(path)
+    frames, stats = look(path)
     assert [number_of(frame.pixels.rgb()) for frame in frames] == [0, 1, 2]
-    assert tally.notes == []
+    assert stats.notes == []
 
 
 def test_one_video_says_nothing(tmp_path: Path) -> None:

@@ -8,29 +8,29 @@ import pytest
 from tests.frames.clips import cut_off, damage, number_of, numbered, write_clip
 from wildseg.core.errors import DataError
 from wildseg.frames.image import grey
+from wildseg.frames.read_stats import ReadStats
 from wildseg.frames.reader import expected, read
 from wildseg.frames.sample import Sample
 from wildseg.frames.sources import Source, find_sources
-from wildseg.frames.tally import Tally
 from wildseg.frames.video import Clock, VideoPixels
 from wildseg.methods.keyframes.absdiff import select
 
 
-def look(path: Path, fps: float | None = None) -> tuple[list[Sample], Tally]:
-    tally = Tally()
-    return list(read(Source("drive", "video", (path,)), fps, tally)), tally
+def look(path: Path, fps: float | None = None) -> tuple[list[Sample], ReadStats]:
+    stats = ReadStats()
+    return list(read(Source("drive", "video", (path,)), fps, stats)), stats
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts", ".mov"])
 def test_every_frame_comes_once_in_order_with_its_number_and_time(tmp_path: Path, suffix: str) -> None:
     path = write_clip(tmp_path / f"a{suffix}", 23, rate=10, codec="mpeg4" if suffix == ".avi" else "libx264")
-    frames, tally = look(path)
+    frames, stats = look(path)
     assert [frame.index for frame in frames] == list(range(23))
     assert [number_of(frame.pixels.rgb()) for frame in frames] == list(range(23))
     start = frames[0].time_s
     assert start is not None
     assert [frame.clock_s - start for frame in frames] == pytest.approx([n / 10 for n in range(23)], abs=1e-3)
-    assert (tally.decoded, tally.sampled, tally.quarantine) == (23, 23, [])
+    assert (stats.decoded, stats.sampled, stats.quarantine) == (23, 23, [])
 
 
 def test_colours_survive(tmp_path: Path) -> None:
@@ -47,10 +47,10 @@ def test_a_variable_frame_rate_keeps_its_times_and_is_sampled_by_them(tmp_path: 
     path = write_clip(tmp_path / f"a{suffix}", len(times_ms), times_ms=times_ms)
     frames, _ = look(path)
     assert [frame.time_s for frame in frames] == pytest.approx([t / 1000 for t in times_ms], abs=1e-3)
-    frames, tally = look(path, fps=2)
+    frames, stats = look(path, fps=2)
     # One in each half second that has any, the first of it: 0, 0.5, (none in 1.0), 1.5, 2.0, 2.5.
     assert [number_of(frame.pixels.rgb()) for frame in frames] == [0, 4, 7, 11, 12]
-    assert (tally.decoded, tally.sampled) == (14, 5)
+    assert (stats.decoded, stats.sampled) == (14, 5)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_a_frame_that_is_not_sampled_is_never_converted(tmp_path: Path, monkeypa
     converted = []
     convert = VideoPixels._convert
     monkeypatch.setattr(VideoPixels, "_convert", lambda self, *a: converted.append(1) or convert(self, *a))
-    frames, tally = look(write_clip(tmp_path / "a.mp4", 20, rate=10), fps=1)
-    assert (tally.decoded, len(frames), converted) == (20, 2, [])
+    frames, stats = look(write_clip(tmp_path / "a.mp4", 20, rate=10), fps=1)
+    assert (stats.decoded, len(frames), converted) == (20, 2, [])
     frames[0].pixels.grey()
     assert converted == [1]
 
@@ -128,39 +128,39 @@ def test_grey_is_rec601_whatever_matrix_the_video_uses(tmp_path: Path, matrix: i
 
 
 def test_damaged_frames_are_quarantined_and_the_rest_is_read(tmp_path: Path) -> None:
-    frames, tally = look(damage(write_clip(tmp_path / "a.mp4", 40), [12, 24], keep=0.3))
-    damaged = [item for item, _ in tally.bad_frames]
-    assert len(damaged) == tally.damaged == 2
+    frames, stats = look(damage(write_clip(tmp_path / "a.mp4", 40), [12, 24], keep=0.3))
+    damaged = [item for item, _ in stats.bad_frames]
+    assert len(damaged) == stats.damaged == 2
     assert {frame.name for frame in frames}.isdisjoint(damaged)
-    assert tally.decoded == len(frames) + 2 == 40
+    assert stats.decoded == len(frames) + 2 == 40
     assert frames[-1].index == number_of(frames[-1].pixels.rgb()) == 39
-    assert "damaged" in tally.quarantine[0][1]
+    assert "damaged" in stats.quarantine[0][1]
 
 
 def test_packets_that_cannot_be_decoded_are_quarantined_and_the_rest_is_read(tmp_path: Path) -> None:
-    frames, tally = look(damage(write_clip(tmp_path / "a.mp4", 40), [12, 24], keep=0.0))
+    frames, stats = look(damage(write_clip(tmp_path / "a.mp4", 40), [12, 24], keep=0.0))
     assert number_of(frames[-1].pixels.rgb()) == 39
     assert 36 <= len(frames) < 40
-    assert tally.lost >= 1
-    assert any(item == "a.mp4" and "cannot be decoded" in reason for item, reason in tally.quarantine)
-    assert len(tally.quarantine) == tally.lost + tally.damaged
+    assert stats.lost >= 1
+    assert any(item == "a.mp4" and "cannot be decoded" in reason for item, reason in stats.quarantine)
+    assert len(stats.quarantine) == stats.lost + stats.damaged
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_truncated_video_is_read_as_far_as_it_goes(tmp_path: Path, suffix: str) -> None:
     options = {"movflags": "faststart"} if suffix == ".mp4" else {}
-    frames, tally = look(cut_off(write_clip(tmp_path / f"a{suffix}", 40, **options), 0.6))
+    frames, stats = look(cut_off(write_clip(tmp_path / f"a{suffix}", 40, **options), 0.6))
     assert [number_of(frame.pixels.rgb()) for frame in frames] == list(range(len(frames)))
     assert 15 < len(frames) < 30
-    (item, reason), torn = tally.quarantine[-2:]
+    (item, reason), torn = stats.quarantine[-2:]
     assert item == f"a{suffix}"
     assert "ends early" in reason
     assert "of 4.0 s" in reason
     assert torn == (f"drive_{len(frames):06d}", "the file is cut off, and this is the last frame before the end")
-    assert len(frames) + tally.lost + tally.damaged == 40
+    assert len(frames) + stats.lost + stats.damaged == 40
     with pytest.raises(DataError, match=r"extract\.max_failures.*10% broken frames, found \d+ of 40"):
-        tally.check(0.1)
-    tally.check(0.7)
+        stats.check(0.1)
+    stats.check(0.7)
 
 
 def test_a_whole_video_is_not_taken_for_a_truncated_one(tmp_path: Path) -> None:
@@ -182,9 +182,9 @@ def test_sound_that_outlasts_the_picture_is_no_truncation(tmp_path: Path, name: 
         silence.sample_rate, silence.pts = 8000, 0
         container.mux(audio.encode(silence))
         container.mux(audio.encode())
-    frames, tally = look(tmp_path / name)
+    frames, stats = look(tmp_path / name)
     assert len(frames) == 10
-    assert tally.quarantine == []
+    assert stats.quarantine == []
 
 
 def make_bad(folder: Path, kind: str) -> Path:
@@ -226,18 +226,18 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_what_is_no_video_is_quarantined_with_the_reason(tmp_path: Path, kind: str) -> None:
     path = make_bad(tmp_path, kind)
-    frames, tally = look(path)
+    frames, stats = look(path)
     assert frames == []
-    assert [item for item, _ in tally.bad_files] == [path.name]
+    assert [item for item, _ in stats.bad_files] == [path.name]
     with pytest.raises(DataError, match=rf"{path.name}: expected a video.*({BAD[kind]})"):
-        tally.check(0.1)
+        stats.check(0.1)
 
 
 def test_a_video_of_absurd_size_is_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wildseg.frames.video.MAX_PIXELS", 100 * 100)
-    frames, tally = look(write_clip(tmp_path / "a.mp4", 2))
+    frames, stats = look(write_clip(tmp_path / "a.mp4", 2))
     assert frames == []
-    assert tally.bad_files == [("a.mp4", "it claims 128x96 pixels a frame")]
+    assert stats.bad_files == [("a.mp4", "it claims 128x96 pixels a frame")]
 
 
 def test_the_expected_number_of_frames_is_that_of_the_headers(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_the_expected_number_of_frames_is_that_of_the_headers(tmp_path: Path) ->
     sources = find_sources(tmp_path)
     assert expected(sources, None) == 30
     for fps in (0.1, 2.0, 3.0, 4.0, 5.0, 10.0, 30.0):
-        seen = [sample for source in sources[:2] for sample in read(source, fps, Tally())]
+        seen = [sample for source in sources[:2] for sample in read(source, fps, ReadStats())]
         assert expected(sources, fps) == len(seen), fps
     write_clip(tmp_path / "d.h264", 3)
     assert expected(find_sources(tmp_path), None) is None
@@ -257,7 +257,7 @@ def test_the_expected_number_of_frames_is_that_of_the_headers(tmp_path: Path) ->
 def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.avi", [np.zeros((480, 640, 3), np.uint8)] * 120, codec="mpeg4")
     in_use = []
-    for frame, _ in select(read(Source("drive", "video", (path,)), None, Tally()), threshold=-1):
+    for frame, _ in select(read(Source("drive", "video", (path,)), None, ReadStats()), threshold=-1):
         frame.pixels.rgb()
         in_use.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
     # 80 frames are 37 MB as decoded, 74 MB as RGB.

@@ -9,10 +9,10 @@ from tests.frames.light import PATCHES, REC709_TO_2020, coded_frame, linear, mid
 from tests.frames.test_video import look
 from wildseg.frames import video_colour as colour
 from wildseg.frames.image import grey
+from wildseg.frames.read_stats import ReadStats
 from wildseg.frames.reader import read
 from wildseg.frames.rgb_spaces import rgb_to_xyz
 from wildseg.frames.sources import Source
-from wildseg.frames.tally import Tally
 from wildseg.methods.keyframes.absdiff import select
 
 FILES = {
@@ -27,14 +27,14 @@ FILES = {
 @pytest.mark.parametrize("curve", ["hlg", "pq", "sdr"])
 def test_a_patch_of_known_colour_comes_back_from_bt2020(tmp_path: Path, curve: str, name: str) -> None:
     codec, pixel_format, options = FILES[name]
-    frames, tally = look(write_coded(tmp_path / name, [patches()] * 2, curve, codec, pixel_format, **options))
+    frames, stats = look(write_coded(tmp_path / name, [patches()] * 2, curve, codec, pixel_format, **options))
     picture = frames[0].pixels.rgb()
     coarse = 6 if name == "eight_bits.mp4" else 3  # a step of the signal is as many levels
     np.testing.assert_allclose(middles(picture), PATCHES, atol=coarse)
     np.testing.assert_array_equal(frames[0].pixels.grey(), grey(picture))
     np.testing.assert_allclose(middles(frames[0].pixels.rgb(112)), PATCHES, atol=coarse + 1)
     said = [(name, f"HDR video ({curve.upper()}), tone-mapped to sRGB with white at 203 nits")]
-    assert tally.notes == ([] if curve == "sdr" else said)
+    assert stats.notes == ([] if curve == "sdr" else said)
 
 
 @pytest.mark.parametrize("curve", ["hlg", "pq"])
@@ -63,7 +63,7 @@ def test_an_hdr_drive_gives_as_many_key_frames_as_the_same_drive_in_sdr(tmp_path
     paths = [write_clip(tmp_path / "sdr.mkv", images, codec="ffv1")]
     for curve in ("hlg", "pq"):
         paths.append(write_coded(tmp_path / f"{curve}.mkv", images, curve, "ffv1", "yuv420p10le"))
-    sdr, hlg, pq = (len(list(select(read(Source("a", "video", (path,)), None, Tally())))) for path in paths)
+    sdr, hlg, pq = (len(list(select(read(Source("a", "video", (path,)), None, ReadStats())))) for path in paths)
     assert sdr > 5
     assert abs(hlg - sdr) <= 1
     assert abs(pq - sdr) <= 1
@@ -77,11 +77,11 @@ def test_each_frame_is_shown_by_its_own_colours_also_where_they_change_within_a_
     ]
     parts += [write_coded(tmp_path / ".3.ts", [patches()] * 3, "hlg", codec, pixel_format, **options)]
     (tmp_path / "a.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
-    frames, tally = look(tmp_path / "a.ts")
+    frames, stats = look(tmp_path / "a.ts")
     assert len(frames) == 9
     for frame in frames:
         np.testing.assert_allclose(middles(frame.pixels.rgb()), PATCHES, atol=3)
-    assert [text[:15] for _, text in tally.notes] == ["HDR video (PQ),", "HDR video (HLG)"]
+    assert [text[:15] for _, text in stats.notes] == ["HDR video (PQ),", "HDR video (HLG)"]
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_a_curve_that_cannot_be_mapped_is_named_and_its_colours_are_taken_as_sto
     tmp_path: Path, code: int, name: str
 ) -> None:
     path = write_coded(tmp_path / "a.mkv", [patches()], "sdr", "ffv1", "yuv444p10le", transfer=code)
-    frames, tally = look(path)
+    frames, stats = look(path)
     assert len(frames) == 1
-    [(item, text)] = tally.notes
+    [(item, text)] = stats.notes
     assert item == "a.mkv"
     assert f"code {code}" in text
     assert name in text
@@ -104,10 +104,10 @@ def test_a_curve_that_cannot_be_mapped_is_named_and_its_colours_are_taken_as_sto
 @pytest.mark.parametrize("code", [8, 14])
 def test_a_matrix_that_cannot_be_read_is_named_and_stops_nothing(tmp_path: Path, code: int) -> None:
     path = write_coded(tmp_path / "a.mkv", [patches()], "pq", "ffv1", "yuv444p10le", matrix=code)
-    frames, tally = look(path)
+    frames, stats = look(path)
     assert frames[0].pixels.rgb().shape == patches().shape
     assert frames[0].pixels.grey().shape == patches().shape[:2]
-    assert f"its matrix (code {code}" in tally.notes[-1][1]
+    assert f"its matrix (code {code}" in stats.notes[-1][1]
 
 
 def test_what_a_frame_does_not_say_of_its_colours_is_taken_from_its_decoder() -> None:
@@ -155,7 +155,7 @@ def test_ordinary_video_takes_the_way_that_it_always_took(tmp_path: Path, name: 
             )
             container.mux(stream.encode(frame))
             container.mux(stream.encode())
-        frames, tally = look(path)
-        assert tally.notes == []
+        frames, stats = look(path)
+        assert stats.notes == []
         np.testing.assert_allclose(middles(frames[0].pixels.rgb()), PATCHES, atol=4)
         assert frames[0].pixels._view.is_plain  # type: ignore[attr-defined]

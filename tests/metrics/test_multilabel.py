@@ -40,14 +40,14 @@ def test_recall_at_a_precision_is_read_off_the_curve_of_scikit_learn(levels: int
     truth, scores = random_labels(3, levels)
     valid = np.random.default_rng(4).random(truth.shape) < 0.8
     precision, recall, _ = sk.precision_recall_curve(truth[valid], scores[valid])
-    assert ml.recall_at(truth, scores, wanted, valid) == pytest.approx(recall[precision >= wanted].max())
+    assert ml.recall_at_precision(truth, scores, wanted, valid) == pytest.approx(recall[precision >= wanted].max())
 
 
 def test_recall_at_a_precision_by_hand() -> None:
     target, scores = np.array([[1], [0], [1], [0]], bool), np.array([[0.9], [0.8], [0.7], [0.6]])
-    assert [ml.recall_at(target, scores, wanted) for wanted in (1.0, 0.6, 0.5)] == [0.5, 1.0, 1.0]
-    assert ml.recall_at(~target, scores, 0.9) == 0
-    assert np.isnan(ml.recall_at(np.zeros((2, 1), bool), np.ones((2, 1)), 0.5))
+    assert [ml.recall_at_precision(target, scores, wanted) for wanted in (1.0, 0.6, 0.5)] == [0.5, 1.0, 1.0]
+    assert ml.recall_at_precision(~target, scores, 0.9) == 0
+    assert np.isnan(ml.recall_at_precision(np.zeros((2, 1), bool), np.ones((2, 1)), 0.5))
 
 
 def test_average_precision_of_four_ranked_frames() -> None:
@@ -134,9 +134,9 @@ def test_classes_forgotten_together_are_counted_by_frame() -> None:
     target = np.array([[1, 1, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]], bool)
     preds = np.array([[0, 0, 1], [0, 1, 1], [0, 0, 0], [1, 1, 0]], bool)
     expected = [[2, 1, 0], [1, 2, 1], [0, 1, 2]]  # of 0 and 1 in the first frame, of 1 and 2 in the third
-    assert ml.forgotten_together(target, preds).tolist() == expected
+    assert ml.joint_false_negatives(target, preds).tolist() == expected
     first_does_not_count = np.ones_like(target)
     first_does_not_count[0] = False
-    assert ml.forgotten_together(target, preds, first_does_not_count).tolist() == [[1, 0, 0], [0, 1, 1], [0, 1, 2]]
+    assert ml.joint_false_negatives(target, preds, first_does_not_count).tolist() == [[1, 0, 0], [0, 1, 1], [0, 1, 2]]
     by_hand = [[int((target & ~preds)[:, [a, b]].all(1).sum()) for b in range(3)] for a in range(3)]
     assert by_hand == expected

@@ -17,7 +17,7 @@ def sheet(layers: int = 3, strips: int = 2, height: int = HEIGHT, width: int = W
     maps = [np.linspace(0, 1, height * width).reshape(height, width)] * layers
     return Sheet(
         title="drive_000010: road",
-        question="asked about the pixels answered as road",
+        target="asked about the pixels answered as road",
         class_id=2,
         image=np.full((height, width, 3), 100, np.uint8),
         prediction=np.ones((height, width), np.uint8),

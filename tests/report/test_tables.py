@@ -1,6 +1,6 @@
 import numpy as np
 
-from wildseg.report.tables import confusion_rows, forgotten_rows, iou_rows
+from wildseg.report.tables import confusion_rows, iou_rows, joint_false_negative_rows
 
 NAMES = ["background", "lawn", "road"]
 
@@ -26,7 +26,7 @@ def test_the_background_is_a_column_where_it_may_be_answered() -> None:
 
 def test_what_is_forgotten_together_is_a_share_of_what_is_forgotten() -> None:
     together = np.array([[4, 1, 0], [1, 2, 0], [0, 0, 0]])
-    assert list(forgotten_rows(together, ["curb", "water", "sky"])) == [
+    assert list(joint_false_negative_rows(together, ["curb", "water", "sky"])) == [
         ("curb", "curb", "1.000000"), ("curb", "water", "0.250000"), ("curb", "sky", "0.000000"),
         ("water", "curb", "0.500000"), ("water", "water", "1.000000"), ("water", "sky", "0.000000"),
     ]  # fmt: skip

@@ -11,8 +11,8 @@ import pytest
 
 from tests.encoders.models import noise, save
 from wildseg.artifacts.project import Artifacts, Frame, FrameBoxes, PromptSet
-from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import CamConfig, activation_maps
+from wildseg.cam.refinement import Refinement
 from wildseg.core import params
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.core.params import Params
@@ -20,6 +20,7 @@ from wildseg.encoders import clip
 from wildseg.execution import frame_task, result_store
 from wildseg.execution.runtime import Runtime
 from wildseg.methods.cam import gradcam, hirescam
+from wildseg.methods.refine import caa
 from wildseg.stages import cam
 
 NAMES = ("sky", "tree", "cement_road")
@@ -70,12 +71,18 @@ def test_every_frame_gets_maps_of_the_classes_in_it(
 
 
 def test_parameters_reach_the_maps(project: Artifacts, values: Params) -> None:
-    caa = replace(values.cam.caa, layers=2, skip_last=1, sinkhorn=2, power=1, box=0.3)
-    changed = with_cam(values, method="hirescam", refine="caa", scales=(1.0, 1.5), flip=True, caa=caa)
+    spread = replace(values.cam.caa, layers=2, skip_last=1, sinkhorn=2, power=1, box=0.3)
+    changed = with_cam(values, method="hirescam", refine="caa", scales=(1.0, 1.5), flip=True, caa=spread)
     cam.run(changed, project, CPU)
     model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
     texts = model.classifier(values.classes.phrases, TEMPLATES)
-    recipe = CamConfig(hirescam, {}, Affinity(2, 1, 2, 1, 0.3), (1.0, 1.5), True)
+    recipe = CamConfig(
+        hirescam,
+        {},
+        Refinement(caa, {"layers": 2, "skip_last": 1, "sinkhorn": 2, "power": 1, "box": 0.3}),
+        (1.0, 1.5),
+        True,
+    )
     expected = activation_maps(model, project.load_image("drive_000000"), texts, (0, 2), 3, recipe)
     _, maps = project.load_maps("drive_000000")
     np.testing.assert_allclose(maps, expected, atol=1e-3)  # stored in half precision

@@ -12,11 +12,11 @@ from PIL import Image
 from tests.stages import tiny_run
 from tests.stages.tiny_run import LAWN, SKY, rows, truth_of
 from wildseg.artifacts.project import Artifacts
-from wildseg.artifacts.truth import check_start, doubt_start
+from wildseg.artifacts.truth import check_id_offset, id_offset_warning
 from wildseg.core.errors import DataError
 from wildseg.core.files import load_json, load_table, save_label_image
 from wildseg.execution.runtime import Runtime
-from wildseg.metrics.confusion import confusion_matrix, miou, one_higher
+from wildseg.metrics.confusion import confusion_matrix, miou, raise_truth_ids
 from wildseg.stages.eval import run
 
 CPU = Runtime(1, "cpu")
@@ -396,9 +396,9 @@ def test_what_masks_hold_is_weighed_where_there_is_a_background(
     names = [f"class {number}" for number in range(1, 12)]
     if answer == "refused":
         with pytest.raises(DataError, match="ids seem to start at 0"):
-            check_start(pixels, masks, names, Path("data/truth"), background=True)
+            check_id_offset(pixels, masks, names, Path("data/truth"), background=True)
     else:
-        line = check_start(pixels, masks, names, Path("data/truth"), background=True)
+        line = check_id_offset(pixels, masks, names, Path("data/truth"), background=True)
         assert (line is not None) == (answer == "questioned")
 
 
@@ -408,7 +408,7 @@ def test_masks_that_hold_no_class_at_all_are_refused(held: list[int], shown: str
     pixels = np.zeros(256, int)
     pixels[held] = 7
     with pytest.raises(DataError, match=f"3 masks in data/truth hold {shown}, which is no class.*export one mask a fr"):
-        check_start(pixels, 3, ["sky", "road"], Path("data/truth"), background=background)
+        check_id_offset(pixels, 3, ["sky", "road"], Path("data/truth"), background=background)
 
 
 @pytest.mark.parametrize("shift", [0, 1])
@@ -417,17 +417,19 @@ def test_ids_from_0_that_end_with_unlabelled_show_by_what_agrees_with_them(shift
     right = rng.integers(1, 12, (60, 80))  # of 11 classes
     pseudo = np.where(rng.random(right.shape) < 0.4, rng.integers(0, 12, right.shape), right)
     matrix = confusion_matrix(right - shift, pseudo, 12)
-    line = doubt_start(miou(matrix), miou(one_higher(matrix)), [f"c{k}" for k in range(1, 12)], Path("data/truth"))
+    line = id_offset_warning(
+        miou(matrix), miou(raise_truth_ids(matrix)), [f"c{k}" for k in range(1, 12)], Path("data/truth")
+    )
     assert (line is not None) == bool(shift)
     if line is not None:
-        assert miou(one_higher(matrix)) == pytest.approx(miou(confusion_matrix(right, pseudo, 12)), abs=1e-12)
+        assert miou(raise_truth_ids(matrix)) == pytest.approx(miou(confusion_matrix(right, pseudo, 12)), abs=1e-12)
         assert "ids seem to start at 0; if so, write data/truth/classes.json: " in line
         assert '"0": "c1"' in line
 
 
 def test_where_nothing_can_be_compared_no_id_is_doubted() -> None:
     for pair in ((float("nan"), 0.5), (0.1, float("nan")), (0.01, 0.1), (0.3, 0.5)):
-        assert doubt_start(*pair, ["sky"], Path("data/truth")) is None
+        assert id_offset_warning(*pair, ["sky"], Path("data/truth")) is None
 
 
 @pytest.mark.parametrize("unlabelled", ["before", "behind"])

@@ -20,7 +20,7 @@ from wildseg.core.params import Extract
 from wildseg.execution import result_store
 from wildseg.execution.runtime import Runtime
 from wildseg.frames.deinterlace import REMARK
-from wildseg.frames.profiles import ADOBE_GAMMA, matrix_profile
+from wildseg.frames.icc_profiles import ADOBE_GAMMA, matrix_profile
 from wildseg.frames.rgb_spaces import ADOBE_RGB, D65
 from wildseg.stages import extract
 

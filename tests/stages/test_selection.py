@@ -19,7 +19,7 @@ from wildseg.core.errors import DataError, ParamsError
 from wildseg.execution import result_store
 from wildseg.frames import video
 from wildseg.frames.photos import Photo, decode_photo
-from wildseg.frames.tally import Unusable
+from wildseg.frames.read_stats import Unusable
 from wildseg.stages import known_photos, selection
 
 
@@ -317,9 +317,9 @@ def test_a_video_that_the_system_could_not_read_to_its_end_is_read_again(
                     raise av.error.OSError(errno.EIO, "Input/output error")
                 yield packet
 
-    real = video.Decoding
+    real = video.PacketDecoder
     with monkeypatch.context() as patch:
-        patch.setattr(video, "Decoding", lambda container, *rest: real(Broken(container), *rest))
+        patch.setattr(video, "PacketDecoder", lambda container, *rest: real(Broken(container), *rest))
         assert run(project, max_failures=0.9)["kept"] < whole
     assert run(project)["kept"] == whole
     assert files(project) == before

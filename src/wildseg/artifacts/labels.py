@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from wildseg.artifacts.folder import Project
-from wildseg.artifacts.ticks import listed
+from wildseg.artifacts.label_tables import read_rows
 from wildseg.core.errors import DataError
 from wildseg.core.files import load_table, save_bytes, save_table
 from wildseg.core.names import check_names, made_by
@@ -103,7 +103,7 @@ class Labels(Project):
 
 
 def _by_frame(path: Path, sheet: Sheet, class_names: Sequence[str]) -> dict[str, np.ndarray]:
-    rows = list(listed(path, sheet, class_names))
+    rows = list(read_rows(path, sheet, class_names))
     check_names(path, ({"Frame": frame} for frame, _ in rows), "Frame")
     labels: dict[str, np.ndarray] = {}
     for frame, present in rows:

@@ -4,7 +4,7 @@ A shard is a zip file without compression of about a thousand files, named after
 on the names and contents of these files and on nothing else. Readers take a file where it lies loose, or else out of
 the shard that covers its name; they keep no file open, so that they may be forked, spawned and copied at will.
 
-Where a shard begins depends on names alone: at each frame whose name hashes to 0 modulo `USUAL`. A frame that is added
+Where a shard begins depends on names alone: at each frame whose name hashes to 0 modulo `MEAN_FILES`. A frame added
 or removed therefore changes the one shard it belongs to, not all that come after it, and `dvc push` sends few bytes: a
 new video changes the shard into which its name falls and adds its own. Counting to a thousand would move every
 boundary behind the first new frame. Frames added here and there over the whole set do change every shard.
@@ -30,15 +30,15 @@ from wildseg.core.files import atomic
 from wildseg.core.names import is_plain
 
 SUFFIX = ".zip"
-USUAL = 1024  # files in a shard, on average
-LARGEST = 2048  # files in a shard, at most: one in seven ends here and not at a name
-LARGEST_BYTES = 2**31  # so that neither a reader nor unzip needs the format's extension for large files
+MEAN_FILES = 1024  # files in a shard, on average
+MAX_FILES = 2048  # files in a shard, at most: one in seven ends here and not at a name
+MAX_BYTES = 2**31  # so that neither a reader nor unzip needs the format's extension for large files
 
-DIRECTORIES = 2048  # of shards, kept in memory by one process: some 40 kB each, for two million frames
+CACHED_DIRECTORIES = 2048  # of shards, kept in memory by one process: some 40 kB each, for two million frames
 END, END_MARK = 22, b"PK\5\6"  # the last bytes of a zip file, and how they begin
 LARGE_MARK = b"PK\6\7"  # what stands before them, 20 bytes, in a zip file with the extension for large files
 HEADER, HEADER_MARK = 30, b"PK\3\4"  # the same of what stands before a file in it
-EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip file can say
+EARLIEST_DATE = (1980, 1, 1, 0, 0, 0)  # that a zip file can say
 
 
 # Write -----------------------------------------------------------------------------------------------------------
@@ -51,24 +51,24 @@ def pack(folder: Path, frames: Iterable[str], suffix: str) -> None:
         OSError: a file is missing, or the disk is full; what is not in a shard is still loose.
     """
     sizes = {frame: (folder / f"{frame}{suffix}").stat().st_size for frame in frames}
-    for group in cut(sizes):
+    for group in split_into_shards(sizes):
         loose = [folder / f"{frame}{suffix}" for frame in group]
         with atomic(folder / f"{group[0]}{SUFFIX}") as temporary, zipfile.ZipFile(temporary, "w") as shard:
             for path in loose:
-                entry = zipfile.ZipInfo(path.name, EARLIEST)
+                entry = zipfile.ZipInfo(path.name, EARLIEST_DATE)
                 entry.create_system, entry.external_attr = 3, 0o100644 << 16  # a file of Unix, wherever it is written
                 shard.writestr(entry, path.read_bytes())
         for path in loose:
             path.unlink()
 
 
-def cut(sizes: Mapping[str, int]) -> list[list[str]]:
+def split_into_shards(sizes: Mapping[str, int]) -> list[list[str]]:
     """Return the frames of each shard, in the order of their names; `sizes` are bytes by frame."""
     groups: list[list[str]] = []
     total = 0
     for frame in sorted(sizes):
         total += sizes[frame]
-        if not groups or begins_shard(frame) or len(groups[-1]) == LARGEST or total > LARGEST_BYTES:
+        if not groups or begins_shard(frame) or len(groups[-1]) == MAX_FILES or total > MAX_BYTES:
             groups.append([])
             total = sizes[frame]
         groups[-1].append(frame)
@@ -76,8 +76,8 @@ def cut(sizes: Mapping[str, int]) -> list[list[str]]:
 
 
 def begins_shard(frame: str) -> bool:
-    """Say whether a shard begins at a frame wherever it stands: one name in `USUAL` does."""
-    return int.from_bytes(hashlib.sha256(frame.encode()).digest()[:8], "big") % USUAL == 0
+    """Say whether a shard begins at a frame wherever it stands: one name in `MEAN_FILES` does."""
+    return int.from_bytes(hashlib.sha256(frame.encode()).digest()[:8], "big") % MEAN_FILES == 0
 
 
 # Read ------------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def open_file(path: Path) -> BinaryIO:
         return io.BytesIO(content)
 
 
-def is_there(path: Path) -> bool:
+def exists(path: Path) -> bool:
     """Say whether `open_file` would find something, whole or broken."""
     try:
         open_file(path).close()
@@ -170,7 +170,7 @@ def _read(shard: Path, name: str) -> bytes | None:
     return content
 
 
-@lru_cache(maxsize=DIRECTORIES)
+@lru_cache(maxsize=CACHED_DIRECTORIES)
 def _directory(shard: Path, inode: int, changed: int, size: int) -> np.ndarray:
     """Return what is where in a shard, by name: (n,) of name, offset of its header, size and CRC-32.
 
@@ -214,5 +214,5 @@ def _check_end(stream: BinaryIO, size: int) -> None:
     large = tail[-2 * END + 2 :][:4] == LARGE_MARK  # the extension, which could claim another directory
     if end[:4] != END_MARK or large or comment or start + length + END != size:
         raise ValueError("it is no shard, or cut off")
-    if int.from_bytes(end[10:12], "little") > LARGEST or length > LARGEST * 512:  # 46 bytes and a file's name each
-        raise ValueError(f"expected at most {LARGEST} files")
+    if int.from_bytes(end[10:12], "little") > MAX_FILES or length > MAX_FILES * 512:  # 46 bytes and a file's name each
+        raise ValueError(f"expected at most {MAX_FILES} files")

@@ -18,10 +18,10 @@ from wildseg.core.errors import DataError
 
 # From so many masks or classes on, it is no coincidence that all classes but the last are in the masks. Where some more
 # are missing, both must be so many, and this share of the ids below the last one be there.
-ENOUGH = 4
-MOST = 0.7
+MIN_COUNT = 4
+MIN_SHARE = 0.7
 # By so much mIoU, and twice, pseudo masks must agree better with ids that are one higher to cast doubt on the ids.
-DOUBTED = 0.1
+MIN_GAIN = 0.1
 
 
 class Truth(Project):
@@ -80,7 +80,7 @@ def _map(path: Path, changed: int, class_names: tuple[str, ...]) -> truth_maps.L
 
 
 @dataclass
-class Seen:
+class TruthStats:
     """What truths held: masks without a map of classes and their pixels by id, (256,), and how many were resampled."""
 
     masks: int = 0
@@ -95,7 +95,7 @@ class Seen:
             self.pixels += np.bincount(mask.ids.ravel(), minlength=256)
 
 
-def check_start(
+def check_id_offset(
     pixels: np.ndarray, masks: int, class_names: Sequence[str], folder: Path, *, background: bool
 ) -> str | None:
     """Look whether ids of masks without a map start at 0 for the first class, where 0 means background.
@@ -133,8 +133,8 @@ def check_start(
             raise DataError(f"{what}; if 0 shall not count, {write}: {_map_text(class_names, 1)}; "
                             f"{behind}: {_map_text([*class_names, 'ignore'], 0)}")  # fmt: skip
         raise DataError(f"{what}; ids seem to start at 0; {remedy}; if 0 shall not count: {_map_text(class_names, 1)}")
-    whole = len(found) == last and (masks >= ENOUGH or last >= ENOUGH)
-    most = last - 1 in found and len(found) >= MOST * last and masks >= ENOUGH and last >= ENOUGH
+    whole = len(found) == last and (masks >= MIN_COUNT or last >= MIN_COUNT)
+    most = last - 1 in found and len(found) >= MIN_SHARE * last and masks >= MIN_COUNT and last >= MIN_COUNT
     if whole or most:
         raise DataError(f"{what}, of ids 1 to {last}, and 0 for background; ids seem to start at 0, since none is "
                         f"{last}; {remedy}; if 0 is background: {_map_text(class_names, 1, 'background')}")  # fmt: skip
@@ -143,11 +143,11 @@ def check_start(
     return None
 
 
-def doubt_start(as_is: float, one_higher: float, class_names: Sequence[str], folder: Path) -> str | None:
+def id_offset_warning(as_is: float, one_higher: float, class_names: Sequence[str], folder: Path) -> str | None:
     """Return a line where pseudo masks agree far better with truths whose ids are all raised by one, else None.
 
-    Ids from 0 whose last one means "unlabelled" are as many as the classes and background, so that `check_start` cannot
-    tell; see `wildseg.metrics.confusion.one_higher`.
+    Ids from 0 whose last one means "unlabelled" are as many as the classes and background, and pass `check_id_offset`;
+    see `wildseg.metrics.confusion.raise_truth_ids`.
 
     Args:
         as_is: mIoU of the pseudo masks.
@@ -155,7 +155,7 @@ def doubt_start(as_is: float, one_higher: float, class_names: Sequence[str], fol
         class_names: C names, of the ids 1..C.
         folder: where a map would lie.
     """
-    if not one_higher - as_is > DOUBTED or one_higher < 2 * as_is:  # neither where one of them is NaN
+    if not one_higher - as_is > MIN_GAIN or one_higher < 2 * as_is:  # neither where one of them is NaN
         return None
     return (
         f"the pseudo masks' mIoU is {as_is:.3f}, and would be {one_higher:.3f} if each id in the masks of {folder} "

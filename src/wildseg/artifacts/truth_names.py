@@ -71,7 +71,7 @@ def _by_number(folder: Path, names: set[str]) -> dict[int, str]:
 
 
 @dataclass(frozen=True)
-class Misfits:
+class UnmatchedTruth:
     """Pictures in folders of truth that are of no key frame.
 
     `misnamed`: by a name that is that of no frame; `elsewhere`: by the right kind of name, of another frame or source.
@@ -81,14 +81,16 @@ class Misfits:
     elsewhere: tuple[Path, ...]
 
 
-def misfits(folders: Sequence[Path], frames: Sequence[Frame], found: Mapping[str, Path]) -> Misfits:
+def find_unmatched(folders: Sequence[Path], frames: Sequence[Frame], found: Mapping[str, Path]) -> UnmatchedTruth:
     """Return what lies in `folders` and is the truth of none of `frames`; hidden files are passed over."""
     taken = set(found.values())
     sources = {frame.source for frame in frames}
     others = [path for folder in folders for path in pictures(folder) if path not in taken]
     known = {path: _is_well_named(path, folder, sources) for folder in folders for path in others
              if path.is_relative_to(folder)}  # fmt: skip
-    return Misfits(tuple(path for path in others if not known[path]), tuple(path for path in others if known[path]))
+    return UnmatchedTruth(
+        tuple(path for path in others if not known[path]), tuple(path for path in others if known[path])
+    )
 
 
 def pictures(folder: Path) -> Iterator[Path]:
@@ -109,7 +111,7 @@ def _is_well_named(path: Path, folder: Path, sources: set[str]) -> bool:
     return path.parent != folder and path.stem.isascii() and path.stem.isdecimal()
 
 
-def explain(misnamed: Sequence[Path], frames: Sequence[Frame], folder: Path) -> str:
+def unmatched_message(misnamed: Sequence[Path], frames: Sequence[Frame], folder: Path) -> str:
     """Return a line on files that fit no key frame: how many, what was expected, and what to do."""
     first, sources = misnamed[0], sorted({frame.source for frame in frames})
     line = (

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from wildseg.artifacts.frames import Frame
-from wildseg.artifacts.truth import Seen, check_start, doubt_start
-from wildseg.artifacts.truth_names import explain, misfits, pictures
+from wildseg.artifacts.truth import TruthStats, check_id_offset, id_offset_warning
+from wildseg.artifacts.truth_names import find_unmatched, pictures, unmatched_message
 from wildseg.core.errors import DataError
 from wildseg.core.project_root import project_root
-from wildseg.metrics.confusion import answered, miou, one_higher
+from wildseg.metrics.confusion import miou, raise_truth_ids, without_ignored
 
 
-def misfit_remarks(
+def unmatched_remarks(
     folders: Sequence[Path], frames: Sequence[Frame], truths: Mapping[str, Path], root: Path
 ) -> list[str]:
     """Return lines on masks that are of no key frame, and on why there is none at all.
@@ -30,10 +30,10 @@ def misfit_remarks(
         DataError: there are masks, and none has the name of a frame, of this source or another.
     """
     lines = []
-    left = misfits(folders, frames, truths)
+    left = find_unmatched(folders, frames, truths)
     for folder in folders:
         if own := [path for path in left.misnamed if path.is_relative_to(folder)]:
-            line = explain(own, frames, folder)
+            line = unmatched_message(own, frames, folder)
             if not truths:
                 raise DataError(f"eval: {line}")
             lines.append(f"{len(truths)} key frames have a truth; {line}")
@@ -58,13 +58,13 @@ def _why_none(folder: Path, frames: Sequence[Frame], elsewhere: Sequence[Path], 
     return f"no key frame has a truth ({folder}/{frames[0].name}.png)"
 
 
-def content_remarks(seen: Seen, class_names: Sequence[str], folder: Path, *, background: bool) -> list[str]:
+def id_remarks(seen: TruthStats, class_names: Sequence[str], folder: Path, *, background: bool) -> list[str]:
     """Return lines on what truths held.
 
     Raises:
         DataError: ids fit no order of classes.
     """
-    doubt = check_start(seen.pixels, seen.masks, class_names, folder, background=background)
+    doubt = check_id_offset(seen.pixels, seen.masks, class_names, folder, background=background)
     lines = [doubt] if doubt else []
     if seen.resampled:
         lines.append(f"{seen.resampled} truths of another size were brought to that of their frame by its nearest "
@@ -72,7 +72,7 @@ def content_remarks(seen: Seen, class_names: Sequence[str], folder: Path, *, bac
     return lines
 
 
-def agreement_remarks(seen: Seen, pseudo: np.ndarray, class_names: Sequence[str], folder: Path) -> list[str]:
+def agreement_remarks(seen: TruthStats, pseudo: np.ndarray, class_names: Sequence[str], folder: Path) -> list[str]:
     """Return a line where ids of masks without a map agree with the pseudo masks only once they are one higher.
 
     Args:
@@ -83,6 +83,6 @@ def agreement_remarks(seen: Seen, pseudo: np.ndarray, class_names: Sequence[str]
     """
     if not seen.masks:
         return []
-    matrix = answered(pseudo)
-    doubt = doubt_start(miou(matrix), miou(one_higher(matrix)), class_names, folder)
+    matrix = without_ignored(pseudo)
+    doubt = id_offset_warning(miou(matrix), miou(raise_truth_ids(matrix)), class_names, folder)
     return [doubt] if doubt else []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wildseg.artifacts.project import Artifacts
-from wildseg.artifacts.shards import is_there
+from wildseg.artifacts.shards import exists
 from wildseg.core.errors import DataError
 from wildseg.core.files import save_bytes
 
@@ -37,7 +37,7 @@ def unpack(artifacts: Artifacts, frames: Sequence[str], into: Path) -> None:
     for frame in wanted:
         for path_of, content_of in kinds:
             path = path_of(frame)
-            if is_there(path):
+            if exists(path):
                 save_bytes(into / path.relative_to(artifacts.data), content_of(frame))
                 written += 1
     print(f"unpack: {written} files of {len(wanted)} frames in {into}")

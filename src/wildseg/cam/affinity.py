@@ -20,7 +20,7 @@ BLOCK = 2**21  # numbers of a matrix that are there in double precision at a tim
 
 @dataclass(frozen=True)
 class Affinity:
-    """How maps are refined.
+    """Parameters of the refinement.
 
     layers: blocks that are averaged, counted from the last. skip_last: blocks left out at the end before counting; in a
     model that pools its class token, the patches of the last block were never trained to attend well. sinkhorn: rounds

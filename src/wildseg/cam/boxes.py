@@ -1,4 +1,4 @@
-"""Maps kept inside of boxes: ``m_c <- m_c * [inside a box of c]``."""
+"""Maps restricted to boxes: ``m_c <- m_c * [inside a box of c]``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def inside(boxes: np.ndarray, size: tuple[int, int], classes: Sequence[int], grid: tuple[int, int]) -> np.ndarray:
-    """Return which cells of a grid a box of each class touches: (K, h, w) bool.
+def cells_inside(boxes: np.ndarray, size: tuple[int, int], classes: Sequence[int], grid: tuple[int, int]) -> np.ndarray:
+    """Return the grid cells that overlap a box of each class: (K, h, w) bool.
 
     A cell that a box covers in part is inside: boxes thinner than a cell would otherwise hold nothing.
 
     Args:
         boxes: (m, 6): x0, y0, x1, y1 in pixels, the latter two outside; the id of the class, from 1; a score.
         size: (W, H) of the frame that these pixels are of; the grid covers it, whatever size the frame has now.
-        classes: indices from 0 of the K classes asked about.
+        classes: indices from 0 of the K queried classes.
         grid: (h, w).
     """
     height, width = grid

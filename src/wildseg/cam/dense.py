@@ -1,6 +1,6 @@
-"""What training-free dense methods have in common: from the cosines of patches and texts to maps.
+"""Training-free dense methods: from the cosines of patches and texts to maps.
 
-They read a CLIP model as it is, but for the attention of its last block, and ask each patch what it shows:
+The CLIP model is unchanged but for the attention of its last block, and each patch is classified:
 ``P = softmax(s cos)`` over classes and background phrases, ``L_c = P_c`` (SCLIP, ClearCLIP, NACLIP, MaskCLIP).
 """
 
@@ -24,11 +24,11 @@ def maps(
     residual: bool = False,
     mlp: bool = False,
 ) -> Tensor:
-    """Return the probability of each class asked about at each patch: (K, h, w) in [0, 1].
+    """Return the probability of each queried class at each patch: (K, h, w) in [0, 1].
 
     Args:
         trace: the recorded pass.
-        override: what takes the place of the last block's attention.
+        override: replaces the last block's attention.
         method: its name, for messages.
         scale: by which cosines are multiplied before the softmax.
         competitors: the classes ``present`` in the frame, or ``all``, share the softmax with background phrases; see
@@ -38,7 +38,7 @@ def maps(
 
     Raises:
         ModelError: the network has no attention.
-        ParamsError: an option's value means nothing, or nothing competes.
+        ParamsError: an option has an invalid value, or no text competes.
     """
     if trace.dense is None:
         raise ModelError(f"cam.method: {method} changes the attention of the last block; this network has none")

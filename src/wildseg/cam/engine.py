@@ -1,6 +1,6 @@
-"""From a frame and its classes to activation maps: sizes, scales, flips, normalising and refining, for any method.
+"""From a frame and its classes to activation maps: input sizes, scales, flips, normalisation and refinement.
 
-A method returns raw evidence; everything that methods have in common happens here, once.
+A method returns raw maps; every step that methods share is done here.
 """
 
 from __future__ import annotations
@@ -15,29 +15,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wildseg.cam.affinity import Affinity
 from wildseg.cam.maps import normalise, resample_maps
 from wildseg.cam.record import record_batch
+from wildseg.cam.refinement import Refinement
 from wildseg.cam.tower_state import RecordConfig
 from wildseg.cam.trace import Trace
-from wildseg.core.errors import ModelError
 from wildseg.encoders.clip import Clip, resize
 
-MAX_ATTENTION_ENTRIES = 2**28  # numbers of attention that the images of a batch may hold together: a gigabyte
+MAX_ATTENTION_ENTRIES = 2**28  # float32 attention weights of a batch at a time: one gigabyte
 
 
 @dataclass(frozen=True)
 class CamConfig:
-    """How maps are made.
+    """The parameters of activation maps.
 
-    method: a module of `cam/methods`, options: its own. refine: spreads maps along attention, or None. scales: the
-    frame is looked at in each of these sizes. flip: and mirrored. max_side: frames are first shrunk so that their
-    longer side has at most this many pixels. positions: how position embeddings are brought to the frame's grid.
+    method: a module of `methods/cam`; options: its own. refine: the refinement, or None. scales: input sizes relative
+    to the frame. flip: also run on the mirrored frame. max_side: frames are first shrunk so that their longer side has
+    at most this many pixels. positions: how position embeddings are brought to the frame's grid.
     """
 
     method: ModuleType
     options: Mapping[str, Any] = field(default_factory=dict)
-    refine: Affinity | None = None
+    refine: Refinement | None = None
     scales: Sequence[float] = (1.0,)
     flip: bool = False
     max_side: int | None = None
@@ -45,15 +44,15 @@ class CamConfig:
 
     @property
     def record_config(self) -> RecordConfig:
-        """Say what of the network's attention must be recorded."""
-        averaged = self.refine.blocks if self.refine else None
+        """Return which attention must be recorded."""
+        averaged = self.refine.blocks if self.refine and self.refine.needs_attention else None
         return RecordConfig("attention" in self.method.NEEDS, averaged, self.positions)
 
 
 def activation_maps(
     clip: Clip, image: np.ndarray, texts: Tensor, classes: Sequence[int], num_classes: int, config: CamConfig
 ) -> np.ndarray:
-    """Return one map per class asked about: (K, h, w) float32 in [0, 1], on the finest grid of all scales.
+    """Return one map per queried class: (K, h, w) float32 in [0, 1], on the finest grid of all scales.
 
     Args:
         clip: the model.
@@ -87,18 +86,18 @@ def activation_maps_of_batch(
     numbers = [number for number, present in enumerate(classes) if present]
     if not numbers:
         return done
-    asked = [classes[number] for number in numbers]
-    looks: list[list[Tensor]] = [[] for _ in numbers]
+    queried = [classes[number] for number in numbers]
+    views: list[list[Tensor]] = [[] for _ in numbers]
     for size in sizes:
         pixels = clip.pixels([resize(images[number], size) for number in numbers])
         for flipped in (False, True) if config.flip else (False,):
             traces = record_batch(
-                clip, pixels.flip(3) if flipped else pixels, texts, asked, num_classes, config.record_config
+                clip, pixels.flip(3) if flipped else pixels, texts, queried, num_classes, config.record_config
             )
-            for own, trace in zip(looks, traces, strict=True):
+            for own, trace in zip(views, traces, strict=True):
                 maps = maps_of(trace, config)
                 own.append(resample_maps(maps.flip(2) if flipped else maps, grid))
-    for number, own in zip(numbers, looks, strict=True):
+    for number, own in zip(numbers, views, strict=True):
         done[number] = (own[0] if len(own) == 1 else normalise(torch.stack(own).mean(0))).cpu().numpy()
     return done
 
@@ -107,14 +106,10 @@ def maps_of(trace: Trace, config: CamConfig) -> Tensor:
     """Return the maps of one recorded pass: (K, h, w) in [0, 1] on its own grid.
 
     Raises:
-        ModelError: attention is wanted of a network that has none.
+        ModelError: the refinement needs attention, and the network has none.
     """
     maps = normalise(config.method.cam(trace, **config.options))
-    if config.refine is None:
-        return maps
-    if trace.mean_attention is None:
-        raise ModelError("cam.refine: caa spreads maps along attention; this network has none; set it to none")
-    return normalise(config.refine.refine(maps, trace.mean_attention)).to(maps)
+    return maps if config.refine is None else config.refine.refine(maps, trace)
 
 
 def input_size(

@@ -1,4 +1,4 @@
-"""What is done to maps whatever method they come from: stretched to [0, 1], brought to another grid."""
+"""Normalisation of maps to [0, 1], and resampling to another grid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def normalise(maps: Tensor) -> Tensor:
 
 
 def resample_maps(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Bring maps (K, h, w) to another grid, bilinearly (half-pixel centres, no anti-alias)."""
+    """Resample maps (K, h, w) to another grid, bilinearly (half-pixel centres, no anti-alias)."""
     if maps.shape[1:] == grid:
         return maps
     return F.interpolate(maps[None], grid, mode="bilinear", align_corners=False)[0]

@@ -1,4 +1,4 @@
-"""Records one pass through a network, so that methods can read it: of a CLIP model, or of any network at any layer.
+"""Records one forward pass of a CLIP model, or of any network at any layer, as a `Trace` for CAM methods.
 
 The pass up to the target layer runs once, without gradient, and serves all classes; only what lies behind the layer
 is differentiated. Nothing is left behind on the network: no hook, no gradient on a parameter, no change of mode.
@@ -51,7 +51,7 @@ def record_batch(
         clip: the model, with a vision transformer or a ResNet.
         pixels: (B, 3, h*p, w*q).
         texts: (M, d) unit vectors, classes first.
-        classes: for each image the K rows of `texts` asked about.
+        classes: for each image the rows of `texts` of its K queried classes.
         num_classes: how many rows of `texts` are classes.
         config: what of its attention is recorded, and how position embeddings are resampled.
 
@@ -138,7 +138,7 @@ def record_module(
         network: evaluated as it would be in use; its mode is put back afterwards.
         layer: a module inside it that is called once and returns one tensor.
         pixels: (1, 3, H, W).
-        classes: the K logits asked about.
+        classes: the K queried logits.
         reshape: from the layer's output (B, ...) to (B, C, h, w), for layers that return tokens.
         head: weights (M, C), where all that lies behind the layer is a mean and a linear classifier.
     """
@@ -169,7 +169,7 @@ def record_module(
 
 @contextmanager
 def _tapped(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Cut the graph at `layer`: its output is replaced by a leaf that gradients can be asked of."""
+    """Cut the graph at `layer`: its output is replaced by a leaf tensor that gradients are taken with respect to."""
     leaves: list[Tensor] = []
 
     def tap(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """One image on its way through a CLIP tower, held at the target layer: what lies there, and what leads on from it.
 
 The pass up to the target layer runs once, without gradient, for all classes and for several images at a time; only what
-lies behind it is differentiated. A transformer and a ResNet are read each in its own way, and look the same from here.
+lies behind it is differentiated. Transformers and ResNets implement the same interface.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Scalars = Callable[[Tensor], Tensor]  # features (1, d), not normalised, to (K,)
 
 @dataclass(frozen=True)
 class RecordConfig:
-    """How a network is looked at.
+    """What is recorded of a forward pass.
 
-    attention: keep the attention of every block. averaged: from the number of blocks to those over which the mean of
+    attention: record the attention of every block. averaged: from the number of blocks to those over which the mean of
     their attention is wanted. positions: how position embeddings are resampled, see `wildseg.encoders.positions`.
     """
 
@@ -39,7 +39,7 @@ class RecordConfig:
 class RecordedAttention:
     """The recorded attention of one image: rows are queries and sum to 1, mean over heads, token 0 the class token.
 
-    each: one (1 + h*w, 1 + h*w) per block, or none. mean: over the blocks that were asked for, or None.
+    each: one (1 + h*w, 1 + h*w) per block, or none. mean: over the configured blocks, or None.
     """
 
     per_block: Sequence[Tensor] = ()

@@ -16,12 +16,12 @@ from wildseg.core.errors import ModelError
 from wildseg.encoders.attention import AttentionOverride
 from wildseg.encoders.attention_gradients import HeadGradients
 
-# Logits (K, M), of which row i belongs to the i-th class asked about and column c to text c; and the K columns asked
-# about. Returns one scalar per row, (K,).
+# Logits (K, M), row i of the i-th queried class and column c of text c; and the K columns of the queried classes.
+# Returns one scalar per row, (K,).
 Target = Callable[[Tensor, Sequence[int]], Tensor]
 
 
-# What takes the place of the last block's attention, and whether its residual path and its second half are kept;
+# The attention override of the last block, and whether its residual path and its MLP stay in;
 # returns cosines (M, h, w) of the patches' features with the texts.
 Dense = Callable[[AttentionOverride, bool, bool], Tensor]
 
@@ -33,9 +33,9 @@ class Trace:
     activations: (1, C, h, w) at the target layer, on the image's grid. classes: the K columns of the logits that are
     asked about. num_classes: how many columns are classes; those behind are background phrases. backward: gradients of
     a target, see `gradients`. attention: per transformer block (1 + h*w, 1 + h*w), mean over heads, rows sum to 1,
-    token 0 the class token; empty unless it was asked for, and each worked out when it is read. mean_attention: the
+    token 0 the class token; empty unless it was recorded, each computed on access. mean_attention: the
     mean of it over chosen blocks. usual_pool: how to pool where a method's paper takes the mean over patches:
-    ``patches``, but ``model`` for a model taught with captions of regions, whose pooled token looks at parts by itself.
+    ``patches``, but ``model`` for a model trained on captions of regions, whose pooled token attends to parts.
 
     What not every network has, and is None there. pooled: (1 + h*w,) how much of each token is pooled, sums to 1.
     head: (M, C) weights of the linear classifier behind a mean over the activations. attention_backward: see
@@ -58,7 +58,7 @@ class Trace:
     default_pool: str = "model"
 
     def gradients(self, target: Target | None = None, pool: str = "model") -> Tensor:
-        """Return d target_i / d activations for each class asked about: (K, C, h, w).
+        """Return d target_i / d activations for each queried class: (K, C, h, w).
 
         Args:
             target: from logits to scalars; by default each class's own logit.
@@ -68,7 +68,7 @@ class Trace:
         return self.backward(target or class_logit, pool)
 
     def attention_gradients(self, target: Target | None = None) -> Iterator[HeadGradients]:
-        """Yield the attention of every block, last to first, with d target_i / d attention for each class asked about.
+        """Yield the attention of every block, last to first, with d target_i / d attention for each queried class.
 
         Raises:
             ModelError: the network has no attention.
@@ -79,5 +79,5 @@ class Trace:
 
 
 def class_logit(logits: Tensor, classes: Sequence[int]) -> Tensor:
-    """The default target: row i's logit of the i-th class asked about, (K,)."""
+    """The default target: row i's logit of the i-th queried class, (K,)."""
     return logits[torch.arange(len(classes)), list(classes)]

@@ -67,8 +67,8 @@ def _nothing_to_fit(names: Sequence[str], fits: Sequence[ThresholdFit], ticked: 
         lack = f", of which {own.present} show {name} and {own.absent} do not, and other classes are further from it; "
         lack += "tick frames that differ, some 20 in all"
     return (
-        f"expected for some class {MIN_FRAMES} ticked frames with it and {MIN_FRAMES} without it, and scores that differ; "
-        f"found {number}{lack}, or leave label.threshold at auto"
+        f"expected for some class {MIN_FRAMES} ticked frames with it and {MIN_FRAMES} without it, and scores that "
+        f"differ; found {number}{lack}, or leave label.threshold at auto"
     )
 
 

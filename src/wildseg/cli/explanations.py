@@ -18,7 +18,7 @@ from wildseg.core.names import plain
 from wildseg.execution.runtime import Runtime, torch_device
 from wildseg.frames.image import shrink
 from wildseg.frames.photos import read_photo
-from wildseg.frames.tally import Unusable
+from wildseg.frames.read_stats import Unusable
 from wildseg.stages.explainer import Explainer, Explanation, ExplanationRequest
 
 
@@ -73,7 +73,7 @@ def show(
                 Image.fromarray(explainer.draw(found)).save(temporary)
             if output.maps:
                 save_maps(found, path.with_suffix(".npz"))
-            print(f"explain: {title}, {name}: {found.sheet.question}; see {path}")
+            print(f"explain: {title}, {name}: {found.sheet.target}; see {path}")
 
 
 def show_layers(artifacts: Artifacts, runtime: Runtime) -> None:

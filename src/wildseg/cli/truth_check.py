@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.artifacts.truth import Seen, check_start
-from wildseg.artifacts.truth_names import explain, misfits, suggest
+from wildseg.artifacts.truth import TruthStats, check_id_offset
+from wildseg.artifacts.truth_names import find_unmatched, suggest, unmatched_message
 from wildseg.core.errors import DataError
 from wildseg.core.params import Params
 from wildseg.core.progress import track
@@ -29,10 +29,10 @@ def show(params: Params, artifacts: Artifacts, *, rename: bool = False) -> None:
         for path, better in _renamed(artifacts, frames):
             print(f"truth: {path} -> {better.name}")
     found = artifacts.find_truth(frames)
-    left = misfits(artifacts.truth_folders, frames, found)
+    left = find_unmatched(artifacts.truth_folders, frames, found)
     for folder in artifacts.truth_folders:
         if own := [path for path in left.misnamed if path.is_relative_to(folder)]:
-            print(f"truth: {explain(own, frames, folder)}")
+            print(f"truth: {unmatched_message(own, frames, folder)}")
     if not found:
         raise DataError(f"truth: expected masks of some of {len(frames)} key frames in data/truth, found none; see the "
                         "README there")  # fmt: skip
@@ -42,14 +42,14 @@ def show(params: Params, artifacts: Artifacts, *, rename: bool = False) -> None:
 
 def _show_ids(params: Params, artifacts: Artifacts, truths: Sequence[tuple[Frame, Path]]) -> None:
     names = params.classes.names
-    seen, pixels = Seen(), np.zeros(256, np.int64)
+    seen, pixels = TruthStats(), np.zeros(256, np.int64)
     for frame, path in track(truths, len(truths), "truth"):
         height, width, _ = artifacts.load_image(frame.name).shape
         mask = artifacts.read_truth(path, names, (height, width))
         seen.add(mask)
         pixels += np.bincount(mask.ids.ravel(), minlength=256)
     folder = artifacts.truth_folders[0]
-    doubt = check_start(seen.pixels, seen.masks, names, folder, background=bool(params.background))
+    doubt = check_id_offset(seen.pixels, seen.masks, names, folder, background=bool(params.background))
     if doubt:
         print(f"truth: {doubt}")
     by_id = dict(enumerate(params.classes.with_background)) | {255: "ignore"}
@@ -65,7 +65,7 @@ def _renamed(artifacts: Artifacts, frames: Sequence[Frame]) -> list[tuple[Path, 
     """
     folder = artifacts.truth_folders[0]
     plan: dict[Path, Path] = {}
-    for path in misfits([folder], frames, artifacts.find_truth(frames)).misnamed:
+    for path in find_unmatched([folder], frames, artifacts.find_truth(frames)).misnamed:
         if path.suffix.lower() == ".png" and (name := suggest(path, frames)) is not None:
             better = path.with_name(f"{name}.png")
             if better in plan or (better.exists() and not better.samefile(path)):

@@ -128,7 +128,7 @@ class Cam:
     """From frames and their labels to one activation map per class."""
 
     method: str
-    refine: Literal["none", "caa"]
+    refine: str
     scales: Scales
     flip: bool
     max_side: Side | None
@@ -237,11 +237,12 @@ class Params:
     eval: Eval
 
 
-# Where the value of a parameter names a file, and the function in it whose options params.yaml may set.
-METHODS = (
+# Where the value of a parameter names a file, and the function in it whose options params.yaml may set under `options`.
+METHODS: tuple[tuple[str, str, str, str | None], ...] = (
     ("extract", "method", "methods.keyframes", "select"),
     ("label", "method", "methods.labels", "label"),
     ("cam", "method", "methods.cam", "cam"),
+    ("cam", "refine", "methods.refine", None),
     ("train", "architecture", "methods.architectures", "build"),
 )
 
@@ -278,6 +279,8 @@ def _check_methods(params: Params) -> None:
     for section, key, folder, function in METHODS:
         values = getattr(params, section)
         lookup.check(folder, getattr(values, key), f"{section}.{key}")
+        if function is None:
+            continue
         for method, options in values.options.items():
             lookup.check(folder, method, f"{section}.options")
             lookup.check_options(folder, method, function, options, f"{section}.options.{method}")

@@ -1,4 +1,4 @@
-"""Attention with its weights in reach: multi-head attention that can be watched, and what is kept of what was seen.
+"""Multi-head attention whose weights can be recorded or replaced.
 
 ``A = softmax(q k^T / sqrt(d))`` for each head, its output ``A v``. Token 0 is the class token where there is one.
 """
@@ -13,18 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# q, k and v of one head, (T, d) each, to what takes the place of its attention's output.
+# q, k and v of one head, (T, d) each, to the output that replaces its attention's, (T, d).
 AttentionOverride = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 # Weights of all heads at once would be heads x T x T numbers, gigabytes for a large frame; so many are there at a time.
-# 28 MB is also just below what the C library takes from the system anew, page by page, each time it is asked.
+# 28 MB is also just below what the C library takes from the system anew, page by page, at each allocation.
 ROOM = 7 * 2**20
 
 
 class AttentionMatrices(Sequence[Tensor]):
-    """The attention of block after block, (B, T, T) each, mean over heads; each is worked out when it is asked for.
+    """The attention of block after block, (B, T, T) each, mean over heads; each is computed on access.
 
-    What is kept are queries and keys, since as many matrices of a large frame would be gigabytes.
+    Only queries and keys are stored, since all matrices of a large frame would take gigabytes.
     """
 
     def __init__(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -48,10 +48,10 @@ def _weigh(query: Tensor, key: Tensor) -> Tensor:
 
 @dataclass
 class AttentionRecorder:
-    """What is kept of the attention of blocks while images pass through: of each block, or the mean over some.
+    """Records the attention of blocks during a forward pass: of each block, or the mean over some.
 
-    averaged: numbers of blocks, from 0, over which the mean is taken. every: keep each block's. What was seen, rows are
-    queries and sum to 1, mean over heads: `per_block`, one (B, T, T) per block in their order; `mean`, (B, T, T).
+    averaged: numbers of blocks, from 0, over which the mean is taken. keep_all: record every block. The records, rows
+    are queries and sum to 1, mean over heads: `per_block`, one (B, T, T) per block in their order; `mean`, (B, T, T).
     """
 
     averaged: Collection[int] = ()
@@ -65,18 +65,18 @@ class AttentionRecorder:
         return AttentionMatrices(self.pairs)
 
     def needs_weights(self, block: int) -> bool:
-        """Say whether the weights of a block are worth working out as it passes."""
+        """Return whether the weights of a block must be computed in the forward pass."""
         return block in self.averaged
 
     def observe(self, block: int, query: Tensor, key: Tensor) -> None:
-        """Look at a block that is not run as a whole, by its q and k, (B, heads, T, d)."""
+        """Record a block that is not run as a whole, by its q and k, (B, heads, T, d)."""
         if self.keep_all:
             self.pairs.append((query, key))
         if self.needs_weights(block):
             self.accumulate(block, attention_weights(query, key))
 
     def accumulate(self, block: int, weights: Tensor) -> None:
-        """Take over the weights of a block, (B, T, T), if it takes part in the mean; they are changed in place."""
+        """Add the weights of a block, (B, T, T), to the mean if it is averaged; they are changed in place."""
         if block in self.averaged:
             share = weights.div_(len(self.averaged))
             self.mean = share if self.mean is None else self.mean.add_(share)
@@ -92,7 +92,7 @@ def attend(
 ) -> tuple[Tensor, Tensor | None]:
     """Multi-head attention of `queries` (B, R, D) over `context` (B, T, D).
 
-    Returns (B, R, D), and the weights (B, R, T), mean over heads, where they are asked for; nothing can be
+    Returns (B, R, D), and the weights (B, R, T), mean over heads, if requested; nothing can be
     differentiated then. `visible` says which of the context each query may see, bool of (R, T) or of what
     broadcasts to (B, heads, R, T); None for all of it. `keep` is given q and k of all
     heads.

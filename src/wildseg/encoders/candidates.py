@@ -1,4 +1,4 @@
-"""Templates among which the sharpest is looked for, unless params.yaml lists others."""
+"""Built-in candidate templates for `clip.templates: sharpest`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a model's captions were of: weights may declare it in the metadata of their safetensors file.
+"""Whether a model was trained on captions of regions: weights declare it in their safetensors metadata.
 
-CLIP and its like were taught with captions of whole images, and published weights declare nothing. A model taught with
-captions of regions can be asked about a part of an image without cutting that part out.
+CLIP and its like are trained on captions of whole images, and published weights declare nothing. A model trained on
+captions of regions can classify a part of an image without cropping it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ REGIONS = {"captions": "regions"}
 
 
 def declares_region_captions(file: Path) -> bool:
-    """Say whether a file of weights declares that its model was taught with captions of regions."""
+    """Return whether a file of weights declares that its model was trained on captions of regions."""
     if file.suffix != ".safetensors" or not file.is_file():
         return False
     try:
         with safe_open(file, "pt") as weights:
             return REGIONS.items() <= (weights.metadata() or {}).items()
     except (OSError, SafetensorError):
-        return False  # whoever loads the weights tells what is wrong with them
+        return False  # loading the weights reports the error

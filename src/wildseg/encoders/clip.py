@@ -42,15 +42,15 @@ def load(model: str, pretrained: str, *, device: str = "cpu", root: Path | str =
     built = loading.build(model, pretrained, Path(root))
     mean, std = built.preparation["mean"], built.preparation["std"]
     file = loading.as_file(pretrained, Path(root))
-    knows_regions = file is not None and captions.declares_region_captions(file)
-    return Clip(model, built.network.float().to(device), built.tokenizer, mean, std, knows_regions, built.notes)
+    region_trained = file is not None and captions.declares_region_captions(file)
+    return Clip(model, built.network.float().to(device), built.tokenizer, mean, std, region_trained, built.notes)
 
 
 @dataclass(frozen=True)
 class Clip:
     """A frozen model in evaluation mode.
 
-    mean, std: of its images, RGB in [0, 1]. knows_regions: it was taught with captions of regions, so that its class
+    mean, std: of its images, RGB in [0, 1]. region_trained: it was trained on captions of regions, so that its class
     token can be shown a part of the patches. notes: what a person should know of how a local file was understood.
     """
 
@@ -65,7 +65,7 @@ class Clip:
     _classifiers: dict[tuple[object, ...], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Freeze: nothing here is ever trained, and gradients are asked for where they are needed."""
+        """Freeze the weights; gradients are enabled where they are needed."""
         self.network.eval().requires_grad_(False)
 
     @property
@@ -166,11 +166,11 @@ class Clip:
             phrases: for each class its synonyms, which share a sentence.
             templates: sentences with one ``{}``.
         """
-        asked = (tuple(map(tuple, phrases)), tuple(templates))
-        if asked not in self._sentences:
+        key = (tuple(map(tuple, phrases)), tuple(templates))
+        if key not in self._sentences:
             texts = [sentence for own in phrases for sentence in sentences(own, templates)]
-            self._sentences[asked] = self.text_features(texts).unflatten(0, (len(phrases), len(templates)))
-        return self._sentences[asked]
+            self._sentences[key] = self.text_features(texts).unflatten(0, (len(phrases), len(templates)))
+        return self._sentences[key]
 
     def classifier(self, phrases: Sequence[Sequence[str]], templates: Sequence[str]) -> Tensor:
         """Return one unit text vector per class, the mean over templates of unit sentence features: (C, d).
@@ -179,10 +179,10 @@ class Clip:
             phrases: for each class its synonyms, which share a sentence.
             templates: sentences with one ``{}``.
         """
-        asked = (tuple(map(tuple, phrases)), tuple(templates))
-        if asked not in self._classifiers:  # the same words are asked about at every frame
-            self._classifiers[asked] = F.normalize(self.sentence_features(*asked).mean(1), dim=-1)
-        return self._classifiers[asked]
+        key = (tuple(map(tuple, phrases)), tuple(templates))
+        if key not in self._classifiers:  # the same texts serve every frame
+            self._classifiers[key] = F.normalize(self.sentence_features(*key).mean(1), dim=-1)
+        return self._classifiers[key]
 
     def logits(self, features: Tensor, texts: Tensor) -> Tensor:
         """Return ``scale * cosine + bias``: (B, C) for image features (B, d) and text features (C, d), both unit."""

@@ -1,4 +1,4 @@
-"""What lies beside a local file of CLIP weights and says how they are to be used: architecture, activation, colours.
+"""Config files beside local CLIP weights: architecture, activation, mean and standard deviation.
 
 ``<model>.json``, an architecture as open_clip has it, or ``open_clip_config.json``, as a folder of the model hub has it
 for its one model: ``{"model_cfg": an architecture, "preprocess_cfg": {"mean": ..., "std": ...}}``. What lies beside the
@@ -36,7 +36,7 @@ class LocalConfig:
     """What was found beside a file of weights.
 
     name: under which open_clip knows the architecture now. own, shared: whether there is a ``<model>.json``, an
-    ``open_clip_config.json``. preparation: mean and std, as far as they are said.
+    ``open_clip_config.json``. preparation: mean and std, as far as given.
     """
 
     name: str
@@ -49,7 +49,7 @@ def find(file: Path, model: str) -> LocalConfig:
     """Read what lies beside a file of weights, and let open_clip know the architecture.
 
     Raises:
-        ModelError: it is no config, or says what is not allowed.
+        ModelError: it is no config, or has a value that is not allowed.
     """
     own, shared = config_path(file, model), shared_config_path(file)
     name = model
@@ -60,9 +60,9 @@ def find(file: Path, model: str) -> LocalConfig:
             name = f"open_clip_config {hashlib.sha256(shared.read_bytes()).hexdigest()[:16]}"
             _register(name, _with_tokenizer_beside(architecture, file.parent))
     if own.is_file():
-        architecture, said = _read(own)
+        architecture, given = _read(own)
         _register(model, architecture)
-        preparation = {**said, **preparation}
+        preparation = {**given, **preparation}
     return LocalConfig(name, own.is_file(), shared.is_file(), preparation)
 
 
@@ -134,7 +134,7 @@ def _of_another(local: LocalConfig, model: str, file: Path) -> list[str]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (the architecture, mean and std as far as they are said) of either kind of config."""
+    """Return (the architecture, mean and std as far as given) of either kind of config."""
     try:
         check_regular(path)
         content = json.loads(path.read_bytes())

@@ -1,7 +1,8 @@
-"""Fetches weights that are named and not here: with progress, and one line in seconds where they cannot be had.
+"""Downloads weights from the model hub, with progress, and a one-line error within seconds where that fails.
 
 Files of the model hub are found in its cache first, where they are taken as they lie, so that a run repeats without a
-network and with the same weights. huggingface_hub by itself would ask for minutes before it says that nobody answers.
+network and with the same weights. huggingface_hub by itself retries for minutes before it
+reports an unreachable hub.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from wildseg.core.errors import ModelError, check_regular
 from wildseg.core.progress import Bytes, bytes_of
 
 TIMEOUT_S = 5.0  # for an answer of the hub, unless HF_HUB_ETAG_TIMEOUT says otherwise
-BUSY = (429, 500, 502, 503, 504)  # answers of a server after which it is asked once more
+BUSY = (429, 500, 502, 503, 504)  # HTTP codes after which a request is repeated once
 # What transformers reads of a model beside its weights; tokenizers have files of many names.
 BESIDE = (".json", ".txt", ".jinja", ".model", ".tiktoken")
-USED: set[Path] = set()  # files of the hub that this process asked for, and found or fetched
+USED: set[Path] = set()  # files of the hub that this process found or downloaded
 INDEX = "model.safetensors.index.json"
 
 
@@ -95,7 +96,7 @@ def hub_folder(what: str, repo: str, instead: str = "") -> Path:
     return here
 
 
-OFFLINE = "HF_HUB_OFFLINE=1 forbids to ask, and it is not in the cache"
+OFFLINE = "HF_HUB_OFFLINE=1 forbids downloads, and it is not in the cache"
 
 
 def _whole(folder: Path) -> bool:
@@ -127,7 +128,7 @@ def _first(repo: str, names: Sequence[str], revision: str | None) -> str:
     for name in names:
         try:
             address = hf_hub_url(repo, name, revision=revision)
-            _asked_twice(lambda address=address: get_hf_file_metadata(address, timeout=_patience()))
+            _with_retry(lambda address=address: get_hf_file_metadata(address, timeout=_patience()))
         except EntryNotFoundError as error:
             missing = error
         else:
@@ -135,7 +136,7 @@ def _first(repo: str, names: Sequence[str], revision: str | None) -> str:
     raise missing
 
 
-def _asked_twice(ask: Any) -> None:  # noqa: ANN401
+def _with_retry(ask: Any) -> None:  # noqa: ANN401
     try:
         ask()
     except OSError as error:

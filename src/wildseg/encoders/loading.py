@@ -1,6 +1,6 @@
 """Finds and builds an open_clip model: a name open_clip knows, or a config beside a local file; a tag, or that file.
 
-Everything that can go wrong on the way is a person's everyday mistake, so each is told in one line. Weights are read
+Every failure on the way is reported in one line. Weights are read
 without running any code from the file: safetensors, or torch files restricted to tensors.
 """
 
@@ -134,7 +134,7 @@ def _misfit(model: str, network: nn.Module, file: Path, error: Exception) -> str
     extra = [name for name in found if name not in expected]
     parts = ["; ".join(other[:2])] if other else []
     parts += [f"{len(missing)} missing, such as {missing[0]}"] if missing else []
-    parts += [f"{len(extra)} not asked for, such as {extra[0]}"] if extra else []
+    parts += [f"{len(extra)} unexpected, such as {extra[0]}"] if extra else []
     return f"the weights in {file.name} do not fit {model}: {'; '.join(parts) or _line(error)}"
 
 

@@ -1,6 +1,6 @@
 """From class phrases to sentences: synonym fusion, templates and competitor phrases (CLIP-ES, Lin et al. 2023).
 
-A class is asked for by one sentence that holds all its synonyms, rather than by an average over sentences.
+A class is represented by one sentence with all its synonyms, rather than by an average over sentences.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def named(phrases: Sequence[str], class_phrases: Sequence[Sequence[str]]) -> dic
     """Return those of `phrases` that name a class, contain its name or are contained in it, each with that class.
 
     Args:
-        phrases: to be looked at, in the order of the answer.
+        phrases: the candidates, in the order of the result.
         class_phrases: the phrases of each class; of several that fit, the first counts.
     """
     found = {}
@@ -47,7 +47,7 @@ def named(phrases: Sequence[str], class_phrases: Sequence[Sequence[str]]) -> dic
 
 
 def overlap(one: str, other: str) -> bool:
-    """Say whether one phrase contains the other, word by word: ``road``, ``cement road``, but not ``sea``, ``seat``.
+    """Return whether one phrase contains the other, word by word: ``road``, ``cement road``, but not ``sea``, ``seat``.
 
     Letter case, punctuation and a plural's ending do not count.
     """
@@ -62,7 +62,7 @@ def stems(phrase: str) -> tuple[str, ...]:
 
 
 def _singular(word: str) -> str:
-    # Crude on purpose: both sides are cut in the same way, so that a wrong stem still meets its like.
+    # Crude on purpose: both sides are cut in the same way, so that a wrong stem still matches.
     if word.endswith("ies"):
         return word[:-3] + "y"
     stem = word[:-1] if word.endswith("s") and not word.endswith("ss") else word

@@ -1,6 +1,6 @@
 """CLIP's ResNet (Radford et al. 2021, section 2.4): convolutions to a grid of cells, and attention that pools them.
 
-The mean of all cells is token 0, what CLIP's paper calls attention pooling: all tokens look at all, and the output of
+The mean of all cells is token 0, what CLIP's paper calls attention pooling: all tokens attend to all, and the output of
 token 0 is the feature. So behind the convolutions stands one layer of attention, like a transformer's last block but
 without residual path and second half, and what reads that block's attention reads this one's.
 """
@@ -21,7 +21,7 @@ STRIDE = 32  # pixels per cell, on each axis
 
 
 def unsupported_reason(visual: nn.Module) -> str | None:
-    """Say in a few words what keeps an image tower from being read; None where nothing does."""
+    """Return why an image tower cannot be run up to its last cells, None where it can."""
     if not isinstance(visual, ModifiedResNet):
         return f"its image tower is a {type(visual).__name__}, not CLIP's own ResNet"
     return None
@@ -44,7 +44,7 @@ class ResNet:
     def cells(self, pixels: Tensor) -> Tensor:
         """Return what the convolutions leave of pixels (B, 3, 32*h, 32*w): (B, C, h, w), not negative."""
         visual = self.visual
-        # On a GPU torch rounds what convolutions multiply to ten bits (TF32), unless told not to.
+        # On a GPU torch rounds what convolutions multiply to ten bits (TF32), unless TF32 is disabled.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             return visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(pixels)))))
 
@@ -86,7 +86,7 @@ class ResNet:
 
         Args:
             tokens: (B, 1 + h*w, C).
-            override: takes the place of ``softmax(q k^T / sqrt(d)) v``, for one image and head at a time.
+            override: replaces ``softmax(q k^T / sqrt(d)) v``, for one image and head at a time.
         """
         return self.attention.c_proj(override_by_head(override, *self.queries_keys_values(tokens, tokens))[:, 1:])
 

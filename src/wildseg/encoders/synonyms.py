@@ -1,9 +1,9 @@
-"""Which background phrases mean a class, as an image-text model understands them.
+"""Background phrases that are synonyms of a class, by an image-text model's text features.
 
-Cosines of sentences are all high, and how high differs from model to model: no fixed number says that two phrases mean
-the same. So the model itself is asked how near it puts phrases that do, and phrases that do not: a class's synonyms to
-each other and to the phrases of other classes, and a few built-in pairs likewise. The cut is half way between. Any
-other scale and offset of the cosines moves the cut along with them, and the same phrases are left out.
+Cosines of sentences are all high, and their level differs from model to model, so that no fixed threshold separates
+synonyms from other phrases. The cutoff is calibrated per model: on the cosines of a class's synonyms with each other
+and with the phrases of other classes, and of a few built-in pairs likewise. It lies half way between the two. A
+linear change of the cosines moves the cutoff along, and the same phrases are dropped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PAIRS = (("railway", "railroad"), ("sea", "ocean"), ("street", "road"), ("house"
 
 @dataclass(frozen=True)
 class SynonymMatch:
-    """A phrase that means a class: the class's index, and the cosine with the nearest of its phrases."""
+    """A phrase that is a synonym of a class: the class's index, and the cosine with the nearest of its phrases."""
 
     phrase: str
     index: int
@@ -29,7 +29,7 @@ class SynonymMatch:
 def find_synonyms(
     phrases: Sequence[str], vectors: np.ndarray, classes: Sequence[np.ndarray], pairs: Sequence[np.ndarray]
 ) -> tuple[float | None, list[SynonymMatch]]:
-    """Return (the cut, those of `phrases` that are nearer to a class than it).
+    """Return (the cutoff, those of `phrases` whose cosine with a class exceeds it).
 
     Args:
         phrases: n background phrases.
@@ -38,8 +38,8 @@ def find_synonyms(
         pairs: the same for each of `PAIRS`, or other groups of phrases that mean the same.
 
     Returns:
-        The cut, None where the model does not tell synonyms from other phrases, or nothing says how near they are;
-        then no phrase is left out. Matches are in the order of `phrases`.
+        The cutoff, None where the model does not separate synonyms from other phrases, or there are none to calibrate
+        on; then no phrase is dropped. Matches are in the order of `phrases`.
     """
     limit = synonym_cutoff(classes, pairs)
     if limit is None or not len(phrases):

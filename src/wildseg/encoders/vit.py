@@ -40,7 +40,7 @@ class Tokens:
 
 
 def unsupported_reason(visual: nn.Module) -> str | None:
-    """Say in a few words what keeps an image tower from being read block by block; None where nothing does."""
+    """Return why an image tower cannot be run block by block, None where it can."""
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
     if blocks is None or not hasattr(visual, "class_embedding"):
         return f"its image tower is a {type(visual).__name__}, not open_clip's own vision transformer"
@@ -54,7 +54,7 @@ def unsupported_reason(visual: nn.Module) -> str | None:
 
 
 class ViT:
-    """Reads an open_clip `VisionTransformer` block by block; holds no weights of its own."""
+    """Runs an open_clip `VisionTransformer` block by block; holds no weights of its own."""
 
     def __init__(self, visual: VisionTransformer, positions: str = "bicubic") -> None:
         """Wrap `visual`, for which `unsupported_reason` returns None; `positions` names a way of `resample`."""
@@ -80,7 +80,7 @@ class ViT:
         return resample(self.visual.positional_embedding, self.native_grid, grid, self.interpolation)
 
     def trunk(self, pixels: Tensor, leave: int = 1, recorder: AttentionRecorder | None = None) -> Tokens:
-        """Run all blocks but the last `leave` on pixels (B, 3, H', W'), seen by `recorder`."""
+        """Run all blocks but the last `leave` on pixels (B, 3, H', W'), recorded by `recorder`."""
         tokens = self.embed(pixels)
         values = tokens.values
         for number, block in enumerate(self.blocks[: len(self.blocks) - leave]):
@@ -90,7 +90,7 @@ class ViT:
     def run_recorded(
         self, number: int, block: ResidualAttentionBlock, values: Tensor, recorder: AttentionRecorder
     ) -> Tensor:
-        """Run one of `blocks`, seen by `recorder`, on tokens (B, T, D) that enter it; return those that leave it."""
+        """Run one of `blocks`, recorded by `recorder`, on its input tokens (B, T, D); return its output tokens."""
         keep = recorder.pairs if recorder.keep_all else None
         values, weights = self.block(block, values, block.ln_1(values), EVERY, recorder.needs_weights(number), keep)
         if weights is not None:
@@ -149,7 +149,7 @@ class ViT:
 
         Args:
             values: tokens that enter the last block, (B, 1 + h*w, D).
-            override: takes the place of ``softmax(q k^T / sqrt(d)) v``, for one image and head at a time.
+            override: replaces ``softmax(q k^T / sqrt(d)) v``, for one image and head at a time.
             residual: keep the path around the attention.
             mlp: keep the block's second half.
         """

@@ -1,7 +1,7 @@
-"""Which phrases a small model was taught, by a list beside its weights, and which of those it is asked for it was not.
+"""The training vocabulary of a small model, from a list beside its weights, and a warning about phrases outside of it.
 
-A CLIP of hundreds of millions of captions knows nearly every word, and has no such list. A small one answers to a word
-that it never met as surely as to any other, and what it says is noise.
+A CLIP trained on hundreds of millions of captions covers nearly every word, and has no such list. A small one scores
+unseen words with the same confidence as others, and these scores are noise.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ SHOWN = 8  # phrases named in the line that a person reads
 
 @dataclass(frozen=True)
 class TrainedVocabulary:
-    """What a model was taught: in a few words, and each phrase as `normalise_phrase` has it."""
+    """The phrases a model was trained on, normalised by `normalise_phrase`, and their subject in a few words."""
 
     subject: str
     phrases: frozenset[tuple[str, ...]]
 
     def missing(self, phrases: Iterable[str]) -> list[str]:
-        """Return those of `phrases` that are none of its own, each once."""
+        """Return those of `phrases` that are not in the vocabulary, each once."""
         return [phrase for phrase in dict.fromkeys(phrases) if normalise_phrase(phrase) not in self.phrases]
 
 
 def normalise_phrase(phrase: str) -> tuple[str, ...]:
-    """Return a phrase without what does not count: letter case, signs, an article in front, a plural's ending."""
+    """Return a phrase without letter case, punctuation, a leading article and plural endings."""
     words = stems(phrase.replace("_", " "))
     return words[1:] if len(words) > 1 and words[0] in ARTICLES else words
 
 
 def vocabulary_path(weights: Path, model: str) -> Path:
-    """Return where the list of what a model was taught lies whose weights are a file."""
+    """Return the path of the vocabulary of a model whose weights are a local file."""
     return weights.parent / f"{Path(model).name}.words.txt"
 
 
 def load_vocabulary(model: str, pretrained: str, root: Path) -> TrainedVocabulary | None:
-    """Return what a model was taught, or None where nothing beside its weights says so.
+    """Return the training vocabulary of a model, or None without such a file.
 
-    A phrase a line; the first line, behind a ``#``, says in a few words what all of them are about.
+    One phrase a line; the first line, after a ``#``, is the subject.
 
     Args:
         model: as in `wildseg.encoders.clip.load`.
@@ -68,20 +68,20 @@ def load_vocabulary(model: str, pretrained: str, root: Path) -> TrainedVocabular
 def warning(
     model: str, pretrained: str, root: Path, classes: Iterable[Iterable[str]], background: Iterable[str]
 ) -> str:
-    """Return a line that names the phrases a model was not taught, and what to do; empty where there are none.
+    """Return a warning about phrases outside of the training vocabulary; empty where there are none.
 
     Args:
         model: as in `load_vocabulary`.
         pretrained: as in `load_vocabulary`.
         root: as in `load_vocabulary`.
         classes: the phrases of each class.
-        background: phrases that compete with them. The built-in ones are there for any model, and not looked at.
+        background: phrases that compete with them. Built-in ones are ignored.
     """
     known = load_vocabulary(model, pretrained, root)
     if known is None:
         return ""
-    asked = [phrase for phrases in classes for phrase in phrases]
-    lacking = known.missing([*asked, *(phrase for phrase in background if phrase not in COMPETITORS)])
+    wanted = [phrase for phrases in classes for phrase in phrases]
+    lacking = known.missing([*wanted, *(phrase for phrase in background if phrase not in COMPETITORS)])
     if not lacking:
         return ""
     more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""

@@ -1,4 +1,4 @@
-"""What tells one model from another without loading it: its name and tag, and the bytes of local files."""
+"""The identity of a model without loading it: its name and tag, and the digests of local files."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 
 
 def config_path(weights: Path, model: str) -> Path:
-    """Return where the config of a model lies whose weights are a file; of another folder's it never is."""
+    """Return the path of the config beside the weights of a model."""
     return weights.parent / f"{Path(model).name}.json"
 
 
 def shared_config_path(weights: Path) -> Path:
-    """Return where the config lies that a folder of the model hub has for its one model of open_clip."""
+    """Return the path of the open_clip config of a model hub's folder."""
     return weights.parent / "open_clip_config.json"
 
 
 def identity(model: str, pretrained: str, root: Path) -> dict[str, str]:
-    """Return what a result of this model depends on; a tag of open_clip stands for itself.
+    """Return what identifies a model in a cache key; a tag of open_clip stands for itself.
 
     Args:
         model: as in `wildseg.encoders.clip.load`.

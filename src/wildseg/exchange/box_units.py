@@ -14,7 +14,7 @@ FEW = 3  # below so many boxes, that they lie within 100 pixels says nothing
 SLACK = 0.02  # share of a side by which a box that was drawn by hand may reach beyond its picture
 
 
-def doubts(path: Path, boxes: Mapping[str, tuple[Size, np.ndarray]]) -> list[str]:
+def plausibility_warnings(path: Path, boxes: Mapping[str, tuple[Size, np.ndarray]]) -> list[str]:
     """Return what may be wrong with boxes, in a line each.
 
     Args:

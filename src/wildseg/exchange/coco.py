@@ -13,8 +13,8 @@ import numpy as np
 from wildseg.core.errors import DataError, did_you_mean
 from wildseg.core.files import load_json
 from wildseg.core.names import is_plain
-from wildseg.exchange.box_units import doubts
-from wildseg.exchange.listed import match
+from wildseg.exchange.box_units import plausibility_warnings
+from wildseg.exchange.file_names import match_frames
 
 LARGEST_SIDE = 1_000_000  # pixels
 
@@ -53,7 +53,7 @@ class Listing:
     """
 
     frames: dict[str, FrameBoxes]
-    strangers: tuple[str, ...]
+    unmatched: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -91,7 +91,9 @@ def read(path: Path, class_names: Sequence[str], key_frames: KeyFrameNames | Non
     shown = ", ".join(_found(name) for name in unused[:5]) + (", ..." if len(unused) > 5 else "")
     notes = [f"categories without any box that are no classes are left out: {shown}"] if unused else []
     if key_frames is not None:
-        notes += doubts(path, {frame: ((here.width, here.height), here.boxes[:, :4]) for frame, here in found.items()})
+        notes += plausibility_warnings(
+            path, {frame: ((here.width, here.height), here.boxes[:, :4]) for frame, here in found.items()}
+        )
     return Listing(found, tuple(strangers.values()), tuple(notes))
 
 
@@ -118,7 +120,7 @@ def _frames(
     if key_frames is None:
         meant = {file: Path(file).stem for file in files.values()}
     else:
-        meant = match(list(files.values()), key_frames.names)
+        meant = match_frames(list(files.values()), key_frames.names)
         if files and not meant:
             raise DataError(f"{path}: none of {len(files)} listed names is a key frame, for instance "
                             f"{_found(next(iter(files.values())))}; expected names like "

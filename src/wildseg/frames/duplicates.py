@@ -63,7 +63,7 @@ def distance(first: int, second: int) -> int:
 
 
 @dataclass(frozen=True)
-class Looks:
+class ImageSignature:
     """What two pictures are compared by.
 
     `hash` is the perceptual one; `colours` the mean RGB of 4x4 parts, rows first, 48 bytes; `flat` says that the hash
@@ -79,7 +79,7 @@ class Looks:
         return [self.hash, self.flat, self.colours.hex()]
 
     @classmethod
-    def from_record(cls, record: Any) -> Looks | None:  # noqa: ANN401
+    def from_record(cls, record: Any) -> ImageSignature | None:  # noqa: ANN401
         """Return what `record` gave; None for anything else."""
         try:
             value, flat, colours = record
@@ -90,15 +90,15 @@ class Looks:
         return found if fits else None
 
 
-def looks_of(image: np.ndarray) -> Looks:
+def signature_of(image: np.ndarray) -> ImageSignature:
     """Return how a picture looks; image: (H, W, 3) uint8 RGB."""
     small = _small(image, FINE, FINE)
     value = _phash(small)
     colours = cv2.resize(image, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
-    return Looks(value, bool(small.std() < FLAT_LEVELS or value.bit_count() < FLAT_BITS), colours.tobytes())
+    return ImageSignature(value, bool(small.std() < FLAT_LEVELS or value.bit_count() < FLAT_BITS), colours.tobytes())
 
 
-class KeptFrames:
+class DuplicateFilter:
     """How all frames look that were kept so far, each compared with all at once."""
 
     def __init__(self) -> None:
@@ -108,20 +108,20 @@ class KeptFrames:
         self._colours = np.zeros((256, 3 * CELLS**2), np.int16)
         self._count = 0
 
-    def add_if_new(self, looks: Looks, bits: int) -> bool:
+    def add_if_new(self, signature: ImageSignature, bits: int) -> bool:
         """Keep a frame and return True, unless one that looks like it was kept before.
 
         That is one whose hash is within `bits` and, if either is flat, whose colours are the same.
         """
-        colours = np.frombuffer(looks.colours, np.uint8).astype(np.int16)
-        near = np.flatnonzero(np.bitwise_count(self._hashes[: self._count] ^ np.uint64(looks.hash)) <= bits)
-        told_by_hash = ~(self._flat[near] | looks.flat)
+        colours = np.frombuffer(signature.colours, np.uint8).astype(np.int16)
+        near = np.flatnonzero(np.bitwise_count(self._hashes[: self._count] ^ np.uint64(signature.hash)) <= bits)
+        told_by_hash = ~(self._flat[near] | signature.flat)
         if np.any(told_by_hash | (np.abs(self._colours[near] - colours).max(axis=1) <= SAME_LEVELS)):
             return False
         if self._count == len(self._hashes):
             for name in ("_hashes", "_flat", "_colours"):
                 setattr(self, name, np.concatenate([getattr(self, name), np.zeros_like(getattr(self, name))]))
-        self._hashes[self._count], self._flat[self._count] = looks.hash, looks.flat
+        self._hashes[self._count], self._flat[self._count] = signature.hash, signature.flat
         self._colours[self._count] = colours
         self._count += 1
         return True

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import av.logging
 
 
-class Said(NamedTuple):
+class LogMessage(NamedTuple):
     """One message of level ERROR or worse, and the part of FFmpeg it is from: a decoder's or container's name."""
 
     by: str
     text: str
 
 
-class ErrorsSaid:
+class CapturedErrors:
     """Within a `with`, catches the errors that FFmpeg reports in this thread; complete when its body is done.
 
     PyAV's log level is one for the whole process. It is raised only as long as anybody listens: otherwise PyAV drops
@@ -33,34 +33,34 @@ class ErrorsSaid:
         self._capture = av.logging.Capture()
         self._messages: list[tuple[int, str, str]] = []
 
-    def __enter__(self) -> ErrorsSaid:
+    def __enter__(self) -> CapturedErrors:
         """Listen."""
-        with ErrorsSaid._lock:
-            if not ErrorsSaid._listeners:
+        with CapturedErrors._lock:
+            if not CapturedErrors._listeners:
                 level = av.logging.get_level()
-                ErrorsSaid._before = level, av.logging.get_skip_repeated()
+                CapturedErrors._before = level, av.logging.get_skip_repeated()
                 av.logging.set_level(av.logging.ERROR if level is None else max(av.logging.ERROR, level))
                 av.logging.set_skip_repeated(False)  # the same message of another frame is news
-            ErrorsSaid._listeners += 1
+            CapturedErrors._listeners += 1
         self._messages = self._capture.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         """Listen no more; what was heard stays."""
         self._capture.__exit__(None, None, None)
-        with ErrorsSaid._lock:
-            ErrorsSaid._listeners -= 1
-            if not ErrorsSaid._listeners:
-                level, skip_repeated = ErrorsSaid._before
+        with CapturedErrors._lock:
+            CapturedErrors._listeners -= 1
+            if not CapturedErrors._listeners:
+                level, skip_repeated = CapturedErrors._before
                 av.logging.set_level(level)
                 av.logging.set_skip_repeated(skip_repeated)
 
     @property
-    def errors(self) -> list[Said]:
+    def errors(self) -> list[LogMessage]:
         """The messages in order."""
         heard = [message for message in self._messages if message[0] <= av.logging.ERROR]
-        return [Said(by, " ".join(text.split())) for _, by, text in heard]
+        return [LogMessage(by, " ".join(text.split())) for _, by, text in heard]
 
     def of(self, part: str) -> bool:
         """Say whether this part of FFmpeg reported any."""
-        return any(said.by == part for said in self.errors)
+        return any(log.by == part for log in self.errors)

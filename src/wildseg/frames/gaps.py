@@ -17,9 +17,9 @@ import numpy as np
 # Containers that account for each frame in other ways, so that a pause is what the encoder skipped: MP4 has an
 # index of all frames, AVI numbers its chunks with the empty ones among them, and transport packets have counters.
 # Program streams give times now and then, and those between are FFmpeg's guess.
-OWN_ACCOUNT = frozenset({"avi", "mov,mp4,m4a,3gp,3g2,mj2", "mpeg", "mpegts"})
+INDEXED_CONTAINERS = frozenset({"avi", "mov,mp4,m4a,3gp,3g2,mj2", "mpeg", "mpegts"})
 
-ANOTHER_S = 10.0  # times that jump further are another recording, joined to the first; FFmpeg's dts_delta_threshold
+NEW_RECORDING_S = 10.0  # times that jump further are another, joined recording; FFmpeg's dts_delta_threshold
 LEAST_STEPS = 12  # fewer say little about a pace
 STEADY = 0.85  # the least share of equal steps at which a video has a steady pace
 # The most places with gaps, or share of steps, at which a steady pace is taken for the recorded one. A camera
@@ -54,7 +54,7 @@ class Timeline:
         time_s = dts_s if pts_s is None else pts_s
         if time_s is None:
             return
-        if self._last_dts_s is not None and dts_s is not None and not 0 <= dts_s - self._last_dts_s <= ANOTHER_S:
+        if self._last_dts_s is not None and dts_s is not None and not 0 <= dts_s - self._last_dts_s <= NEW_RECORDING_S:
             self._starts.append(len(self._times))
         self._last_dts_s = dts_s
         self._times.append(time_s)
@@ -76,17 +76,17 @@ class Timeline:
         forward = forward[forward > 0]
         return (float(np.median(forward)), float(forward.max())) if len(forward) else None
 
-    def gaps(self, tick_s: float, *, own_account: bool) -> list[Gap]:
+    def gaps(self, tick_s: float, *, indexed: bool) -> list[Gap]:
         """Return the gaps, those of each recording in order of time.
 
         Args:
             tick_s: what times are rounded to, seconds.
-            own_account: pauses mean nothing in this container, unless it is broken at that place.
+            indexed: pauses mean nothing in this container, unless it is broken at that place.
         """
         return [
             gap
             for times, durations, start in self._recordings()
-            for gap in self._gaps(times, durations, start, tick_s, own_account=own_account)
+            for gap in self._gaps(times, durations, start, tick_s, indexed=indexed)
         ]
 
     def _recordings(self) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
@@ -96,7 +96,7 @@ class Timeline:
             yield times[start:end], durations[start:end], start
 
     def _gaps(
-        self, times: np.ndarray, durations: np.ndarray, start: int, tick_s: float, *, own_account: bool
+        self, times: np.ndarray, durations: np.ndarray, start: int, tick_s: float, *, indexed: bool
     ) -> Iterator[Gap]:
         order = np.argsort(times, kind="stable")
         shown = times[order]
@@ -106,7 +106,7 @@ class Timeline:
         step = float(np.median(steps[steps > 0]))
         lasts = np.maximum(durations[order][:-1], step)
         is_hole = steps > lasts + max(step / 2, 1.5 * tick_s)
-        if own_account or not _steady(steps, step, is_hole, tick_s):
+        if indexed or not _steady(steps, step, is_hole, tick_s):
             is_hole &= self._near_broken(order, start)
         for at in np.flatnonzero(is_hole):
             yield Gap(float(shown[at]), float(shown[at + 1]), max(1, round(steps[at] / step) - 1))

@@ -7,12 +7,13 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from wildseg.frames.image import UPRIGHT, Turn
-from wildseg.frames.tally import MAX_PIXELS
+from wildseg.frames.image import UPRIGHT, Orientation
+from wildseg.frames.read_stats import MAX_PIXELS
 
 SQUARE = Fraction(1)
-WIDEST = 4  # the pixels of no camera are further from square; such a ratio is a mistake of the file's writer
-HARDLY = Fraction(1, 100)  # ratios as near to square as this come from rounding, and are not worth a blurred picture
+MAX_RATIO = 4  # the pixels of no camera are further from square; such a ratio is a mistake of the file's writer
+# Ratios as near to square as this come from rounding, and are not worth a resampled picture.
+SQUARE_TOLERANCE = Fraction(1, 100)
 
 
 class PixelShape:
@@ -25,24 +26,24 @@ class PixelShape:
             stream: says what the container says, and else what the coded stream says at its start.
             context: the stream's decoder, which says what the coded stream says at its start.
         """
-        told = stream.sample_aspect_ratio
-        self._by_container = told if told and told != context.sample_aspect_ratio else None
+        declared = stream.sample_aspect_ratio
+        self._by_container = declared if declared and declared != context.sample_aspect_ratio else None
 
     def of(self, coded: Fraction | None) -> Fraction | None:
         """Return the ratio for a frame of which the coded stream says `coded`, None where nothing says it."""
         return self._by_container or coded
 
 
-def stretch(told: Fraction | None, width: int, height: int) -> Fraction:
-    """Return by how much the pixels of a frame of this size are wider than high; 1 where it cannot be as `told`."""
-    if told is None or not is_possible(told) or abs(told - 1) <= HARDLY:
+def stretch(declared: Fraction | None, width: int, height: int) -> Fraction:
+    """Return by how much the pixels of a frame of this size are wider than high; 1 where it cannot be as `declared`."""
+    if declared is None or not is_possible(declared) or abs(declared - 1) <= SQUARE_TOLERANCE:
         return SQUARE
-    return told if max(told, 1 / told) * width * height <= MAX_PIXELS else SQUARE
+    return declared if max(declared, 1 / declared) * width * height <= MAX_PIXELS else SQUARE
 
 
-def is_possible(told: Fraction) -> bool:
+def is_possible(declared: Fraction) -> bool:
     """Say whether pixels may have this width by height."""
-    return Fraction(1, WIDEST) <= told <= WIDEST
+    return Fraction(1, MAX_RATIO) <= declared <= MAX_RATIO
 
 
 def square_size(width: int, height: int, ratio: Fraction) -> tuple[int, int]:
@@ -52,7 +53,7 @@ def square_size(width: int, height: int, ratio: Fraction) -> tuple[int, int]:
     return width, round(height / ratio)
 
 
-def display_turn(frame: av.VideoFrame) -> Turn:
+def display_orientation(frame: av.VideoFrame) -> Orientation:
     """Return how the frame's display matrix turns it; angles between the quarter turns go to the nearest.
 
     FFmpeg's matrix maps a stored step along x to the displayed step (m0, m1), and one along y to (m3, m4).
@@ -62,5 +63,5 @@ def display_turn(frame: av.VideoFrame) -> Turn:
         return UPRIGHT
     x_to_x, x_to_y, _, y_to_x, y_to_y = np.frombuffer(bytes(data), np.int32)[:5]
     if abs(int(x_to_x)) >= abs(int(x_to_y)):
-        return Turn(transpose=False, flip_x=bool(x_to_x < 0), flip_y=bool(y_to_y < 0))
-    return Turn(transpose=True, flip_x=bool(y_to_x < 0), flip_y=bool(x_to_y < 0))
+        return Orientation(transpose=False, flip_x=bool(x_to_x < 0), flip_y=bool(y_to_y < 0))
+    return Orientation(transpose=True, flip_x=bool(y_to_x < 0), flip_y=bool(x_to_y < 0))

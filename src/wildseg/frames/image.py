@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 
-class Turn(NamedTuple):
+class Orientation(NamedTuple):
     """How stored pixels become upright ones: first swap the axes, then mirror the result along x, along y."""
 
     transpose: bool = False
@@ -34,18 +34,18 @@ class Turn(NamedTuple):
         return np.swapaxes(upright, 0, 1) if self.transpose else upright
 
 
-UPRIGHT = Turn()
+UPRIGHT = Orientation()
 
 # By the value of the EXIF tag Orientation, 1 to 8 (CIPA DC-008, "Orientation").
-EXIF_TURNS = {
+EXIF_ORIENTATIONS = {
     1: UPRIGHT,
-    2: Turn(flip_x=True),
-    3: Turn(flip_x=True, flip_y=True),
-    4: Turn(flip_y=True),
-    5: Turn(transpose=True),
-    6: Turn(transpose=True, flip_x=True),
-    7: Turn(transpose=True, flip_x=True, flip_y=True),
-    8: Turn(transpose=True, flip_y=True),
+    2: Orientation(flip_x=True),
+    3: Orientation(flip_x=True, flip_y=True),
+    4: Orientation(flip_y=True),
+    5: Orientation(transpose=True),
+    6: Orientation(transpose=True, flip_x=True),
+    7: Orientation(transpose=True, flip_x=True, flip_y=True),
+    8: Orientation(transpose=True, flip_y=True),
 }
 
 
@@ -54,7 +54,7 @@ def grey(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 
-def on_black(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def composite_on_black(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Return what shows of a picture that is partly transparent: black behind it, as an empty border usually is.
 
     This is the one rule for transparency, of photos and of videos: a colour that is hidden never shows.

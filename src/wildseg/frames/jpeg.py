@@ -21,7 +21,7 @@ MAX_SCANS = 64  # a progressive picture has ten or so; each of them costs a pass
 END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
-def without_metadata(content: bytes) -> bytes | None:
+def strip_metadata(content: bytes) -> bytes | None:
     """Return a JPEG of three channels of 8 bits that holds the same coded pixels as `content`, and no more.
 
     None for what is not plain enough: grey and CMYK pictures, arithmetic codes, files that do not end as they should.

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
-from wildseg.frames.profiles import ADOBE_GAMMA, matrix_profile
+from wildseg.frames.icc_profiles import ADOBE_GAMMA, matrix_profile
 from wildseg.frames.rgb_spaces import ADOBE_RGB, D65, P3, REC2020, SRGB
 
 EXIF, INTEROPERABILITY = 0x8769, 0xA005

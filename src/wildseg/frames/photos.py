@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from wildseg.core.errors import SpecialFile, check_regular
-from wildseg.frames import embedded
-from wildseg.frames.image import EXIF_TURNS, UPRIGHT, Turn
-from wildseg.frames.modes import colour_key, to_rgb
+from wildseg.frames import embedded_icc
+from wildseg.frames.image import EXIF_ORIENTATIONS, UPRIGHT, Orientation
 from wildseg.frames.photo_colour import MAX_PROFILE, UnusableProfile, conversion
+from wildseg.frames.pixel_format import colour_key, to_rgb
 from wildseg.frames.png import cicp, without_large_profile
-from wildseg.frames.tally import MAX_PIXELS, Unusable, reason_of
+from wildseg.frames.read_stats import MAX_PIXELS, Unusable, reason_of
 
 ORIENTATION_TAG = 0x0112
 PHOTOMETRIC_TAG, WHITE_IS_ZERO = 262, 0  # TIFF 6.0, section 8
@@ -50,8 +50,8 @@ def decode_photo(path: Path) -> Photo:
     """Decode a photo: (H, W, 3) uint8 sRGB, turned upright by its EXIF orientation.
 
     Colours become sRGB by what the file says of them (`wildseg.frames.photo_colour`); what is transparent becomes black
-    (`wildseg.frames.image.on_black`); values of 16 bits are scaled to 8, of grey pictures after their colours were
-    converted; of several pictures in one file the first counts. A flipped bit is always noticed in a PNG; the other
+    (`wildseg.frames.image.composite_on_black`); values of 16 bits are scaled to 8, of grey pictures after colour
+    conversion; of several pictures in one file the first counts. A flipped bit is always noticed in a PNG; the other
     formats carry no checksum, and where what is left can be decoded it is taken for the picture.
 
     Memory is that of the picture as Pillow holds it, at most 4 bytes a pixel, and of the result: it is converted in
@@ -102,17 +102,17 @@ def _decode(picture: ImageFile.ImageFile, profile: bytes | None) -> Photo:
     stored_as = str(picture.tile[0].args) if picture.tile else ""  # forgotten by load(), as the open file is
     code = cicp(picture.fp) if picture.fp and picture.format == "PNG" else None
     if picture.fp and profile is None:
-        profile = embedded.profile(picture.fp, picture.format, MAX_PROFILE)
+        profile = embedded_icc.profile(picture.fp, picture.format, MAX_PROFILE)
     picture.load()
     remark, converted = None, None
     try:
         converted = conversion(picture, profile, code)
     except UnusableProfile as error:
         remark = f"unusable colour profile ({error}), taken as sRGB"
-    turn = _turn(picture)
+    orientation = _turn(picture)
     width, height = picture.size
-    pixels = np.empty((width, height, 3) if turn.transpose else (height, width, 3), np.uint8)
-    stored = turn.stored(pixels)
+    pixels = np.empty((width, height, 3) if orientation.transpose else (height, width, 3), np.uint8)
+    stored = orientation.stored(pixels)
     inverted = _is_inverted(picture)
     for rows, part in _stripes(picture):
         part = part.point(lambda value: value * -1 + 65535) if inverted else part
@@ -154,9 +154,9 @@ def _is_inverted(picture: Image.Image) -> bool:
     return picture.mode == "I;16" and tags.get(PHOTOMETRIC_TAG) == WHITE_IS_ZERO
 
 
-def _turn(picture: Image.Image) -> Turn:
+def _turn(picture: Image.Image) -> Orientation:
     # Asked for after load(), because the TIFF reader turns the picture itself and then drops the tag.
     try:
-        return EXIF_TURNS.get(picture.getexif().get(ORIENTATION_TAG, 1), UPRIGHT)
+        return EXIF_ORIENTATIONS.get(picture.getexif().get(ORIENTATION_TAG, 1), UPRIGHT)
     except Exception:  # a broken tag is no reason to lose a photo
         return UPRIGHT

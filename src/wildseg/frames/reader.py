@@ -6,15 +6,15 @@ import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
-from wildseg.frames.ahead import ahead
-from wildseg.frames.pace import TOLERANCE_S, Pace
 from wildseg.frames.photos import read_photo
+from wildseg.frames.prefetch import prefetch
+from wildseg.frames.read_stats import ReadStats, Unusable
 from wildseg.frames.sample import ArrayPixels, Pixels, Sample
 from wildseg.frames.sources import Source
-from wildseg.frames.tally import Tally, Unusable
+from wildseg.frames.subsampling import TOLERANCE_S, RateSubsampler
 from wildseg.frames.video import expected_frames, read_video
 
-AHEAD = 3  # frames decoded before they are asked for: enough to keep a decoder busy, few enough for large frames
+PREFETCH = 3  # frames decoded before they are asked for: enough to keep a decoder busy, few enough for large frames
 
 
 def decoded(path: Path) -> Pixels:
@@ -23,26 +23,26 @@ def decoded(path: Path) -> Pixels:
 
 
 def read(
-    source: Source, fps: float | None, tally: Tally, open_photo: Callable[[Path], Pixels] = decoded
+    source: Source, fps: float | None, stats: ReadStats, open_photo: Callable[[Path], Pixels] = decoded
 ) -> Iterator[Sample]:
     """Yield the frames of `source`, at most `fps` a second of presentation time; None yields all.
 
-    Decoding goes on in a thread while a frame is looked at, so that `tally` may be ahead until the last one came.
+    Decoding goes on in a thread while a frame is looked at, so that `stats` may be ahead until the last one came.
 
     Photos have no clock: all of them are yielded, and the index of a broken one stays unused. What cannot be read is
-    noted in `tally` and left out. A frame that is not yielded was decoded, but never converted.
+    noted in `stats` and left out. A frame that is not yielded was decoded, but never converted.
     """
-    return ahead(_due(source, fps, tally, open_photo), AHEAD)
+    return prefetch(_due(source, fps, stats, open_photo), PREFETCH)
 
 
 def _due(
-    source: Source, fps: float | None, tally: Tally, open_photo: Callable[[Path], Pixels]
+    source: Source, fps: float | None, stats: ReadStats, open_photo: Callable[[Path], Pixels]
 ) -> Generator[Sample, None, None]:
-    pace = Pace(1 / fps) if fps is not None and source.kind == "video" else None
-    for sample in _all(source, tally, open_photo):
-        if pace is None or pace.due(sample.clock_s):
-            tally.saw(source.name, sample.clock_s)
-            sample.pixels.own()  # it is looked at in another thread, while this one decodes on
+    subsampler = RateSubsampler(1 / fps) if fps is not None and source.kind == "video" else None
+    for sample in _all(source, stats, open_photo):
+        if subsampler is None or subsampler.due(sample.clock_s):
+            stats.add_sampled(source.name, sample.clock_s)
+            sample.pixels.detach()  # it is looked at in another thread, while this one decodes on
             yield sample
 
 
@@ -60,15 +60,15 @@ def expected(sources: Sequence[Source], fps: float | None) -> int | None:
     return total
 
 
-def _all(source: Source, tally: Tally, open_photo: Callable[[Path], Pixels]) -> Iterator[Sample]:
+def _all(source: Source, stats: ReadStats, open_photo: Callable[[Path], Pixels]) -> Iterator[Sample]:
     for position, path in enumerate(source.paths):
-        tally.files += 1
+        stats.files += 1
         try:
             if source.kind == "video":
-                yield from read_video(path, source.name, tally)
+                yield from read_video(path, source.name, stats)
             else:
                 pixels = open_photo(path)
-                tally.decoded += 1
+                stats.decoded += 1
                 yield Sample(source.name, position, None, pixels)
         except Unusable as error:
-            tally.bad_file(path.name, error)
+            stats.add_bad_file(path.name, error)

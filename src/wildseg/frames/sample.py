@@ -25,7 +25,7 @@ class Pixels(Protocol):
         """Return the mean of |earlier - this| over grey pixels, 0 to 255, both shrunk as `grey` does."""
         ...
 
-    def own(self) -> None:
+    def detach(self) -> None:
         """Share no memory with whoever decoded the picture, from now on."""
         ...
 
@@ -53,7 +53,7 @@ class ArrayPixels:
         """See Pixels."""
         return mean_difference(earlier.grey(width), self.grey(width))
 
-    def own(self) -> None:
+    def detach(self) -> None:
         """See Pixels."""
 
 

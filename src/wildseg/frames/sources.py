@@ -57,12 +57,12 @@ def find_sources(path: Path) -> list[Source]:
         raise DataError(f"{path}: expected videos ({_some(VIDEO_SUFFIXES, '.mp4')}) or photos "
                         f"({_some(PHOTO_SUFFIXES, '.jpg')}), found {_listing(path, files)}")  # fmt: skip
     plain = ([safe_name(path.resolve().name)] if photos else []) + [safe_name(video.stem) for video in videos]
-    names = iter(unique(plain))
+    names = iter(unique_names(plain))
     sources = [Source(next(names), "photos", photos)] if photos else []
     return sources + [Source(next(names), "video", (video,)) for video in videos]
 
 
-def passed_over(path: Path) -> list[str]:
+def ignored_files(path: Path) -> list[str]:
     """Return the names in the folder `path` that look like a mistake: a file that is no source, a folder like a photo.
 
     What is hidden and what DVC keeps beside its data is none.
@@ -81,7 +81,7 @@ def safe_name(text: str) -> str:
     return safe.encode()[:MAX_NAME_BYTES].decode(errors="ignore").strip("_") or "source"
 
 
-def unique(names: Iterable[str]) -> list[str]:
+def unique_names(names: Iterable[str]) -> list[str]:
     """Tell equal names apart: the first keeps its name, later ones get ``_2``, ``_3``, skipping names that are taken.
 
     Letter case does not count, because on some file systems it does not tell files apart.

@@ -31,7 +31,7 @@ def main_video(container: av.container.InputContainer) -> av.VideoStream | None:
     return max(default or videos, key=lambda stream: (_pixels(stream), stream is best, -stream.index))
 
 
-def others(container: av.container.InputContainer, chosen: av.VideoStream, path: Path) -> str | None:
+def unread_streams(container: av.container.InputContainer, chosen: av.VideoStream, path: Path) -> str | None:
     """Return one line on the streams of a file that holds several, and on how to read another; None else."""
     left = [stream for stream in _videos(container) if stream.index != chosen.index]
     if not left:
@@ -44,7 +44,7 @@ def others(container: av.container.InputContainer, chosen: av.VideoStream, path:
     )
 
 
-def decoder(stream: av.VideoStream) -> av.VideoCodecContext:
+def decoder_for(stream: av.VideoStream) -> av.VideoCodecContext:
     """Return what decodes the stream: its own decoder, or one that gives out the transparency that the file holds."""
     if not _has_alpha(stream) or stream.codec_context.name not in WITH_ALPHA:
         return stream.codec_context
@@ -56,7 +56,9 @@ def decoder(stream: av.VideoStream) -> av.VideoCodecContext:
     return context
 
 
-def decode_by(context: av.VideoCodecContext, stream: av.VideoStream) -> Callable[[av.Packet], list[av.VideoFrame]]:
+def decode_function(
+    context: av.VideoCodecContext, stream: av.VideoStream
+) -> Callable[[av.Packet], list[av.VideoFrame]]:
     """Return a function from a packet of the stream to its frames; a packet without content asks for the last ones."""
     if context is stream.codec_context:
         return lambda packet: packet.decode()

@@ -10,17 +10,17 @@ import av
 import numpy as np
 
 from wildseg.core.errors import check_regular
-from wildseg.frames.cutoff import cut_off
-from wildseg.frames.decoding import Decoding
+from wildseg.frames.decoding import PacketDecoder
 from wildseg.frames.deinterlace import deinterlaced
-from wildseg.frames.ffmpeg_log import ErrorsSaid
+from wildseg.frames.ffmpeg_log import CapturedErrors
+from wildseg.frames.frame_copy import FrameCopier
 from wildseg.frames.image import grey, mean_difference, size_for_width
-from wildseg.frames.losses import Read, duration_s, note_losses, rate_of
-from wildseg.frames.own_copy import Copier
-from wildseg.frames.rendering import SCALING, View, Views, render
+from wildseg.frames.lost_frames import ReadProgress, duration_s, rate_of, record_lost_frames
+from wildseg.frames.read_stats import MAX_PIXELS, ReadStats, Unusable, reason_of
+from wildseg.frames.rendering import SCALING, RenderSpec, RenderSpecs, render
 from wildseg.frames.sample import Pixels, Sample
-from wildseg.frames.streams import decoder, main_video, others
-from wildseg.frames.tally import MAX_PIXELS, Tally, Unusable, reason_of
+from wildseg.frames.streams import decoder_for, main_video, unread_streams
+from wildseg.frames.truncation import truncation
 
 # Values of AVColorSpace whose luma has the weights of Rec.601: unspecified (which FFmpeg reads so), BT.470, SMPTE 170M.
 REC601_SPACES = frozenset({2, 5, 6})
@@ -32,10 +32,10 @@ PLAYLISTS = frozenset({"concat", "dash", "hls", "imf"})
 class VideoPixels:
     """The pixels of a decoded frame; see `wildseg.frames.sample.Pixels`."""
 
-    def __init__(self, frame: av.VideoFrame, view: View, copier: Copier) -> None:
+    def __init__(self, frame: av.VideoFrame, spec: RenderSpec, copier: FrameCopier) -> None:
         """Keep the frame as the decoder left it, and how it becomes the picture that it stands for."""
         self._frame = frame
-        self._view = view
+        self._spec = spec
         self._copier = copier
         self._greys: dict[int | None, np.ndarray] = {}  # a key frame is compared with many
 
@@ -53,14 +53,14 @@ class VideoPixels:
         """Return the mean of |earlier - this| over grey pixels, 0 to 255, both shrunk to at most `width` across."""
         return mean_difference(earlier.grey(width), self.grey(width))
 
-    def own(self) -> None:
+    def detach(self) -> None:
         """Let go of the decoder's memory."""
         self._frame = self._copier.copy(self._frame)
 
     def _grey(self, width: int | None) -> np.ndarray:
         stored = self._frame.format
         if (
-            self._view.is_plain
+            self._spec.is_plain
             and self._frame.colorspace in REC601_SPACES
             and not stored.is_rgb
             and not stored.has_palette
@@ -69,16 +69,16 @@ class VideoPixels:
         return grey(self.rgb(width))
 
     def _convert(self, pixel_format: str, limit: int | None) -> np.ndarray:
-        width, height = self._view.square_size(self._frame.width, self._frame.height)
-        if self._view.turn.transpose:
+        width, height = self._spec.square_size(self._frame.width, self._frame.height)
+        if self._spec.orientation.transpose:
             height, width = size_for_width(height, width, limit)
         else:
             width, height = size_for_width(width, height, limit)
-        if self._view.is_plain:
+        if self._spec.is_plain:
             converted = self._frame.reformat(width, height, pixel_format, interpolation=SCALING, threads=1).to_ndarray()
         else:
-            converted = render(self._frame, self._view, width, height)
-        return self._view.turn.apply(converted)
+            converted = render(self._frame, self._spec, width, height)
+        return self._spec.orientation.apply(converted)
 
 
 class Clock:
@@ -111,10 +111,10 @@ class Clock:
         return self._now_s - (self._first_s or 0.0)
 
 
-def read_video(path: Path, source: str, tally: Tally) -> Iterator[Sample]:
+def read_video(path: Path, source: str, stats: ReadStats) -> Iterator[Sample]:
     """Yield the frames of a video in order; memory does not grow with its length but by some bytes a frame.
 
-    Frames that the decoder had to patch up are noted in `tally` and left out, but keep their index. Frames predicted
+    Frames that the decoder had to patch up are noted in `stats` and left out, but keep their index. Frames predicted
     from those may still show traces: leaving all out up to the next key frame would cost seconds of good video.
 
     A frame shares its memory with the decoder until its `pixels.own()` is called. That is for the thread that reads,
@@ -124,11 +124,11 @@ def read_video(path: Path, source: str, tally: Tally) -> Iterator[Sample]:
         Unusable: the file is not a video, or not one frame of it can be decoded.
     """
     with _opened(path) as (container, stream, broken):
-        cut = cut_off(path)
-        if unread := others(container, stream, path):
-            tally.note(path.name, unread)
-        samples = _samples(container, stream, path, source, cut, broken, tally)
-        yield from _but_the_last(samples, tally) if cut else samples
+        truncated = truncation(path)
+        if unread := unread_streams(container, stream, path):
+            stats.note(path.name, unread)
+        samples = _samples(container, stream, path, source, truncated, broken, stats)
+        yield from _but_the_last(samples, stats) if truncated else samples
 
 
 def _samples(
@@ -136,34 +136,34 @@ def _samples(
     stream: av.VideoStream,
     path: Path,
     source: str,
-    cut: str | None,
+    truncated: str | None,
     broken: bool,
-    tally: Tally,
+    stats: ReadStats,
 ) -> Iterator[Sample]:
     clock = Clock(float(stream.guessed_rate or rate_of(stream)))
-    context, copier = decoder(stream), Copier()
-    views = Views(stream, context, copier, path.name, tally)
-    decoding = Decoding(container, stream, context, path.name, tally)
-    decoding.timeline.broken_at_start = broken
+    context, copier = decoder_for(stream), FrameCopier()
+    specs = RenderSpecs(stream, context, copier, path.name, stats)
+    packets = PacketDecoder(container, stream, context, path.name, stats)
+    packets.timeline.broken_at_start = broken
     frame = None
-    good, known_before = 0, tally.decoded + tally.lost
-    for index, (frame, damage, shown) in enumerate(deinterlaced(decoding.frames())):
-        tally.decoded += 1
-        pixels = VideoPixels(shown, views.of(frame, decoding.ratio_of(frame)), copier)
+    good, known_before = 0, stats.decoded + stats.lost
+    for index, (frame, damage, shown) in enumerate(deinterlaced(packets.frames())):
+        stats.decoded += 1
+        pixels = VideoPixels(shown, specs.of(frame, packets.ratio_of(frame)), copier)
         sample = Sample(source, index, clock.advance(frame.time), pixels)
         if damage:
-            tally.damaged_frame(sample.name, damage)
+            stats.add_damaged_frame(sample.name, damage)
             continue
         good += 1
         yield sample
     if frame is None or not good:
         raise Unusable("it holds no frame that can be decoded")
-    known = tally.decoded + tally.lost - known_before
+    known = stats.decoded + stats.lost - known_before
     last_s = float(frame.duration * stream.time_base) if frame.duration else None
-    note_losses(decoding, Read(clock.elapsed_s, clock.now_s, last_s, known), cut, path, tally)
+    record_lost_frames(packets, ReadProgress(clock.elapsed_s, clock.now_s, last_s, known), truncated, path, stats)
 
 
-def _but_the_last(samples: Iterator[Sample], tally: Tally) -> Iterator[Sample]:
+def _but_the_last(samples: Iterator[Sample], stats: ReadStats) -> Iterator[Sample]:
     """Yield the samples of a file that is cut off; some decoders give out what is there of the last, unmarked."""
     held = None
     for sample in samples:
@@ -171,7 +171,7 @@ def _but_the_last(samples: Iterator[Sample], tally: Tally) -> Iterator[Sample]:
             yield held
         held = sample
     if held is not None:
-        tally.damaged_frame(held.name, "the file is cut off, and this is the last frame before the end")
+        stats.add_damaged_frame(held.name, "the file is cut off, and this is the last frame before the end")
 
 
 def expected_frames(path: Path) -> tuple[int, float | None]:
@@ -197,7 +197,7 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
         if not path.stat().st_size:
             raise Unusable("the file is empty")
         # Only this file is opened: a playlist under a video's name must not make us fetch what it names.
-        with ErrorsSaid() as said:
+        with CapturedErrors() as log:
             container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise Unusable(f"it is not a video that can be opened ({reason_of(error)})") from error
@@ -216,4 +216,4 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
         # With more threads, what a damaged frame looks like, and whether it is marked, depends on who is faster.
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for frames larger than the header says
-        yield container, stream, said.of(container.format.name)
+        yield container, stream, log.of(container.format.name)

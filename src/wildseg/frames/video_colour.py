@@ -103,7 +103,7 @@ def coding_of(frame: av.VideoFrame, context: av.VideoCodecContext) -> Coding:
         (frame.color_primaries, context.color_primaries),
         (frame.colorspace, context.colorspace),
     )
-    transfer, primaries, matrix = (int(told) if own == UNSPECIFIED else int(own) for own, told in pairs)
+    transfer, primaries, matrix = (int(declared) if own == UNSPECIFIED else int(own) for own, declared in pairs)
     if primaries == UNSPECIFIED and (transfer in (PQ, HLG) or matrix == BT2020_MATRIX):
         primaries = BT2020  # the only ones that BT.2100 knows, and those that the matrix was made for
     return Coding(transfer, primaries, matrix)

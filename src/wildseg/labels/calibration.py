@@ -1,9 +1,9 @@
-"""Thresholds fitted to a few frames whose classes a person has ticked, and how sure one can be of them.
+"""Thresholds fitted to a few frames with ground-truth labels, and their confidence intervals.
 
-For one class every cut between two neighbouring scores is tried; a class of which the frames say too little gets none.
-How sure: the interval of thresholds that frames drawn
-again with replacement give (bootstrap), and exact intervals of precision and recall (Clopper and Pearson 1934). The
-latter hold for a threshold chosen without these frames; chosen with them, precision and recall are a little kind.
+For one class every threshold between two neighbouring scores is tried; a class with too few frames gets none. The
+interval of a threshold is bootstrapped (frames drawn with replacement), those of precision and recall are exact
+(Clopper and Pearson 1934). The latter hold for a threshold chosen without these frames; for one fitted to them,
+precision and recall are slightly optimistic.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ class ThresholdFit:
 
     @property
     def predicts_all(self) -> bool:
-        """Whether the threshold lies below the scores of all ticked frames, which then tell nothing of the class."""
+        """Whether the threshold lies below the scores of all ticked frames, which then do not separate the class."""
         return self.recall == 1 and self.precision == self.present / (self.present + self.absent)
 
 
 def fit_thresholds(
     scores: np.ndarray, truth: np.ndarray, precision: float | None = None, seed: int = 0
 ) -> list[ThresholdFit]:
-    """Return a fit per class, of each by itself: one with `missing` for a class of which the frames say too little.
+    """Return a fit per class, of each by itself: one with `missing` for a class with too few frames.
 
     Args:
         scores: (n, K) in [0, 1].
-        truth: (n, K) bool, what a person says.
+        truth: (n, K) bool, the ground truth.
         precision: the precision wanted, with as much recall as it allows; None for the best F1.
         seed: of the resampling.
     """

@@ -1,4 +1,4 @@
-"""From scores to present and absent classes, and a person's corrections on top."""
+"""From scores to present and absent classes, and manual corrections on top."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def apply_overrides(
     Args:
         frames: the n names.
         present: (n, K) bool, what the method decided.
-        overrides: by frame (K,) bool, what a person says; holds for all classes of that frame.
+        overrides: by frame (K,) bool, manual labels, which replace those of all classes of that frame.
         where: the file they stand in, for the error line.
 
     Raises:

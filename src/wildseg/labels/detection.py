@@ -1,6 +1,6 @@
-"""What detectors have in common: the question, what is done with boxes afterwards, and labels from boxes.
+"""Detectors: their interface, loading, post-processing of boxes, and labels from boxes.
 
-A detector is a file in `labels/detectors` with ``load(model, device) -> Detect``.
+A detector is a file in `methods/detectors` with ``load(model, device) -> Detect``.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from wildseg.core.errors import ModelError, WildsegError
 from wildseg.encoders.downloads import hub_file, hub_folder, short
 
 # From a frame (H, W, 3) uint8 RGB, the phrases of each class and the lowest score to boxes (m, 6) float64: x0, y0, x1,
-# y1 in pixels of the frame, the id of the class, from 1, a score in [0, 1]; neither cut off at the frame nor thinned.
+# y1 in pixels of the frame, the id of the class, from 1, a score in [0, 1]; not clipped to the frame, without NMS.
 Detect = Callable[[np.ndarray, Sequence[Sequence[str]], float], np.ndarray]
 
 
 def postprocess(boxes: np.ndarray, size: tuple[int, int], iou: float) -> np.ndarray:
-    """Cut boxes (m, 6) off at the frame, drop empty ones and those that a better one overlaps; the best come first.
+    """Clip boxes (m, 6) to the frame, drop empty ones, and apply NMS over all classes; the highest score comes first.
 
     Args:
         boxes: x0, y0, x1, y1 in pixels, id, score.
         size: (W, H).
-        iou: of two boxes that overlap by more than this, of whatever classes, the one of the lower score goes.
+        iou: the NMS threshold.
     """
     boxes = boxes.copy()
     boxes[:, 0:4:2] = boxes[:, 0:4:2].clip(0, size[0])
@@ -60,7 +60,7 @@ def load_network(kind: Any, model: str, device: str) -> Any:  # noqa: ANN401
 
 @contextmanager
 def as_model_error(model: str, expected: str) -> Iterator[None]:
-    """Turn whatever a library raises for weights that it cannot use into one line that says what was `expected`.
+    """Turn any error of a library that loads weights into a `ModelError` with what was `expected`.
 
     Raises:
         ModelError: that line.
@@ -75,7 +75,7 @@ def as_model_error(model: str, expected: str) -> Iterator[None]:
 
 @contextmanager
 def fetched_model(model: str, name: str, kind: Any) -> Iterator[str]:  # noqa: ANN401
-    """Look whether `model` is of transformers' class `kind`, fetch the rest of it, and keep its readers quiet.
+    """Check that `model` is of transformers' class `kind`, download it if needed, and silence its loaders.
 
     Yields:
         The folder that holds it.

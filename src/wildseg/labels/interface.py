@@ -1,9 +1,9 @@
-"""What a label method is given and what it answers.
+"""The interface of label methods: request and result.
 
-A method is a file in `labels/methods` with ``label(frames, question, *, <options>)``: it takes frames and yields one
-`LabelResult` per frame, in their order. Its options are its keyword-only arguments. A method that says
-``NEEDS = {"encoder"}`` is asked about one frame at a time, by several processes; any other about all frames at once.
-``NEEDS = {"language"}`` asks a language model, and is not given frames that cannot be read.
+A method is a file in `methods/labels` with ``label(frames, request, *, <options>)`` that yields one `LabelResult` per
+frame, in order. Its options are its keyword-only arguments. A method with ``NEEDS = {"encoder"}`` is called with one
+frame at a time, by several processes; any other with all frames at once. ``NEEDS = {"language"}`` queries a language
+model, and gets readable frames only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NamedImage:
-    """A frame: its name, and its pixels once somebody asks for them."""
+    """A frame: its name, and its pixels, decoded on demand."""
 
     name: str
     load: Callable[[], np.ndarray]  # (H, W, 3) uint8 RGB
@@ -29,12 +29,12 @@ class NamedImage:
 
 @dataclass(frozen=True)
 class LabelRequest:
-    """Which classes to look for, and what a method may need to do so.
+    """The classes to score, and what a method may need for that.
 
     phrases: the synonyms of each class, in the order of `class_names`. background: phrases that compete with the
-    classes. encoder: loads the image-text model, when first called. read_labels: reads a table of labels, a (K,) bool
-    per frame, from a path below the project folder. definitions: what classes mean, one line each, for those that have
-    one. language: the language models, when first called.
+    classes. encoder: returns the image-text model, loaded by the first call. read_labels: reads a table of labels,
+    (K,) bool per frame, from a path below the project folder. definitions: of classes, one line each, where given.
+    language: returns the language models.
     """
 
     class_names: tuple[str, ...]
@@ -49,12 +49,12 @@ class LabelRequest:
 
 @dataclass(frozen=True)
 class LabelResult:
-    """What a method found in one frame.
+    """The scores of one frame.
 
-    scores: (K,) float in [0, 1]. threshold: where this kind of score is best cut. record: what a method has to say
-    beside its scores, such as a language model's words. relative: the threshold is a share of the way from the frame's
-    lowest score to its highest, see `wildseg.labels.decide`. failed: why there is no answer about this frame; its
-    scores mean nothing then, and it is to be set aside.
+    scores: (K,) float in [0, 1]. threshold: the default threshold of this kind of score. record: what a method reports
+    beside its scores, such as the replies of a language model. relative: the threshold is a share of the range from the
+    frame's lowest score to its highest, see `wildseg.labels.decide`. failed: why this frame has no scores; it is to be
+    quarantined.
     """
 
     scores: np.ndarray

@@ -1,9 +1,8 @@
-"""From a language model's words to class names, never more than it said: no crash, and no label that it did not name.
+"""Parses the replies of language models into class names; unknown names are rejected and reported.
 
-Understood are the outermost JSON of an answer (an object with a list of names, or else a bare list), alone or amid
-other words, or the last object in it, for answers that reason first. A name counts if it is a class or one of its
-phrases, whatever the case, in singular or plural, and with one slip of the pen. Anything else is refused, and said to
-be.
+Parsed is the outermost JSON of a reply (an object with a list of names, or a bare list), alone or within text, or the
+last object in it, for replies that reason first. A name matches a class or one of its phrases irrespective of letter
+case, in singular or plural, and with an edit distance of at most one.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-KEY = "annotations"  # what we ask for; see `find_names`
+KEY = "annotations"  # the key of the list in a reply; see `find_names`
 
-MAX_CHARACTERS = 100_000  # characters of an answer that are looked at, thoughts not counted
-MAX_RESCANS = 16  # how often the length of an answer is read in search of JSON, whatever its brackets
+MAX_CHARACTERS = 100_000  # characters of a reply that are parsed, reasoning excluded
+MAX_RESCANS = 16  # the length of a reply is scanned for JSON at most so often, whatever its brackets
 # A shorter word is matched exactly: "sol" may be a misspelt "soil", while "cat" and "car" are two words.
 MIN_FUZZY_LETTERS = 4
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What an answer says: the classes by index, names that mean none of them, and why it says nothing, if so."""
+    """A parsed reply: the classes by index, rejected names, and the error where nothing could be parsed."""
 
     present: tuple[int, ...]
     refused: tuple[str, ...]
@@ -32,10 +31,10 @@ class Parsed:
 
 
 class Vocabulary:
-    """What the classes are called."""
+    """Names and phrases of the classes."""
 
     def __init__(self, class_names: Sequence[str], phrases: Sequence[Sequence[str]]) -> None:
-        """Remember names and synonyms; a word that means two classes means none."""
+        """Index names and synonyms; a word of two classes is ambiguous and matches none."""
         self._exact: dict[str, int | None] = {}
         for forms in (_plain, _singular):
             known: dict[str, set[int]] = {}
@@ -65,15 +64,15 @@ class Vocabulary:
 
 
 def parse(text: str, vocabulary: Vocabulary, *, last: bool = False, cut: bool = False, key: str = KEY) -> Parsed:
-    """Read the classes out of an answer.
+    """Parse the classes of a reply.
 
     Args:
-        text: what the model said.
-        vocabulary: what the classes are called.
-        last: take the last JSON object rather than the first: the model was asked to think aloud. An answer that ends
-            half-way was still thinking then, and says nothing.
-        cut: the answer ended at the token limit.
-        key: under which the list of names stands in an object.
+        text: the reply.
+        vocabulary: names and phrases of the classes.
+        last: parse the last JSON object rather than the first, for prompts that request reasoning. A truncated reply
+            is an error then.
+        cut: the reply ended at the token limit.
+        key: the key of the list of names in an object.
     """
     text = without_reasoning(text)
     text, cut = text[:MAX_CHARACTERS], cut or len(text) > MAX_CHARACTERS
@@ -100,7 +99,7 @@ def parse(text: str, vocabulary: Vocabulary, *, last: bool = False, cut: bool = 
 
 
 def without_reasoning(text: str) -> str:
-    """Return what a model said after it had thought; nothing if it was still thinking.
+    """Return the reply after the reasoning; empty where the reasoning is not closed.
 
     Some templates open the thoughts themselves, so that only their end is seen.
     """
@@ -131,16 +130,16 @@ class JsonSearch:
     """Finds the outermost JSON objects and lists in a text, from its beginning to its end.
 
     A bracket that opens no JSON is stepped over. One that is never closed ends the search, since a list inside half an
-    object is not what the model was going to say. half: whether the search ended so, once it has ended.
+    object is no complete reply. truncated: whether the search ended so.
     """
 
     def __init__(self, text: str) -> None:
-        """Begin at the beginning."""
+        """Search `text`."""
         self.text = text
         self.truncated = False
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield what is found."""
+        """Yield the parsed values in order."""
         text, decoder = self.text, json.JSONDecoder()
         position, patience = 0, MAX_RESCANS * len(self.text)
         for opening in re.finditer(r"[\[{]", text):
@@ -162,7 +161,7 @@ class JsonSearch:
 
 
 # A string, whole or up to the end of the text, or a bracket. Nothing is given back (``*+``), and a quote always begins
-# a match: so no letter is looked at twice.
+# a match: so no letter is scanned twice.
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+("?)|[\[\]{}]', re.DOTALL)
 BRACKET = re.compile(r"[\[\]{}]")
 
@@ -183,7 +182,7 @@ def _closing(text: str, start: int) -> int | None:
 
 
 def within_one_edit(a: str, b: str) -> bool:
-    """Say whether one insertion, deletion or substitution, or none, makes `a` into `b`."""
+    """Return whether one insertion, deletion or substitution, or none, makes `a` into `b`."""
     if abs(len(a) - len(b)) > 1:
         return False
     if len(a) > len(b):

@@ -1,4 +1,4 @@
-"""Classes that are in nearly all frames, or in none: labels that tell nothing, unless the world is like that."""
+"""Warnings about classes that are present in nearly all frames, or in none."""
 
 from __future__ import annotations
 

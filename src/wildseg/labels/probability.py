@@ -1,4 +1,4 @@
-"""From logits to belief in classes: shared out among all that compete, or for each class on its own."""
+"""From logits to class probabilities: a softmax over all texts, or a sigmoid for each."""
 
 from __future__ import annotations
 

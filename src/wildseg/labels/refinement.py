@@ -1,8 +1,8 @@
 """Dual-masking attention refinement (TagCLIP, Lin et al. 2024, section 3.2): patch scores spread along attention.
 
-``P' = (A * M) P`` with A the attention between patches, averaged over some blocks, and two masks. M keeps pairs of
-patches that several blocks find related, each by an attention above its own mean. A mask per class keeps only sources
-inside boxes around what a first refinement marks strongly, while any patch may receive.
+``P' = (A * M) P`` with A the attention between patches, averaged over some blocks, and two masks. M selects pairs of
+patches whose attention exceeds the block's mean in several blocks. A mask per class selects sources inside boxes
+around the high scores of a first refinement, while any patch may receive.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wildseg.encoders.attention import AttentionRecorder
 
 @dataclass
 class VotingRecorder(AttentionRecorder):
-    """A watch that also counts votes: for each pair of patches the blocks whose attention exceeds that block's mean.
+    """A recorder that also counts votes: for each pair of patches the blocks whose attention exceeds that block's mean.
 
     votes: (N, N) uint8, for one image at a time.
     """
@@ -26,7 +26,7 @@ class VotingRecorder(AttentionRecorder):
     votes: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.uint8))
 
     def needs_weights(self, block: int) -> bool:
-        """Say that every block votes."""
+        """Return True: every block votes."""
         return True
 
     def accumulate(self, block: int, weights: Tensor) -> None:

@@ -1,12 +1,12 @@
-"""Sharpness of a template: how unevenly the classes of a frame share the belief (CLIP-ES, Lin et al. 2023).
+"""Sharpness of a template: the spread of the probabilities of a frame's classes (CLIP-ES, Lin et al. 2023).
 
 For a template and frame i with the present classes j, ``s_ij`` is the probability of class j in frame i, the softmax
 over all classes. ``sharpness = sum_i var_j(s_ij) / sum_i mean_j(s_ij)``, with the population variance, over frames with
 at least two classes. The paper found that templates of low sharpness give better maps, so the lowest wins. A template
-to which everything looks alike has a low one, too: only templates whose best guess is nearly as often right as that of
-the best of them take part.
+that separates no classes has a low one, too: only templates whose top-1 accuracy is close to that of the best one
+are ranked.
 
-The paper says neither which variance it takes, nor whether the sum or the mean of the frames' ratios; both are here.
+The paper specifies neither the variance nor whether the frames' ratios are summed or averaged; both are here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Ranking:
-    """All candidates, the best first; `frames` of those looked at show two classes or more."""
+    """All candidates, the best first; `frames` of the `sampled_frames` show two classes or more."""
 
     candidates: tuple[Candidate, ...]
     frames: int
@@ -54,7 +54,7 @@ class Ranking:
 
     @property
     def sufficient(self) -> bool:
-        """Whether there were frames enough to tell by sharpness."""
+        """Whether there were enough frames to rank by sharpness."""
         return self.frames >= MIN_FRAMES
 
 
@@ -73,7 +73,7 @@ def sharpness(scores: Sequence[np.ndarray], reduction: str = "ratio_of_sums") ->
 def rank(
     templates: Sequence[str], probabilities: np.ndarray, present: np.ndarray, reduction: str, guard: float
 ) -> Ranking:
-    """Rank templates: by sharpness, lowest first; those that are clueless at the end.
+    """Rank templates by sharpness, lowest first; those below the guard come last.
 
     With fewer than `MIN_FRAMES` frames of two classes, the order is by `top1`, highest first. Equals keep their order.
 

@@ -1,6 +1,6 @@
-"""The looks an image-text model takes at a frame: the whole of it, and overlapping tiles of it.
+"""The views of a frame that an image-text model classifies: the whole frame, and overlapping tiles.
 
-One look at a whole frame misses what is small; each class is believed where it was seen best.
+The whole frame alone misses small objects; the score of a class is its maximum over views.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
 def tile_boxes(tiles: int) -> list[Box]:
-    """Return the looks for `tiles` per side: the whole frame, then tiles of 1/tiles its sides, each half over the next.
+    """Return the views for `tiles` per side: the whole frame, then tiles of 1/tiles its sides at half-tile steps.
 
     1 gives the whole frame alone, 2 gives it and 3 x 3 tiles of half its sides.
     """
@@ -43,14 +43,14 @@ def _span(low: float, high: float, cells: int) -> slice:
 
 
 def crop_view(image: np.ndarray, box: Box, size: tuple[int, int], how: str, fill: Sequence[float]) -> np.ndarray:
-    """Return one look at an image, as large as the model wants it: (H', W', 3) uint8.
+    """Return one view of an image at the model's input size: (H', W', 3) uint8.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        box: the part to look at.
+        box: the part to crop.
         size: (H', W').
-        how: ``squash`` ignores the aspect ratio; ``crop`` keeps it and loses the ends of the longer side, as CLIP's own
-            preparation does; ``pad`` keeps it and all of the box, and fills up with `fill`.
+        how: ``squash`` ignores the aspect ratio; ``crop`` preserves it and cuts the longer side, as CLIP's own
+            preprocessing does; ``pad`` preserves it and the whole box, padded with `fill`.
         fill: RGB in [0, 1].
     """
     height, width = image.shape[:2]

@@ -60,7 +60,7 @@ def confusion_matrix(target: np.ndarray, preds: np.ndarray, num_classes: int) ->
     return np.bincount(rows * width + columns, minlength=num_classes * width).reshape(num_classes, width)
 
 
-def one_higher(confusion: np.ndarray) -> np.ndarray:
+def raise_truth_ids(confusion: np.ndarray) -> np.ndarray:
     """Return the matrix (n, n + 1) as if every true id were one higher; pixels of the last one are not counted."""
     shifted = np.zeros_like(confusion)
     shifted[1:] = confusion[:-1]
@@ -144,7 +144,7 @@ def coverage(confusion: np.ndarray) -> float:
     return float(ratio(confusion[:, :-1].sum(), confusion.sum()))
 
 
-def answered(confusion: np.ndarray) -> np.ndarray:
+def without_ignored(confusion: np.ndarray) -> np.ndarray:
     """Return the matrix without the pixels whose prediction is no class.
 
     Measures of the whole matrix are strict: a 255 in a pseudo mask is wrong. Those of this one leave it out, and so

@@ -51,10 +51,10 @@ class Levels:
         self._labels: list[tuple[np.ndarray, ...]] = []  # target, valid, named, scores: (K,) each, by frame
 
     def add_labels(
-        self, target: np.ndarray, valid: np.ndarray, named: np.ndarray, scores: np.ndarray | None = None
+        self, target: np.ndarray, valid: np.ndarray, predicted: np.ndarray, scores: np.ndarray | None = None
     ) -> None:
         """Count the labels of one frame: (K,) bool each, scores (K,) float, or None where the method gives none."""
-        self._labels.append((target, valid, named, np.full(len(target), np.nan) if scores is None else scores))
+        self._labels.append((target, valid, predicted, np.full(len(target), np.nan) if scores is None else scores))
 
     @property
     def frames(self) -> int:
@@ -70,17 +70,17 @@ class Levels:
         return {
             "labels": self._label_report(),
             "cam": self._area(self.cam.matrix, "miou", "recall"),
-            "pseudo": self._area(area.answered(self.pseudo.matrix), "miou", "recall")
+            "pseudo": self._area(area.without_ignored(self.pseudo.matrix), "miou", "recall")
             | {"miou_strict": area.miou(self.pseudo.matrix), "coverage": area.coverage(self.pseudo.matrix)},
             "segmenter": self._area(self.segmenter.matrix, "miou", "recall", "fwiou", "pixel_accuracy")
             | {"miou_foreground": area.miou(self.segmenter.matrix, background=False)}
             | self._by_class("recall", area.recall(self.segmenter.matrix)),
         }
 
-    def forgotten(self) -> np.ndarray:
+    def joint_false_negatives(self) -> np.ndarray:
         """Return in how many frames two classes are both there and not named: (K, K), own misses on the diagonal."""
-        target, valid, named, _ = self._columns()
-        return multilabel.forgotten_together(target, named, valid)
+        target, valid, predicted, _ = self._columns()
+        return multilabel.joint_false_negatives(target, predicted, valid)
 
     def _columns(self) -> list[np.ndarray]:
         # target, valid, named, scores: (n, K) each
@@ -89,10 +89,10 @@ class Levels:
         return [np.stack(column) for column in zip(*self._labels, strict=True)]
 
     def _label_report(self) -> dict[str, float]:
-        target, valid, named, scores = self._columns()
+        target, valid, predicted, scores = self._columns()
         scored = np.isfinite(scores).all()
-        measured = {"map": np.nan} | multilabel.summary(target, named, scores if scored else None, valid)
-        found = multilabel.counts(target, named, valid)
+        measured = {"map": np.nan} | multilabel.summary(target, predicted, scores if scored else None, valid)
+        found = multilabel.counts(target, predicted, valid)
         for measure in (multilabel.precision, multilabel.recall, multilabel.f1):
             values = zip(self.class_names, measure(found), strict=True)
             measured |= {f"{measure.__name__}.{name}": float(value) for name, value in values}

@@ -18,9 +18,9 @@ from wildseg.metrics.ratio import mean, ratio
 class Counts(NamedTuple):
     """True positives, false positives and false negatives: (K,) int64 each, or one number each when summed."""
 
-    hits: np.ndarray
-    false_alarms: np.ndarray
-    misses: np.ndarray
+    true_positives: np.ndarray
+    false_positives: np.ndarray
+    false_negatives: np.ndarray
 
     def summed(self) -> Counts:
         """Return the counts over all classes, from which micro values are made."""
@@ -48,22 +48,22 @@ def counts(target: np.ndarray, preds: np.ndarray, valid: np.ndarray | None = Non
 
 def precision(found: Counts) -> np.ndarray:
     """Return ``TP / (TP + FP)``; NaN for a class that was never named."""
-    return ratio(found.hits, found.hits + found.false_alarms)
+    return ratio(found.true_positives, found.true_positives + found.false_positives)
 
 
 def recall(found: Counts) -> np.ndarray:
     """Return ``TP / (TP + FN)``; NaN for a class that is in no frame."""
-    return ratio(found.hits, found.hits + found.misses)
+    return ratio(found.true_positives, found.true_positives + found.false_negatives)
 
 
 def f1(found: Counts) -> np.ndarray:
     """Return ``2 TP / (2 TP + FP + FN)``; NaN for a class neither in a frame nor named."""
-    return ratio(2 * found.hits, 2 * found.hits + found.false_alarms + found.misses)
+    return ratio(2 * found.true_positives, 2 * found.true_positives + found.false_positives + found.false_negatives)
 
 
 def macro(values: np.ndarray, found: Counts) -> float:
     """Return the mean of per-class values over classes in truth or prediction; what is undefined there counts 0."""
-    seen = found.hits + found.false_alarms + found.misses > 0
+    seen = found.true_positives + found.false_positives + found.false_negatives > 0
     return float(np.nan_to_num(values[seen]).mean()) if seen.any() else float("nan")
 
 
@@ -85,7 +85,9 @@ def average_precision(target: np.ndarray, scores: np.ndarray, valid: np.ndarray 
     return np.array([_average_precision(truth[use], score[use]) for truth, score, use in columns])
 
 
-def recall_at(target: np.ndarray, scores: np.ndarray, precision: float, valid: np.ndarray | None = None) -> float:
+def recall_at_precision(
+    target: np.ndarray, scores: np.ndarray, precision: float, valid: np.ndarray | None = None
+) -> float:
     """Return the highest micro recall that one threshold for all classes reaches with at least this micro precision.
 
     With it methods are compared at equal precision, wherever each is cut by default.
@@ -103,8 +105,8 @@ def recall_at(target: np.ndarray, scores: np.ndarray, precision: float, valid: n
     truth, score = target[counted], scores[counted]
     if not truth.any():
         return float("nan")
-    hits, named = _falling(truth, score)
-    return float((hits / truth.sum())[hits / named >= precision].max(initial=0.0))
+    hits, predicted = _falling(truth, score)
+    return float((hits / truth.sum())[hits / predicted >= precision].max(initial=0.0))
 
 
 def mean_average_precision(values: np.ndarray) -> float:
@@ -126,7 +128,7 @@ def jaccard(target: np.ndarray, preds: np.ndarray, valid: np.ndarray | None = No
     return mean(np.where(either > 0, shared / np.maximum(either, 1), 1.0))
 
 
-def forgotten_together(target: np.ndarray, preds: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+def joint_false_negatives(target: np.ndarray, preds: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     """Return in how many frames two classes are both there and both missed: (K, K) int64, misses on the diagonal.
 
     Args:
@@ -179,8 +181,8 @@ def _average_precision(target: np.ndarray, scores: np.ndarray) -> float:
     # target (n,) bool, scores (n,), one class
     if not target.any():
         return float("nan")
-    hits, named = _falling(target, scores)
-    return float((np.diff(hits, prepend=0) * hits / named).sum() / target.sum())
+    hits, predicted = _falling(target, scores)
+    return float((np.diff(hits, prepend=0) * hits / predicted).sum() / target.sum())
 
 
 def _falling(target: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

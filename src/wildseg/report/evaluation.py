@@ -14,11 +14,11 @@ from wildseg.metrics.levels import Levels
 from wildseg.report.pictures import Label
 from wildseg.report.tables import (
     CONFUSION_COLUMNS,
-    FORGOTTEN_COLUMNS,
     IOU_COLUMNS,
+    JOINT_FALSE_NEGATIVE_COLUMNS,
     confusion_rows,
-    forgotten_rows,
     iou_rows,
+    joint_false_negative_rows,
 )
 
 
@@ -29,8 +29,10 @@ def save_tables(folder: Path, seen: Levels, held_out: Levels) -> None:
     save_plotted_table(folder / "iou.csv", IOU_COLUMNS, iou_rows(levels | {"model, unseen": new["segmenter"]}))
     rows = confusion_rows(seen.segmenter.matrix, ["background", *seen.class_names], seen.background)
     save_plotted_table(folder / "confusion.csv", CONFUSION_COLUMNS, rows)
-    together = seen.forgotten() + held_out.forgotten()
-    save_plotted_table(folder / "forgotten.csv", FORGOTTEN_COLUMNS, forgotten_rows(together, seen.class_names))
+    together = seen.joint_false_negatives() + held_out.joint_false_negatives()
+    save_plotted_table(
+        folder / "forgotten.csv", JOINT_FALSE_NEGATIVE_COLUMNS, joint_false_negative_rows(together, seen.class_names)
+    )
 
 
 def labels_of(named: np.ndarray, scores: np.ndarray | None, truth: tuple[np.ndarray, np.ndarray] | None) -> list[Label]:

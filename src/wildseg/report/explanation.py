@@ -31,7 +31,7 @@ class Sheet:
     """
 
     title: str
-    question: str
+    target: str
     class_id: int
     image: np.ndarray
     prediction: np.ndarray
@@ -69,7 +69,7 @@ def draw(sheet: Sheet, names: Sequence[str]) -> np.ndarray:
     ]
     parts = [
         line([(sheet.title, INK)], WIDTH, size=20),
-        line([(f"{sheet.question}    ", INK), (LEGEND, FAINT)], WIDTH),
+        line([(f"{sheet.target}    ", INK), (LEGEND, FAINT)], WIDTH),
         _marked_row(large, 3, sheet.region, unmarked=1),
         legend(ids, names, WIDTH),
     ]

@@ -25,7 +25,7 @@ class Label:
     index: int
     score: float | None
     present: bool
-    truly: bool | None
+    in_truth: bool | None
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ def _sentence(labels: Sequence[Label], names: Sequence[str]) -> list[tuple[str, 
         name = names[label.index + 1]
         if label.present:
             score = "" if label.score is None else f" {label.score:.2f}"
-            colour = INK if label.truly is None else RIGHT if label.truly else WRONG
-            words.append((f"{'wrong: ' if label.truly is False else ''}{name}{score}    ", colour))
-        elif label.truly:
+            colour = INK if label.in_truth is None else RIGHT if label.in_truth else WRONG
+            words.append((f"{'wrong: ' if label.in_truth is False else ''}{name}{score}    ", colour))
+        elif label.in_truth:
             words.append((f"missed: {name}    ", WRONG))
     return words if len(words) > 1 else [*words, ("none", INK)]
 

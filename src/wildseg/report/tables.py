@@ -9,7 +9,7 @@ import numpy as np
 
 IOU_COLUMNS = ("class", "level", "iou")
 CONFUSION_COLUMNS = ("actual", "predicted", "share")
-FORGOTTEN_COLUMNS = ("forgotten", "with", "share")
+JOINT_FALSE_NEGATIVE_COLUMNS = ("forgotten", "with", "share")
 
 
 def iou_rows(levels: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, str, str]]:
@@ -37,7 +37,7 @@ def confusion_rows(confusion: np.ndarray, names: Sequence[str], background: bool
             yield actual, names[predicted], f"{row[predicted] / row.sum():.6f}"
 
 
-def forgotten_rows(together: np.ndarray, names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+def joint_false_negative_rows(together: np.ndarray, names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Yield (class, other class, share of the frames in which the class is missed where the other is missed too).
 
     Args:

@@ -110,13 +110,13 @@ def _boxed(items: Sequence[LabelledFrame], done: Collection[str], limits: Listin
         return ""
     mapped = set(done)
     listed = [item for item in items if item.frame in mapped and item.limits is not None]
-    if not listed and not limits.strangers:
+    if not listed and not limits.unmatched:
         return ""
     idle = sum(item.limits.count_without(item.present) for item in listed if item.limits)
     odd = [f"nothing is left of {counts['emptied']} of their maps"] if counts["emptied"] else []
     odd += [f"{idle} boxes of classes that are not labelled there change nothing"] if idle else []
-    example = f", such as {limits.strangers[0]!r}" if limits.strangers else ""
-    odd += [f"{len(limits.strangers)} more that are listed are no key frames{example}"] if limits.strangers else []
+    example = f", such as {limits.unmatched[0]!r}" if limits.unmatched else ""
+    odd += [f"{len(limits.unmatched)} more that are listed are no key frames{example}"] if limits.unmatched else []
     return f", {len(listed)} frames inside of boxes" + (f" ({'; '.join(odd)})" if odd else "")
 
 

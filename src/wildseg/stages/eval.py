@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.artifacts.truth import Seen
-from wildseg.artifacts.truth_remarks import agreement_remarks, content_remarks, misfit_remarks
+from wildseg.artifacts.truth import TruthStats
+from wildseg.artifacts.truth_remarks import agreement_remarks, id_remarks, unmatched_remarks
 from wildseg.core.errors import DataError
 from wildseg.core.files import atomic, empty_dir, load_label_image, save_json
 from wildseg.core.maps import ids_of_maps, upsample
@@ -23,9 +23,9 @@ from wildseg.execution.frame_task import run_frames
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics.groups import Group, report, split_groups
 from wildseg.metrics.levels import classes_in
-from wildseg.report.choose import evenly
 from wildseg.report.evaluation import labels_of, remarks, save_tables, summary
 from wildseg.report.pictures import Page, draw
+from wildseg.report.sampling import sample_evenly
 from wildseg.stages.tasks.predict import PredictTask
 from wildseg.tracking import mlflow_run
 
@@ -41,7 +41,7 @@ class _Inputs:
     labels: Mapping[str, np.ndarray]
     scores: Mapping[str, np.ndarray]
     truths: Mapping[str, Path]
-    seen: Seen
+    seen: TruthStats
 
     def truth(self, frame: Frame, shape: tuple[int, ...]) -> np.ndarray | None:
         """Read the truth of a frame, or None where there is none."""
@@ -66,9 +66,9 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     frames = artifacts.load_frames(after="crf")
     inputs = _read(params, artifacts, frames)
     names, truth_folders, background = params.classes.names, artifacts.truth_folders, bool(params.background)
-    lines = misfit_remarks(truth_folders, frames, inputs.truths, artifacts.root)
+    lines = unmatched_remarks(truth_folders, frames, inputs.truths, artifacts.root)
     seen, held_out = groups = split_groups(frames, names, background=background)
-    shown = evenly([_worth_showing(inputs, group) for group in groups], params.eval.pictures)
+    shown = sample_evenly([_worth_showing(inputs, group) for group in groups], params.eval.pictures)
 
     predictions = empty_dir(artifacts.scratch_folder / "eval")
     task = PredictTask(artifacts.root, names, params.eval.scales, params.eval.flip, predictions)
@@ -76,7 +76,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     results = run_frames(task, wanted, runtime, progress="eval: model")
     for group in groups:
         _measure(inputs, group, predictions)
-    lines += content_remarks(inputs.seen, names, truth_folders[0], background=background)
+    lines += id_remarks(inputs.seen, names, truth_folders[0], background=background)
 
     metrics = report(seen, held_out)
     folder = empty_dir(artifacts.metrics_path("eval"))
@@ -101,7 +101,7 @@ def masks_by_group(params: Params, artifacts: Artifacts) -> tuple[Group[Frame], 
     for group in groups:
         _measure(inputs, group, None)
     folder, background = artifacts.truth_folders[0], bool(params.background)
-    content_remarks(inputs.seen, params.classes.names, folder, background=background)  # raises what is an error
+    id_remarks(inputs.seen, params.classes.names, folder, background=background)  # raises what is an error
     return groups
 
 
@@ -121,7 +121,7 @@ def _read(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> _Inp
                 "run 'dvc repro label'"
             )
     scores = artifacts.load_scores(names) if os.path.lexists(artifacts.scores_csv) else {}
-    return _Inputs(params, artifacts, labels, scores, artifacts.find_truth(frames), Seen())
+    return _Inputs(params, artifacts, labels, scores, artifacts.find_truth(frames), TruthStats())
 
 
 def _worth_showing(inputs: _Inputs, group: Group[Frame]) -> list[Frame]:

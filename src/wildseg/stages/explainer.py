@@ -117,7 +117,7 @@ class Explainer:
         looks = [self._look(layer, pixels, weights, value, question) for layer in layers]
         sheet = Sheet(
             title=f"{title}: {name}",
-            question=words,
+            target=words,
             class_id=value,
             image=image,
             prediction=prediction,
@@ -165,7 +165,7 @@ def _region(question: ExplanationRequest, prediction: np.ndarray, value: int, na
         return regions.box((height, width), x0, y0, x1, y1), f"asked about the box {x0},{y0},{x1},{y1}"
     if question.everywhere:
         return regions.everywhere((height, width)), "asked about all pixels"
-    region = regions.answered(prediction, value)
+    region = regions.predicted_as(prediction, value)
     share = f", {region.mean():.1%} of the frame" if region.any() else ": there are none, so all maps are zero"
     return region, f"asked about the pixels answered as {name}{share}"
 

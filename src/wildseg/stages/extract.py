@@ -16,11 +16,11 @@ from wildseg.core.params import Extract, Params
 from wildseg.core.progress import track
 from wildseg.execution.result_store import Store, note
 from wildseg.execution.runtime import Runtime
-from wildseg.execution.worker_pool import worker_pool as crew
-from wildseg.frames.duplicates import KeptFrames
-from wildseg.frames.sources import Source, find_sources, passed_over, safe_name
+from wildseg.execution.worker_pool import worker_pool
+from wildseg.frames.duplicates import DuplicateFilter
+from wildseg.frames.read_stats import ReadStats
+from wildseg.frames.sources import Source, find_sources, ignored_files, safe_name
 from wildseg.frames.split import split_by_time
-from wildseg.frames.tally import Tally
 from wildseg.stages.selection import Selection, Selector
 
 
@@ -34,16 +34,16 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     sources = find_sources(artifacts.root / settings.source)
     empty_dir(artifacts.frames_folder)
 
-    tally, dropped = Tally(), Counter[str]()
+    stats, dropped = ReadStats(), Counter[str]()
     kept: list[Frame] = []
     scores: list[float] = []
     selections: list[Selection] = []
-    seen = KeptFrames()
+    seen = DuplicateFilter()
     kept_in = Store.of(artifacts.root, "extract")
     for source, selection in zip(sources, _selected(sources, settings, artifacts, runtime), strict=True):
         selections.append(selection)
         kept_in.give_up(selection.problem)
-        tally.add(selection.tally)
+        stats.add(selection.stats)
         dropped["blurred"] += selection.blurred
         for frame in selection.chosen:
             if settings.duplicate_bits is not None and not seen.add_if_new(frame.looks, settings.duplicate_bits):
@@ -55,23 +55,23 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 
     known = sum(selection.known for selection in selections)
     note(kept_in, "extract", known, len(selections) - known)
-    frames = assign(kept, sources, tally, settings)
+    frames = assign(kept, sources, stats, settings)
     try:
-        tally.check(settings.max_failures)
-        _check_usable(frames, tally, dropped)
+        stats.check(settings.max_failures)
+        _check_usable(frames, stats, dropped)
     except DataError:
         empty_dir(artifacts.frames_folder)  # nothing half-done stays behind, but the list of what was broken does
-        artifacts.save_quarantine("extract", tally.quarantine)
+        artifacts.save_quarantine("extract", stats.quarantine)
         raise
     if settings.shard_above is not None and len(frames) > settings.shard_above:
         artifacts.pack_frames([frame.name for frame in frames])
-    artifacts.save_quarantine("extract", tally.quarantine)
+    artifacts.save_quarantine("extract", stats.quarantine)
     artifacts.save_frames(frames)  # last: whoever finds the table finds all frames, in one form
-    report = summary(frames, scores, sources, tally, dropped)
+    report = summary(frames, scores, sources, stats, dropped)
     save_json(artifacts.metrics_path("extract.json"), report)
     _note_absent(settings.held_out, [source.name for source in sources])
-    _say_notes(tally.notes)
-    _note_passed_over(passed_over(artifacts.root / settings.source))
+    _say_notes(stats.notes)
+    _note_passed_over(ignored_files(artifacts.root / settings.source))
     print(
         "extract: {kept} key frames ({train} train, {val} val, {test} test) of {sampled} looked at, {decoded} decoded; "
         "{quarantined} quarantined{from_cache}".format_map({**report, "from_cache": _from_cache(selections)})
@@ -84,7 +84,7 @@ def _selected(
     """Yield what each source gives, several of them at work at once; progress is shown in frames, or in sources."""
     several = len(sources) > 1 and runtime.workers > 1
     prepare = partial(_prepare, artifacts, settings, not several)
-    with crew(runtime, len(sources), prepare, model=False) as workers:
+    with worker_pool(runtime, len(sources), prepare, model=False) as workers:
         selections = workers.each(_select, sources)
         yield from track(selections, len(sources), "extract: sources") if several else selections
 
@@ -104,7 +104,7 @@ def _from_cache(selections: Sequence[Selection]) -> str:
     return f", {' and '.join(known)} from the cache" if known else ""
 
 
-def assign(frames: Sequence[Frame], sources: Sequence[Source], tally: Tally, settings: Extract) -> list[Frame]:
+def assign(frames: Sequence[Frame], sources: Sequence[Source], stats: ReadStats, settings: Extract) -> list[Frame]:
     """Return the frames with their split; photos have no time and are split by their position, as one stretch."""
     held_out = {safe_name(name) for name in settings.held_out}
     result = []
@@ -115,7 +115,7 @@ def assign(frames: Sequence[Frame], sources: Sequence[Source], tally: Tally, set
         elif own:
             splits = split_by_time(
                 [frame.index if frame.time_s is None else frame.time_s for frame in own],
-                tally.spans[source.name],
+                stats.spans[source.name],
                 val=settings.val,
                 test=settings.test,
                 stretch_s=settings.stretch_s if source.kind == "video" else None,
@@ -125,7 +125,7 @@ def assign(frames: Sequence[Frame], sources: Sequence[Source], tally: Tally, set
 
 
 def summary(
-    frames: Sequence[Frame], scores: Sequence[float], sources: Sequence[Source], tally: Tally, dropped: Counter[str]
+    frames: Sequence[Frame], scores: Sequence[float], sources: Sequence[Source], stats: ReadStats, dropped: Counter[str]
 ) -> dict[str, object]:
     """Return metrics/extract.json; `scores` are the key-frame method's, infinite for the first frame of a source.
 
@@ -136,23 +136,23 @@ def summary(
     splits = Counter(frame.split for frame in frames)
     per_source = Counter(frame.source for frame in frames)
     return {
-        "decoded": tally.decoded,
-        "sampled": tally.sampled,
+        "decoded": stats.decoded,
+        "sampled": stats.sampled,
         "kept": len(frames),
         "dropped_blurred": dropped["blurred"],
-        "dropped_similar": tally.sampled - dropped.total() - len(frames),
+        "dropped_similar": stats.sampled - dropped.total() - len(frames),
         "dropped_duplicates": dropped["duplicates"],
-        "quarantined": len(tally.quarantine),
+        "quarantined": len(stats.quarantine),
         **{split: splits[split] for split in SPLITS},
         "score": {"min": min(finite), "median": statistics.median(finite), "max": max(finite)} if finite else {},
         "sources": {source.name: per_source[source.name] for source in sources},
     }
 
 
-def _check_usable(frames: Sequence[Frame], tally: Tally, dropped: Counter[str]) -> None:
+def _check_usable(frames: Sequence[Frame], stats: ReadStats, dropped: Counter[str]) -> None:
     if not frames:
         raise DataError(
-            f"extract: expected key frames, kept none: of {tally.decoded} frames decoded {tally.sampled} were looked "
+            f"extract: expected key frames, kept none: of {stats.decoded} frames decoded {stats.sampled} were looked "
             f"at and {dropped['blurred']} were blurred; check extract.min_sharpness and data/frames/quarantine.csv"
         )
     if not any(frame.split == "train" for frame in frames):

@@ -17,10 +17,10 @@ import numpy as np
 from wildseg.core.errors import DataError, check_regular
 from wildseg.execution.result_store import Entry, Store, key_of
 from wildseg.frames.image import mean_difference
-from wildseg.frames.jpeg import without_metadata
+from wildseg.frames.jpeg import strip_metadata
 from wildseg.frames.photos import Photo, decode_photo, same_pixels
+from wildseg.frames.read_stats import Unusable
 from wildseg.frames.sample import ArrayPixels, Pixels
-from wildseg.frames.tally import Unusable
 
 DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -141,7 +141,7 @@ class _Photo:
         try:
             return None, self.decode().remark
         except Unusable as error:
-            if error.passing:
+            if error.transient:
                 raise
             return str(error), None
 
@@ -171,7 +171,7 @@ class _Photo:
             return self._known.difference(earlier, self, width)
         return mean_difference(earlier.grey(width), self.grey(width))
 
-    def own(self) -> None:
+    def detach(self) -> None:
         """See Pixels; what is decoded here is shared with nobody."""
 
     def own_file(self, max_side: int | None) -> bytes | None:
@@ -182,7 +182,7 @@ class _Photo:
             check_regular(self._path)
             if self._path.stat().st_size > image.size + MORE:
                 return None
-            content = without_metadata(self._path.read_bytes())
+            content = strip_metadata(self._path.read_bytes())
         except OSError:
             return None
         return content if content is not None and same_pixels(content, image) else None

@@ -14,13 +14,13 @@ from wildseg.core import lookup
 from wildseg.core.params import Extract
 from wildseg.core.progress import track
 from wildseg.execution import fingerprint, result_store
-from wildseg.frames.duplicates import Looks, looks_of
+from wildseg.frames.duplicates import ImageSignature, signature_of
 from wildseg.frames.image import shrink
+from wildseg.frames.read_stats import ReadStats
 from wildseg.frames.reader import expected, read
 from wildseg.frames.sample import Sample
 from wildseg.frames.sharpness import sharpness
 from wildseg.frames.sources import Source
-from wildseg.frames.tally import Tally
 from wildseg.stages.known_photos import DIGEST, KnownPhotos
 
 
@@ -35,7 +35,7 @@ class Chosen:
     index: int
     time_s: float | None
     score: float
-    looks: Looks
+    looks: ImageSignature
     picture: str
 
 
@@ -48,7 +48,7 @@ class Selection:
     """
 
     chosen: list[Chosen]
-    tally: Tally
+    stats: ReadStats
     blurred: int
     known: bool = False
     known_photos: int = 0
@@ -109,10 +109,10 @@ class Selector:
         return replace(selection, known=True)
 
     def _compute(self, of: Source, key: str, digests: Mapping[Path, str]) -> Selection:
-        selection = Selection([], Tally(), 0)
+        selection = Selection([], ReadStats(), 0)
         photos = KnownPhotos(self._store, self._photo_base, digests)
         method = lookup.load("methods.keyframes", self._settings.method, "extract.method")
-        samples = read(of, self._settings.fps, selection.tally, photos.open)
+        samples = read(of, self._settings.fps, selection.stats, photos.open)
         if self._bar:
             samples = track(samples, expected([of], self._settings.fps), f"extract: {of.name}")
         sharp = _Sharp(samples, self._settings.min_sharpness)
@@ -123,21 +123,21 @@ class Selector:
             looks = self._write(sample, picture, photos)
             selection.chosen.append(Chosen(sample.name, sample.index, sample.time_s, score, looks, picture))
         for photo, remark in photos.remarks():
-            selection.tally.note(photo, remark)
+            selection.stats.note(photo, remark)
         known_photos = len(of.paths) - photos.decoded if of.kind == "photos" else 0
         selection = replace(selection, blurred=sharp.blurred, known_photos=known_photos)
-        if not selection.tally.passing:
+        if not selection.stats.transient:
             self._store.put(key, result_store.Entry(_to_record(selection)))
         return replace(selection, problem=self._store.problem)
 
-    def _write(self, sample: Sample, picture: str, photos: KnownPhotos) -> Looks:
+    def _write(self, sample: Sample, picture: str, photos: KnownPhotos) -> ImageSignature:
         """Write a key frame, from the cache if it is known; return how it looks."""
         entry = self._store.get(picture)
-        if entry is not None and "frame" in entry.files and (looks := Looks.from_record(entry.record)):
+        if entry is not None and "frame" in entry.files and (looks := ImageSignature.from_record(entry.record)):
             self._artifacts.save_image_bytes(sample.name, entry.files["frame"])
             return looks
         image = sample.pixels.rgb()
-        looks = looks_of(image)
+        looks = signature_of(image)
         content = photos.own_file(sample.pixels, self._settings.max_side)
         if content is None:
             content = self._artifacts.encode_image(shrink(image, self._settings.max_side))
@@ -177,13 +177,13 @@ def _to_record(selection: Selection) -> dict[str, Any]:
         asdict(frame) | {"score": frame.score if math.isfinite(frame.score) else None, "looks": frame.looks.record()}
         for frame in selection.chosen
     ]
-    return {"chosen": chosen, "tally": asdict(selection.tally), "blurred": selection.blurred}
+    return {"chosen": chosen, "tally": asdict(selection.stats), "blurred": selection.blurred}
 
 
 def _from_record(of: Source, record: dict[str, Any]) -> Selection:
     chosen = []
     for row in record["chosen"]:
-        score, looks = row["score"], Looks.from_record(row["looks"])
+        score, looks = row["score"], ImageSignature.from_record(row["looks"])
         if looks is None:
             raise ValueError("frames that look like nothing")
         chosen.append(Chosen(**(row | {"score": math.inf if score is None else score, "looks": looks})))
@@ -193,4 +193,4 @@ def _from_record(of: Source, record: dict[str, Any]) -> Selection:
     for rows in ("bad_files", "bad_frames", "notes"):
         tally[rows] = [(item, text) for item, text in tally[rows]]
     tally["spans"] = {name: (first, last) for name, (first, last) in tally["spans"].items()}
-    return Selection(chosen, Tally(**tally), record["blurred"])
+    return Selection(chosen, ReadStats(**tally), record["blurred"])

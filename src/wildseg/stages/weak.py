@@ -16,7 +16,7 @@ from wildseg.crf.weak.summary import summary
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import run_frames
 from wildseg.execution.runtime import Runtime
-from wildseg.report.choose import evenly
+from wildseg.report.sampling import sample_evenly
 from wildseg.report.weak import draw
 from wildseg.stages.tasks.weak import WeakTask
 
@@ -40,7 +40,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     artifacts.save_boxes({frame: _boxes_of(record) for frame, record in records.items()}, params.classes.names)
     artifacts.save_points((frame, x, y, names[i]) for frame, record in records.items() for x, y, i in record["points"])
     folder = empty_dir(artifacts.metrics_path("weak"))
-    for frame in evenly([results.frames], params.weak.pictures):
+    for frame in sample_evenly([results.frames], params.weak.pictures):
         sheet = _sheet(params, artifacts, frame, records[frame])
         with atomic(folder / f"{frame}.png") as temporary:
             Image.fromarray(sheet).save(temporary)

@@ -18,7 +18,9 @@ LONGEST_VALUE = 6000  # what MLflow's own tables hold
 
 def flatten_params(params: Params, without: str = "") -> dict[str, str]:
     """Return ``{"cam.method": "gradcam", ...}``, without the section `without` and methods that were not chosen."""
-    chosen = {f"{section}.options": getattr(getattr(params, section), key) for section, key, *_ in METHODS}
+    chosen = {
+        f"{section}.options": getattr(getattr(params, section), key) for section, key, _, options in METHODS if options
+    }
     flat: dict[str, str] = {}
     for key, value in _leaves("", params):
         section = ".".join(key.split(".")[:2])

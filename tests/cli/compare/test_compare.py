@@ -121,8 +121,8 @@ def test_a_model_that_cannot_be_had_is_an_error_and_no_row(project: Artifacts, v
     ("arguments", "said"),
     [
         (["gradcm"], "did you mean 'gradcam'?"),
-        (["--refine", "none,cab"], "--refine: expected one or more of none, caa, separated by commas; found 'cab'"),
-        (["--refine", ""], "--refine: expected one or more of none, caa, separated by commas; found ''"),
+        (["--refine", "none,cab"], "--refine: expected one of caa, none; found 'cab'; did you mean 'caa'?"),
+        (["--refine", ""], "--refine: expected one of caa, none; found ''"),
     ],
 )
 def test_a_wrong_name_is_one_line(

@@ -12,13 +12,14 @@ import torch
 
 from tests.cam.networks import ConvNet
 from tests.encoders.models import noise, random_clip
-from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import CamConfig, activation_maps, maps_of
 from wildseg.cam.record import record_clip, record_module
+from wildseg.cam.refinement import Refinement
 from wildseg.cam.tower_state import RecordConfig
 from wildseg.core import lookup
 from wildseg.core.errors import ModelError
 from wildseg.encoders.clip import Clip
+from wildseg.methods.refine import caa
 
 METHODS = lookup.available("methods.cam")
 CLASSES = (0, 2, 3)
@@ -159,7 +160,7 @@ def test_maps_can_be_refined_and_looked_at_in_several_sizes(method: ModuleType, 
     clip = random_clip(tmp_path, kind)
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"]], ["{}"])
-    recipe = CamConfig(method, refine=Affinity(layers=2), scales=(1.0, 1.5), flip=True)
+    recipe = CamConfig(method, refine=Refinement(caa, {"layers": 2}), scales=(1.0, 1.5), flip=True)
     patch = clip.tower().patch
     maps = activation_maps(clip, noise((2 * patch[0], 4 * patch[1])), texts, [0, 2], 2, recipe)
     assert maps.shape == (2, 3, 6)
@@ -175,7 +176,7 @@ def test_a_frame_smaller_than_a_patch_has_one_cell_that_shows_nothing(
     clip = random_clip(tmp_path, kind)
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"]], ["{}"])
-    maps = activation_maps(clip, noise((3, 5)), texts, [0, 2], 2, CamConfig(method, refine=Affinity()))
+    maps = activation_maps(clip, noise((3, 5)), texts, [0, 2], 2, CamConfig(method, refine=Refinement(caa)))
     np.testing.assert_array_equal(maps, np.zeros((2, 1, 1)))
 
 
@@ -183,7 +184,7 @@ def test_a_frame_of_one_colour_gives_finite_maps(method: ModuleType, clip: Clip)
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"]], ["{}"])
     maps = activation_maps(
-        clip, np.full((48, 64, 3), 90, np.uint8), texts, [0, 2], 2, CamConfig(method, refine=Affinity())
+        clip, np.full((48, 64, 3), 90, np.uint8), texts, [0, 2], 2, CamConfig(method, refine=Refinement(caa))
     )
     assert np.isfinite(maps).all()
     assert maps.min() >= 0
@@ -193,7 +194,7 @@ def test_a_frame_of_one_colour_gives_finite_maps(method: ModuleType, clip: Clip)
 def test_memory_is_flat_over_two_hundred_frames(method: ModuleType, clip: Clip) -> None:
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"]], ["{}"])
-    recipe = CamConfig(method, refine=Affinity(layers=2))
+    recipe = CamConfig(method, refine=Refinement(caa, {"layers": 2}))
 
     def tensors_after(frames: int) -> int:  # how many are still there
         for number in range(frames):

@@ -169,7 +169,7 @@ def test_nothing_is_left_behind_on_the_network(training: bool) -> None:
 
 def test_sets_of_pixels() -> None:
     assert regions.everywhere((2, 3)).tolist() == [[1, 1, 1], [1, 1, 1]]
-    assert regions.answered(np.array([[1, 2], [2, 0]]), 2).tolist() == [[0, 1], [1, 0]]
+    assert regions.predicted_as(np.array([[1, 2], [2, 0]]), 2).tolist() == [[0, 1], [1, 0]]
     assert regions.pixel((2, 3), 2, 1).tolist() == [[0, 0, 0], [0, 0, 1]]
     assert regions.box((3, 4), 1, 0, 3, 2).tolist() == [[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
     assert regions.box((3, 4), 0, 0, 4, 3).all()

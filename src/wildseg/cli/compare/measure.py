@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.artifacts.truth import Seen, check_start
+from wildseg.artifacts.truth import TruthStats, check_id_offset
 from wildseg.cam.engine import CamConfig, activation_maps, input_size
 from wildseg.cli.compare.memory import peak_mib
 from wildseg.cli.compare.table import Row
@@ -85,7 +85,7 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
 
 
 def _load(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Iterator[_Sample]:
-    names, truths, seen = params.classes.names, artifacts.find_truth(frames), Seen()
+    names, truths, seen = params.classes.names, artifacts.find_truth(frames), TruthStats()
     labels = artifacts.load_labels(names)
     for frame in frames:
         image = artifacts.load_image(frame.name)
@@ -94,7 +94,7 @@ def _load(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Iter
         mask = artifacts.read_truth(truths[frame.name], names, (image.shape[0], image.shape[1]))
         seen.add(mask)
         yield _Sample(image, mask.ids, np.flatnonzero(labels[frame.name]).tolist())
-    check_start(seen.pixels, seen.masks, names, artifacts.truth_folders[0], background=bool(params.background))
+    check_id_offset(seen.pixels, seen.masks, names, artifacts.truth_folders[0], background=bool(params.background))
 
 
 class _Looks:

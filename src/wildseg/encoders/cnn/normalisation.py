@@ -45,7 +45,7 @@ def of(name: str, weights: str | None) -> Normalisation:
         weights: None, a published set, or a local .safetensors file.
 
     Raises:
-        DataError: what lies beside a file says something that cannot be.
+        DataError: a config beside the file has an impossible value.
         ModelError: they do not exist, were published for images of another kind, or cannot be fetched.
     """
     if weights is None:
@@ -90,7 +90,7 @@ def _assumed(name: str, others: Sequence[str]) -> Normalisation:
 
 
 def _said(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a config says of mean, std, range and order of colours; empty where it says nothing."""
+    """Return mean, std, range and order of colours from a config; empty where it has none."""
     inner = content.get("pretrained_cfg")
     both = {**content, **inner} if isinstance(inner, dict) else dict(content)
     if "image_mean" in both and "mean" not in both:
@@ -110,7 +110,7 @@ def _of_another(content: Mapping[str, Any], name: str) -> str:
 
 
 def _read(said: Mapping[str, Any], source: str, where: str) -> Normalisation:
-    """Check what was said, and bring it to RGB in [0, 1]."""
+    """Check the config's values, and convert them to RGB in [0, 1]."""
     if (space := said.get("input_space", "RGB")) != "RGB":
         raise ModelError(f"{where}: expected weights for images as RGB, found {space!r}; take others")
     given = said.get("input_range") or (0, 1)
@@ -135,7 +135,7 @@ def _three(values: Any, key: str, where: str) -> tuple[float, float, float]:  # 
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    """Return what a file of weights says of itself; values are JSON where they can be read as such."""
+    """Return the metadata of a file of weights; values are parsed as JSON where possible."""
     try:
         check_regular(path)
         with safe_open(path, "np") as file:

@@ -1,4 +1,4 @@
-"""Which published weights an encoder can have, and how segmentation-models-pytorch and timm are told to take them."""
+"""Published weights of encoders, and the arguments by which segmentation-models-pytorch and timm load them."""
 
 from __future__ import annotations
 

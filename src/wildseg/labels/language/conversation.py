@@ -168,7 +168,7 @@ def query_names(
 def turn_record(query: ChatQuery, reply: ChatReply) -> dict[str, Any]:
     """Return what was asked last and what was answered, for the record of a frame.
 
-    picture: ``plain`` or ``mirrored``, null for a query without an image.
+    image: ``plain`` or ``mirrored``, null for a query without an image.
     """
     seen = None if query.image is None else "mirrored" if query.image.mirrored else "plain"
     return {

@@ -19,8 +19,8 @@ from scenedetect.common import Timecode
 from wildseg.core.limits import Between, Seconds
 from wildseg.frames.image import resize
 from wildseg.frames.options import check_number
-from wildseg.frames.pace import TOLERANCE_S
 from wildseg.frames.sample import Sample
+from wildseg.frames.subsampling import TOLERANCE_S
 
 WIDTH = 256  # PySceneDetect itself shrinks frames to about this width
 MICROSECOND = Fraction(1, 1_000_000)

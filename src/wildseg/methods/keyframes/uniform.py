@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from wildseg.core.limits import Seconds
 from wildseg.frames.options import check_number
-from wildseg.frames.pace import Pace
 from wildseg.frames.sample import Sample
+from wildseg.frames.subsampling import RateSubsampler
 
 
 def select(frames: Iterable[Sample], *, every_s: Seconds = 1.0) -> Iterator[tuple[Sample, float]]:
@@ -24,9 +24,9 @@ def select(frames: Iterable[Sample], *, every_s: Seconds = 1.0) -> Iterator[tupl
 
 
 def _select(frames: Iterable[Sample], every_s: float) -> Iterator[tuple[Sample, float]]:
-    pace = Pace(every_s)
+    subsampler = RateSubsampler(every_s)
     last_s = -math.inf
     for frame in frames:
-        if pace.due(frame.clock_s):
+        if subsampler.due(frame.clock_s):
             yield frame, frame.clock_s - last_s
             last_s = frame.clock_s

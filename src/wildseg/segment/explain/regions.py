@@ -36,7 +36,7 @@ def everywhere(shape: tuple[int, int]) -> np.ndarray:
     return np.ones(shape, np.float32)
 
 
-def answered(ids: np.ndarray, value: int) -> np.ndarray:
+def predicted_as(ids: np.ndarray, value: int) -> np.ndarray:
     """Return M of the pixels whose id is `value`, (H, W) float32 of 0 and 1; ids: (H, W)."""
     return (ids == value).astype(np.float32)
 

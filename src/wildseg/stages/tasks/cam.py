@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from wildseg.artifacts.frames import KeyFrames
 from wildseg.artifacts.maps import Maps
 from wildseg.cam.blank import count_blank
-from wildseg.cam.boxes import inside
+from wildseg.cam.boxes import cells_inside
 from wildseg.core import lookup
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir
@@ -73,8 +73,8 @@ class CamTask(FrameTask[LabelledFrame]):
         }
 
     def methods(self) -> tuple[str, ...]:
-        """Return the module of the CAM method."""
-        return (f"wildseg.methods.cam.{self.cam.method}",)
+        """Return the modules of the CAM method and of the refinement."""
+        return f"wildseg.methods.cam.{self.cam.method}", f"wildseg.methods.refine.{self.cam.refine}"
 
     def name(self, item: LabelledFrame) -> str:
         """Return the name of the frame."""
@@ -141,7 +141,7 @@ class CamTask(FrameTask[LabelledFrame]):
     def _entry(self, item: LabelledFrame, maps: np.ndarray) -> Entry:
         blank, emptied = count_blank(maps), 0
         if (limits := item.limits) is not None:
-            maps = maps * inside(limits.boxes, (limits.width, limits.height), item.present, maps.shape[1:])
+            maps = maps * cells_inside(limits.boxes, (limits.width, limits.height), item.present, maps.shape[1:])
             emptied = count_blank(maps) - blank
         record = {
             "maps": len(maps),
@@ -155,9 +155,11 @@ class CamTask(FrameTask[LabelledFrame]):
 
 def cam_config(cam: Cam) -> CamConfig:
     """Gather what params.yaml says about maps."""
-    from wildseg.cam.affinity import Affinity
     from wildseg.cam.engine import CamConfig
+    from wildseg.cam.refinement import Refinement
 
-    refine = Affinity(**asdict(cam.caa)) if cam.refine == "caa" else None
+    section = getattr(cam, cam.refine, None)  # a refinement's options are in a section of its name
+    options = asdict(section) if is_dataclass(section) and not isinstance(section, type) else {}
+    refine = Refinement(lookup.load("methods.refine", cam.refine, "cam.refine"), options)
     method = lookup.load("methods.cam", cam.method, "cam.method")
     return CamConfig(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.positions)

@@ -15,7 +15,7 @@ from wildseg.core.files import empty_dir
 from wildseg.crf.dense import DenseCrf
 from wildseg.crf.masks import pseudo_mask
 from wildseg.crf.pixel_counts import count_ids
-from wildseg.crf.valid import problem
+from wildseg.crf.validation import problem
 from wildseg.execution.frame_task import FrameTask
 from wildseg.execution.result_store import Entry
 

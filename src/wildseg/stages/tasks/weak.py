@@ -15,7 +15,7 @@ from wildseg.artifacts.weak import WEAK, WeakLabels
 from wildseg.core.classes import IGNORE
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir
-from wildseg.crf.valid import problem
+from wildseg.crf.validation import problem
 from wildseg.crf.weak.frame import WeakRule, weak_labels
 from wildseg.crf.weak.scribbles import dots
 from wildseg.execution.frame_task import FrameTask

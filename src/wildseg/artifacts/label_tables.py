@@ -25,7 +25,7 @@ WHOLE = re.compile(r"([01])[.,]0+")  # 1.0, and 1,0 where the comma is in number
 INSIDE = re.compile(r"[;|\t\r\n，；、]")  # what people write between classes instead of a comma
 
 
-def listed(path: Path, sheet: Sheet, class_names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+def read_rows(path: Path, sheet: Sheet, class_names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each frame of a table with the columns Frame and Labels, or Frame and one of each class: (K,) bool.
 
     Raises:

@@ -7,17 +7,17 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from wildseg.frames.image import on_black
+from wildseg.frames.image import composite_on_black
 from wildseg.frames.photo_colour import Conversion
-from wildseg.frames.tally import Unusable
+from wildseg.frames.read_stats import Unusable
 
 # Grey values of 2 and 4 bits are stretched to 8 bits when they are read, what names the transparent one is not.
 STRETCHED = {"L;2": 85, "L;4": 17}
 
-Key = int | tuple[int, ...]
+TransparentValue = int | tuple[int, ...]
 
 
-def colour_key(picture: Image.Image, stored_as: str) -> Key | None:
+def colour_key(picture: Image.Image, stored_as: str) -> TransparentValue | None:
     """Return the one grey value or colour that stands for "transparent", in the values that Pillow reads; or None.
 
     Args:
@@ -33,7 +33,7 @@ def colour_key(picture: Image.Image, stored_as: str) -> Key | None:
     return None
 
 
-def to_rgb(part: Image.Image, converted: Conversion | None, key: Key | None) -> np.ndarray:
+def to_rgb(part: Image.Image, converted: Conversion | None, key: TransparentValue | None) -> np.ndarray:
     """Return (h, w, 3) uint8 sRGB of a piece of a picture, black where it is transparent.
 
     Args:
@@ -49,7 +49,7 @@ def to_rgb(part: Image.Image, converted: Conversion | None, key: Key | None) -> 
     if part.mode == "I" or part.mode.startswith("I;16"):
         values = np.asarray(part)
         image = _of_16_bit(values, converted)
-        return image if key is None else on_black(image, _opaque(values, key))
+        return image if key is None else composite_on_black(image, _opaque(values, key))
     alpha = None
     if key is not None:
         alpha = _opaque(np.asarray(part.convert("L" if part.mode == "1" else part.mode)), key)
@@ -58,7 +58,7 @@ def to_rgb(part: Image.Image, converted: Conversion | None, key: Key | None) -> 
         part = (part.convert("LA") if part.mode == "La" else part).convert("RGBA")  # Pillow knows no shorter way
         alpha = np.asarray(part.getchannel("A"))
     image = _converted(part, converted)
-    return image if alpha is None else on_black(image, alpha)
+    return image if alpha is None else composite_on_black(image, alpha)
 
 
 def _converted(part: Image.Image, converted: Conversion | None) -> np.ndarray:
@@ -69,7 +69,7 @@ def _converted(part: Image.Image, converted: Conversion | None) -> np.ndarray:
     return converted.rgb(part.convert(converted.mode))
 
 
-def _opaque(values: np.ndarray, key: Key) -> np.ndarray:
+def _opaque(values: np.ndarray, key: TransparentValue) -> np.ndarray:
     """Return alpha (h, w) uint8: 0 where values, (h, w[, 3]), are the key."""
     same = values == np.asarray(key)
     return np.where(same.all(axis=2) if same.ndim == 3 else same, 0, 255).astype(np.uint8)

@@ -8,7 +8,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def evenly(groups: Sequence[Sequence[Item]], count: int) -> list[Item]:
+def sample_evenly(groups: Sequence[Sequence[Item]], count: int) -> list[Item]:
     """Take up to `count` items in all, shared fairly among `groups`, evenly spaced within each, in order.
 
     What a short group cannot give is taken from the others; earlier groups get what does not divide.

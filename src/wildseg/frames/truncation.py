@@ -23,7 +23,7 @@ MARKS = {
 SYNC = 0x47  # the first byte of a transport packet, of 188 bytes, or 192 of which 4 stand before it
 
 
-def cut_off(path: Path) -> str | None:
+def truncation(path: Path) -> str | None:
     """Return what is missing of a video's end, as a sentence for quarantine.csv; None where nothing is known to be.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from wildseg.frames.ahead import ahead
+from wildseg.frames.prefetch import prefetch
 
 
 class Made:
@@ -34,7 +34,7 @@ class Made:
 @pytest.mark.parametrize("count", [0, 1, 3, 20])
 def test_everything_comes_once_and_in_order(count: int) -> None:
     source = Made(count)
-    assert list(ahead(source.numbers(), 3)) == list(range(count))
+    assert list(prefetch(source.numbers(), 3)) == list(range(count))
     assert source.closed
 
 
@@ -46,14 +46,14 @@ def test_what_is_raised_comes_after_all_that_came_before_it() -> None:
         came.extend(iter(lambda: next(items), None))
 
     with pytest.raises(ValueError, match="broken"):
-        take(ahead(source.numbers(), 3))
+        take(prefetch(source.numbers(), 3))
     assert came == [0, 1]
     assert source.closed
 
 
 def test_so_many_are_prepared_before_they_are_asked_for_and_no_more() -> None:
     source = Made(20)
-    items = ahead(source.numbers(), 3)
+    items = prefetch(source.numbers(), 3)
     assert next(items) == 0
     for _ in range(4):  # the one that came, and three that wait; a thread that made fewer would never get here
         assert source.enough.acquire(timeout=30)
@@ -63,7 +63,7 @@ def test_so_many_are_prepared_before_they_are_asked_for_and_no_more() -> None:
 
 def test_whoever_stops_early_leaves_nothing_open() -> None:
     source = Made(20)
-    items = ahead(source.numbers(), 3)
+    items = prefetch(source.numbers(), 3)
     next(items)
     items.close()  # type: ignore[attr-defined]
     assert source.closed

@@ -8,7 +8,7 @@ import math
 TOLERANCE_S = 0.001
 
 
-class Pace:
+class RateSubsampler:
     """Says which frames are due when one is wanted every `interval_s` seconds, counted from the first one.
 
     The grid of wanted times is fixed, so that the rate does not drift; where a camera skipped some, they are lost.

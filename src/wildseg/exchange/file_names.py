@@ -14,7 +14,7 @@ BEFORE = re.compile(rf"^({HASH})[-_.](.+)$", re.IGNORECASE)  # 9f0c1d2e-drive_00
 AFTER = re.compile(rf"^(.+)[-_.]({HASH})$", re.IGNORECASE)
 
 
-def match(listed: Sequence[str], frames: Collection[str]) -> dict[str, str]:
+def match_frames(listed: Sequence[str], frames: Collection[str]) -> dict[str, str]:
     """Return the key frame that each listed name means, by that name; names that mean none are not in it.
 
     A name means a frame if it is the frame's but for folders, a suffix, an URL's escapes, a hash before or after it, or

@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wildseg.frames.pace import Pace
+from wildseg.frames.subsampling import RateSubsampler
 
 
 def kept(times_s: list[float], interval_s: float) -> list[float]:
-    pace = Pace(interval_s)
+    pace = RateSubsampler(interval_s)
     return [time_s for time_s in times_s if pace.due(time_s)]
 
 

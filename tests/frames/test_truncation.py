@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.frames.clips import write_clip
-from wildseg.frames.cutoff import cut_off
+from wildseg.frames.truncation import truncation
 
 
 def box(kind: bytes, length: int, claimed: int | None = None) -> bytes:
@@ -61,14 +61,14 @@ CUT = {
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_file_that_is_all_there_is_not_cut_off(tmp_path: Path, name: str) -> None:
     (tmp_path / "a").write_bytes(WHOLE[name])
-    assert cut_off(tmp_path / "a") is None
+    assert truncation(tmp_path / "a") is None
 
 
 @pytest.mark.parametrize("name", CUT)
 def test_a_file_that_ends_before_it_should_says_by_how_much(tmp_path: Path, name: str) -> None:
     content, reason = CUT[name]
     (tmp_path / "a").write_bytes(content)
-    found = cut_off(tmp_path / "a")
+    found = truncation(tmp_path / "a")
     assert found is not None
     assert found.startswith("it is cut off: ")
     assert reason in found
@@ -77,6 +77,6 @@ def test_a_file_that_ends_before_it_should_says_by_how_much(tmp_path: Path, name
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".avi", ".ts", ".m2ts", ".flv", ".h264"])
 def test_what_ffmpeg_writes_is_not_cut_off(tmp_path: Path, suffix: str) -> None:
     path = write_clip(tmp_path / f"a{suffix}", 6, codec="mpeg4" if suffix == ".avi" else "libx264")
-    assert cut_off(path) is None
+    assert truncation(path) is None
     for flags in ("faststart", "frag_keyframe+empty_moov") if suffix == ".mp4" else ():
-        assert cut_off(write_clip(path, 6, movflags=flags)) is None
+        assert truncation(write_clip(path, 6, movflags=flags)) is None

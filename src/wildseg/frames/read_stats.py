@@ -14,9 +14,9 @@ class Unusable(Exception):
     """Why a picture or video cannot be used, as a short sentence for quarantine.csv."""
 
     @property
-    def passing(self) -> bool:
+    def transient(self) -> bool:
         """Whether it was the system that failed, which says nothing about the file's bytes."""
-        return of_the_system(self.__cause__)
+        return is_system_error(self.__cause__)
 
 
 def reason_of(error: BaseException) -> str:
@@ -28,17 +28,17 @@ def reason_of(error: BaseException) -> str:
     return " ".join(words.split()) or type(error).__name__
 
 
-def of_the_system(error: BaseException | None) -> bool:
+def is_system_error(error: BaseException | None) -> bool:
     """Say whether an error tells of the machine, such as a disk that did not answer, and not of a file's bytes."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
 
 
 @dataclass
-class Tally:
+class ReadStats:
     """Counts files and frames, and the broken ones among them with the reason.
 
     `decoded` counts all frames that the decoder gave out, also damaged ones; `lost` those it could not give out;
-    `passing` the broken files that may be read another time; `notes` says of files what a user should know of them,
+    `transient` the broken files that may be read another time; `notes` says of files what a user should know of them,
     though nothing is broken.
     """
 
@@ -49,7 +49,7 @@ class Tally:
     bad_files: list[tuple[str, str]] = field(default_factory=list)
     bad_frames: list[tuple[str, str]] = field(default_factory=list)
     damaged: int = 0
-    passing: int = 0
+    transient: int = 0
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
@@ -59,36 +59,36 @@ class Tally:
         if row not in self.notes:
             self.notes.append(row)
 
-    def bad_file(self, item: str, reason: Unusable) -> None:
+    def add_bad_file(self, item: str, reason: Unusable) -> None:
         """Note a file of which nothing can be used."""
-        self.passing += reason.passing
+        self.transient += reason.transient
         self.bad_files.append((one_line(item), one_line(str(reason))))
 
-    def damaged_frame(self, item: str, reason: str) -> None:
+    def add_damaged_frame(self, item: str, reason: str) -> None:
         """Note a frame that was decoded, but not as it was recorded."""
         self.damaged += 1
         self.bad_frames.append((one_line(item), one_line(reason)))
 
-    def lost_frames(self, item: str, reason: str, count: int, *, passing: bool = False) -> None:
-        """Note `count` frames of the file `item` that are there no more, or, `passing`, that could not be read now."""
+    def add_lost_frames(self, item: str, reason: str, count: int, *, transient: bool = False) -> None:
+        """Record `count` lost frames of the file `item`; `transient`: another attempt may read them."""
         self.lost += count
-        self.passing += passing
+        self.transient += transient
         self.bad_frames.append((one_line(item), one_line(reason)))
 
-    def saw(self, source: str, clock_s: float) -> None:
+    def add_sampled(self, source: str, clock_s: float) -> None:
         """Count a frame looked at, and remember from when to when its source goes."""
         self.sampled += 1
         first, _ = self.spans.get(source, (clock_s, clock_s))
         self.spans[source] = (first, clock_s)
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: ReadStats) -> None:
         """Count what another tally counted, of other sources."""
         self.files += other.files
         self.decoded += other.decoded
         self.sampled += other.sampled
         self.lost += other.lost
         self.damaged += other.damaged
-        self.passing += other.passing
+        self.transient += other.transient
         self.bad_files += other.bad_files
         self.bad_frames += other.bad_frames
         self.spans |= other.spans

@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 END: Any = object()
 
 
-def ahead(items: Generator[Item, None, None], count: int) -> Iterator[Item]:
+def prefetch(items: Generator[Item, None, None], count: int) -> Iterator[Item]:
     """Yield `items` in their order, up to `count` of them prepared before they are asked for.
 
     What `items` raises is raised at its turn, after all that came before. It is closed when this ends, however it ends.

@@ -9,7 +9,7 @@ import av
 ANY_TIME_BASE = Fraction(1, 1000)  # times are not looked at
 
 
-class Copier:
+class FrameCopier:
     """Copies frames, with all that is known of them, by FFmpeg's filter `copy`.
 
     A decoder takes its memory from a pool, and what it could not decode of a damaged frame shows what was there before.

@@ -1,0 +1,1 @@
+"""Refinements of activation maps."""
