@@ -40,7 +40,7 @@ from wildseg.methods.detectors import owlv2, yolo_world
 from wildseg.segment.checkpoint import Checkpoints
 from wildseg.segment.loop import Recipe, Trainer
 from wildseg.stages import preflight
-from wildseg.stages.known_photos import KnownPhotos, _Photo
+from wildseg.stages.tasks.photo_cache import PhotoCache, _Photo
 from wildseg.tracking import mlflow_run, model, provenance, store
 from wildseg_demo.tiny_clip import checkpoint as tiny_checkpoint
 from wildseg_demo.tiny_clip import dataset as tiny_dataset
@@ -129,7 +129,7 @@ def _words(path: Path) -> bool:
 
 
 def _own_file(path: Path) -> bytes | None:
-    photo = _Photo(KnownPhotos(Store(None), "", {}), path, None)
+    photo = _Photo(PhotoCache(Store(None), "", {}), path, None)
     photo._decoded = np.zeros((8, 8, 3), np.uint8)  # it was a picture when it was decoded
     return photo.own_file(None)
 
@@ -211,7 +211,8 @@ READERS = {
                     "data/raw/a.jpg",
                     lambda _, path: _quarantined(path, "photos"),
                     (0, ["a.jpg"])),
-    "photo's own bytes": Reader(("stages.known_photos._Photo.own_file", "frames.photos.same_pixels"), "data/raw/a.jpg",
+    "photo's own bytes": Reader(("stages.tasks.photo_cache._Photo.own_file", "frames.photos.same_pixels"),
+                                "data/raw/a.jpg",
                                 lambda _, path: _own_file(path), None),
     "picture to explain": Reader(("frames.photos.decode_photo",), "a.jpg",
                                  lambda a, path: explanations.find(a, str(path))),
@@ -295,7 +296,7 @@ HARMLESS = {
     "execution.project_lock._try": "locked, and only written",
     "execution.project_lock._read": "plain values, shown with escapes",
     "encoders.weights.identity": "hashed",
-    "stages.selection._digest": "hashed",
+    "stages.tasks.keyframe_extractor._digest": "hashed",
     "segment.checkpoint.key_of": "hashed",
     "stages.train._files": "hashed",
     "tracking.mlflow_run._model_digest": "hashed",

@@ -49,6 +49,7 @@ class FrameTask(ABC, Generic[Item]):
     libraries: ClassVar[Sequence[str]] = ()  # distributions whose versions results depend on
     uses_model: ClassVar[bool] = False  # whether workers want a GPU each, where there is one
     batch_size: ClassVar[int] = 1  # frames handed to a GPU at a time; a CPU is given one
+    keyed_by_workers: ClassVar[bool] = False  # where inputs take long: `inputs` and `restore` are called in workers
 
     @abstractmethod
     def depends_on(self) -> Mapping[str, Any]:
@@ -83,6 +84,18 @@ class FrameTask(ABC, Generic[Item]):
 
     def pack(self, frames: Sequence[str]) -> None:
         """Put the output files of these frames into shards."""
+
+    def restore(self, item: Item, entry: Entry) -> bool:
+        """Write the output files of a stored result; False where they are not those of this task."""
+        if set(self.outputs(item)) != set(entry.files):
+            return False
+        self.write(item, entry)
+        return True
+
+    def write(self, item: Item, entry: Entry) -> None:
+        """Write the output files of a result."""
+        for role, path in self.outputs(item).items():
+            save_bytes(path, entry.files[role])
 
     def setup(self, device: str) -> Sequence[str]:
         """Load models on a torch device, in a worker; return remarks that a person should read, once.
@@ -134,7 +147,7 @@ class Results:
 
     frames: the names of those that have a result, in their order. records: by the name of the frame, unless they were
     collected. cached, computed: how many results were restored, and how many were not. damaged: how many entries of the
-    result store were not whole, and computed again.
+    result store were not whole, and computed again. restored: the names of those that workers restored.
     """
 
     frames: list[str] = field(default_factory=list)
@@ -142,6 +155,7 @@ class Results:
     cached: int = 0
     computed: int = 0
     damaged: int = 0
+    restored: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Say how many were restored, in a few words for the line that a stage prints; empty if none was."""
@@ -191,7 +205,7 @@ def run_frames(
     if packed:
         task.pack(frames)
     result_store.note(run.store, run.store_name, run.cached, run.computed)
-    return Results(frames, records, run.cached, run.computed, run.store.damaged)
+    return Results(frames, records, run.cached, run.computed, run.store.damaged, run.restored)
 
 
 class _Run(Generic[Item]):
@@ -202,6 +216,7 @@ class _Run(Generic[Item]):
         self.store = Store.of(task.root, self.store_name)
         self.cached = 0
         self.computed = 0
+        self.restored: list[str] = []
         self._task = task
         self._runtime = runtime
         self._failures = failures
@@ -212,6 +227,9 @@ class _Run(Generic[Item]):
 
     def each(self, items: Sequence[Item]) -> Iterator[tuple[Item, Any]]:
         """Yield each item and its record, the stored ones first."""
+        if self._task.keyed_by_workers:
+            yield from self._each_in_workers(items)
+            return
         keyed = list(self._keyed(items))
         absent = sum(not self.store.has(key) for _, key in keyed)
         with self._pool(absent) if absent else nullcontext() as pool:
@@ -219,10 +237,9 @@ class _Run(Generic[Item]):
             missing = []
             for item, key in keyed:
                 entry = self.store.get(key)
-                if entry is None or set(self._task.outputs(item)) != set(entry.files):
+                if entry is None or not self._task.restore(item, entry):
                     missing.append((item, key))
                     continue
-                _write(self._task, item, entry)
                 self.cached += 1
                 yield item, entry.record
             if pool is not None:
@@ -230,6 +247,21 @@ class _Run(Generic[Item]):
         if missing and pool is None:  # all were there, and some of them damaged
             with self._pool(len(missing)) as late:
                 yield from self._compute(missing, late)
+
+    def _each_in_workers(self, items: Sequence[Item]) -> Iterator[tuple[Item, Any]]:
+        with self._pool(len(items)) as pool:
+            self._task.empty_outputs()
+            answers = pool.each(partial(_restore_or_compute, self.store, self._base), items)
+            for item, (record, cached, problem) in zip(items, answers, strict=True):
+                self.store.give_up(problem)
+                if isinstance(record, _Failed):
+                    self._failures.add(self._task.name(item), record.reason)
+                    continue
+                self.cached += cached
+                self.computed += not cached
+                if cached:
+                    self.restored.append(self._task.name(item))
+                yield item, record
 
     def _keyed(self, items: Sequence[Item]) -> Iterator[tuple[Item, str]]:
         for item in items:
@@ -291,12 +323,23 @@ def _compute_and_store(
                 path.unlink(missing_ok=True)
             records.append(_Failed(str(entry)))
         else:
-            _write(task, item, entry)
-            store.put(key, entry)
+            task.write(item, entry)
+            if not entry.transient:
+                store.put(key, entry)
             records.append(entry.record)
     return records, store.problem
 
 
-def _write(task: FrameTask[Item], item: Item, entry: Entry) -> None:
-    for role, path in task.outputs(item).items():
-        save_bytes(path, entry.files[role])
+def _restore_or_compute(store: Store, base: str, item: Item, task: FrameTask[Item]) -> tuple[Any, bool, str | None]:
+    """Return the record of an item, or why there is none, whether it was stored, and why nothing can be stored."""
+    try:
+        key = key_of([base, *task.inputs(item)])
+    except SystemFailure:
+        raise
+    except DataError as error:
+        return _Failed(str(error)), False, store.problem
+    entry = store.get(key)
+    if entry is not None and task.restore(item, entry):
+        return entry.record, True, store.problem
+    (record,), problem = _compute_and_store(store, [(item, key)], task)
+    return record, False, problem

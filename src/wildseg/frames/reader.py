@@ -24,7 +24,7 @@ def decoded(path: Path) -> Pixels:
 
 def read(
     source: Source, fps: float | None, stats: ReadStats, open_photo: Callable[[Path], Pixels] = decoded
-) -> Iterator[Sample]:
+) -> Generator[Sample, None, None]:
     """Yield the frames of `source`, at most `fps` a second of presentation time; None yields all.
 
     Decoding goes on in a thread while a frame is looked at, so that `stats` may be ahead until the last one came.
