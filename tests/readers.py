@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save as tensors_as_bytes
-from wildseg.frames.tally import ReadStats
 
 from tests.encoders.models import CONFIGS
 from tests.labels import tiny_detectors
@@ -32,6 +31,7 @@ from wildseg.encoders.cnn import normalisation
 from wildseg.execution import cache_usage, repair
 from wildseg.execution.result_store import Store
 from wildseg.frames import reader
+from wildseg.frames.read_stats import ReadStats
 from wildseg.frames.sources import Source
 from wildseg.labels.language import replies
 from wildseg.labels.language.messages import ChatQuery
@@ -40,7 +40,7 @@ from wildseg.methods.detectors import owlv2, yolo_world
 from wildseg.segment.checkpoint import Checkpoints
 from wildseg.segment.loop import Recipe, Trainer
 from wildseg.stages import preflight
-from wildseg.stages.known_photos import KnownPhotos, _Photo
+from wildseg.stages.tasks.photo_cache import PhotoCache, _Photo
 from wildseg.tracking import mlflow_run, model, provenance, sqlite
 from wildseg_demo.tiny_clip import checkpoint as tiny_checkpoint
 from wildseg_demo.tiny_clip import dataset as tiny_dataset
@@ -129,7 +129,7 @@ def _words(path: Path) -> bool:
 
 
 def _own_file(path: Path) -> bytes | None:
-    photo = _Photo(KnownPhotos(Store(None), "", {}), path, None)
+    photo = _Photo(PhotoCache(Store(None), "", {}), path, None)
     photo._decoded = np.zeros((8, 8, 3), np.uint8)  # it was a picture when it was decoded
     return photo.own_file(None)
 
@@ -211,7 +211,8 @@ READERS = {
                     "data/raw/a.jpg",
                     lambda _, path: _quarantined(path, "photos"),
                     (0, ["a.jpg"])),
-    "photo's own bytes": Reader(("stages.known_photos._Photo.own_file", "frames.photos.same_pixels"), "data/raw/a.jpg",
+    "photo's own bytes": Reader(("stages.tasks.photo_cache._Photo.own_file", "frames.photos.same_pixels"),
+                                "data/raw/a.jpg",
                                 lambda _, path: _own_file(path), None),
     "picture to explain": Reader(("frames.photos.decode_photo",), "a.jpg",
                                  lambda a, path: explanations.find(a, str(path))),
@@ -283,8 +284,8 @@ READERS = {
 HARMLESS = {
     "stages.preflight._aside": "what our own process answers",
     "stages.preflight._tell": "opened to write nowhere",
-    "labels.language.wire.post": "an address, never a file; what comes is read by reply_of",
-    "labels.language.wire.read_error": "shown as text",
+    "labels.language.transport.post": "an address, never a file; what comes is read by reply_of",
+    "labels.language.transport.read_error": "shown as text",
     "core.files.open_loose": "opened for the readers of files.py",
     "artifacts.shards.pack": "bytes that were just written",
     "wildseg_demo.world.world.drive.serve_drive": "bytes that were just rendered",

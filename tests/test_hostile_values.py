@@ -16,7 +16,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save as tensors_as_bytes
-from wildseg.frames.tally import Unusable
 
 from tests.broken_files import jpeg_header, npy_that_claims, png_header
 from tests.encoders.models import save as save_clip
@@ -28,8 +27,9 @@ from wildseg.core.tables import save_table
 from wildseg.encoders import clip
 from wildseg.encoders.weights import identity
 from wildseg.execution.runtime import Runtime
-from wildseg.frames import tally
+from wildseg.frames import read_stats
 from wildseg.frames.photos import read_photo
+from wildseg.frames.read_stats import Unusable
 from wildseg.frames.video import read_video
 from wildseg.segment.predict import describe
 from wildseg.stages import cam, crf, label
@@ -199,7 +199,7 @@ def test_the_headers_of_these_tests_are_those_of_pictures(tmp_path: Path) -> Non
 
 
 def test_what_extract_takes_every_stage_can_read() -> None:
-    assert images.MAX_PIXELS == tally.MAX_PIXELS
+    assert images.MAX_PIXELS == read_stats.MAX_PIXELS
 
 
 def test_a_list_of_videos_under_a_videos_name_is_no_video(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_list_of_videos_under_a_videos_name_is_no_video(tmp_path: Path) -> Non
         write(np.zeros((64, 64, 3), np.uint8))
     (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
     with pytest.raises(Unusable, match="a list of other files"):
-        next(read_video(tmp_path / "a.mp4", "a", tally.ReadStats()))
+        next(read_video(tmp_path / "a.mp4", "a", read_stats.ReadStats()))
 
 
 def archive(path: Path, **members: bytes) -> Path:

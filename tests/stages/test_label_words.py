@@ -22,7 +22,7 @@ from wildseg.execution import result_store
 from wildseg.execution.runtime import Runtime
 from wildseg.labels.sharpness import rank
 from wildseg.stages import cam, label
-from wildseg.stages.words import sample
+from wildseg.stages.prompts import sample
 
 ROOT = Path(__file__).parents[2]
 CPU = Runtime(1, "cpu")

@@ -324,15 +324,17 @@ def test_a_model_or_a_device_that_does_not_exist_is_told(tmp_path: Path) -> None
 
 
 def test_a_segmenter_gives_what_eval_measures(tmp_path: Path) -> None:
-    from wildseg.core.files import load_label_image
-    from wildseg.stages import inference
+    from wildseg.core.images import load_label_image
+    from wildseg.execution.frame_task import run_frames
+    from wildseg.stages.tasks.predict import PredictTask
 
     artifacts = tiny_run.make(tmp_path)
     tiny_run.save_segmenter(artifacts, tiny_run.network())
     names = [frame.name for frame in tiny_run.FRAMES]
-    settings = inference.Settings(tiny_run.CLASSES.names, (1.0, 1.5), True)
-    inference.predict(artifacts, CPU, names, settings, tmp_path / "answers")
+    (tmp_path / "predictions").mkdir()
+    task = PredictTask(artifacts.root, tiny_run.CLASSES.names, (1.0, 1.5), True, tmp_path / "predictions")
+    run_frames(task, names, CPU)
     model = ws.load_segmenter(artifacts.segmenter_folder, device="cpu")
     for name in names:
         ids = model.predict(artifacts.load_image(name), scales=(1.0, 1.5), flip=True)
-        np.testing.assert_array_equal(ids, load_label_image(inference.answer_path(tmp_path / "answers", name)))
+        np.testing.assert_array_equal(ids, load_label_image(*task.outputs(name).values()))

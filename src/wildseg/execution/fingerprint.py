@@ -19,7 +19,7 @@ PACKAGES = ("wildseg", "wildseg_demo")  # those whose imports are followed
 # What says how a result is come by, and not what it is.
 SCHEDULES = frozenset({"cli", "core", "execution", "report", "stages", "tracking"})
 # Of those rooms, what says what it is.
-MATTERS = frozenset(f"core/{name}.py" for name in ("arrays", "classes", "files", "images", "tables"))
+MATTERS = frozenset(f"core/{name}.py" for name in ("arrays", "classes", "files", "images", "maps", "tables"))
 
 
 @dataclass
@@ -115,7 +115,7 @@ def _matters(path: Path) -> bool:
     if not path.is_relative_to(PACKAGE):
         return True
     inside = path.relative_to(PACKAGE)
-    return inside.parts[0] not in SCHEDULES or inside.as_posix() in MATTERS
+    return inside.parts[0] not in SCHEDULES or inside.as_posix() in MATTERS or inside.parts[:2] == ("stages", "tasks")
 
 
 def _module(name: str) -> Path:

@@ -31,10 +31,14 @@ VARIABLE = "WILDSEG_CACHE"
 
 @dataclass(frozen=True)
 class Entry:
-    """The result of one frame: a record that JSON can hold, and the contents of its output files by role."""
+    """The result of one frame: a record that JSON can hold, and the contents of its output files by role.
+
+    transient: another run may come to another result, so this one is not stored.
+    """
 
     record: Any
     files: Mapping[str, bytes] = field(default_factory=dict)
+    transient: bool = False
 
 
 class Store:

@@ -1,7 +1,7 @@
 """Processes and device of a run: they never change results, so they are not in params.yaml.
 
 Read from the environment: `WILDSEG_WORKERS` (default: the usable cores), `WILDSEG_DEVICE` (default: `auto`; or `cpu`,
-`cuda`, `cuda:1`, ...) and `WILDSEG_ENGINE` (default: `local`; or `ray`, see `wildseg.execution.workers`).
+`cuda`, `cuda:1`, ...) and `WILDSEG_ENGINE` (default: `local`; or `ray`, see `wildseg.execution.worker_pool`).
 `WILDSEG_REQUESTS` (default: 4) is the number of concurrent requests to a language server,
 `WILDSEG_REQUESTS_PER_MINUTE` their rate.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 END: Any = object()
 
 
-def prefetch(items: Generator[Item, None, None], count: int) -> Iterator[Item]:
+def prefetch(items: Generator[Item, None, None], count: int) -> Generator[Item, None, None]:
     """Yield `items` in their order, up to `count` of them prefetched.
 
     What `items` raises is raised at its turn, after all that came before. It is closed when this ends, however it ends.

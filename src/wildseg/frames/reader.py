@@ -24,7 +24,7 @@ def decoded(path: Path) -> Pixels:
 
 def read(
     source: Source, fps: float | None, stats: ReadStats, open_photo: Callable[[Path], Pixels] = decoded
-) -> Iterator[Sample]:
+) -> Generator[Sample, None, None]:
     """Yield the frames of `source`, at most `fps` a second of presentation time; None yields all.
 
     Frames are decoded in a thread of their own, so that `stats` may be ahead of the frames yielded.

@@ -5,23 +5,21 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
 from wildseg.artifacts.project import SPLITS, Artifacts, Frame
 from wildseg.core.errors import DataError
-from wildseg.core.files import fresh, save_json
+from wildseg.core.files import empty_dir, save_json
 from wildseg.core.params import Extract, Params
-from wildseg.core.progress import track
-from wildseg.execution.result_store import Store, note
+from wildseg.execution.frame_task import Results, run_frames
 from wildseg.execution.runtime import Runtime
-from wildseg.execution.workers import crew
 from wildseg.frames.duplicates import DuplicateFilter
 from wildseg.frames.read_stats import ReadStats
 from wildseg.frames.sources import Source, find_sources, ignored_files, safe_name
 from wildseg.frames.split import split_by_time
-from wildseg.stages.selection import Selection, Selector
+from wildseg.stages.tasks.keyframe_extractor import KeyframeExtractor, selection_of
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
@@ -32,76 +30,69 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """
     settings = params.extract
     sources = find_sources(artifacts.root / settings.source)
-    fresh(artifacts.frames_folder)
+    empty_dir(artifacts.frames_folder)
 
-    stats, dropped = ReadStats(), Counter[str]()
-    kept: list[Frame] = []
-    scores: list[float] = []
-    selections: list[Selection] = []
-    seen = DuplicateFilter()
-    kept_in = Store.of(artifacts.root, "extract")
-    for source, selection in zip(sources, _selected(sources, settings, artifacts, runtime), strict=True):
-        selections.append(selection)
-        kept_in.give_up(selection.problem)
-        stats.add(selection.stats)
-        dropped["blurred"] += selection.blurred
-        for frame in selection.chosen:
-            if settings.duplicate_bits is not None and not seen.add_if_new(frame.looks, settings.duplicate_bits):
-                dropped["duplicates"] += 1
-                artifacts.frame_path(frame.name).unlink()
-                continue
-            kept.append(Frame(frame.name, source.name, frame.index, frame.time_s, split=""))
-            scores.append(frame.score)
-
-    known = sum(selection.known for selection in selections)
-    note(kept_in, "extract", known, len(selections) - known)
-    frames = assign(kept, sources, stats, settings)
+    several = len(sources) > 1 and runtime.workers > 1  # then progress is shown in sources, not in frames
+    extractor, found = KeyframeExtractor(artifacts.root, settings, bar=not several), _Found(artifacts, settings)
+    progress = "extract: sources" if several else ""
+    results = run_frames(extractor, sources, runtime, progress=progress, collect=found.add)
+    stats, dropped = found.stats, found.dropped
+    frames = assign(found.frames, sources, stats, settings)
     try:
         stats.check(settings.max_failures)
         _check_usable(frames, stats, dropped)
     except DataError:
-        fresh(artifacts.frames_folder)  # nothing half-done stays behind, but the list of what was broken does
+        empty_dir(artifacts.frames_folder)  # nothing half-done stays behind, but the list of what was broken does
         artifacts.save_quarantine("extract", stats.quarantine)
         raise
     if settings.shard_above is not None and len(frames) > settings.shard_above:
         artifacts.pack_frames([frame.name for frame in frames])
     artifacts.save_quarantine("extract", stats.quarantine)
     artifacts.save_frames(frames)  # last: whoever finds the table finds all frames, in one form
-    report = summary(frames, scores, sources, stats, dropped)
+    report = summary(frames, found.scores, sources, stats, dropped)
     save_json(artifacts.metrics_path("extract.json"), report)
     _note_absent(settings.held_out, [source.name for source in sources])
     _say_notes(stats.notes)
-    _note_passed_over(ignored_files(artifacts.root / settings.source))
+    _note_ignored(ignored_files(artifacts.root / settings.source))
+    photos = sum(number for name, number in found.cached_photos.items() if name not in results.restored)
     print(
         "extract: {kept} key frames ({train} train, {val} val, {test} test) of {sampled} looked at, {decoded} decoded; "
-        "{quarantined} quarantined{from_cache}".format_map({**report, "from_cache": _from_cache(selections)})
+        "{quarantined} quarantined{cached}".format_map({**report, "cached": _cached(results, len(sources), photos)})
     )
 
 
-def _selected(
-    sources: Sequence[Source], settings: Extract, artifacts: Artifacts, runtime: Runtime
-) -> Iterator[Selection]:
-    """Yield what each source gives, several of them at work at once; progress is shown in frames, or in sources."""
-    several = len(sources) > 1 and runtime.workers > 1
-    prepare = partial(_prepare, artifacts, settings, not several)
-    with crew(runtime, len(sources), prepare, model=False) as workers:
-        selections = workers.each(_select, sources)
-        yield from track(selections, len(sources), "extract: sources") if several else selections
+class _Found:
+    """The key frames of all sources, but for those that look like an earlier one."""
+
+    def __init__(self, artifacts: Artifacts, settings: Extract) -> None:
+        self.frames: list[Frame] = []
+        self.scores: list[float] = []
+        self.stats = ReadStats()
+        self.dropped = Counter[str]()
+        self.cached_photos: dict[str, int] = {}
+        self._artifacts = artifacts
+        self._bits = settings.duplicate_bits
+        self._duplicates = DuplicateFilter()
+
+    def add(self, source: Source, record: dict[str, Any]) -> None:
+        """Add the key frames of a source; the files of duplicates are removed."""
+        selection = selection_of(source, record)
+        self.stats.add(selection.stats)
+        self.dropped["blurred"] += selection.blurred
+        self.cached_photos[source.name] = selection.cached_photos
+        for frame in selection.chosen:
+            if self._bits is not None and not self._duplicates.add_if_new(frame.looks, self._bits):
+                self.dropped["duplicates"] += 1
+                self._artifacts.frame_path(frame.name).unlink()
+                continue
+            self.frames.append(Frame(frame.name, source.name, frame.index, frame.time_s, split=""))
+            self.scores.append(frame.score)
 
 
-def _prepare(artifacts: Artifacts, settings: Extract, bar: bool, _: int) -> Selector:
-    return Selector(artifacts, settings, bar=bar)
-
-
-def _select(source: Source, selector: Selector) -> Selection:
-    return selector.select(source)
-
-
-def _from_cache(selections: Sequence[Selection]) -> str:
-    sources, photos = sum(one.known for one in selections), sum(one.known_photos for one in selections)
-    known = [f"{sources} of {len(selections)} sources"] if sources else []
-    known += [f"{photos} photos"] if photos else []
-    return f", {' and '.join(known)} from the cache" if known else ""
+def _cached(results: Results, num_sources: int, photos: int) -> str:
+    cached = [f"{results.cached} of {num_sources} sources"] if results.cached else []
+    cached += [f"{photos} photos"] if photos else []
+    return f", {' and '.join(cached)} from the cache" if cached else ""
 
 
 def assign(frames: Sequence[Frame], sources: Sequence[Source], stats: ReadStats, settings: Extract) -> list[Frame]:
@@ -178,6 +169,6 @@ def _say_notes(notes: Sequence[tuple[str, str]]) -> None:
         print(f"extract: {items[0]}{f' and {len(items) - 1} more' if len(items) > 1 else ''}: {text}")
 
 
-def _note_passed_over(names: Sequence[str]) -> None:
+def _note_ignored(names: Sequence[str]) -> None:
     if names:
         print(f"extract: passed over {len(names)} that are no video and no photo by their name, such as {names[0]!r}")

@@ -17,13 +17,14 @@ from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.truth import TruthStats, check_id_offset
 from wildseg.cam.engine import CamConfig, activation_maps, input_size
 from wildseg.core.errors import DataError, ModelError, ParamsError
+from wildseg.core.maps import ids_of_maps
 from wildseg.core.params import Params
 from wildseg.encoders.clip import Clip, resize
+from wildseg.execution.runtime import worker_device
 from wildseg.metrics.confusion import Confusion, mean_recall, miou
 from wildseg.metrics.cost import peak_mib, timed
 from wildseg.report.method_table import Row
 from wildseg.stages import cam
-from wildseg.stages.eval import ids_of_maps
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,14 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
         ModelError: the model cannot be loaded.
     """
     samples = list(_load(params, artifacts, frames))
-    tools = cam.prepare(params, artifacts, device, rank=0)
-    model, recipe = tools.model, tools.recipe
-    plain = _PlainPass(model, recipe)
+    task = cam.make_task(params, artifacts)
+    task.setup(worker_device(device, rank=0))
+    model, config, num_classes = task.model, task.config, len(params.classes)
+    plain = _PlainPass(model, config)
     row = Row(params.cam.method, params.cam.refine, len(samples))
 
     def maps(sample: _Sample) -> np.ndarray:
-        return activation_maps(model, sample.image, tools.texts, sample.present, tools.num_classes, recipe)
+        return activation_maps(model, sample.image, task.texts, sample.present, num_classes, config)
 
     largest = max(samples, key=lambda sample: sample.truth.size * len(sample.present))
     forward_mib = peak_mib(lambda: plain.forward(plain.prepare(largest.image)), model.device)
@@ -59,7 +61,8 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
         return replace(row, note=str(error))
     except (torch.OutOfMemoryError, MemoryError):
         return replace(row, note="memory ran out")
-    confusion, seconds, forwards = Confusion(tools.num_classes + 1), [], []
+    row = replace(row, memory_mib=memory_mib, forward_mib=forward_mib)
+    confusion, seconds, forwards = Confusion(num_classes + 1), [], []
     for sample in samples:
         found, own_s, forward_s = _timed_maps(sample, maps, plain)
         seconds.append(own_s)
@@ -102,16 +105,16 @@ def _load(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Iter
 
 
 class _PlainPass:
-    """A pass of the image tower over the views that a recipe takes of a frame, without gradient: the unit of cost."""
+    """A pass of the image tower over the views of a frame, without gradient: the unit of cost."""
 
-    def __init__(self, model: Clip, recipe: CamConfig) -> None:
-        self.model, self.recipe, self.tower = model, recipe, model.tower(recipe.positions)
+    def __init__(self, model: Clip, config: CamConfig) -> None:
+        self.model, self.config, self.tower = model, config, model.tower(config.positions)
 
     def prepare(self, image: np.ndarray) -> list[torch.Tensor]:
         """Return the frame in each of the sizes, (1, 3, h*p, w*q); twice with a mirrored view."""
         patch = self.tower.patch
-        sizes = [input_size(image.shape[:2], patch, scale, self.recipe.max_side) for scale in self.recipe.scales]
-        return [self.model.pixels([resize(image, size)]) for size in sizes] * (2 if self.recipe.flip else 1)
+        sizes = [input_size(image.shape[:2], patch, scale, self.config.max_side) for scale in self.config.scales]
+        return [self.model.pixels([resize(image, size)]) for size in sizes] * (2 if self.config.flip else 1)
 
     @torch.no_grad()
     def forward(self, views: Sequence[torch.Tensor]) -> None:

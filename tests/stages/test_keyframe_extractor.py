@@ -20,7 +20,7 @@ from wildseg.execution import result_store
 from wildseg.frames import video
 from wildseg.frames.photos import Photo, decode_photo
 from wildseg.frames.read_stats import Unusable
-from wildseg.stages import known_photos, selection
+from wildseg.stages.tasks import keyframe_extractor, photo_cache
 
 
 @pytest.fixture
@@ -46,13 +46,13 @@ def files(artifacts: Artifacts) -> dict[str, bytes]:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of sources that were read, as it happens."""
     names: list[str] = []
-    read = selection.read
+    read = keyframe_extractor.read
 
     def watched(source: Any, *arguments: Any) -> Any:  # noqa: ANN401
         names.append(source.name)
         return read(source, *arguments)
 
-    monkeypatch.setattr(selection, "read", watched)
+    monkeypatch.setattr(keyframe_extractor, "read", watched)
     return names
 
 
@@ -170,13 +170,13 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of photos that were decoded, as it happens."""
     names: list[str] = []
-    read = known_photos.decode_photo
+    read = photo_cache.decode_photo
 
     def watched(path: Path) -> Photo:
         names.append(path.name)
         return read(path)
 
-    monkeypatch.setattr(known_photos, "decode_photo", watched)
+    monkeypatch.setattr(photo_cache, "decode_photo", watched)
     return names
 
 
@@ -249,16 +249,16 @@ def test_of_photos_that_are_large_no_two_are_held_and_the_result_is_the_same(
     if cache == "off":
         monkeypatch.setenv(result_store.VARIABLE, "off")
     held: list[int] = []
-    alive: weakref.WeakSet[known_photos._Photo] = weakref.WeakSet()
-    hold = known_photos.KnownPhotos.hold
+    alive: weakref.WeakSet[photo_cache._Photo] = weakref.WeakSet()
+    hold = photo_cache.PhotoCache.hold
 
-    def watched(known: known_photos.KnownPhotos, photo: known_photos._Photo) -> None:
+    def watched(known: photo_cache.PhotoCache, photo: photo_cache._Photo) -> None:
         alive.add(photo)
         hold(known, photo)
         held.append(sum(one._decoded is not None for one in alive))
 
-    monkeypatch.setattr(known_photos, "LARGE", 0)
-    monkeypatch.setattr(known_photos.KnownPhotos, "hold", watched)
+    monkeypatch.setattr(photo_cache, "LARGE", 0)
+    monkeypatch.setattr(photo_cache.PhotoCache, "hold", watched)
     run(photos, **SOME)
     assert files(photos) == expected
     assert max(held) <= 2  # one that is looked at, and one that is read ahead
@@ -274,7 +274,7 @@ def test_a_photo_that_the_system_could_not_read_is_tried_again(
         return decode_photo(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(known_photos, "decode_photo", failing)
+        patch.setattr(photo_cache, "decode_photo", failing)
         run(photos, **SOME)
     assert "img_04.png" in (photos.frames_folder / "quarantine.csv").read_text()
     run(photos, **SOME)
@@ -288,7 +288,7 @@ def test_a_photo_for_which_there_was_no_memory_is_tried_again(
         raise Unusable("it cannot be decoded (MemoryError)") from MemoryError()
 
     with monkeypatch.context() as patch:
-        patch.setattr(known_photos, "decode_photo", failing)
+        patch.setattr(photo_cache, "decode_photo", failing)
         with pytest.raises(DataError):
             run(photos, **SOME)
     run(photos, **SOME)
@@ -327,7 +327,7 @@ def test_a_video_that_the_system_could_not_read_to_its_end_is_read_again(
 
 def test_a_photo_that_changes_while_it_is_read_is_told(photos: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
     run(photos, **SOME)
-    monkeypatch.setattr(known_photos, "decode_photo", lambda _: (_ for _ in ()).throw(Unusable("the file is empty")))
+    monkeypatch.setattr(photo_cache, "decode_photo", lambda _: (_ for _ in ()).throw(Unusable("the file is empty")))
     with pytest.raises(DataError, match=r"img_00\.png: changed while it was read \(the file is empty\); run the same"):
         run(photos, **SOME, max_side=8)
 

@@ -29,7 +29,7 @@ LARGE = 64_000_000  # pixels; of photos above it no two are held decoded, but de
 MORE = 2**20  # bytes that a file may be larger than its pixels and still be read as a whole
 
 
-class KnownPhotos:
+class PhotoCache:
     """Opens the photos of a folder, decoding only what must be."""
 
     def __init__(self, store: Store, base: str, digests: Mapping[Path, str]) -> None:
@@ -125,7 +125,7 @@ class KnownPhotos:
 class _Photo:
     """Pixels that are decoded when asked for; see `wildseg.frames.sample.Pixels`."""
 
-    def __init__(self, known: KnownPhotos, path: Path, digest: str | None) -> None:
+    def __init__(self, known: PhotoCache, path: Path, digest: str | None) -> None:
         self.digest = digest
         self._known = known
         self._path = path

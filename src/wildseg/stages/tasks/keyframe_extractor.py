@@ -1,0 +1,223 @@
+"""The key frames of each source, chosen once: a video or photo whose bytes are known is not decoded again."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wildseg.artifacts.frames import KeyFrames
+from wildseg.core import lookup
+from wildseg.core.progress import track
+from wildseg.execution import fingerprint, result_store
+from wildseg.execution.frame_task import FrameTask
+from wildseg.execution.result_store import Entry, Store, key_of
+from wildseg.frames.duplicates import ImageSignature, signature_of
+from wildseg.frames.image import shrink
+from wildseg.frames.read_stats import ReadStats
+from wildseg.frames.reader import expected, read
+from wildseg.frames.sample import Sample
+from wildseg.frames.sharpness import sharpness
+from wildseg.frames.sources import Source
+from wildseg.stages.tasks.photo_cache import DIGEST, PhotoCache
+
+if TYPE_CHECKING:
+    from wildseg.core.params import Extract
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A frame that the method chose; `score` is the method's, `looks` those of the whole picture.
+
+    `picture` is the key under which its file is kept.
+    """
+
+    name: str
+    index: int
+    time_s: float | None
+    score: float
+    looks: ImageSignature
+    picture: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What one source gave: its key frames, what was read and what could not be, and how many frames were blurred.
+
+    `cached_photos` is how many of its photos were not decoded when it was computed.
+    """
+
+    chosen: list[Chosen]
+    stats: ReadStats
+    blurred: int
+    cached_photos: int = 0
+
+
+@dataclass
+class KeyframeExtractor(FrameTask[Source]):
+    """Chooses the key frames of a source and writes them; each source by itself, so that several may work at once.
+
+    A video's key frames do not fit into memory together, so each is written and stored as soon as it is chosen, under a
+    key of its own; the result of the source is the list of them.
+
+    settings: the section of params.yaml. bar: whether to show progress within a source.
+    """
+
+    settings: Extract
+    bar: bool
+
+    results: Store = field(init=False, repr=False)
+    key: str = field(init=False, repr=False)  # of all sources
+    photo_key: str = field(init=False, repr=False)  # of all photos, whatever chooses among them
+    digests: dict[Path, str] = field(init=False, repr=False)  # of the files of the source at hand
+
+    stage = "extract"
+    libraries = ("av", "numpy", "opencv-python-headless", "pillow", "scenedetect-headless")
+    keyed_by_workers = True  # which share the work of reading large files
+
+    def depends_on(self) -> dict[str, Any]:
+        """Return what chooses key frames, and how large they are."""
+        wish = self.settings
+        options = wish.options.get(wish.method, {})
+        return {"extract": [wish.fps, wish.method, options, wish.min_sharpness, wish.max_side]}
+
+    def methods(self) -> tuple[str, ...]:
+        """Return the module of the key-frame method."""
+        return (f"wildseg.methods.keyframes.{self.settings.method}",)
+
+    def name(self, item: Source) -> str:
+        """Return the name of the source."""
+        return item.name
+
+    def setup(self, device: str) -> Sequence[str]:
+        """Open the result store, and make the keys of what is stored beside the results of whole sources."""
+        self.results = Store.of(self.root, self.stage)
+        versions = result_store.versions(*self.libraries)
+        self.key = key_of([self.depends_on(), self.code(), versions])
+        codes = [fingerprint.digest("wildseg.stages.tasks.photo_cache"), fingerprint.digest(type(self).__module__)]
+        self.photo_key = key_of([codes, versions])
+        return ()
+
+    def inputs(self, item: Source) -> list[Any]:
+        """Return the name and kind of a source, and the digests of its files."""
+        self.digests = {path: _digest(path) for path in item.paths} if self.results.folder else {}
+        return [item.name, item.kind, [[path.name, self.digests.get(path)] for path in item.paths]]
+
+    def restore(self, item: Source, entry: Entry) -> bool:
+        """Write the key frames that were chosen; False where one of them is not stored any more."""
+        try:
+            selection = selection_of(item, entry.record)
+        except (ValueError, LookupError, TypeError, AttributeError):  # whole, but not written here
+            return False
+        for frame in selection.chosen:
+            # One by one: all frames of a long video do not fit into memory.
+            picture = self.results.get(frame.picture)
+            if picture is None or "frame" not in picture.files:
+                return False
+            KeyFrames(self.root).save_image_bytes(frame.name, picture.files["frame"])
+        return True
+
+    def compute(self, item: Source) -> Entry:
+        """Choose key frames and write them; called after `inputs`, in the same worker.
+
+        Raises:
+            ParamsError: an option of the method means nothing.
+        """
+        selection = Selection([], ReadStats(), 0)
+        photos = PhotoCache(self.results, self.photo_key, self.digests)
+        method = lookup.load("methods.keyframes", self.settings.method, "extract.method")
+        own = key_of([self.key, item.name, item.kind, [[path.name, self.digests.get(path)] for path in item.paths]])
+        options = self.settings.options.get(self.settings.method, {})
+        # Closed here, also after an error: the thread that reads ahead is not left to the garbage collector.
+        with closing(read(item, self.settings.fps, selection.stats, photos.open)) as samples:
+            sharp = _Sharp(self._shown(item, samples), self.settings.min_sharpness)
+            for sample, score in method.select(sharp, **options):
+                picture = photos.picture_key(sample.pixels, self.settings.max_side) or key_of([own, sample.index])
+                looks = self._write(sample, picture, photos)
+                selection.chosen.append(Chosen(sample.name, sample.index, sample.time_s, score, looks, picture))
+        for photo, remark in photos.remarks():
+            selection.stats.note(photo, remark)
+        cached_photos = len(item.paths) - photos.decoded if item.kind == "photos" else 0
+        selection = replace(selection, blurred=sharp.blurred, cached_photos=cached_photos)
+        return Entry(_to_record(selection), transient=bool(selection.stats.transient))
+
+    def _shown(self, item: Source, samples: Iterator[Sample]) -> Iterator[Sample]:
+        if not self.bar:
+            return samples
+        return track(samples, expected([item], self.settings.fps), f"extract: {item.name}")
+
+    def _write(self, sample: Sample, picture: str, photos: PhotoCache) -> ImageSignature:
+        """Write a key frame, from the cache if it is known; return how it looks."""
+        frames = KeyFrames(self.root)
+        entry = self.results.get(picture)
+        if entry is not None and "frame" in entry.files and (looks := ImageSignature.from_record(entry.record)):
+            frames.save_image_bytes(sample.name, entry.files["frame"])
+            return looks
+        image = sample.pixels.rgb()
+        looks = signature_of(image)
+        content = photos.own_file(sample.pixels, self.settings.max_side)
+        if content is None:
+            content = frames.encode_image(shrink(image, self.settings.max_side))
+        frames.save_image_bytes(sample.name, content)
+        self.results.put(picture, Entry(looks.record(), {"frame": content}))
+        return looks
+
+
+class _Sharp(Iterable[Sample]):
+    """Samples without the blurred ones, which are counted."""
+
+    def __init__(self, samples: Iterable[Sample], limit: float) -> None:
+        self._samples = samples
+        self._limit = limit
+        self.blurred = 0
+
+    def __iter__(self) -> Iterator[Sample]:
+        for sample in self._samples:
+            if self._limit > 0 and sharpness(sample.pixels.grey()) < self._limit:
+                self.blurred += 1
+                continue
+            yield sample
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        return "no file"  # a pipe or a device may never end; the reader will say what is wrong with it
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        return str(error)  # the reader will say what is wrong with it
+
+
+def _to_record(selection: Selection) -> dict[str, Any]:
+    chosen = [
+        asdict(frame) | {"score": frame.score if math.isfinite(frame.score) else None, "looks": frame.looks.record()}
+        for frame in selection.chosen
+    ]
+    return {"chosen": chosen, "stats": asdict(selection.stats), "blurred": selection.blurred,
+            "cached_photos": selection.cached_photos}  # fmt: skip
+
+
+def selection_of(source: Source, record: dict[str, Any]) -> Selection:
+    """Return what `KeyframeExtractor.compute` made a record of.
+
+    Raises:
+        Exception: it is no such record, or one of another source.
+    """
+    chosen = []
+    for row in record["chosen"]:
+        score, looks = row["score"], ImageSignature.from_record(row["looks"])
+        if looks is None:
+            raise ValueError("frames that look like nothing")
+        chosen.append(Chosen(**(row | {"score": math.inf if score is None else score, "looks": looks})))
+    if any(frame.name != f"{source.name}_{frame.index:06d}" or not DIGEST.fullmatch(frame.picture) for frame in chosen):
+        raise ValueError("frames of another source")  # names become paths, and are not taken from just any file
+    stats = dict(record["stats"])
+    for rows in ("bad_files", "bad_frames", "notes"):
+        stats[rows] = [(item, text) for item, text in stats[rows]]
+    stats["spans"] = {name: (first, last) for name, (first, last) in stats["spans"].items()}
+    return Selection(chosen, ReadStats(**stats), record["blurred"], record["cached_photos"])
