@@ -15,7 +15,7 @@ from tests.programs import python
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli.main import STAGES
 from wildseg.core import lookup
-from wildseg.core.params import METHODS
+from wildseg.core.params import METHODS, PLAIN_METHODS
 from wildseg.execution import fingerprint
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ ROOMS = (
 )  # fmt: skip
 CONCEPTS = ("segment", "labels", "cam", "training", "frames", "crf", "encoders", "metrics", "report", "exchange")
 HEAVY = {"torch", "torchvision", "open_clip", "transformers", "mlflow", "segmentation_models_pytorch", "timm"}
-FOLDERS = {folder for _, _, folder, _ in METHODS} | {lookup.DETECTORS}
+FOLDERS = {folder for _, _, folder, *_ in (*METHODS, *PLAIN_METHODS)} | {lookup.DETECTORS}
 METHOD_FOLDERS = {fingerprint.PACKAGE.joinpath(*folder.split(".")) for folder in FOLDERS}
 
 

@@ -16,7 +16,7 @@ from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli import main as cli
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, WildsegError
-from wildseg.core.params import METHODS
+from wildseg.core.params import METHODS, PLAIN_METHODS
 from wildseg.execution import out_of_memory
 from wildseg.execution.engines.local import Workers
 from wildseg.execution.workers import no_tools
@@ -88,7 +88,7 @@ def test_the_version_is_told() -> None:
 
 def test_methods_lists_every_method_by_its_parameter_with_a_description() -> None:
     output = run("methods").output
-    for section, key, package, _ in METHODS:
+    for section, key, package, *_ in (*METHODS, *PLAIN_METHODS):
         assert f"{section}.{key}\n" in output
         for name in (*lookup.available(package), *lookup.available(lookup.DETECTORS)):
             assert re.search(rf"^  {name} +\S.{{20}}", output, re.MULTILINE)

@@ -376,9 +376,9 @@ def detect(
 def methods() -> None:
     """List every method that exists, by the parameter that chooses it."""
     from wildseg.core import lookup
-    from wildseg.core.params import METHODS
+    from wildseg.core.params import METHODS, PLAIN_METHODS
 
-    chosen = [(f"{section}.{key}", folder) for section, key, folder, _ in METHODS]
+    chosen = [(f"{section}.{key}", folder) for section, key, folder, *_ in (*METHODS, *PLAIN_METHODS)]
     for key, folder in (*chosen, ("detect --method", lookup.DETECTORS)):
         click.echo(key)
         for name in lookup.available(folder):
