@@ -24,11 +24,16 @@ from wildseg.cam.engine import CamConfig, activation_maps_of_batch
 from wildseg.cam.refinement import Refinement
 from wildseg.core import lookup
 from wildseg.encoders.clip import Clip
+from wildseg.encoders.precision import autocast
+from wildseg.methods.losses import cross_entropy
 from wildseg.methods.refine import caa
 from wildseg.segment import predict
-from wildseg.segment.loop import Recipe as TrainRecipe
-from wildseg.segment.loop import Trainer
-from wildseg.segment.predict import Predictor, autocast
+from wildseg.segment.objective import SegmenterObjective
+from wildseg.segment.predict import Predictor
+from wildseg.training.context import TrainContext
+from wildseg.training.distributed import DistributedContext
+from wildseg.training.optim import OptimConfig
+from wildseg.training.trainer import Trainer
 
 MODEL = "ViT-B-16-quickgelu"
 SIZE = (384, 512)
@@ -73,7 +78,8 @@ def training(precision: str) -> Result:
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4)
     images = torch.randn(BATCH, 3, CROP, CROP)
     masks = torch.randint(1, CLASSES + 1, (BATCH, CROP, CROP))
-    recipe = TrainRecipe(STEPS, 1e-4, 1e-4, precision, STEPS, tuple(range(1, CLASSES + 1)), seed=0)
+    context = TrainContext(precision=precision, distributed=DistributedContext(device="cuda"))
+    optim = OptimConfig(STEPS, 1e-4, weight_decay=1e-4)
 
     def bare() -> None:
         for _ in range(STEPS):
@@ -85,8 +91,9 @@ def training(precision: str) -> Result:
             optimiser.step()
 
     def ours() -> None:
-        trainer = Trainer(own, recipe, device="cuda")
-        for _ in trainer.run(lambda start, stop: repeat((images, masks), stop - start)):
+        objective = SegmenterObjective(own, cross_entropy.loss, range(1, CLASSES + 1), None, context)
+        batch = {"image": images, "mask": masks}
+        for _ in Trainer(objective, optim, context).run(lambda start, stop: repeat(batch, stop - start)):
             pass
 
     own = _segmenter()

@@ -19,6 +19,7 @@ from safetensors.torch import save as tensors_as_bytes
 
 from tests.encoders.models import CONFIGS
 from tests.labels import tiny_detectors
+from tests.segment.networks import segmenter_trainer
 from wildseg.artifacts import truth_maps
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli import explanations
@@ -28,7 +29,7 @@ from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json
 from wildseg.encoders import captions, clip, configs, downloads, vocabulary
 from wildseg.encoders.cnn import normalisation
-from wildseg.execution import cache_usage, repair
+from wildseg.execution import cache_usage, large_entries, repair
 from wildseg.execution.result_store import Store
 from wildseg.frames import reader
 from wildseg.frames.read_stats import ReadStats
@@ -37,12 +38,11 @@ from wildseg.labels.language import replies
 from wildseg.labels.language.messages import ChatQuery
 from wildseg.methods.architectures import unet
 from wildseg.methods.detectors import owlv2, yolo_world
-from wildseg.segment.checkpoint import Checkpoints
-from wildseg.segment.loop import Recipe, Trainer
 from wildseg.stages import preflight
 from wildseg.stages.tasks.photo_cache import PhotoCache, _Photo
 from wildseg.tracking import mlflow_run, model, provenance, sqlite
-from wildseg_demo.tiny_clip import checkpoint as tiny_checkpoint
+from wildseg.training.checkpoint import Checkpoints
+from wildseg.training.events import TrainingResult
 from wildseg_demo.tiny_clip import dataset as tiny_dataset
 from wildseg_demo.tiny_clip import model as tiny_model
 
@@ -102,18 +102,19 @@ def _encoder(path: Path) -> object:
 
 
 def _checkpoint(folder: Path) -> bool:
-    recipe = Recipe(steps=2, lr=0.1, weight_decay=0.0, precision="fp32", validate_every=1, ids=(0, 1), seed=0)
-    return Checkpoints(folder, "key").restore(Trainer(torch.nn.Conv2d(3, 2, 1), recipe, None, "cpu"))
+    return Checkpoints(folder, "key").restore(segmenter_trainer(torch.nn.Conv2d(3, 2, 1), steps=2))
+
+
+def _trained(path: Path) -> object:
+    files = {"weights": path.with_name("model.safetensors")}
+    found = large_entries.get(Store(path.parents[1]), KEY, files, TrainingResult.of_record)
+    assert not files["weights"].exists()
+    return found
 
 
 def _tiny_frames(path: Path) -> object:
     path.with_name("masks-0-1x1.npy").write_bytes(path.read_bytes())
     return tiny_dataset.load_or_render(path.parent, range(1), 1, 1).images[0]
-
-
-def _tiny_checkpoint(path: Path) -> int:
-    network = torch.nn.Conv2d(3, 2, 1)
-    return tiny_checkpoint.restore(path, network, torch.optim.SGD(network.parameters()), {})
 
 
 def _tiny_model(path: Path) -> object:
@@ -257,11 +258,14 @@ READERS = {
                             lambda a, _: mlflow_run._pending(None, a, {}, None), None),  # type: ignore[arg-type]
     "row of a comparison": Reader(("core.files.load_json",), ".wildseg/compare/gradcam-none.json",
                                   lambda _, path: progress.stored(path, KEY), None),
-    "checkpoint": Reader(("segment.checkpoint._read",), ".wildseg/train/key/state.safetensors",
+    "checkpoint": Reader(("training.checkpoint._read",), ".wildseg/train/key/state.safetensors",
                          lambda a, path: _checkpoint(path.parents[1]), False),
     "cache": Reader(("execution.result_store.Store.get", "execution.result_store._unpack"),
                     f".wildseg/cache/cam/{KEY[:2]}/{KEY[2:]}",
                     lambda _, path: Store(path.parents[1]).get(KEY), None),
+    "cache of trained models": Reader(("execution.large_entries.get", "execution.large_entries._restore"),
+                                      f".wildseg/cache/train/{KEY[:2]}/{KEY[2:]}",
+                                      lambda _, path: _trained(path), None),
     "notes of the cache": Reader(("execution.cache_usage._last_run",), ".wildseg/cache/cam.json",
                                  lambda _, path: cache_usage._last_run(path.parent, "cam"), (None, None)),
     # By transformers, which is told to read safetensors alone.
@@ -274,8 +278,6 @@ READERS = {
     "detector's processor": Reader((), "owl/processor_config.json", lambda _, path: _detector(path)),
     "tiny CLIP's frames": Reader(("wildseg_demo.tiny_clip.dataset.load_or_render",), "t/images-0-1x1.npy",
                                  lambda _, path: _tiny_frames(path), errors=OTHERS),
-    "tiny CLIP's checkpoint": Reader(("wildseg_demo.tiny_clip.checkpoint.restore",), "t/state.safetensors",
-                                     lambda _, path: _tiny_checkpoint(path), errors=OTHERS),
     "tiny CLIP": Reader(("wildseg_demo.tiny_clip.model.load_model",), "t/model.safetensors",
                         lambda _, path: _tiny_model(path), errors=OTHERS),
 }  # fmt: skip
@@ -291,9 +293,10 @@ HARMLESS = {
     "wildseg_demo.world.world.drive.serve_drive": "bytes that were just rendered",
     "execution.project_lock._try": "locked, and only written",
     "execution.project_lock._read": "plain values, shown with escapes",
-    "segment.checkpoint.key_of": "hashed",
-    "stages.train._files": "hashed",
+    "artifacts.supervision.Supervision.training_digests": "hashed",
     "core.files.file_digest": "hashed",
+    "execution.large_entries.put": "written",
+    "execution.large_entries._write": "copied into an entry",
     "core.lookup._function": "our own source, parsed and not run",
     "core.lookup.needs": "our own source, parsed and not run",
     "core.lookup.describe": "our own source, parsed and not run",

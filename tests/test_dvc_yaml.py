@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 METHOD_FILES = {
     folder: f"src/wildseg/{folder.replace('.', '/')}/${{{section}.{key}}}.py"
-    for section, key, folder, _ in params.METHODS
+    for section, key, folder, *_ in params.METHODS
 }
 
 

@@ -89,7 +89,7 @@ def test_the_version_is_told() -> None:
 
 def test_methods_lists_every_method_by_its_parameter_with_a_description() -> None:
     output = run("methods").output
-    for section, key, package, _ in METHODS:
+    for section, key, package, *_ in METHODS:
         assert f"{section}.{key}\n" in output
         for name in (*lookup.available(package), *lookup.available(lookup.DETECTORS)):
             assert re.search(rf"^  {name} +\S.{{20}}", output, re.MULTILINE)

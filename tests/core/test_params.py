@@ -198,7 +198,7 @@ def test_a_missing_key_is_refused_at_every_depth(key: str) -> None:
         ("crf.gaussian.sxy", 0, "crf.gaussian.sxy: expected a number from 0.1 to 10000, found 0.0"),
         ("train.scale", [1.3, 0.75], "train.scale: expected [smallest, largest], found [1.3, 0.75]"),
         ("train.scale", [1.0], "train.scale: expected [smallest, largest], found [1.0]"),
-        ("train.loss", None, "train.loss: expected one of cross_entropy, confidence_guided; found None"),
+        ("train.loss", None, "train.loss: expected a text, found None"),
         ("train.precision", "bf", "train.precision: expected one of auto, fp32, bf16, fp16; found 'bf'; "
                                   "did you mean 'bf16'?"),
         ("train.steps", 0, "train.steps: expected a whole number from 1 to 100000000, found 0"),

@@ -1,9 +1,17 @@
 """A network of a few hundred weights with everything that makes training hard to repeat: normalisation and dropout."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
+
+from wildseg.methods.losses import cross_entropy
+from wildseg.segment.objective import SegmenterObjective
+from wildseg.training.context import TrainContext
+from wildseg.training.distributed import SINGLE_PROCESS, DistributedContext
+from wildseg.training.optim import OptimConfig
+from wildseg.training.trainer import Trainer
 
 COLOURS = np.array([[0, 0, 0], [220, 30, 30], [30, 200, 40], [40, 40, 210]], np.uint8)
 
@@ -27,9 +35,23 @@ def stripes(seed: int, height: int = 12, width: int = 16) -> tuple[np.ndarray, n
     return (COLOURS[mask] + noise).astype(np.uint8), mask
 
 
-def batches(start: int, stop: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(start: int, stop: int) -> Iterator[dict[str, torch.Tensor]]:
     """Yield the batches of the steps `start` to `stop`: two images of stripes each."""
     for step in range(start, stop):
         images, masks = zip(*(stripes(2 * step + k) for k in range(2)), strict=True)
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 128 - 1
-        yield pixels, torch.from_numpy(np.stack(masks)).long()
+        yield {"image": pixels, "mask": torch.from_numpy(np.stack(masks)).long()}
+
+
+def segmenter_trainer(
+    network: torch.nn.Module,
+    miou: Callable[[], float] | None = None,
+    weights: torch.Tensor | None = None,
+    distributed: DistributedContext = SINGLE_PROCESS,
+    **changes: Any,  # noqa: ANN401
+) -> Trainer:
+    """Return a trainer of a network with the ids 1 to 3; `changes` are steps, lr, weight_decay, seed, ..."""
+    every = changes.pop("validate_every", 5) if miou else None
+    context = TrainContext(changes.pop("seed", 0), changes.pop("precision", "fp32"), every, distributed)
+    optim = OptimConfig(**{"steps": 12, "lr": 0.01, "weight_decay": 0.01, **changes})
+    return Trainer(SegmenterObjective(network, cross_entropy.loss, (1, 2, 3), weights, context, miou), optim, context)

@@ -6,7 +6,10 @@ import torch
 
 from wildseg.core.errors import DataError
 from wildseg.segment.augment import augmentation
-from wildseg.segment.data import Batches, Pairs, Supervision, count_pixels, derive, stream
+from wildseg.segment.data import Batches, Pairs
+from wildseg.segment.supervision import Supervision, count_pixels
+from wildseg.training.loader import stream
+from wildseg.training.seeds import derive
 
 SHADES = 10  # the first pixel of frame k is k * SHADES, so that a batch tells which frames are in it
 
@@ -25,7 +28,7 @@ def batches(number: int = 5, size: int = 4, seed: int = 0, colour: float = 0.0) 
 
 
 def test_images_come_normalised_and_masks_as_ids() -> None:
-    images, masks = batches()[0]
+    images, masks = batches()[0].values()
     assert images.shape == (4, 3, 8, 8)
     assert images.dtype == torch.float32
     assert masks.shape == (4, 8, 8)
@@ -37,10 +40,10 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
     first = [forwards[step] for step in range(4)]
     torch.manual_seed(99)
     second = [backwards[step] for step in (3, 2, 1, 0)][::-1]
-    for (a, b), (c, d) in zip(first, second, strict=True):
-        assert torch.equal(a, c)
-        assert torch.equal(b, d)
-    assert not torch.equal(batches(seed=1, colour=0.5)[0][0], first[0][0])
+    for one, same in zip(first, second, strict=True):
+        assert torch.equal(one["image"], same["image"])
+        assert torch.equal(one["mask"], same["mask"])
+    assert not torch.equal(batches(seed=1, colour=0.5)[0]["image"], first[0]["image"])
 
 
 def test_making_a_batch_leaves_the_generator_as_it_was() -> None:
@@ -52,7 +55,7 @@ def test_making_a_batch_leaves_the_generator_as_it_was() -> None:
 
 
 def test_every_frame_is_drawn_once_before_any_is_drawn_again() -> None:
-    drawn = [int(ids[0, 0]) for step in range(5) for ids in batches(5, 4)[step][1]]
+    drawn = [int(ids[0, 0]) for step in range(5) for ids in batches(5, 4)[step]["mask"]]
     for turn in range(4):
         assert sorted(drawn[5 * turn : 5 * turn + 5]) == [0, 1, 2, 3, 4]
     assert drawn[:5] != drawn[5:10] or drawn[5:10] != drawn[10:15]
@@ -73,8 +76,8 @@ def test_shares_of_a_batch_put_together_are_the_batch(sizes: dict[str, tuple[int
         for share in (range(0, 1), range(1, 4)):
             pairs = Pairs([str(k) for k in range(5)], counting, mask, sizes=sizes)
             parts.append(Batches(pairs, transform, 4, 0, share)[step])
-        assert torch.equal(torch.cat([images for images, _ in parts]), whole[step][0])
-        assert torch.equal(torch.cat([masks for _, masks in parts]), whole[step][1])
+        assert torch.equal(torch.cat([part["image"] for part in parts]), whole[step]["image"])
+        assert torch.equal(torch.cat([part["mask"] for part in parts]), whole[step]["mask"])
     if sizes:
         assert read.total() <= 4 * 4  # each image of a batch by one share; a size alone is no reason to read one
 
@@ -82,7 +85,7 @@ def test_shares_of_a_batch_put_together_are_the_batch(sizes: dict[str, tuple[int
 def test_worker_processes_make_the_same_batches() -> None:
     here = list(stream(batches(colour=0.5), 2, 5, workers=0))
     there = list(stream(batches(colour=0.5), 2, 5, workers=1))
-    assert all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(here, there, strict=True))
+    assert all(torch.equal(one[name], same[name]) for one, same in zip(here, there, strict=True) for name in one)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -135,7 +138,7 @@ def test_scribbles_are_not_called_pseudo_masks() -> None:
         DataError, match=r"the scribbles of a: .* found \[3\], .*; run 'dvc repro data/weak/dvc\.yaml'$"
     ):
         count_pixels([("a", np.array([[1, 3]], np.uint8))], [0, 1], kind)
-    pairs = Pairs(["0"], image, lambda _: np.zeros((4, 5), np.uint8), kind=kind)
+    pairs = Pairs(["0"], image, lambda _: np.zeros((4, 5), np.uint8), kind=kind.name, made_by=kind.stage)
     with pytest.raises(DataError, match=r"the scribbles of 0: .* found 5x4; run 'dvc repro data/weak/dvc\.yaml'$"):
         pairs[0]
 
@@ -151,5 +154,5 @@ def test_every_step_changes_its_images_otherwise() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
     pairs = Pairs(["0"], lambda _: picture, mask)  # one frame, so that only what is drawn can differ
     drawn = Batches(pairs, augmentation(8, (0.5, 2.0), 0.5, 0.5), 1, 0)
-    images = [drawn[step][0] for step in range(6)]
+    images = [drawn[step]["image"] for step in range(6)]
     assert all(not torch.equal(images[a], images[b]) for a in range(6) for b in range(a))

@@ -1,13 +1,11 @@
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from wildseg.artifacts.project import Artifacts
-from wildseg.segment.losses import cross_entropy, forbid, only_confident, sqrt_inverse_weights
+from wildseg.segment.losses import cross_entropy, mask_invalid_classes, sqrt_inverse_weights
 
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(2, 4, 5, 6, generator=GENERATOR)
@@ -54,14 +52,14 @@ def test_an_undecided_network_loses_the_logarithm_of_the_number_of_ids() -> None
 
 
 def test_a_forbidden_id_gets_no_probability_and_the_others_share_it_all() -> None:
-    scores = forbid(LOGITS, torch.tensor([1, 2, 3])).softmax(1)
+    scores = mask_invalid_classes(LOGITS, torch.tensor([1, 2, 3])).softmax(1)
     assert torch.equal(scores[:, 0], torch.zeros_like(scores[:, 0]))
     torch.testing.assert_close(scores[:, 1:], LOGITS[:, 1:].softmax(1))
 
 
 def test_a_forbidden_id_learns_nothing_and_hurts_nobody() -> None:
     logits = LOGITS.clone().requires_grad_()
-    cross_entropy(forbid(logits, torch.tensor([1, 2, 3])), TARGET.clamp(min=1)).backward()
+    cross_entropy(mask_invalid_classes(logits, torch.tensor([1, 2, 3])), TARGET.clamp(min=1)).backward()
     assert torch.isfinite(logits.grad).all()
     assert torch.equal(logits.grad[:, 0], torch.zeros_like(logits[:, 0]))
     assert logits.grad[:, 1:].abs().max() > 0
@@ -88,32 +86,6 @@ def test_the_weight_of_a_tiny_class_is_capped() -> None:
 def test_weights_of_equally_frequent_classes_are_one() -> None:
     np.testing.assert_allclose(sqrt_inverse_weights(np.array([7, 7, 7])), 1)
     np.testing.assert_array_equal(sqrt_inverse_weights(np.zeros(3)), 0)
-
-
-MASK = np.array([[0, 1, 255, 2]], np.uint8)
-CONFIDENCE = np.array([[0.2, 0.95, 1.0, 0.9]], np.float32)
-
-
-def test_confidence_guidance_keeps_pixels_that_reach_mu() -> None:
-    np.testing.assert_array_equal(only_confident(MASK, CONFIDENCE, 0.9), [[255, 1, 255, 2]])
-
-
-@pytest.mark.parametrize("mu", [0.5, 0.8, 0.9, 0.95, 0.99, 1.0])
-def test_what_reached_mu_when_it_was_stored_reaches_it_when_it_is_read(mu: float, tmp_path: Path) -> None:
-    artifacts = Artifacts(tmp_path)
-    computed = np.array([[mu - 0.003, mu, np.nextafter(np.float32(mu), np.float32(1)), min(1, mu + 0.003)]], np.float32)
-    artifacts.save_confidence("a", computed)
-    kept = only_confident(np.ones((1, 4), np.uint8), artifacts.load_confidence("a"), mu)
-    assert kept.tolist()[0][1:] == [1, 1, 1]
-    assert kept[0, 0] == (1 if round(255 * (mu - 0.003)) == round(255 * mu) else 255)
-
-
-def test_mu_zero_is_the_plain_loss_and_mu_above_one_ignores_everything() -> None:
-    np.testing.assert_array_equal(only_confident(MASK, CONFIDENCE, 0), MASK)
-    nothing = only_confident(MASK, CONFIDENCE, 1.01)
-    assert (nothing == 255).all()
-    assert nothing.dtype == np.uint8
-    assert float(cross_entropy(LOGITS[:1, :, :1, :4], torch.from_numpy(nothing)[None].long())) == 0
 
 
 def test_the_gradient_is_that_of_the_labelled_pixels_alone() -> None:

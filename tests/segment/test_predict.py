@@ -5,10 +5,10 @@ from PIL import Image
 from torch.nn import functional
 
 from tests.segment.networks import stripes, tiny
-from wildseg.core.errors import DataError, WildsegError
+from wildseg.core.errors import DataError
 from wildseg.encoders.cnn.imagenet import MEAN, STD
 from wildseg.methods.architectures import unet
-from wildseg.segment.predict import Predictor, describe, load, resolve_precision
+from wildseg.segment.predict import Predictor, describe, load
 
 IMAGES = np.stack([stripes(k)[0] for k in range(3)])
 OPTIONS = {"encoder_depth": 3, "decoder_channels": [16, 16, 8]}
@@ -104,14 +104,6 @@ def test_weights_and_a_config_that_do_not_fit_are_told_in_one_line() -> None:
     del config["ids"]
     with pytest.raises(DataError, match="run 'dvc repro train'"):
         load(unet.build, state, {**config, "classes": ["a", "b", "c"]})
-
-
-def test_precision_is_single_on_the_cpu_unless_asked_for() -> None:
-    assert resolve_precision("auto", "cpu") == "fp32"
-    assert resolve_precision("bf16", "cpu") == "bf16"
-    with pytest.raises(WildsegError, match="fp16 needs a GPU"):
-        resolve_precision("fp16", "cpu")
-    assert resolve_precision("fp16", "cuda:0") == "fp16"
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.75, 1.5])

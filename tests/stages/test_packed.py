@@ -24,8 +24,9 @@ from wildseg.core.errors import DataError
 from wildseg.core.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.segment.augment import augmentation
-from wildseg.segment.data import Batches, Pairs, stream
+from wildseg.segment.data import Batches, Pairs
 from wildseg.stages import cam, crf, extract
+from wildseg.training.loader import stream
 
 ROOT = Path(__file__).parents[2]
 CPU = Runtime(1, "cpu")
@@ -196,9 +197,9 @@ def test_loader_processes_feed_the_same_batches_from_shards(finished: tuple[Arti
         for artifacts in finished
     ]  # fmt: skip
     here = list(stream(batches[0], 0, 6, workers=0))
-    for (images, masks), (same_images, same_masks) in zip(here, stream(batches[1], 0, 6, workers=2), strict=True):
-        assert torch.equal(images, same_images)
-        assert torch.equal(masks, same_masks)
+    for one, same in zip(here, stream(batches[1], 0, 6, workers=2), strict=True):
+        assert torch.equal(one["image"], same["image"])
+        assert torch.equal(one["mask"], same["mask"])
 
 
 def test_a_damaged_shard_stops_a_stage_with_the_command_that_helps(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,12 +28,15 @@ from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
 from wildseg.core.files import load_json
 from wildseg.core.params import Params
 from wildseg.core.tables import load_table
+from wildseg.execution import cache_usage, large_entries
+from wildseg.execution.result_store import Store
 from wildseg.execution.runtime import Runtime
 from wildseg.methods.architectures import unet
-from wildseg.segment import predict
-from wildseg.segment.checkpoint import Checkpoints
+from wildseg.segment import fit, predict
 from wildseg.stages import train
 from wildseg.tracking import mlflow_run
+from wildseg.training.checkpoint import Checkpoints
+from wildseg.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 CPU = Runtime(1, "cpu")
@@ -55,8 +59,9 @@ CLASSES = {"red": "red", "green": "green", "blue": "blue"}
 
 
 @pytest.fixture(autouse=True)
-def _without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+def _without_mlflow_and_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WILDSEG_TRACKING", "off")
+    monkeypatch.setenv("WILDSEG_CACHE", "off")  # what follows compares trainings; those of the cache set it again
 
 
 @pytest.fixture
@@ -201,11 +206,11 @@ def test_a_checkpoint_of_other_data_or_parameters_is_not_taken(
     def stop(*_: object) -> None:
         raise _Killed
 
-    save = train._save
-    monkeypatch.setattr(train, "_save", stop)
+    save = train._write
+    monkeypatch.setattr(train, "_write", stop)
     with pytest.raises(_Killed):
         train.run(values(), project, CPU)
-    monkeypatch.setattr(train, "_save", save)
+    monkeypatch.setattr(train, "_write", save)
     image, mask = stripes(10, 20, 27)
     if change == "mask":
         project.save_mask("drive_000000", mask)
@@ -279,8 +284,8 @@ def test_images_are_normalised_as_the_encoders_weights_want_them_in_training_and
     save_file(encoder.state_dict(), project.root / "w.safetensors")
     (project.root / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": mean, "std": std}}))
     used = []
-    whole = train.augmentation
-    monkeypatch.setattr(train, "augmentation", lambda *values: used.append(values[-2:]) or whole(*values))
+    whole = fit.augmentation
+    monkeypatch.setattr(fit, "augmentation", lambda *values: used.append(values[-2:]) or whole(*values))
     train.run(values(encoder_weights="w.safetensors", steps=3), project, CPU)
     state, config = project.load_segmenter()
     assert used == [(mean, std)]
@@ -415,3 +420,108 @@ def test_frames_without_scribbles_are_left_out_where_the_maps_were(project: Arti
 def test_scribbles_have_no_confidence() -> None:
     with pytest.raises(ParamsError, match=r"train\.loss: confidence_guided needs .* which scribbles do not have"):
         values(supervision="scribbles", loss="confidence_guided")
+
+
+# A finished training is kept -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
+    """The steps that trainers take from now on, with a cache."""
+    monkeypatch.setenv("WILDSEG_CACHE", str(tmp_path / "cache"))
+    taken: list[int] = []
+    step = Trainer._take_step
+    monkeypatch.setattr(Trainer, "_take_step", lambda self, *rest: taken.append(self.step) or step(self, *rest))
+    return taken
+
+
+def test_the_same_training_is_done_once_in_whichever_clone(
+    project: Artifacts, tmp_path: Path, steps: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.run(values(), project, CPU)
+    assert steps == list(range(8))
+    clone = make(tmp_path / "clone")
+    clone.segmenter_folder.mkdir(parents=True)
+    (clone.segmenter_folder / "stale").touch()
+    capsys.readouterr()
+    train.run(values(checkpoint_every=1), clone, CPU)
+    assert steps == list(range(8))
+    assert outputs(clone) == outputs(project)
+    assert re.fullmatch(r"train: 3 frames, best .*, from the cache\n", capsys.readouterr().out)
+    cache_usage.show(clone.root)
+    assert re.search(r"^train +1 .* 1 from the cache, 0 computed$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_new_names_of_classes_are_written_without_training(project: Artifacts, steps: list[int]) -> None:
+    train.run(values(), project, CPU)
+    renamed = parameters.parse({**content(), "classes": {"rot": "red", "gruen": "green", "blau": "blue"}})
+    weights = (project.segmenter_folder / "model.safetensors").read_bytes()
+    train.run(renamed, project, CPU)
+    assert len(steps) == 8
+    assert project.load_segmenter()[1]["classes"] == ["rot", "gruen", "blau"]
+    assert (project.segmenter_folder / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize("change", ["mask", "image", "parameter", "seed", "off"])
+def test_another_training_is_done(
+    project: Artifacts, steps: list[int], change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train.run(values(), project, CPU)
+    image, mask = stripes(10, 20, 27)
+    if change == "mask":
+        project.save_mask("drive_000000", mask)
+    if change == "image":
+        project.save_image("drive_000000", image)
+    if change == "off":
+        monkeypatch.setenv("WILDSEG_CACHE", "off")
+    changed = values(lr=0.02) if change == "parameter" else replace(values(), seed=int(change == "seed"))
+    train.run(changed, project, CPU)
+    assert len(steps) == 16
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other record"])
+def test_a_damaged_entry_trains_anew_and_is_replaced(
+    project: Artifacts, steps: list[int], damage: str, tmp_path: Path
+) -> None:
+    train.run(values(), project, CPU)
+    expected = outputs(project)
+    (entry,) = (tmp_path / "cache" / "train").glob("??/*")
+    whole = entry.read_bytes()
+    if damage == "other record":
+        store, key = Store(entry.parents[1]), entry.parent.name + entry.name
+        large_entries.put(store, key, {"steps": 8}, {"weights": project.segmenter_weights})
+    else:
+        middle = len(whole) // 2
+        flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+        entry.write_bytes({"cut": whole[:middle], "flipped": flipped, "empty": b""}[damage])
+    train.run(values(), project, CPU)
+    assert len(steps) == 16
+    assert outputs(project) == expected
+    assert entry.read_bytes() == whole
+
+
+def test_the_curve_of_a_kept_training_is_sent_as_a_training_sends_it(
+    project: Artifacts, steps: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[tuple[int, dict[str, float]]] = []
+
+    class Tracker:
+        def log(self, step: int, **metrics: float) -> None:
+            logged.append((step, metrics))
+
+    @contextmanager
+    def training(*_: object) -> Iterator[Tracker]:
+        yield Tracker()
+
+    monkeypatch.setattr(mlflow_run, "training", training)
+    train.run(values(), project, CPU)
+    train.run(values(), project, CPU)
+    assert len(steps) == 8
+    assert logged[8:] == logged[:8]
+
+
+def test_a_training_whose_inputs_changed_meanwhile_is_not_kept(
+    project: Artifacts, steps: list[int], tmp_path: Path
+) -> None:
+    train.run(values(), project, CPU, accept=lambda: project.save_mask("drive_000000", stripes(10, 20, 27)[1]))
+    assert not list((tmp_path / "cache" / "train").glob("??/*"))

@@ -20,7 +20,9 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json
 from wildseg.core.tables import load_table
+from wildseg.execution import launcher
 from wildseg.stages import train
+from wildseg.training import distributed
 
 LAUNCH = (f"{sys.executable} -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 "
           "--mixed_precision no --main_process_port 0 --dynamo_backend no")  # fmt: skip
@@ -100,8 +102,8 @@ def test_one_process_of_a_launcher_writes_the_bytes_of_none(tmp_path: Path) -> N
 
 
 def test_fewer_images_than_processes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train.launch, "one_of_several", lambda: True)
-    monkeypatch.setattr(train, "join", lambda device: train.Team(0, 4, 4, device))
+    monkeypatch.setattr(launcher, "one_of_several", lambda: True)
+    monkeypatch.setattr(distributed, "connect", lambda device: distributed.DistributedContext(0, 4, 4, device))
     with pytest.raises(WildsegError, match="train.batch_size: expected at least one image for each of 4 processes, fo"):
         train.run(values(**SETTINGS), make(tmp_path), CPU)
 

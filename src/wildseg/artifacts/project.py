@@ -7,17 +7,16 @@ when it is read: JPEG, PNG, CSV, JSON, npz without objects, safetensors.
 from __future__ import annotations
 
 from wildseg.artifacts.boxes import Boxes, FrameBoxes, Listing
-from wildseg.artifacts.frames import SPLITS, Frame, KeyFrames
+from wildseg.artifacts.frames import SPLITS, Frame
 from wildseg.artifacts.labels import Labels
 from wildseg.artifacts.maps import Maps
-from wildseg.artifacts.masks import PseudoMasks
 from wildseg.artifacts.prompts import DroppedPhrase, PromptFiles, PromptSet
 from wildseg.artifacts.segmenter import SegmenterFiles
+from wildseg.artifacts.supervision import Supervision
 from wildseg.artifacts.truth import Truth
-from wildseg.artifacts.weak import WeakLabels
 
 __all__ = ["SPLITS", "Artifacts", "DroppedPhrase", "Frame", "FrameBoxes", "Listing", "PromptSet"]
 
 
-class Artifacts(KeyFrames, Labels, PromptFiles, Maps, PseudoMasks, Boxes, WeakLabels, Truth, SegmenterFiles):
+class Artifacts(Supervision, Labels, PromptFiles, Maps, Boxes, Truth, SegmenterFiles):
     """The files of one project folder, by kind: each is a file of `wildseg.artifacts`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,13 @@ from wildseg.artifacts.folder import Project
 from wildseg.core.errors import DataError, check_regular
 from wildseg.core.files import atomic, load_bytes, load_json, save_json
 from wildseg.core.names import made_by
+from wildseg.core.tables import save_table
 
 if TYPE_CHECKING:
     import torch
+
+CURVE = ("loss", "lr", "val_miou")  # columns that every curve has
+DIGITS = {"lr": 8}  # after the point; 6 for all others
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -40,15 +44,37 @@ class SegmenterFiles(Project):
         """Where the trained model lies."""
         return self.root / "models" / "segmenter"
 
+    @property
+    def segmenter_weights(self) -> Path:
+        """The weights of the trained model, as safetensors."""
+        return self.segmenter_folder / "model.safetensors"
+
     def save_segmenter(self, state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> None:
         """Write models/segmenter: weights as safetensors, and all that is needed to build the network as JSON."""
+        self.save_segmenter_weights(state)
+        self.save_segmenter_config(config)
+
+    def save_segmenter_weights(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Write models/segmenter/model.safetensors."""
         from safetensors.torch import save
 
         content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
-        with atomic(self.segmenter_folder / "model.safetensors") as path:
+        with atomic(self.segmenter_weights) as path:
             # Not by its own save_file: that hides a full disk in an error of its own, and lets only the owner read.
             path.write_bytes(content)
+
+    def save_segmenter_config(self, config: Mapping[str, Any]) -> None:
+        """Write models/segmenter/config.json."""
         save_json(self.segmenter_folder / "config.json", config)
+
+    def save_curve(self, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Write metrics/train/curve.csv: one line for each (step, values by curve); an empty cell was not measured."""
+        names = [*CURVE, *sorted({name for _, values in points for name in values} - set(CURVE))]
+        rows = [
+            (step, *(f"{values[name]:.{DIGITS.get(name, 6)}f}" if name in values else "" for name in names))
+            for step, values in points
+        ]
+        save_table(self.metrics_path("train/curve.csv"), ("step", *names), rows)
 
     def load_segmenter(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Read (weights by name, config) of the trained model.
@@ -75,4 +101,4 @@ class SegmenterFiles(Project):
             DataError: nothing was trained yet.
         """
         with made_by("train"):
-            return load_bytes(self.segmenter_folder / "model.safetensors")
+            return load_bytes(self.segmenter_weights)

@@ -194,7 +194,7 @@ class Train:
     encoder_weights: str | None
     options: Options
     supervision: Literal["masks", "scribbles", "points"]
-    loss: Literal["cross_entropy", "confidence_guided"]
+    loss: str
     mu: Annotated[float, Between(0, 2)]  # above 1 no pixel counts
     class_weights: Literal["none", "sqrt_inverse"]
     steps: Annotated[int, Between(1, 10**8)]
@@ -244,6 +244,7 @@ METHODS: tuple[tuple[str, str, str, str | None], ...] = (
     ("cam", "method", "methods.cam", "cam"),
     ("cam", "refine", "methods.refine", None),
     ("train", "architecture", "methods.architectures", "build"),
+    ("train", "loss", "methods.losses", None),
 )
 
 
@@ -313,9 +314,9 @@ def _check_consistency(params: Params) -> None:
                 raise ParamsError(
                     f"label.threshold.{name}: there is no such class{did_you_mean(name, params.classes.names)}"
                 )
-    if params.train.loss == "confidence_guided" and params.train.supervision != "masks":
+    if params.train.supervision != "masks" and "confidence" in lookup.needs("methods.losses", params.train.loss):
         raise ParamsError(
-            f"train.loss: confidence_guided needs the confidence of pseudo masks, which {params.train.supervision} "
+            f"train.loss: {params.train.loss} needs the confidence of pseudo masks, which {params.train.supervision} "
             "do not have; choose cross_entropy, or train.supervision: masks"
         )
     for name in params.label.language.definitions:

@@ -59,7 +59,7 @@ class Store:
         """Return the entry of a key, or None: there is none, or it is damaged, and then it is removed."""
         if self.folder is None:
             return None
-        path = _path(self.folder, key)
+        path = path_of(self.folder, key)
         try:
             check_regular(path)
             entry = _unpack(path.read_bytes())
@@ -82,14 +82,14 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Return whether there is an entry, complete or damaged."""
-        return self.folder is not None and _path(self.folder, key).is_file()
+        return self.folder is not None and path_of(self.folder, key).is_file()
 
     def put(self, key: str, entry: Entry) -> None:
         """Store an entry; a full disk or a folder that cannot be written to is reported once a run, and is no error."""
         folder = self.folder
         if folder is None or folder.parent in _problems:
             return
-        path = _path(folder, key)
+        path = path_of(folder, key)
         try:
             with atomic(path) as temporary:
                 temporary.write_bytes(_pack(entry))
@@ -117,7 +117,8 @@ _problems: dict[Path, str] = {}  # of this process, by the folder of a cache
 _reporting = threading.Lock()
 
 
-def _path(folder: Path, key: str) -> Path:
+def path_of(folder: Path, key: str) -> Path:
+    """Return where the entry of a key lies in the folder of a stage's entries."""
     return folder / key[:2] / key[2:]
 
 

@@ -6,66 +6,26 @@ So a run that was killed goes on with exactly the batches it would have seen, an
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from wildseg.core.classes import IGNORE
-from wildseg.core.errors import DataError, WildsegError
+from wildseg.core.errors import DataError
 from wildseg.segment.augment import skip
+from wildseg.training.seeds import derive
 
 Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 RGB, mask (H, W) uint8 ids
-Item = TypeVar("Item")
 
-CACHE_BYTES = 256 * 2**20  # decoded frames kept by one process; more frames than fit are decoded again when needed
-
-
-@dataclass(frozen=True)
-class Supervision:
-    """What error lines call the label images that are trained on, and the stage that makes them anew."""
-
-    name: str = "pseudo mask"
-    stage: str = "crf"
-
-
-MASKS = Supervision()
-
-
-def count_pixels(
-    masks: Iterable[tuple[str, np.ndarray]], ids: Sequence[int], kind: Supervision = MASKS
-) -> dict[str, np.ndarray]:
-    """Count the labelled pixels of each frame: (max(ids) + 1,) int64 by frame name.
-
-    Args:
-        masks: (frame, (H, W) uint8 ids, 255 ignore).
-        ids: the ids that mean something.
-        kind: what the masks are.
-
-    Raises:
-        DataError: a mask holds another id.
-    """
-    counts = {}
-    for frame, mask in masks:
-        found = np.bincount(mask.ravel(), minlength=256)
-        found[IGNORE] = 0
-        if strange := sorted(set(np.flatnonzero(found).tolist()) - set(ids)):
-            raise DataError(
-                f"the {kind.name} of {frame}: expected ids {ids[0]} to {ids[-1]} or {IGNORE}, found {strange}, "
-                f"which are of other classes; run 'dvc repro {kind.stage}'"
-            )
-        counts[frame] = found[: ids[-1] + 1]
-    return counts
+CACHE_BYTES = 256 * 2**20  # decoded frames of one process; more frames than fit are decoded again when needed
 
 
 class Pairs:
-    """Frames with their masks, decoded when asked for; the latest stay in memory up to a fixed number of bytes."""
+    """Frames with their masks, decoded on access; the latest stay in memory up to a fixed number of bytes."""
 
     def __init__(
         self,
@@ -74,12 +34,13 @@ class Pairs:
         load_mask: Callable[[str], np.ndarray],
         cache_bytes: int = CACHE_BYTES,
         sizes: Mapping[str, tuple[int, int]] | None = None,
-        kind: Supervision = MASKS,
+        kind: str = "pseudo mask",
+        made_by: str = "crf",
     ) -> None:
         """Remember where to read from; both functions take a frame's name, and nothing is read yet.
 
-        `sizes` are height and width of frames as far as they are known, so that `size` need not read them. `kind` says
-        what the masks are.
+        `sizes` are height and width of frames as far as they are known, so that `size` need not read them. Error lines
+        call a mask a `kind`, and name `made_by`, the stage that makes it anew.
         """
         self.frames = tuple(frames)
         self._load_image = load_image
@@ -87,7 +48,7 @@ class Pairs:
         self._cache: OrderedDict[int, Pair] = OrderedDict()
         self._free = cache_bytes
         self._sizes = sizes or {}
-        self._kind = kind
+        self._kind, self._made_by = kind, made_by
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -122,9 +83,9 @@ class Pairs:
         image, mask = self._load_image(frame), self._load_mask(frame)
         if image.shape[:2] != mask.shape:
             raise DataError(
-                f"the {self._kind.name} of {frame}: expected the size of its frame, "
+                f"the {self._kind} of {frame}: expected the size of its frame, "
                 f"{image.shape[1]}x{image.shape[0]}, found {mask.shape[1]}x{mask.shape[0]}; "
-                f"run 'dvc repro {self._kind.stage}'"
+                f"run 'dvc repro {self._made_by}'"
             )
         # Writable and contiguous, as torch wants what it shares memory with.
         return np.require(image, requirements=["C", "W"]), np.require(mask, requirements=["C", "W"])
@@ -134,7 +95,7 @@ def _bytes(pair: Pair) -> int:
     return pair[0].nbytes + pair[1].nbytes
 
 
-class Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class Batches(Dataset[dict[str, torch.Tensor]]):
     """The batch of each training step, by the step's number.
 
     All frames are shuffled, used once, shuffled anew: the k-th drawn is the same however the run came there.
@@ -153,14 +114,14 @@ class Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self._seed = seed
         self._share = range(batch_size) if share is None else share
 
-    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images (B, 3, H, W) float32 normalised and masks (B, H, W) int64, 255 ignore, of a step from 0."""
+    def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
+        """Return the batch of a step from 0: `image` (B, 3, H, W) float32 normalised, `mask` (B, H, W) int64 ids."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive(self._seed, "augment", step))
             drawn = [self._draw(step * self._batch_size + place, place in self._share)
                      for place in range(self._share.stop)]  # fmt: skip
         images, masks = zip(*(pair for pair in drawn if pair), strict=True)
-        return torch.stack(images), torch.stack(masks).long()
+        return {"image": torch.stack(images), "mask": torch.stack(masks).long()}
 
     def _draw(self, position: int, wanted: bool) -> tuple[torch.Tensor, torch.Tensor] | None:
         turn, place = divmod(position, len(self._pairs))
@@ -177,31 +138,3 @@ class Batches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 @lru_cache(maxsize=2)
 def _shuffled(number: int, seed: int, turn: int) -> np.ndarray:
     return np.random.default_rng(derive(seed, "shuffle", turn)).permutation(number)
-
-
-def derive(seed: int, purpose: str, number: int) -> int:
-    """Return a 63-bit seed that depends on all three and on nothing else."""
-    entropy = (seed, number, *purpose.encode())
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def stream(dataset: Dataset[Item], start: int, stop: int, workers: int) -> Iterator[Item]:
-    """Yield items `start` to `stop` of a dataset in order, prepared ahead by `workers` processes; 0 means this one.
-
-    Raises:
-        WildsegError: as the dataset raised it.
-    """
-    loader = DataLoader(
-        dataset,
-        batch_size=None,
-        sampler=range(start, stop),
-        num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,  # a fork of a process with a GPU context cannot be used
-        pin_memory=bool(workers) and torch.cuda.is_available(),
-    )
-    try:
-        yield from loader
-    except WildsegError as error:
-        # From a worker it comes with that process's traceback; its last line is the error's own.
-        last = str(error).strip().splitlines()[-1]
-        raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")) from error

@@ -1,4 +1,4 @@
-"""Cross entropy over the pixels that have a label, class weights, and confidence guidance (CLIP-ES, section 3.4)."""
+"""What segmentation losses share: cross entropy over labelled pixels, class weights, and invalid classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def cross_entropy(
     logits: torch.Tensor,
     target: torch.Tensor,
     weights: torch.Tensor | None = None,
-    over_all: Callable[[torch.Tensor], torch.Tensor] = lambda mass: mass,
+    total: Callable[[torch.Tensor], torch.Tensor] = lambda mass: mass,
 ) -> torch.Tensor:
     """Return the (weighted) mean of -log softmax(logits)[target] over the pixels that are not ignored.
 
@@ -25,17 +25,17 @@ def cross_entropy(
         logits: (B, C, H, W).
         target: (B, H, W) int64 ids, 255 ignore.
         weights: (C,) factor of each id, or None for 1; the mean is then a weighted one, as in PyTorch.
-        over_all: from the number (or weight) of these pixels to that of all pixels which the mean is to be over, where
-            this is a part of a batch: the parts' results then add up to the mean.
+        total: from the number (or weight) of these pixels to that of all pixels of the mean, where this is a part of a
+            batch: the parts' results then add up to the mean.
 
     Returns:
         A scalar; 0, not NaN, where every pixel is ignored.
     """
-    total = functional.cross_entropy(logits.float(), target, weights, ignore_index=IGNORE, reduction="sum")
+    summed = functional.cross_entropy(logits.float(), target, weights, ignore_index=IGNORE, reduction="sum")
     valid = target != IGNORE
     each = valid if weights is None else valid * weights[torch.where(valid, target, 0)]
-    mass = over_all(each.sum().to(total.dtype))
-    return total / torch.where(mass > 0, mass, 1)
+    mass = total(each.sum().to(summed.dtype))
+    return summed / torch.where(mass > 0, mass, 1)
 
 
 def sqrt_inverse_weights(counts: np.ndarray) -> np.ndarray:
@@ -59,35 +59,11 @@ def sqrt_inverse_weights(counts: np.ndarray) -> np.ndarray:
     return np.minimum(weights, CAP)
 
 
-def only_confident(mask: np.ndarray, confidence: np.ndarray, mu: float) -> np.ndarray:
-    """Return the mask with every pixel of less confidence than `mu` ignored: the confidence-guided loss of CLIP-ES.
-
-    A pixel's cross entropy counts if its confidence reaches mu and is 0 else, which is what ignoring it does;
-    the mean is taken over the pixels that count, as the published code does, not over all.
-
-    Both are compared in the 8 bits in which confidence is stored, so that no pixel that reached mu when it was computed
-    is lost to rounding: 0.95, stored as 242 of 255, reaches a mu of 0.95, as does all from 0.9471 on.
-
-    Args:
-        mask: (H, W) uint8 ids, 255 ignore.
-        confidence: (H, W) in [0, 1].
-        mu: 0 keeps every pixel, more than 1 none.
-
-    Returns:
-        (H, W) uint8.
-    """
-    return np.where(_levels(confidence) >= _levels(np.float32(mu)), mask, np.uint8(IGNORE))
-
-
-def _levels(confidence: np.ndarray | np.float32) -> np.ndarray:
-    return np.round(np.asarray(confidence, np.float32) * 255)  # as `PseudoMasks.save_confidence` does
-
-
-def forbid(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+def mask_invalid_classes(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Return the logits (B, C, H, W) with every channel that is not in `ids` (k,) at the lowest finite number.
 
-    Softmax then gives it exactly 0: an id that means nothing in a run (background, where every pixel belongs to a
-    class) is neither trained nor ever predicted, and channel = id still holds.
+    Its softmax is then exactly 0: an id without a meaning in this run (background, where every pixel belongs to a
+    class) is neither trained nor predicted, and channel = id still holds.
     """
     allowed = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
     allowed[ids] = True

@@ -17,7 +17,7 @@ import torch
 
 from wildseg.core.errors import ModelError, WildsegError, words_of
 from wildseg.core.files import atomic
-from wildseg.segment.losses import forbid
+from wildseg.segment.losses import mask_invalid_classes
 from wildseg.segment.predict import Predictor
 
 LIBRARIES = ("onnx", "onnxscript")
@@ -42,7 +42,7 @@ class _Deployed(torch.nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ids (B, H, W) uint8 and probabilities (B, C + 1, H, W) of images (B, H, W, 3) uint8 RGB."""
         pixels = (image.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-        probabilities = forbid(self.network(pixels), self.ids).softmax(1)
+        probabilities = mask_invalid_classes(self.network(pixels), self.ids).softmax(1)
         return probabilities.argmax(1).to(torch.uint8), probabilities
 
 

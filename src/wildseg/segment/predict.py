@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from wildseg.core.errors import DataError, WildsegError
+from wildseg.core.errors import DataError
 from wildseg.encoders.cnn.imagenet import MEAN, STD
-from wildseg.segment.losses import forbid
+from wildseg.encoders.precision import autocast
+from wildseg.segment.losses import mask_invalid_classes
 
 BATCH = 8  # images at once, fewer where they are large
 PIXELS = BATCH * 512 * 512
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Predictor:
@@ -38,7 +38,7 @@ class Predictor:
 
         Args:
             network: from normalised images (B, 3, H, W) to logits (B, C + 1, H, W).
-            ids: the channels that may be answered.
+            ids: the channels that may be predicted.
             mean: of RGB in [0, 1], subtracted.
             std: of RGB in [0, 1], divided by.
             device: where to compute.
@@ -97,7 +97,7 @@ class Predictor:
             seen = functional.interpolate(seen, size, mode="bilinear", antialias=scale < 1)
         with autocast(self.device, self.precision):
             logits = self.network(seen.contiguous(memory_format=torch.channels_last))
-        logits = forbid(logits.float(), self.ids)  # (B, C + 1, h, w)
+        logits = mask_invalid_classes(logits.float(), self.ids)  # (B, C + 1, h, w)
         if scale != 1:
             logits = functional.interpolate(logits, (height, width), mode="bilinear")
         scores = logits.softmax(1)
@@ -116,11 +116,11 @@ def describe(
     """Return the config of a model: all that `load` needs beside the weights, and nothing that changes run by run.
 
     Args:
-        architecture: name of the file in segment/architectures.
+        architecture: name of the file in methods/architectures.
         encoder: name of its encoder.
         options: keyword arguments of the architecture's `build`.
         class_names: names of the ids 1, 2, ...
-        ids: the channels that may be answered; 0, the background, is missing where every pixel has a class.
+        ids: the channels that may be predicted; 0, the background, is missing where every pixel has a class.
         mean: of RGB in [0, 1], subtracted from images before the network sees them, in training as ever after.
         std: of RGB in [0, 1], divided by.
     """
@@ -147,7 +147,7 @@ def load(
     """Build the network that `config` describes and give it its weights.
 
     Args:
-        build: `build` of the module segment/architectures/<config["architecture"]>.
+        build: `build` of the module methods/architectures/<config["architecture"]>.
         state: weights by name.
         config: as `describe` made it.
         device: where to compute.
@@ -166,22 +166,3 @@ def load(
         raise DataError(
             f"{where}: expected weights and a config that fit each other ({reason}); run 'dvc repro train'"
         ) from error
-
-
-def resolve_precision(wish: str, device: str) -> str:
-    """Return fp32, bf16 or fp16 for the wish auto, fp32, bf16 or fp16; auto is bf16 on a GPU that has it, else fp32.
-
-    Raises:
-        WildsegError: fp16 without a GPU.
-    """
-    on_gpu = device.startswith("cuda")
-    if wish == "auto":
-        return "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    if wish == "fp16" and not on_gpu:
-        raise WildsegError("train.precision: fp16 needs a GPU, and this run uses the CPU; use auto, bf16 or fp32")
-    return wish
-
-
-def autocast(device: str, precision: str) -> torch.autocast:
-    """Return the context in which a forward pass computes in `precision`."""
-    return torch.autocast(torch.device(device).type, DTYPES[precision], enabled=precision != "fp32")

@@ -1,1 +1,1 @@
-"""What trains a network: processes that train together, and batches that they share."""
+"""One training core for every network: objective, optimiser, schedule, checkpoints, distributed training."""

@@ -8,18 +8,19 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
-from tests.segment.networks import batches, tiny
-from wildseg.segment.checkpoint import Checkpoints, key_of
-from wildseg.segment.loop import Recipe, Trainer
+from tests.segment.networks import batches, segmenter_trainer, tiny
+from wildseg.training.checkpoint import Checkpoints
+from wildseg.training.trainer import Trainer
 
-RECIPE = Recipe(
-    steps=6, lr=0.01, weight_decay=0.01, precision="fp32", validate_every=2, ids=(1, 2, 3), seed=0
-)  # fmt: skip
+
+def begun(seed: int = 0) -> Trainer:
+    trainer = segmenter_trainer(tiny(seed=seed), lambda: 0.1 * trainer.step, steps=6, validate_every=2)
+    return trainer
 
 
 def trained(steps: int) -> Trainer:
-    trainer = Trainer(tiny(), RECIPE)
-    for event in trainer.run(batches, lambda: 0.1 * trainer.step):
+    trainer = begun()
+    for event in trainer.run(batches):
         if event.step == steps:
             break
     return trainer
@@ -28,12 +29,14 @@ def trained(steps: int) -> Trainer:
 def test_a_trainer_comes_back_from_disk_to_the_bit(tmp_path: Path) -> None:
     stopped, whole = trained(3), trained(6)
     Checkpoints(tmp_path, "key").save(stopped)
-    restored = Trainer(tiny(seed=9), RECIPE)
+    restored = begun(seed=9)
     assert Checkpoints(tmp_path, "key").restore(restored)
     assert restored.step == 3
-    list(restored.run(batches, lambda: 0.1 * restored.step))
+    list(restored.run(batches))
     assert restored.history == whole.history
-    assert all(torch.equal(value, whole.weights()[name]) for name, value in restored.weights().items())
+    assert all(
+        torch.equal(value, whole.weights("segmenter")[name]) for name, value in restored.weights("segmenter").items()
+    )
 
 
 def test_a_checkpoint_is_tensors_and_json_and_nothing_that_can_run(tmp_path: Path) -> None:
@@ -46,7 +49,7 @@ def test_a_checkpoint_is_tensors_and_json_and_nothing_that_can_run(tmp_path: Pat
 
 def test_another_key_is_another_run(tmp_path: Path) -> None:
     Checkpoints(tmp_path, "one").save(trained(2))
-    fresh = Trainer(tiny(), RECIPE)
+    fresh = begun()
     assert not Checkpoints(tmp_path, "two").restore(fresh)
     assert fresh.step == 0
 
@@ -56,7 +59,7 @@ def test_a_broken_checkpoint_is_a_fresh_start(tmp_path: Path) -> None:
     checkpoints.save(trained(2))
     whole = checkpoints.path.read_bytes()
     checkpoints.path.write_bytes(whole[: len(whole) // 2])
-    fresh = Trainer(tiny(), RECIPE)
+    fresh = begun()
     assert not checkpoints.restore(fresh)
     assert fresh.step == 0
 
@@ -73,7 +76,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         checkpoints.save(trained(4))
-    restored = Trainer(tiny(), RECIPE)
+    restored = begun()
     assert checkpoints.restore(restored)
     assert restored.step == 2
     assert list(checkpoints.path.parent.iterdir()) == [checkpoints.path]
@@ -88,7 +91,7 @@ def rewritten(path: Path, values: dict[str, Any] | None = None, tensors: dict[st
     path.write_bytes(save(state, metadata={"values": json.dumps({**kept, **(values or {})})}))
 
 
-EVENT = {"step": 2, "lr": 0.01, "loss": 1.0, "val_miou": 0.5}
+EVENT = {"step": 2, "lr": 0.01, "loss": 1.0, "terms": {}, "metrics": {"val_miou": 0.5}}
 
 
 @pytest.mark.parametrize(
@@ -106,13 +109,15 @@ EVENT = {"step": 2, "lr": 0.01, "loss": 1.0, "val_miou": 0.5}
         ({"step": 6}, "it is of the last step, and its history does not reach there"),
         ({"loss_count": -1}, "expected the sum of at most 4 losses"),
         ({"loss_count": 5}, "expected the sum of at most 4 losses"),
-        ({"best": [0.5]}, "expected the best mIoU and its step"),
-        ({"best": ["high", 2]}, "expected the best mIoU and its step"),
-        ({"best": [0.5, 5]}, "expected the best mIoU and its step"),
-        ({"history": "none"}, "its history holds what is no event"),
-        ({"history": [{**EVENT, "step": 5}]}, "its history holds what is no event"),
-        ({"history": [{**EVENT, "loss": float("inf")}]}, "its history holds what is no event"),
-        ({"history": [{"step": 2}]}, "its history holds what is no event"),
+        ({"best": [0.5]}, "expected the best metric and its step"),
+        ({"best": ["high", 2]}, "expected the best metric and its step"),
+        ({"best": [0.5, 5]}, "expected the best metric and its step"),
+        ({"history": "none"}, "its history contains an entry that is not an event"),
+        ({"history": [{**EVENT, "step": 5}]}, "its history contains an entry that is not an event"),
+        ({"history": [{**EVENT, "loss": float("inf")}]}, "its history contains an entry that is not an event"),
+        ({"history": [{**EVENT, "terms": 3}]}, "its history contains an entry that is not an event"),
+        ({"history": [{**EVENT, "metrics": {"val_miou": "high"}}]}, "its history contains an entry that is not an"),
+        ({"history": [{"step": 2}]}, "its history contains an entry that is not an event"),
         ({"scaler": 7}, ""),
     ],
     ids=str,
@@ -127,7 +132,9 @@ def test_a_checkpoint_that_cannot_be_is_told_and_the_training_begins_anew(
 
 
 @pytest.mark.parametrize(
-    "name", ["network/{}", "best/{}", "loss_sum", "optimiser/0/exp_avg"], ids=["network", "best", "loss", "optimiser"]
+    "name",
+    ["network/segmenter/{}", "best/segmenter/{}", "sum/cross_entropy", "optimizer/0/exp_avg"],
+    ids=["network", "best", "loss", "optimizer"],
 )
 def test_tensors_of_another_shape_are_told_and_nothing_of_them_stays(name: str, tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, "key")
@@ -137,7 +144,7 @@ def test_tensors_of_another_shape_are_told_and_nothing_of_them_stays(name: str, 
 
 
 def begins_anew(checkpoints: Checkpoints, reason: str, harmless: bool = False) -> None:
-    fresh = Trainer(tiny(), RECIPE)
+    fresh = begun()
     if checkpoints.restore(fresh):
         assert harmless
         return
@@ -146,14 +153,16 @@ def begins_anew(checkpoints: Checkpoints, reason: str, harmless: bool = False) -
     assert "\n" not in checkpoints.unusable
     assert fresh.step == 0
     whole = trained(6)
-    list(fresh.run(batches, lambda: 0.1 * fresh.step))
+    list(fresh.run(batches))
     assert fresh.history == whole.history
-    assert all(torch.equal(value, whole.weights()[name]) for name, value in fresh.weights().items())
+    assert all(
+        torch.equal(value, whole.weights("segmenter")[name]) for name, value in fresh.weights("segmenter").items()
+    )
 
 
 def test_where_there_is_no_checkpoint_nothing_is_told(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, "key")
-    assert not checkpoints.restore(Trainer(tiny(), RECIPE))
+    assert not checkpoints.restore(begun())
     assert checkpoints.unusable is None
 
 
@@ -184,11 +193,3 @@ def test_the_oldest_of_many_stopped_runs_are_removed(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (1000 - age, 1000 - age))
     Checkpoints(tmp_path, "old")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["middle", "new", "old"]
-
-
-def test_the_key_tells_files_and_values_apart() -> None:
-    first, second = ("a.png", b"1"), ("b.png", b"2")
-    keys = [key_of([first, second], 1), key_of([second, first], 1), key_of([first, second], 2), key_of([first], 1)]
-    assert key_of([first, second], 1) == keys[0]
-    keys += [key_of([first, ("b.png", b"3")], 1), key_of([first, ("c.png", b"2")], 1)]
-    assert len(set(keys)) == 6

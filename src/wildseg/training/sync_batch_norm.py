@@ -1,8 +1,8 @@
-"""Batch normalisation over a batch of which every process has a share: mean and variance are those of the whole.
+"""Synchronised batch normalisation on any device: mean and variance are those of the batch of all processes.
 
-Each process tells the others mean, variance and number of its values; M = sum n_i m_i / N, and the variance is
-sum n_i (v_i + (m_i - M)^2) / N (Chan, Golub and LeVeque 1979). Done for the function and not for a kind of module,
-since networks bring modules of their own that call it.
+The processes gather mean m_i, variance v_i and number n_i of their values; M = sum n_i m_i / N, and the variance is
+sum n_i (v_i + (m_i - M)^2) / N (Chan, Golub and LeVeque 1979). It replaces the function and not a kind of module, since
+networks bring modules of their own that call it; `torch.nn.SyncBatchNorm` does the same on GPUs alone.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from wildseg.training.messages import rows_of_all, sum_of_all
+from wildseg.training.collectives import all_gather_rows, all_reduce_sum
 
 
-class WholeBatch(TorchFunctionMode):
-    """Computes every `batch_norm` that trains over the shares of all processes, whichever module asks for it."""
+class SyncBatchNorm(TorchFunctionMode):
+    """Computes every `batch_norm` in training mode over the shares of all processes, whichever module calls it."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         """Call what torch was about to call, or ours."""
@@ -48,7 +48,7 @@ def _batch_norm(
 
 
 class _Normalise(torch.autograd.Function):
-    """(x - mean) / sqrt(variance + eps) * weight + bias over all processes, with one message forward and one back."""
+    """(x - mean) / sqrt(variance + eps) * weight + bias over all processes, by one collective each way."""
 
     @staticmethod
     def forward(context: Any, x: torch.Tensor, weight: Any, bias: Any, eps: float) -> Any:  # noqa: ANN401
@@ -57,11 +57,11 @@ class _Normalise(torch.autograd.Function):
         values = x.float()
         own_variance, own_mean = torch.var_mean(values, axes, correction=0)  # (C,)
         own_count = torch.full_like(own_mean[:1], x.numel() / x.shape[1])
-        parts = rows_of_all(torch.cat([own_mean, own_variance, own_count])).double()  # (processes, 2 C + 1)
+        parts = all_gather_rows(torch.cat([own_mean, own_variance, own_count])).double()  # (processes, 2 C + 1)
         means, variances = parts[:, :-1].chunk(2, dim=1)
         counts = parts[:, -1:]
         count = counts.sum()
-        if x.numel() == x.shape[1] and count == 1:  # asked rarely, since a GPU's answer has to be waited for
+        if x.numel() == x.shape[1] and count == 1:  # checked rarely, since it waits for the GPU
             raise ValueError("Expected more than 1 value per channel when training")
         mean = (counts * means).sum(0) / count
         variance = (counts * (variances + (means - mean).square())).sum(0) / count
@@ -83,7 +83,7 @@ class _Normalise(torch.autograd.Function):
         axes, shape = _axes(normal), (1, -1, *([1] * (normal.ndim - 2)))
         gradient = gradients[0].float()
         own = torch.cat([gradient.sum(axes), (gradient * normal).sum(axes)])  # (2 C,)
-        along, across = (sum_of_all(own) / context.count).chunk(2)
+        along, across = (all_reduce_sum(own) / context.count).chunk(2)
         of_x = (gradient - along.view(shape) - normal * across.view(shape)) * scale.view(shape)
         of_x = of_x if weight is None else of_x * weight.view(shape)
         of_bias, of_weight = own.chunk(2)

@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from tests.programs import python
 from tests.training import two_processes
-from wildseg.segment.loop import Trainer
 from wildseg.segment.losses import cross_entropy
-from wildseg.training.team import ALONE, Team
+from wildseg.training.distributed import SINGLE_PROCESS, DistributedContext
+from wildseg.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 # On CPUs too: accelerate's own `--cpu` starts several processes only by MPI.
@@ -26,13 +26,16 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes left."""
     folder = tmp_path_factory.mktemp("two")
     path = f"{ROOT / 'src'}:{ROOT}"
-    answer = python(*LAUNCH, "-m", "tests.segment.two_processes", str(folder), cwd=ROOT, PYTHONPATH=path)
+    answer = python(*LAUNCH, "-m", "tests.training.two_processes", str(folder), cwd=ROOT, PYTHONPATH=path)
     assert answer.code == 0, answer
     return folder
 
 
 def states(left: Path, name: str, trainer: Trainer) -> tuple[dict[str, torch.Tensor], ...]:
-    alone = {**trainer.weights(), "losses": torch.tensor([e.loss for e in trainer.history], dtype=torch.float64)}
+    alone = {
+        **trainer.weights("segmenter"),
+        "losses": torch.tensor([e.loss for e in trainer.history], dtype=torch.float64),
+    }
     return alone, load_file(left / f"{name}-0.safetensors"), load_file(left / f"{name}-1.safetensors")
 
 
@@ -53,7 +56,7 @@ def test_what_must_be_the_same_and_is_not_is_one_line_in_every_process(left: Pat
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_shares_are_everything_once_and_nearly_equal(size: int) -> None:
-    shares = [Team(rank, size).share(10) for rank in range(size)]
+    shares = [DistributedContext(rank, size).share(10) for rank in range(size)]
     assert [index for share in shares for index in share] == list(range(10))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -70,5 +73,5 @@ def test_losses_of_parts_add_up_to_that_of_the_whole() -> None:
 
 def test_one_process_adds_nothing_up() -> None:
     tensor = torch.ones(2)
-    assert ALONE.sum(tensor) is tensor
-    assert ALONE.leads
+    assert SINGLE_PROCESS.sum(tensor) is tensor
+    assert SINGLE_PROCESS.is_main

@@ -1,4 +1,4 @@
-"""What the processes of a training tell each other; all have to call the same in the same order."""
+"""Collective operations of the processes of a training; all have to call the same ones in the same order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import distributed
 from wildseg.core.errors import WildsegError
 
 
-def sum_of_all(tensor: torch.Tensor) -> torch.Tensor:
+def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     """Return the sum of a tensor over all processes."""
     total = tensor.clone(memory_format=torch.contiguous_format)
     with _one_line():
@@ -19,7 +19,7 @@ def sum_of_all(tensor: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def rows_of_all(row: torch.Tensor) -> torch.Tensor:
+def all_gather_rows(row: torch.Tensor) -> torch.Tensor:
     """Return (processes, n): the row (n,) of each process, by rank."""
     rows = [torch.empty_like(row) for _ in range(distributed.get_world_size())]
     with _one_line():
@@ -33,4 +33,4 @@ def _one_line() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise WildsegError(f"train: another process of this training has gone ({reason})") from error
+        raise WildsegError(f"train: another process of this training has ended ({reason})") from error

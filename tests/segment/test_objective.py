@@ -1,21 +1,27 @@
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 
-from tests.segment.networks import batches, tiny
+from tests.segment.networks import batches, segmenter_trainer, tiny
 from wildseg.core.errors import WildsegError
-from wildseg.segment.loop import Recipe, Trainer, learning_rate
-
-RECIPE = Recipe(
-    steps=12, lr=0.01, weight_decay=0.01, precision="fp32", validate_every=5, ids=(1, 2, 3), seed=0
-)  # fmt: skip
+from wildseg.training.optim import OptimConfig
+from wildseg.training.trainer import Trainer
 
 
-def trainer(steps: int = 12, seed: int = 0, **changes: object) -> Trainer:
-    recipe = Recipe(**{**RECIPE.__dict__, "steps": steps, "seed": seed, **changes})
-    return Trainer(tiny(seed=seed), recipe, torch.tensor([0.0, 1.0, 0.5, 2.0]))
+def trainer(steps: int = 12, seed: int = 0, **changes: Any) -> Trainer:  # noqa: ANN401
+    weights = torch.tensor([0.0, 1.0, 0.5, 2.0])
+    return segmenter_trainer(tiny(seed=seed), weights=weights, steps=steps, seed=seed, **changes)
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    return OptimConfig(steps, peak).learning_rate(step)
+
+
+def network(run: Trainer) -> torch.nn.Module:
+    return run.objective.networks["segmenter"]
 
 
 def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -58,9 +64,9 @@ def test_two_runs_are_equal_to_the_bit_and_another_seed_is_not() -> None:
     for run in runs:
         torch.manual_seed(torch.seed())  # whatever was drawn before does not matter
         list(run.run(batches))
-    assert equal(runs[0].weights(), runs[1].weights())
+    assert equal(runs[0].weights("segmenter"), runs[1].weights("segmenter"))
     assert runs[0].history == runs[1].history
-    assert not equal(runs[0].weights(), runs[2].weights())
+    assert not equal(runs[0].weights("segmenter"), runs[2].weights("segmenter"))
 
 
 @pytest.mark.parametrize("stopped_at", [1, 4, 7, 12])
@@ -68,44 +74,45 @@ def test_two_runs_are_equal_to_the_bit_and_another_seed_is_not() -> None:
 def test_a_restored_run_ends_as_one_that_was_never_stopped(
     stopped_at: int, reports: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wildseg.segment.loop.POINTS", 12 // reports)
+    monkeypatch.setattr("wildseg.training.trainer.POINTS", 12 // reports)
     mious = {5: 0.4, 10: 0.3, 12: 0.35}
-    whole = trainer()
-    list(whole.run(batches, lambda: mious[whole.step]))
+    whole = trainer(miou=lambda: mious[whole.step])
+    list(whole.run(batches))
 
-    stopped = trainer()
-    for event in stopped.run(batches, lambda: mious[stopped.step]):
+    stopped = trainer(miou=lambda: mious[stopped.step])
+    for event in stopped.run(batches):
         if event.step == stopped_at:
             break
-    restored = trainer(seed=0)
-    restored.network.load_state_dict(tiny(seed=5).state_dict())
+    restored = trainer(seed=0, miou=lambda: mious[restored.step])
+    network(restored).load_state_dict(tiny(seed=5).state_dict())
     restored.restore(*stopped.state())
-    list(restored.run(batches, lambda: mious[restored.step]))
+    list(restored.run(batches))
 
-    assert equal(restored.weights(), whole.weights())
+    assert equal(restored.weights("segmenter"), whole.weights("segmenter"))
     assert equal(restored.state()[0], whole.state()[0])
     assert restored.history == whole.history
     assert restored.state()[1] == whole.state()[1]
 
 
 def test_the_best_weights_on_validation_frames_are_kept() -> None:
-    run = trainer()
     mious = {5: 0.2, 10: 0.6, 12: 0.5}
     seen: dict[int, dict[str, torch.Tensor]] = {}
 
     def validate() -> float:
-        seen[run.step] = {name: value.clone() for name, value in run.network.state_dict().items()}
+        seen[run.step] = {name: value.clone() for name, value in network(run).state_dict().items()}
         return mious[run.step]
 
-    measured = {event.step: event.val_miou for event in run.run(batches, validate) if event.val_miou is not None}
+    run = trainer(miou=validate)
+
+    measured = {event.step: event.metrics["val_miou"] for event in run.run(batches) if event.metrics}
     assert measured == mious
-    assert (run.best.miou, run.best.step) == (0.6, 10)
-    assert equal(run.weights(), seen[10])
+    assert (run.best.value, run.best.step) == (0.6, 10)
+    assert equal(run.weights("segmenter"), seen[10])
 
 
 def test_of_equally_good_weights_the_later_ones_are_kept() -> None:
-    run = trainer()
-    list(run.run(batches, lambda: 0.5))
+    run = trainer(miou=lambda: 0.5)
+    list(run.run(batches))
     assert run.best.step == 12
 
 
@@ -113,55 +120,65 @@ def test_without_validation_the_last_weights_are_kept() -> None:
     run = trainer()
     list(run.run(batches))
     assert run.best is None
-    assert equal(run.weights(), dict(run.network.state_dict()))
+    assert equal(run.weights("segmenter"), dict(network(run).state_dict()))
 
 
 def test_only_weights_that_multiply_decay() -> None:
     run = trainer(steps=1, weight_decay=0.5, lr=0.1)
-    before = {name: value.clone() for name, value in run.network.named_parameters()}
+    before = {name: value.clone() for name, value in network(run).named_parameters()}
 
-    def nothing_to_learn(start: int, stop: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for images, masks in batches(start, stop):
-            yield images, torch.full_like(masks, 255)
+    def nothing_to_learn(start: int, stop: int) -> Iterator[dict[str, torch.Tensor]]:
+        for batch in batches(start, stop):
+            yield {**batch, "mask": torch.full_like(batch["mask"], 255)}
 
     list(run.run(nothing_to_learn))
-    for name, value in run.network.named_parameters():
+    for name, value in network(run).named_parameters():
         decayed = before[name] * (1 - 0.1 * 0.5) if value.ndim > 1 else before[name]
         torch.testing.assert_close(value, decayed)
 
 
 def test_a_batch_without_labels_changes_no_number_to_nan() -> None:
     run = trainer(steps=2)
-    events = list(run.run(lambda start, stop: ((x, torch.full_like(y, 255)) for x, y in batches(start, stop))))
+    events = list(
+        run.run(lambda start, stop: ({**b, "mask": torch.full_like(b["mask"], 255)} for b in batches(start, stop)))
+    )
     assert [event.loss for event in events] == [0, 0]
-    assert all(torch.isfinite(value).all() for value in run.weights().values())
+    assert all(torch.isfinite(value).all() for value in run.weights("segmenter").values())
 
 
 def test_a_loss_that_is_no_number_stops_with_advice() -> None:
     run = trainer()
-    run.network[0].weight.data.fill_(float("nan"))
+    network(run)[0].weight.data.fill_(float("nan"))
     with pytest.raises(WildsegError, match=r"the loss is nan at step 1; lower train.lr"):
         list(run.run(batches))
 
 
 def test_a_batch_of_one_that_cannot_be_normalised_stops_with_advice() -> None:
     pooled = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.BatchNorm2d(3), torch.nn.Conv2d(3, 4, 1))
-    run = Trainer(pooled, RECIPE)
+    run = segmenter_trainer(pooled)
     with pytest.raises(WildsegError, match=r"train.batch_size: expected at least 2"):
-        list(run.run(lambda start, stop: ((x[:1], y[:1, :1, :1]) for x, y in batches(start, stop))))
+        list(
+            run.run(
+                lambda start, stop: (
+                    {"image": b["image"][:1], "mask": b["mask"][:1, :1, :1]} for b in batches(start, stop)
+                )
+            )
+        )
 
 
 def test_an_id_that_is_not_allowed_is_never_learnt() -> None:
     run = trainer()
-    bias = run.network[4].bias[0].item()
+    bias = network(run)[4].bias[0].item()
     list(run.run(batches))
-    assert run.network[4].bias[0].item() == bias
+    assert network(run)[4].bias[0].item() == bias
 
 
 def test_half_precision_trains_on_the_cpu_too() -> None:
     run = trainer(precision="bf16")
     assert list(run.run(batches))[-1].loss > 0
-    assert all(value.dtype == torch.float32 for name, value in run.weights().items() if "num_batches" not in name)
+    assert all(
+        value.dtype == torch.float32 for name, value in run.weights("segmenter").items() if "num_batches" not in name
+    )
 
 
 def test_training_gives_back_the_setting_for_deterministic_kernels() -> None:

@@ -1,0 +1,1 @@
+"""Segmentation losses, one file each; the file's name is the value of train.loss."""

@@ -1,0 +1,54 @@
+"""Confidence-guided loss of CLIP-ES (Lin et al. 2023, arXiv:2212.09506, section 3.4): certain pixels alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from wildseg.core.classes import IGNORE
+from wildseg.segment import losses
+
+NEEDS = frozenset({"confidence"})
+
+
+def select(mask: np.ndarray, confidence: np.ndarray, min_confidence: float) -> np.ndarray:
+    """Return the mask with every pixel of less confidence than `min_confidence`, the paper's mu, ignored.
+
+    A pixel's cross entropy counts if its confidence reaches mu and is 0 else, which is what ignoring it does;
+    the mean is taken over the pixels that count, as the published code does, not over all.
+
+    Both are compared in the 8 bits in which confidence is stored, so that no pixel that reached mu when it was computed
+    is lost to rounding: 0.95, stored as 242 of 255, reaches a mu of 0.95, as does all from 0.9471 on.
+
+    Args:
+        mask: (H, W) uint8 ids, 255 ignore.
+        confidence: (H, W) in [0, 1].
+        min_confidence: 0 keeps every pixel, more than 1 none.
+
+    Returns:
+        (H, W) uint8.
+    """
+    return np.where(_levels(confidence) >= _levels(np.float32(min_confidence)), mask, np.uint8(IGNORE))
+
+
+def loss(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    weights: torch.Tensor | None,
+    total: Callable[[torch.Tensor], torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """Return the terms of the loss of one batch, or of one process's share of it.
+
+    Args:
+        logits: (B, C, H, W).
+        target: (B, H, W) int64 ids, 255 ignore, as `select` leaves it.
+        weights: (C,) factor of each id, or None for 1.
+        total: sums a number of pixels, or their weight, over all processes.
+    """
+    return {"cross_entropy": losses.cross_entropy(logits, target, weights, total)}
+
+
+def _levels(confidence: np.ndarray | np.float32) -> np.ndarray:
+    return np.round(np.asarray(confidence, np.float32) * 255)  # as `PseudoMasks.save_confidence` does
