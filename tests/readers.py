@@ -292,7 +292,7 @@ HARMLESS = {
     "execution.project_lock._read": "plain values, shown with escapes",
     "segment.checkpoint.key_of": "hashed",
     "stages.train._files": "hashed",
-    "core.files.file_digest": "hashed",
+    "core.files.sha256_of": "hashed",
     "core.lookup._function": "our own source, parsed and not run",
     "core.lookup.needs": "our own source, parsed and not run",
     "core.lookup.describe": "our own source, parsed and not run",

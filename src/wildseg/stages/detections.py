@@ -11,7 +11,7 @@ import numpy as np
 from wildseg.artifacts.project import Artifacts, FrameBoxes
 from wildseg.core import lookup
 from wildseg.core.errors import WildsegError, did_you_mean
-from wildseg.core.files import file_digest
+from wildseg.core.files import sha256_of
 from wildseg.core.lookup import DETECTORS
 from wildseg.core.params import Params
 from wildseg.core.progress import track
@@ -105,7 +105,7 @@ def _identity(model: Path) -> list[list[str]]:
     known = []
     for path in files:
         if path.is_file():
-            known.append([path.name, file_digest(path)])
+            known.append([path.name, sha256_of(path)])
     return known
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.core import lookup
-from wildseg.core.files import file_digest
+from wildseg.core.files import sha256_of
 from wildseg.core.params import Extract
 from wildseg.core.progress import track
 from wildseg.execution import fingerprint, result_store
@@ -166,7 +166,7 @@ def _digest(path: Path) -> str:
     if not path.is_file():
         return "no file"  # a pipe or a device may never end; the reader will say what is wrong with it
     try:
-        return file_digest(path)
+        return sha256_of(path)
     except OSError as error:
         return str(error)  # the reader will say what is wrong with it
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from wildseg.core.files import file_digest
+from wildseg.core.files import sha256_of
 from wildseg.labels.language.messages import Memory
 
 PARTS = (".json", ".safetensors", ".jinja", ".model", ".txt")  # txt: the merges of a tokenizer
@@ -38,7 +38,7 @@ def _digest(path: Path, known: Memory | None) -> str:
         kept = remembering.get(parts)
         if isinstance(kept, dict) and isinstance(kept.get("sha256"), str):
             return kept["sha256"]
-    found = file_digest(path)
+    found = sha256_of(path)
     if remembering is not None:
         remembering.put(parts, {"sha256": found})
     return found
