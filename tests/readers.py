@@ -294,7 +294,7 @@ HARMLESS = {
     "execution.project_lock._try": "locked, and only written",
     "execution.project_lock._read": "plain values, shown with escapes",
     "artifacts.supervision.Supervision.training_digests": "hashed",
-    "core.files.file_digest": "hashed",
+    "core.files.sha256_of": "hashed",
     "execution.large_entries.put": "written",
     "execution.large_entries._write": "copied into an entry",
     "core.lookup._function": "our own source, parsed and not run",

@@ -79,7 +79,7 @@ def test_a_full_disk_is_an_os_error_and_leaves_the_old_file(tmp_path: Path) -> N
     code = """
 import resource, sys
 from pathlib import Path
-from wildseg.core import files
+from wildseg.core import tables
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
     tables.save_table(Path("table.csv"), ("a",), (("x" * 100,) for _ in range(1000)))

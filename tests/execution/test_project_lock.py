@@ -24,7 +24,7 @@ from wildseg.execution.project_lock import FILE, HOLDER, held
 HOLD = """
 import sys
 from pathlib import Path
-from wildseg.project_lock import held
+from wildseg.execution.project_lock import held
 with held(Path(), "cam"):
     print("held", flush=True)
     sys.stdin.read()

@@ -135,7 +135,7 @@ def test_data_sets_without_any_stage_are_no_torn_file(root: Path) -> None:
 def test_both_sides_of_a_merge_are_for_a_person_to_choose_from(root: Path) -> None:
     text = LOCK.replace("      size: 13136475\n", "<<<<<<< HEAD\n      size: 1\n=======\n>>>>>>> other\n")
     (root / "dvc.lock").write_text(text)
-    with pytest.raises(WildsegError, match="both sides of a merge stand in it"):
+    with pytest.raises(WildsegError, match="it holds both sides of a merge"):
         repair(root)
     assert (root / "dvc.lock").read_text() == text
 

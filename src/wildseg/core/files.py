@@ -118,7 +118,7 @@ def load_bytes(path: Path, opener: Opener = open_loose) -> bytes:
         raise unreadable(path, "a file", error) from error
 
 
-def file_digest(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, hex.
 
     Raises:

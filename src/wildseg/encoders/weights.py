@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wildseg.core.files import file_digest
+from wildseg.core.files import sha256_of
 
 
 def config_path(weights: Path, model: str) -> Path:
@@ -29,9 +29,9 @@ def identity(model: str, pretrained: str, root: Path) -> dict[str, str]:
     weights = root / pretrained
     for file in (weights, config_path(weights, model)):
         if weights.is_file() and file.is_file():
-            known[file.suffix] = file_digest(file)
+            known[file.suffix] = sha256_of(file)
     if weights.is_file() and (shared := shared_config_path(weights)).is_file():
-        known[shared.name] = file_digest(shared)
+        known[shared.name] = sha256_of(shared)
     if weights.is_file():
         known["pretrained"] = ""  # the same bytes under another name are the same model
     return known

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wildseg.core.errors import DataError, WildsegError
-from wildseg.core.files import file_digest
+from wildseg.core.files import sha256_of
 from wildseg.core.strict_yaml import load
 from wildseg.execution import dvc_yaml, launcher, parents
 
@@ -109,7 +109,7 @@ def _files(path: Path) -> Iterator[Path]:
 def _signature(path: Path) -> object:
     with suppress(OSError):
         if path.suffix in TEXTS and path.is_file():
-            return file_digest(path)
+            return sha256_of(path)
         status = path.stat()
         return status.st_size, status.st_mtime_ns, status.st_ino
     return None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import WildsegError
-from wildseg.core.files import file_digest, load_json, save_json
+from wildseg.core.files import load_json, save_json, sha256_of
 from wildseg.core.params import Params
 from wildseg.tracking.provenance import dvc_tags, git_tags
 from wildseg.tracking.quiet import quiet, short_reason
@@ -239,4 +239,4 @@ def _end_interrupted(store: MlflowStore, artifacts: Artifacts) -> None:
 
 def _model_digest(artifacts: Artifacts) -> str | None:
     path = artifacts.segmenter_folder / "model.safetensors"
-    return file_digest(path) if path.is_file() else None
+    return sha256_of(path) if path.is_file() else None

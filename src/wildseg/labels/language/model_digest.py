@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from wildseg.core.files import file_digest
+from wildseg.core.files import sha256_of
 from wildseg.labels.language.messages import RecordCache
 
 PARTS = (".json", ".safetensors", ".jinja", ".model", ".txt")  # txt: the merges of a tokenizer
@@ -38,7 +38,7 @@ def _digest(path: Path, known: RecordCache | None) -> str:
         cached = cache.get(parts)
         if isinstance(cached, dict) and isinstance(cached.get("sha256"), str):
             return cached["sha256"]
-    found = file_digest(path)
+    found = sha256_of(path)
     if cache is not None:
         cache.put(parts, {"sha256": found})
     return found
