@@ -185,7 +185,9 @@ def test_what_cannot_be_followed_is_opaque(code: str) -> None:
 
 
 def test_a_network_in_evaluation_mode_and_a_table_of_methods_are_not_opaque() -> None:
-    source = parse(b"from wildseg.core import lookup\nnetwork.eval()\nlookup.needs('methods.cam', name)\n")
+    source = parse(
+        b"from wildseg.core import lookup\nnetwork.eval()\nlookup.needs('methods.cam', name)\neval: int = 1\n"
+    )
     assert not source.opaque
     assert source.folders == ()
 

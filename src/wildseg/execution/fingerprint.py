@@ -94,7 +94,8 @@ def _follow(start: Sequence[Path], chosen: Sequence[Path] | None) -> dict[Path, 
         path = todo.pop()
         if path not in found:
             found[path] = parse(path.read_bytes())
-            todo += [one for one in _loaded(path, found[path], chosen) if chosen is None or _decides(one)]
+            more = set(_loaded(path, found[path], chosen)) - found.keys()
+            todo += [one for one in more if chosen is None or _decides(one)]
     return {path: source for path, source in found.items() if not source.inert}
 
 

@@ -161,6 +161,8 @@ def _hides(node: ast.AST) -> bool:
         names = {alias.name for alias in node.names}
         renamed = any(alias.name == "lookup" and alias.asname not in (None, "lookup") for alias in node.names)
         return bool(names & HIDDEN) or renamed or (node.module == "wildseg.core.lookup" and bool(names & {"load", "*"}))
+    if not isinstance(node, (ast.Name, ast.Attribute)) or not isinstance(node.ctx, ast.Load):
+        return False  # also: a field that is called `eval`
     name = _dotted(node)
     last = name.rpartition(".")[2]
     return name == LOAD or (last in HIDDEN and (name == last or last not in ("exec", "eval")))  # not `network.eval()`
