@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.pipeline.conftest import Project, stages_run
+from tests.labels.language.conftest import Misbehaving, bad_server
+from tests.pipeline.conftest import Project, served, stages_run
+
+__all__ = ["bad_server"]
 
 pytestmark = pytest.mark.slow
 
@@ -62,21 +68,113 @@ def test_words_that_label_chooses_rerun_cam_and_are_shown_by_dvc(project: Projec
     assert "a picture of {}." in page.read_text()
 
 
-def test_a_comment_in_an_unused_method_reruns_nothing_and_in_the_used_one_its_stage(project: Project) -> None:
-    methods = project.folder / "src/wildseg/cam/methods"
-    with (methods / "layercam.py").open("a") as stream:
-        stream.write("# a remark\n")
-    assert touched(project) == []
-    used = project.params()["cam"]["method"]
-    with (methods / f"{used}.py").open("a") as stream:
-        stream.write("# a remark\n")
+# What an edit of the code recomputes ---------------------------------------------------------------------------------
+
+
+def append(path: Path, line: str) -> None:
+    with path.open("a") as stream:
+        stream.write(f"{line}\n")
+
+
+def chosen(project: Project) -> set[Path]:
+    """The method files that params.yaml chose: what dvc.yaml names file by file in `methods`."""
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())
+    deps = [dep["path"] for stage in lock["stages"].values() for dep in stage["deps"]]
+    return {project.folder / dep for dep in deps if dep.startswith("src/wildseg/methods/")}
+
+
+def methods(project: Project) -> set[Path]:
+    """The files of all methods."""
+    return {path for path in (project.folder / "src/wildseg/methods").rglob("*.py") if path.stem != "__init__"}
+
+
+def last_runs(project: Project) -> dict[str, tuple[int, int]]:
+    """What `wildseg cache` says of the last run of each stage: results from the cache, and computed ones."""
+    lines = project.run("wildseg", "cache").splitlines()
+    found = [re.match(r"(\w+) .* (\d+) from the cache, (\d+) computed$", line) for line in lines]
+    return {match[1]: (int(match[2]), int(match[3])) for match in found if match}
+
+
+def test_a_comment_in_every_unused_method_and_what_editors_leave_rerun_nothing(project: Project) -> None:
+    used = chosen(project)
+    assert len(used) >= 4
+    assert used < methods(project)
+    for path in methods(project) - used:
+        append(path, "# a remark")
+    room = project.folder / "src/wildseg/core"
+    for name in (".files.py.swp", "files.py~", "#files.py#", ".DS_Store"):
+        append(room / name, "half a file")
+    (room / ".#files.py").symlink_to("person@machine.1")
+    output = project.dvc("repro")
+    assert stages_run(output) == []
+    assert "up to date" in output
+
+
+def test_a_comment_everywhere_else_recomputes_no_frame_trains_nothing_and_changes_no_output(project: Project) -> None:
+    before, frames = project.digests(), len(list((project.folder / "data/frames").glob("*.jpg")))
+    for path in set((project.folder / "src").rglob("*.py")) - (methods(project) - chosen(project)):
+        append(path, "# a remark")
+    output = project.dvc("repro")
+    assert stages_run(output) == STAGES
+    assert served(output) == dict.fromkeys(("label", "cam", "crf"), (frames, frames))
+    runs = last_runs(project)
+    assert {*STAGES} <= runs.keys()
+    assert {stage: computed for stage, (_, computed) in runs.items()} == dict.fromkeys(runs, 0)
+    assert all(cached for cached, _ in runs.values())
+    assert project.digests() == before
+
+
+def test_a_comment_in_a_room_starts_the_stages_that_name_it_and_dvc_skips_what_follows(project: Project) -> None:
+    append(project.folder / "src/wildseg/cam/engine.py", "# a remark")
+    output = project.dvc("repro")
+    assert stages_run(output) == ["label", "cam"]  # label, too: some of its methods refine maps
+    assert {cached - frames for frames, cached in served(output).values()} == {0}
+
+
+def test_a_change_of_the_chosen_method_recomputes_its_stage_alone(project: Project) -> None:
+    used = project.folder / f"src/wildseg/methods/cam/{project.params()['cam']['method']}.py"
+    append(used, "CHANGED = 1")
+    output = project.dvc("repro")
     # The maps come out the same, so DVC stops there: what follows depends on their content.
-    assert stages_run(project.dvc("repro")) == ["cam"]
+    assert stages_run(output) == ["cam"]
+    assert served(output)["cam"][1] == 0
+
+
+def test_a_change_of_a_room_recomputes_what_uses_it_and_nothing_else(project: Project) -> None:
+    for changed in ("cam/engine.py", "labels/language/server.py", "crf/weak/points.py"):
+        append(project.folder / "src/wildseg" / changed, "CHANGED = 1")
+    output = project.dvc("repro")
+    frames = served(output)["cam"][0]
+    assert stages_run(output) == ["label", "cam", "crf", "eval"]
+    # Labels by CLIP ask no language model, and pseudo masks need no points.
+    assert served(output) == {"label": (frames, frames), "cam": (frames, 0), "crf": (frames, frames)}
+    assert last_runs(project)["eval"][1] == 0
+
+
+def test_a_change_of_a_language_client_asks_again_and_a_comment_in_it_does_not(
+    project: Project, bad_server: Misbehaving
+) -> None:
+    label = project.params()["label"]
+    language = {**label["language"], "model": "good", "server": bad_server.url}
+    project.change("label", method="vlm_direct", language=language)
+    project.dvc("repro", "label")
+    questions = len(bad_server.asked("good"))
+    assert questions > 0
+
+    client = project.folder / "src/wildseg/labels/language/server.py"
+    for path in client.parent.glob("*.py"):
+        append(path, "# a remark")
+    assert stages_run(project.dvc("repro", "label")) == ["label"]
+    assert len(bad_server.asked("good")) == questions
+
+    append(client, "CHANGED = 1")
+    assert stages_run(project.dvc("repro", "label")) == ["label"]
+    assert len(bad_server.asked("good")) == 2 * questions
 
 
 def test_a_method_is_added_by_adding_one_file(project: Project) -> None:
-    methods = project.folder / "src/wildseg/cam/methods"
-    (methods / "mycam.py").write_text((methods / "hirescam.py").read_text())
+    folder = project.folder / "src/wildseg/methods/cam"
+    (folder / "mycam.py").write_text((folder / "hirescam.py").read_text())
     assert stages_run(project.dvc("exp", "run", "cam", "-S", "cam.method=mycam")) == ["cam"]
 
 

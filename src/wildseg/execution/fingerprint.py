@@ -1,25 +1,33 @@
-"""Which source files a module imports, read from the code, and one fingerprint of what they say.
+"""The code fingerprint: one digest of all code that decides a result, so that what is kept is good as long as it holds.
 
-DVC must name exactly these files as dependencies of a stage (a test compares), and what is kept of a frame is only good
-as long as the code that computed it is the same.
+It follows imports from the module that computes the result, and from the chosen methods alone, wherever their files
+lie. What only shows, schedules or records is left out, and so are comments, docstrings and formatting
+(`wildseg.execution.source`). Where code cannot be followed, more of it counts, and never less.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from wildseg.execution.source import Import, Source, parse
+from wildseg.execution.source import imports as imports_of
 
 PACKAGE = Path(__file__).parents[1]
 SOURCE = PACKAGE.parent
 PACKAGES = ("wildseg", "wildseg_demo")  # those whose imports are followed
+METHODS = "methods"  # the room of what a parameter can name
+INIT = "__init__.py"
 
-# What says how a result is come by, and not what it is.
-SCHEDULES = frozenset({"cli", "core", "execution", "report", "stages", "tracking"})
-# Of those rooms, what says what it is.
-MATTERS = frozenset(f"core/{name}.py" for name in ("arrays", "classes", "files", "images", "maps", "tables"))
+# What says how a result is come by, is shown or recorded, and not what it is. Anything else that is imported counts.
+DECIDES_NO_RESULT = frozenset({"cli", "execution", "report", "tracking"}) | {
+    f"core/{name}.py"
+    for name in ("errors", "hints", "limits", "lookup", "params", "presets", "progress", "project_root", "schema",
+                 "strict_yaml", "text", "yaml_edit")
+}  # fmt: skip
 
 
 @dataclass
@@ -31,108 +39,124 @@ class Closure:
 
 
 def closure(start: Path) -> Closure:
-    """Follow imports of wildseg from `start`, also those inside functions, and those of every plugin it may load.
+    """Follow imports of wildseg from `start`, also those inside functions, and those of every method it may load.
 
-    A plugin's own file is left out (dvc.yaml names the chosen one), what it imports is not; `__init__` files hold only
-    a docstring and are left out.
+    A method's own file is left out (dvc.yaml names the chosen one), what it imports is not; so are `__init__` files
+    that hold only a docstring.
     """
-    found = Closure()
-    todo = [start]
-    seen: set[Path] = set()
-    while todo:
-        path = todo.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        found.files.add(path)
-        text = path.read_text(encoding="utf-8")
-        tree = ast.parse(text)
-        todo += imports(tree)
-        for folder in _loaded_folders(tree) if "lookup.load(" in text else ():
-            found.plugin_folders.add(folder)
-            todo += [p for p in PACKAGE.joinpath(*folder.split(".")).glob("*.py") if p.stem != "__init__"]
-    plugins = {PACKAGE.joinpath(*folder.split(".")) for folder in found.plugin_folders}
-    found.files = {path for path in found.files if path.parent not in plugins}
-    return found
+    sources = _follow([start], None)
+    folders = {folder for source in sources.values() for folder in _folders(source) if folder.startswith(METHODS)}
+    methods = {_place(f"{PACKAGE.name}.{folder}") for folder in folders}
+    return Closure({path for path in sources if path.parent not in methods}, folders)
 
 
-def digest(module: str, *plugins: str) -> str:
-    """Return a fingerprint of the code behind a result: hex, the same as long as nothing that matters was edited.
+def digest(module: str, *methods: str) -> str:
+    """Return the fingerprint of the code behind a result: hex, the same as long as no code that decides it changes.
 
     Args:
         module: the module that computes it, dotted, such as ``"wildseg.stages.cam"``.
-        plugins: the methods it was told to load, such as ``"wildseg.methods.cam.gradcam"``.
+        methods: those that it loads by name, such as ``"wildseg.methods.cam.gradcam"``. Where it loads from a folder
+            and none of these lies there, all methods of the folder count.
     """
-    start = _module(module)
-    files = {start, *map(_module, plugins)}
-    files |= {path for path in closure(start).files if _matters(path)}
+    chosen = [_place(name).with_suffix(".py") for name in methods]
     code = hashlib.sha256()
-    for path in sorted(files):
-        text = path.read_bytes()
-        code.update(f"{path.relative_to(SOURCE)} {len(text)}\n".encode() + text)
+    for path, source in sorted(_follow([_place(module).with_suffix(".py"), *chosen], chosen).items()):
+        code.update(f"{path.relative_to(SOURCE).as_posix()} {source.digest}\n".encode())
     return code.hexdigest()
 
 
 def fingerprint() -> str:
-    """Return a hash of all code of the package: hex, the same on machines that run the same."""
+    """Return a hash of every byte of code of the package: hex, the same on machines that run the same."""
     code = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in _below(PACKAGE):
         text = path.read_bytes()
-        code.update(f"{path.relative_to(PACKAGE)} {len(text)}\n".encode() + text)
+        code.update(f"{path.relative_to(PACKAGE).as_posix()} {len(text)}\n".encode() + text)
     return code.hexdigest()
 
 
 def imports(tree: ast.AST) -> list[Path]:
-    """Return the wildseg files that a module's syntax tree imports, except under TYPE_CHECKING."""
-    names: list[str] = []
-    for statement in _statements(tree):
-        if isinstance(statement, ast.Import):
-            names += [alias.name for alias in statement.names]
-        elif isinstance(statement, ast.ImportFrom) and statement.module:
-            names += [f"{statement.module}.{alias.name}" for alias in statement.names] + [statement.module]
-    return [path for name in names if (path := _file(name))]
+    """Return the files of wildseg that a syntax tree imports, except for type checkers."""
+    files = [path for one in imports_of(tree) for path in _imported(one, PACKAGE / INIT)]
+    return [path for path in files if path.name != INIT]
 
 
-def _statements(block: ast.AST) -> Iterator[ast.stmt]:
-    """Yield all statements inside `block`, at any depth, but those under TYPE_CHECKING; expressions hold none."""
-    for_checkers = isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
-    for part in ("body", "handlers", "cases", "orelse", "finalbody"):
-        inner = getattr(block, part, ())
-        if (part == "body" and for_checkers) or not isinstance(inner, list):  # the body of a lambda is an expression
-            continue
-        for statement in inner:
-            if isinstance(statement, ast.stmt):
-                yield statement
-            yield from _statements(statement)
+# Following -----------------------------------------------------------------------------------------------------------
 
 
-def _file(module: str) -> Path | None:
-    path = _module(module)
-    return path if module.split(".")[0] in PACKAGES and path.is_file() else None
+def _follow(start: Sequence[Path], chosen: Sequence[Path] | None) -> dict[Path, Source]:
+    """Return all files that are loaded from `start` on, but those that say nothing.
+
+    Of methods loaded by name only those `chosen`, and only what decides results; None: all methods, and everything.
+    """
+    found: dict[Path, Source] = {}
+    todo = list(start)
+    while todo:
+        path = todo.pop()
+        if path not in found:
+            found[path] = parse(path.read_bytes())
+            more = set(_loaded(path, found[path], chosen)) - found.keys()
+            todo += [one for one in more if chosen is None or _decides(one)]
+    return {path: source for path, source in found.items() if not source.inert}
 
 
-def _matters(path: Path) -> bool:
+def _loaded(path: Path, source: Source, chosen: Sequence[Path] | None) -> Iterator[Path]:
+    if source.opaque and _decides(path):  # what schedules, such as an engine, decides nothing by what it loads
+        yield from _below(PACKAGE)
+    for one in source.imports:
+        yield from _imported(one, path)
+    for folder in _folders(source):
+        place = _place(f"{PACKAGE.name}.{folder}")
+        # A method that loads a method of the same kind loads another than itself.
+        known = place in {one.parent for one in chosen or ()} and not path.is_relative_to(PACKAGE / METHODS)
+        yield from () if known else _below(place)
+
+
+def _folders(source: Source) -> Iterator[str]:
+    for folder in source.folders:
+        module, _, name = folder.rpartition(":")
+        yield dict(parse(_place(module).with_suffix(".py").read_bytes()).constants)[name] if module else folder
+
+
+def _imported(one: Import, importer: Path) -> Iterator[Path]:
+    """Yield the files that an import statement in the file `importer` runs or gives access to."""
+    module = one.module
+    if one.level:
+        package = importer.relative_to(SOURCE).parts[: -one.level]
+        module = ".".join([*package, *filter(None, [module])])
+    first, *rest = module.split(".")
+    if first not in PACKAGES:
+        return
+    # Packages on the way are run, too. The first one's `__init__` is the public API, which decides nothing inside.
+    for depth in range(1, len(rest) + 1):
+        yield from _existing(_place(".".join([first, *rest[:depth]])) / INIT)
+    if not one.names:
+        yield from _bound(module if one.renamed else first)
+    for name in one.names if _place(module).is_dir() else ():
+        submodule = list(_bound(module if name == "*" else f"{module}.{name}"))
+        yield from submodule or _existing(_place(module) / INIT)
+    yield from _existing(_place(module).with_suffix(".py"))
+
+
+def _bound(module: str) -> Iterator[Path]:
+    """Yield the file of a module; all below a package, any of which it gives access to."""
+    yield from _existing(_place(module).with_suffix(".py"))
+    yield from _below(_place(module))
+
+
+def _decides(path: Path) -> bool:
     if not path.is_relative_to(PACKAGE):
         return True
     inside = path.relative_to(PACKAGE)
-    return inside.parts[0] not in SCHEDULES or inside.as_posix() in MATTERS or inside.parts[:2] == ("stages", "tasks")
+    return not {inside.parts[0], inside.as_posix()} & DECIDES_NO_RESULT
 
 
-def _module(name: str) -> Path:
-    return SOURCE.joinpath(*name.split(".")).with_suffix(".py")
+def _below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.py") if path.is_file() and not path.name.startswith("."))
 
 
-def _loaded_folders(tree: ast.AST) -> list[str]:
-    # lookup.load("methods.cam", ...) with a literal folder
-    return [
-        node.args[0].value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "load"
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id == "lookup"
-        and node.args
-        and isinstance(node.args[0], ast.Constant)
-        and isinstance(node.args[0].value, str)
-    ]
+def _existing(path: Path) -> list[Path]:
+    return [path] if path.is_file() else []
+
+
+def _place(module: str) -> Path:
+    return SOURCE.joinpath(*module.split("."))
