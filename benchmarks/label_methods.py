@@ -32,7 +32,7 @@ SETTINGS: tuple[tuple[str, float | str, dict[str, Any]], ...] = (  # method, thr
     ("clip", "auto", {"tiles": 1}),
     ("clip", "auto", {}),
     ("tagclip", "auto", {}),
-    ("tagclip", 0.1, {"look_again": 0.1}),
+    ("tagclip", 0.1, {"reidentify": 0.1}),
 )
 
 

@@ -99,20 +99,24 @@ def test_clip_es_has_the_published_numbers(file: Path) -> None:
     assert (cam.caa.layers, cam.caa.skip_last, cam.caa.sinkhorn, cam.caa.power) == (8, 0, 3, 2)
     assert (crf.iterations, crf.gaussian.weight, crf.gaussian.sxy) == (10, 3, 1)
     assert (crf.bilateral.weight, crf.bilateral.sxy, crf.bilateral.srgb) == (4, 67, 3)
-    assert (crf.alpha, crf.sharpen, crf.confidence, crf.confidence_from) == (1, 1, 0.95, "posterior")
+    assert (crf.alpha, crf.sharpen, crf.min_confidence, crf.confidence_from) == (1, 1, 0.95, "posterior")
     assert (values.train.loss, values.train.class_weights) == ("cross_entropy", "none")
 
 
 def test_compat_has_the_quirks_of_the_published_code_over_clip_es(file: Path) -> None:
     presets.init(file, ["voc", "clip_es", "clip_es_compat"])
     values = params.load(file)
-    assert values.cam.caa == params.Caa(layers=8, skip_last=0, sinkhorn=3, power=2, box=0.4, clip_boxes=True)
-    assert (values.cam.positions, values.crf.image_mode) == ("bilinear_half", "wrap_bgr_mean")
+    assert values.cam.caa == params.Caa(layers=8, skip_last=0, sinkhorn=3, power=2, box=0.4, exclusive_box_ends=True)
+    assert (values.cam.pos_embed_interpolation, values.crf.image_mode) == ("bilinear_half", "wrap_bgr_mean")
     published = {"competitors": "present", "pool": "patches", "target": "probability", "normalise_twice": True}
     assert values.cam.options["softmax_gradcam"] == published
     presets.init(file, ["clip_es"])  # which takes them back
     values = params.load(file)
-    assert (values.cam.positions, values.cam.caa.clip_boxes, values.crf.image_mode) == ("bicubic", False, "rgb")
+    assert (values.cam.pos_embed_interpolation, values.cam.caa.exclusive_box_ends, values.crf.image_mode) == (
+        "bicubic",
+        False,
+        "rgb",
+    )
     assert values.cam.options["softmax_gradcam"]["target"] == "log_odds"
 
 
@@ -238,5 +242,5 @@ def test_presets_are_part_of_what_is_installed(tmp_path: Path) -> None:
     )
     answer = python("-c", code, cwd=ROOT)
     assert answer.code == 0, answer
-    installed = {path.stem for path in (tmp_path / "lib" / "wildseg" / "presets").glob("*.yaml")}
+    installed = {path.stem for path in (tmp_path / "lib" / "wildseg" / "core" / "presets").glob("*.yaml")}
     assert installed == set(NAMES)

@@ -65,7 +65,7 @@ def changed_lines(before: str, after: str) -> list[str]:
         ),
         ({"cam": {"options": {"full": None}}}, ["-     full: {a: 1}   # b", "+     full: null     # b"]),
         ({"cam": {"options": {"new": {}}}}, ["+     new: {}"]),
-        ({"cam": {"positions": "bicubic"}}, ["+   positions: bicubic"]),
+        ({"cam": {"pos_embed_interpolation": "bicubic"}}, ["+   pos_embed_interpolation: bicubic"]),
         ({"cam": {"caa": {"box": 0.75}}}, ["-   caa: {box: 0.4}", "+   caa: {box: 0.75}"]),
         ({"background": ["a", "no"]}, ["- background: []", '+ background: [a, "no"]']),
         ({"more": {"a": {"b": 1}}}, ["+ more:", "+   a: {b: 1}"]),

@@ -39,7 +39,7 @@ SMALL = {
                 "options": {"uniform": {"every_s": 0.05}}, "val": 0.2, "stretch_s": None},
     "label": {"threshold": 0.5, "fallback": "argmax", "options": {"clip": {"tiles": 1}}},
     "cam": {"scales": [1.0]},
-    "crf": {"confidence": 0.3},
+    "crf": {"min_confidence": 0.3},
     "train": {"encoder": "resnet18", "options": {"unet": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}},
               "steps": 3, "batch_size": 2, "crop": 32, "validate_every": 2, "checkpoint_every": 1},
     "eval": {"pictures": 1},

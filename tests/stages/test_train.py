@@ -157,12 +157,12 @@ def test_without_validation_frames_the_last_weights_are_kept_and_this_is_said(
 def test_confidence_guidance_trains_only_where_the_mask_is_sure(project: Artifacts) -> None:
     train.run(values(), project, CPU)
     everywhere = outputs(project)["models/segmenter/model.safetensors"]
-    train.run(values(loss="confidence_guided", mu=0.0), project, CPU)
+    train.run(values(loss="confidence_guided", min_confidence=0.0), project, CPU)
     assert outputs(project)["models/segmenter/model.safetensors"] == everywhere
-    train.run(values(loss="confidence_guided", mu=0.9), project, CPU)
+    train.run(values(loss="confidence_guided", min_confidence=0.9), project, CPU)
     assert outputs(project)["models/segmenter/model.safetensors"] != everywhere
-    with pytest.raises(DataError, match=r"of at least train.mu = 1.1 confidence, found none in 4 frames"):
-        train.run(values(loss="confidence_guided", mu=1.1), project, CPU)
+    with pytest.raises(DataError, match=r"of at least train.min_confidence = 1.1 confidence, found none in 4 frames"):
+        train.run(values(loss="confidence_guided", min_confidence=1.1), project, CPU)
 
 
 class _Killed(BaseException):

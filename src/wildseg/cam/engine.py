@@ -32,7 +32,8 @@ class Recipe:
 
     method: a module of `cam/methods`, options: its own. refine: spreads maps along attention, or None. scales: the
     frame is looked at in each of these sizes. flip: and mirrored. max_side: frames are first shrunk so that their
-    longer side has at most this many pixels. positions: how position embeddings are brought to the frame's grid.
+    longer side has at most this many pixels. pos_embed_interpolation: how position embeddings are brought to the
+    frame's grid.
     """
 
     method: ModuleType
@@ -41,13 +42,13 @@ class Recipe:
     scales: Sequence[float] = (1.0,)
     flip: bool = False
     max_side: int | None = None
-    positions: str = "bicubic"
+    pos_embed_interpolation: str = "bicubic"
 
     @property
     def look(self) -> Look:
         """Say what of the network's attention must be recorded."""
         averaged = self.refine.blocks if self.refine else None
-        return Look("attention" in self.method.NEEDS, averaged, self.positions)
+        return Look("attention" in self.method.NEEDS, averaged, self.pos_embed_interpolation)
 
 
 def activation_maps(

@@ -53,7 +53,7 @@ def record_batch(
     Raises:
         ModelError: the tower is neither.
     """
-    tower = clip.tower(look.positions)
+    tower = clip.tower(look.pos_embed_interpolation)
     if isinstance(tower, ResNet):
         readings = read_resnet.read(tower, pixels, look)
     else:

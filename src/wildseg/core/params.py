@@ -120,7 +120,7 @@ class Caa:
     sinkhorn: Annotated[int, Between(0, 1000)]
     power: Annotated[int, Between(1, 1000)]
     box: Share
-    clip_boxes: bool
+    exclusive_box_ends: bool
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Cam:
     scales: Scales
     flip: bool
     max_side: Side | None
-    positions: Literal["bicubic", "bilinear_half"]
+    pos_embed_interpolation: Literal["bicubic", "bilinear_half"]
     boxes: str
     max_failures: Share
     options: Options
@@ -166,7 +166,7 @@ class Crf:
     gaussian: Gaussian
     bilateral: Bilateral
     image_mode: Literal["rgb", "wrap_bgr_mean"]
-    confidence: Share
+    min_confidence: Share
     confidence_from: Literal["posterior", "maps"]
     max_failures: Share
 
@@ -195,7 +195,7 @@ class Train:
     options: Options
     supervision: Literal["masks", "scribbles", "points"]
     loss: Literal["cross_entropy", "confidence_guided"]
-    mu: Annotated[float, Between(0, 2)]  # above 1 no pixel counts
+    min_confidence: Annotated[float, Between(0, 2)]  # above 1 no pixel counts
     class_weights: Literal["none", "sqrt_inverse"]
     steps: Annotated[int, Between(1, 10**8)]
     batch_size: Annotated[int, Between(1, 4096)]

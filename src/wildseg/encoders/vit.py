@@ -50,10 +50,10 @@ def why_not(visual: nn.Module) -> str | None:
 class ViT:
     """Reads an open_clip `VisionTransformer` block by block; holds no weights of its own."""
 
-    def __init__(self, visual: VisionTransformer, positions: str = "bicubic") -> None:
-        """Wrap `visual`, for which `why_not` returns None; `positions` names a way of `resample`."""
+    def __init__(self, visual: VisionTransformer, pos_embed_interpolation: str = "bicubic") -> None:
+        """Wrap `visual`, for which `why_not` returns None; `pos_embed_interpolation` names a way of `resample`."""
         self.visual = visual
-        self.way = positions
+        self.way = pos_embed_interpolation
         self.blocks = list(visual.transformer.resblocks)
         self.pool: str = visual.pool_type  # tok: the class token is pooled; avg: the mean over patches
         self.patch: tuple[int, int] = tuple(visual.patch_size)

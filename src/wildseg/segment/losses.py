@@ -59,24 +59,24 @@ def sqrt_inverse_weights(counts: np.ndarray) -> np.ndarray:
     return np.minimum(weights, CAP)
 
 
-def only_confident(mask: np.ndarray, confidence: np.ndarray, mu: float) -> np.ndarray:
-    """Return the mask with every pixel of less confidence than `mu` ignored: the confidence-guided loss of CLIP-ES.
+def only_confident(mask: np.ndarray, confidence: np.ndarray, min_confidence: float) -> np.ndarray:
+    """Return the mask with every pixel of less than `min_confidence` ignored: the confidence-guided loss of CLIP-ES.
 
-    A pixel's cross entropy counts if its confidence reaches mu and is 0 else, which is what ignoring it does;
+    A pixel's cross entropy counts if its confidence reaches it and is 0 else, which is what ignoring it does;
     the mean is taken over the pixels that count, as the published code does, not over all.
 
-    Both are compared in the 8 bits in which confidence is stored, so that no pixel that reached mu when it was computed
-    is lost to rounding: 0.95, stored as 242 of 255, reaches a mu of 0.95, as does all from 0.9471 on.
+    Both are compared in the 8 bits in which confidence is stored, so that no pixel that reached it when it was computed
+    is lost to rounding: 0.95, stored as 242 of 255, reaches a limit of 0.95, as does all from 0.9471 on.
 
     Args:
         mask: (H, W) uint8 ids, 255 ignore.
         confidence: (H, W) in [0, 1].
-        mu: 0 keeps every pixel, more than 1 none.
+        min_confidence: 0 keeps every pixel, more than 1 none.
 
     Returns:
         (H, W) uint8.
     """
-    return np.where(_levels(confidence) >= _levels(np.float32(mu)), mask, np.uint8(IGNORE))
+    return np.where(_levels(confidence) >= _levels(np.float32(min_confidence)), mask, np.uint8(IGNORE))
 
 
 def _levels(confidence: np.ndarray | np.float32) -> np.ndarray:

@@ -140,7 +140,9 @@ def make_recipe(params: Params) -> Recipe:
     cam, caa = params.cam, params.cam.caa
     refine = Affinity(**asdict(caa)) if cam.refine == "caa" else None
     method = lookup.load("methods.cam", cam.method, "cam.method")
-    return Recipe(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.positions)
+    return Recipe(
+        method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.pos_embed_interpolation
+    )
 
 
 # What a frame's maps depend on -----------------------------------------------------------------------------------

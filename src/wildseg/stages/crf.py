@@ -120,7 +120,7 @@ def _mask_frame(
         background=background,
         alpha=settings.alpha,
         sharpen=settings.sharpen,
-        threshold=settings.confidence,
+        threshold=settings.min_confidence,
         confidence_from=settings.confidence_from,
     )
     counts = np.bincount(mask.ravel())

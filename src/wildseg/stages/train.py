@@ -35,7 +35,7 @@ from wildseg.training.team import Team, join
 
 SUPERVISION = {"masks": MASKS, **{kind: Supervision(kind, MADE_BY) for kind in WEAK}}
 LOOK_AT = {
-    "masks": "see metrics/crf.json, lower crf.confidence or train.mu",
+    "masks": "see metrics/crf.json, lower crf.min_confidence or train.min_confidence",
     "weak": "see metrics/weak.json, lower weak.scribble or weak.tau",
 }
 LOADERS = 8  # processes that prepare batches for a GPU; on the CPU training itself takes all cores
@@ -122,7 +122,7 @@ def _join(params: Params, runtime: Runtime) -> Team:
 
 
 def _read(params: Params, artifacts: Artifacts, ids: Sequence[int], team: Team) -> _Data:
-    mu = params.train.mu if params.train.loss == "confidence_guided" else None
+    mu = params.train.min_confidence if params.train.loss == "confidence_guided" else None
     kind = params.train.supervision
     load_mask = partial(_load_mask, artifacts=artifacts, kind=kind, mu=mu)
     before = "crf" if kind == "masks" else kind
@@ -131,7 +131,7 @@ def _read(params: Params, artifacts: Artifacts, ids: Sequence[int], team: Team) 
     counts, sizes = _count(everything, load_mask, ids, team, kind)
     usable = {split: [frame for frame in names if counts[frame].any()] for split, names in frames.items()}
     if not usable["train"]:
-        certain = "" if mu is None else f" of at least train.mu = {mu:g} confidence"
+        certain = "" if mu is None else f" of at least train.min_confidence = {mu:g} confidence"
         raise DataError(
             f"train: expected training frames with labelled pixels{certain}, found none in {len(frames['train'])} "
             f"frames of the split train; {LOOK_AT['masks' if kind == 'masks' else 'weak']}, or check the labels"

@@ -134,7 +134,7 @@ def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
         clip=replace(chosen.clip, model=name, pretrained=weights),
         label=replace(chosen.label, method="clip", threshold=0.0, options={"clip": {"tiles": 1}}),
         cam=replace(chosen.cam, scales=(1.0, 1.5), refine="caa"),
-        crf=replace(chosen.crf, confidence=0.0),
+        crf=replace(chosen.crf, min_confidence=0.0),
     )
 
 

@@ -99,7 +99,7 @@ class _Looks:
     """What a recipe shows to the image tower of a frame, and a plain pass over it: the unit of cost."""
 
     def __init__(self, model: Clip, recipe: Recipe) -> None:
-        self.model, self.recipe, self.tower = model, recipe, model.tower(recipe.positions)
+        self.model, self.recipe, self.tower = model, recipe, model.tower(recipe.pos_embed_interpolation)
 
     def prepare(self, image: np.ndarray) -> list[torch.Tensor]:
         """Return the frame in each of the sizes, (1, 3, h*p, w*q); twice if it is also looked at mirrored."""
