@@ -167,9 +167,9 @@ OTHERS = (
 QUESTION = Ask((("user", "what is it?"),), None, temperature=0.0, seed=0, max_tokens=9)
 
 READERS = {
-    "params": Reader(("core.strict_yaml.text_of", "core.strict_yaml.parse"), "params.yaml",
+    "params": Reader(("core.yaml_files.text_of", "core.yaml_files.parse"), "params.yaml",
                     lambda a, path: params.load(path)),
-    "params under presets": Reader(("core.strict_yaml.text_of", "core.strict_yaml.parse"), "params.yaml",
+    "params under presets": Reader(("core.yaml_files.text_of", "core.yaml_files.parse"), "params.yaml",
                                    lambda a, path: presets.init(path, ["voc"])),
     "dvc.lock": Reader(("tracking.provenance.lock_digests",), "dvc.lock",
                     lambda a, _: provenance.lock_digests(a.root), {}),
@@ -302,7 +302,7 @@ HARMLESS = {
     "core.lookup._function": "our own source, parsed and not run",
     "core.lookup.needs": "our own source, parsed and not run",
     "core.lookup.describe": "our own source, parsed and not run",
-    "core.yaml_edit._scalar": "a text of ours, to see whether it can do without quotes",
+    "core.yaml_files.Document.__init__": "a text that `parse` has read, once more with its comments",
     "execution.fingerprint.closure": "our own source, parsed and not run",
     "execution.fingerprint.digest": "our own source, hashed",
     "execution.fingerprint.fingerprint": "our own source, hashed",

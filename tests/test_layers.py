@@ -76,7 +76,7 @@ def test_a_file_imports_only_from_its_own_room_and_those_below(path: Path) -> No
 
 @pytest.mark.parametrize("path", [path for path in MODULES if room(path) in CONCEPTS], ids=name)
 def test_a_concept_knows_nothing_of_params_yaml_and_of_what_stages_leave(path: Path) -> None:
-    assert not {name(file) for file in fingerprint.imports(tree(path))} & {"core/params.py", "core/strict_yaml.py"}
+    assert not {name(file) for file in fingerprint.imports(tree(path))} & {"core/params.py", "core/yaml_files.py"}
     assert not imported(path) & {"artifacts", "execution", "stages"}
 
 

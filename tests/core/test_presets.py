@@ -225,10 +225,20 @@ def test_nothing_is_written_where_the_result_would_not_be_valid(old: str, new: s
     assert file.read_text(encoding="utf-8") == text
 
 
-def test_an_alias_that_would_change_with_its_anchor_is_refused(file: Path) -> None:
+def test_an_alias_keeps_its_value_where_its_anchor_changes(file: Path) -> None:
     text = SHIPPED.replace("scales: [1.0, 1.5]", "scales: &both [1.0, 1.5]").replace(
         "scales: [1.0]\n", "scales: *both\n"
     )
+    file.write_text(text, encoding="utf-8")
+    presets.init(file, ["clip_es"])
+    values = params.load(file)
+    assert (values.cam.scales, values.eval.scales) == ((1.0,), (1.0, 1.5))
+
+
+def test_an_alias_that_would_change_with_its_anchor_is_refused(file: Path) -> None:
+    text = SHIPPED.replace("sclip: {scale: 40.0, competitors: present}", "sclip: &both {competitors: present}")
+    line = next(line for line in text.splitlines() if line.startswith("    softmax_gradcam:"))
+    text = text.replace(line, "    softmax_gradcam: *both")
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ParamsError, match="anchors and aliases"):
         presets.init(file, ["clip_es"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from wildseg.core import lookup, strict_yaml
+from wildseg.core import lookup, yaml_files
 from wildseg.core.classes import Classes
 from wildseg.core.errors import ParamsError, did_you_mean
 from wildseg.core.limits import Between, Count, Length, Natural, Seconds, Share, Side
@@ -254,7 +254,7 @@ def load(path: Path | str = "params.yaml") -> Params:
     """
     path = Path(path)
     try:
-        content = strict_yaml.load(path)
+        content = yaml_files.load(path)
     except OSError as error:
         raise ParamsError(
             f"{path}: expected the parameters of the pipeline ({error}); run in the folder of dvc.yaml"

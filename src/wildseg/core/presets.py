@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wildseg.core import params, strict_yaml
+from wildseg.core import params, yaml_files
 from wildseg.core.errors import ParamsError, did_you_mean
 from wildseg.core.files import atomic
-from wildseg.core.yaml_edit import edit
+from wildseg.core.yaml_files import edit
 
 FOLDER = Path(__file__).parent / "presets"
 WHOLE = frozenset({"classes", "background"})
@@ -27,7 +27,7 @@ def available() -> dict[str, str]:
 
 
 def _purpose(path: Path) -> str:
-    return strict_yaml.text_of(path).split("\n", 1)[0].lstrip("# ")
+    return yaml_files.text_of(path).split("\n", 1)[0].lstrip("# ")
 
 
 def combined(names: Sequence[str]) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def combined(names: Sequence[str]) -> dict[str, Any]:
             raise ParamsError(f"init: expected presets ({', '.join(known)}), found {name!r}{did_you_mean(name, known)}")
     together: dict[str, Any] = {}
     for name in names:
-        together = _laid_over(together, strict_yaml.load(FOLDER / f"{name}.yaml"))
+        together = _laid_over(together, yaml_files.load(FOLDER / f"{name}.yaml"))
     return together
 
 
@@ -56,13 +56,13 @@ def init(path: Path, names: Sequence[str], *, dry_run: bool = False) -> list[str
     """
     changes = combined(names)
     try:
-        text = strict_yaml.text_of(path)
+        text = yaml_files.text_of(path)
     except OSError as error:
         raise ParamsError(
             f"{path}: expected the parameters that presets are laid over ({error.strerror}); run in the folder of "
             "dvc.yaml"
         ) from error
-    before = strict_yaml.parse(text, path)
+    before = yaml_files.parse(text, path)
     if not isinstance(before, Mapping):
         raise ParamsError(f"{path}: expected sections with keys, found {type(before).__name__}")
     after = _laid_over(before, changes)
@@ -131,7 +131,7 @@ def _short(value: Any) -> str:  # noqa: ANN401
 
 def _says(text: str, meant: object) -> bool:
     try:
-        return strict_yaml.parse(text, Path("params.yaml")) == meant
+        return yaml_files.parse(text, Path("params.yaml")) == meant
     except ParamsError:
         return False
 

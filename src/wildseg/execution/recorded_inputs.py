@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wildseg.core.errors import DataError, WildsegError
-from wildseg.core.strict_yaml import load
+from wildseg.core.yaml_files import load
 from wildseg.execution import launcher, parents
 
 PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")

@@ -1,0 +1,330 @@
+"""YAML files, read and edited by ruamel.yaml as DVC does: YAML 1.2, no key twice, comments and layout kept.
+
+What a file may demand is bounded: sections in sections, the values that aliases repeat, and the digits of a number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, events
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import CommentMark, MarkedYAMLError, YAMLError
+from ruamel.yaml.scalarstring import (
+    DoubleQuotedScalarString,
+    FoldedScalarString,
+    LiteralScalarString,
+    PlainScalarString,
+)
+from ruamel.yaml.tokens import CommentToken
+
+from wildseg.core.errors import ParamsError, check_regular
+
+DEEPEST = 50  # sections within sections
+LARGEST = 100_000  # values of a file, each counted as often as aliases repeat it
+DIGITS = 100  # of a whole number; Python itself reads a few thousand
+WIDTH = 120  # of a line, where a list is broken
+NUMBER = re.compile(r"[-+]?[0-9_]+")
+TWICE = re.compile(r"found duplicate key \"(.*)\" with value")
+# Texts that YAML 1.1 and 1.2 both read as texts without quotes.
+PLAIN = re.compile(r"(?!(?:yes|no|on|off|true|false|null)\Z)[A-Za-z_][\w ./+-]*(?<! )\Z", re.IGNORECASE)
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def load(path: Path) -> object:
+    """Read a YAML file into plain mappings, lists, texts, numbers, booleans and None.
+
+    Raises:
+        ParamsError: not YAML, or a key stands twice in one mapping.
+        OSError: the file cannot be read.
+    """
+    return parse(text_of(path), path)
+
+
+def text_of(path: Path) -> str:
+    """Read the text of a YAML file, with the ends of its lines as they are.
+
+    Raises:
+        ParamsError: it is not UTF-8.
+        OSError: the file cannot be read.
+    """
+    check_regular(path)
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: expected text in UTF-8 ({error})") from error
+
+
+def parse(text: str, path: Path) -> object:
+    """Turn the text of a YAML file into what `load` returns; `path` is where it stands, for the error line.
+
+    Raises:
+        ParamsError: not YAML, or a key stands twice in one mapping.
+    """
+    try:
+        _check_size(YAML(typ="safe").parse(text))
+        return YAML(typ="safe").load(text)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ParamsError(
+            f"{path}: expected YAML; a tag does not fit its value, as in '!!int many' ({error})"
+        ) from error
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        problem = error.problem or error.context
+        if twice := TWICE.match(problem):
+            problem = f"the key {twice[1]!r} stands twice in one section"
+        raise ParamsError(f"{path}{line}: expected YAML; {problem}") from error
+    except YAMLError as error:
+        raise ParamsError(f"{path}: expected YAML; {' '.join(str(error).split())}") from error
+
+
+@dataclass
+class _Open:
+    """A mapping or list that is being read: how many values it has so far, and the key that waits for a value."""
+
+    event: events.NodeEvent
+    size: int = 1
+    entries: int = 0
+    key: str = ""
+
+
+def _check_size(stream: Iterable[events.Event]) -> None:
+    """Raise a MarkedYAMLError for what would be too deep, too large or too long a number; nothing is built yet."""
+    sizes: dict[str, int | None] = {}  # by anchor; None: it is still open, so that it holds itself
+    nested = [_Open(events.NodeEvent(None))]
+    for event in stream:
+        if isinstance(event, events.CollectionStartEvent):
+            nested.append(_Open(event))
+            sizes[event.anchor] = None
+            if len(nested) > DEEPEST:
+                raise _too_deep(event)
+            continue
+        if isinstance(event, events.CollectionEndEvent):
+            closed = nested.pop()
+            event, size = closed.event, closed.size
+        elif isinstance(event, events.ScalarEvent):
+            size = 1
+        elif isinstance(event, events.AliasEvent):
+            if (known := sizes.get(event.anchor, 1)) is None:
+                raise _too_deep(event)
+            size = known
+        else:
+            continue
+        _add(nested[-1], event, size)
+        if not isinstance(event, events.AliasEvent):
+            sizes[event.anchor] = size
+
+
+def _add(parent: _Open, event: events.NodeEvent, size: int) -> None:
+    is_key = isinstance(parent.event, events.MappingStartEvent) and parent.entries % 2 == 0
+    parent.size += size
+    parent.entries += 1
+    if parent.size > LARGEST:
+        raise MarkedYAMLError(problem=f"its aliases repeat more than {LARGEST:,} values", problem_mark=event.start_mark)
+    if is_key and isinstance(event, events.CollectionStartEvent):
+        raise MarkedYAMLError(problem="a key is a name, not a list or a section", problem_mark=event.start_mark)
+    if not isinstance(event, events.ScalarEvent):
+        return
+    if not event.style and len(event.value) > DIGITS and NUMBER.fullmatch(event.value):
+        where = f"{parent.key}: " if parent.key and not is_key else ""
+        found = f"one of {len(event.value):,} digits"
+        raise MarkedYAMLError(
+            problem=f"{where}a number has at most {DIGITS} digits here, found {found}", problem_mark=event.start_mark
+        )
+    parent.key = event.value if is_key else ""
+
+
+def _too_deep(event: events.Event) -> MarkedYAMLError:
+    return MarkedYAMLError(problem="its sections are nested too deeply", problem_mark=event.start_mark)
+
+
+# Editing -------------------------------------------------------------------------------------------------------------
+
+
+class Document:
+    """The text of a YAML file whose top is a mapping, to be changed here and there.
+
+    ruamel.yaml keeps comments with what stands before them; where keys are added or sections replaced, what is said
+    below them stays in its place. Lines that no change touches stay the same bytes.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Read `text`, which is valid YAML."""
+        self._end = "\r\n" if text.partition("\n")[0].endswith("\r") else "\n"
+        self._before = text if not text or text.endswith("\n") else text + self._end
+        self._yaml = YAML()
+        self._yaml.preserve_quotes = True
+        self._yaml.width = WIDTH
+        self._yaml.representer.add_representer(type(None), _null)
+        self.top: CommentedMap = self._read(text)
+        self._unchanged = self._dumped(self._read(text))
+
+    def _read(self, text: str) -> CommentedMap:
+        content = self._yaml.load(text.replace("\r\n", "\n"))
+        return content if isinstance(content, CommentedMap) else CommentedMap()
+
+    def _dumped(self, content: CommentedMap) -> str:
+        if not content:
+            return ""
+        out = StringIO()
+        self._yaml.dump(content, out)
+        return out.getvalue()
+
+    def change(self, changes: Mapping[str, Any], whole: frozenset[str] = frozenset()) -> None:
+        """Lay `changes` over the document: mappings key by key, all other values replaced.
+
+        Args:
+            changes: nested mappings of plain values. A key that is not there yet is added after its section's last one.
+            whole: keys at the top whose mapping is replaced as a whole.
+        """
+        _lay_over(self.top, changes, whole, top=True)
+
+    def insert(self, section: CommentedMap, name: str, value: object, after: str | None, remarks: Remarks) -> None:
+        """Add a key to `section` below the key `after` (None: as the first), with what is said above and beside it."""
+        _insert(section, name, value, after, remarks)
+
+    def text(self) -> str:
+        """Return the document as text."""
+        return _merged(self._before, self._unchanged, self._dumped(self.top), self._end)
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """Comments of a key: whole lines above it, and what stands beside it, from ``#`` on, in the column `column`."""
+
+    above: str = ""
+    beside: str = ""
+    column: int = 0
+
+
+def edit(text: str, changes: Mapping[str, Any], whole: frozenset[str] = frozenset()) -> str:
+    """Return the text of a YAML file with changes laid over it; see `Document.change`."""
+    document = Document(text)
+    document.change(changes, whole)
+    return document.text()
+
+
+def _null(representer: Any, _value: None) -> Any:  # noqa: ANN401
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+def _lay_over(section: CommentedMap, changes: Mapping[str, Any], whole: frozenset[str], *, top: bool) -> None:
+    for name, value in changes.items():
+        old = section.get(name)
+        if name not in section:
+            _insert(section, name, _written(value, block=top), next(reversed(section), None), Remarks())
+        elif isinstance(value, Mapping) and isinstance(old, CommentedMap) and name not in whole:
+            if not old:
+                old.fa.set_flow_style()
+            _lay_over(old, value, frozenset(), top=False)
+        else:
+            below = _below(section, name)
+            _say_below(section, name, "")  # its place may go
+            block = top and isinstance(value, Mapping) and bool(value)
+            if _is_block(old):
+                _say_below(section, name, "", own=True)
+            elif block:
+                section.ca.items.pop(name, None)  # what is said of a value that stood on the key's line
+            section[name] = _written(value, block=block)
+            _say_below(section, name, below)
+
+
+def _insert(section: CommentedMap, name: str, value: object, after: str | None, remarks: Remarks) -> None:
+    below = "" if after is None else _below(section, after)
+    section.insert(0 if after is None else list(section).index(after) + 1, name, value)
+    if after is not None:
+        _say_below(section, after, remarks.above)
+    if remarks.beside:
+        section.ca.items[name] = [None, None, _token(remarks.beside + "\n", remarks.column), None]
+    _say_below(section, name, below)
+
+
+def _is_block(value: object) -> bool:
+    return isinstance(value, (CommentedMap, CommentedSeq)) and bool(value) and not value.fa.flow_style()
+
+
+def _leaf(section: Any, key: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    """Return where the last line of a value stands: the innermost section or list, and the last key in it."""
+    while _is_block(section[key]):
+        section = section[key]
+        key = len(section) - 1 if isinstance(section, CommentedSeq) else next(reversed(section))
+    return section, key
+
+
+def _below(section: CommentedMap, key: str) -> str:
+    """Return the lines of comments between a value and the next key, empty lines included."""
+    token = _token_of(*(leaf := _leaf(section, key)))
+    if token is None:
+        return ""
+    return token.value if _has_lines(*leaf) else token.value.partition("\n")[2]
+
+
+def _token_of(place: Any, key: Any) -> CommentToken | None:  # noqa: ANN401
+    slots = place.ca.items.get(key)
+    return slots[0 if isinstance(place, CommentedSeq) else 2] if slots else None
+
+
+def _has_lines(place: Any, key: Any) -> bool:  # noqa: ANN401
+    return isinstance(place[key], (LiteralScalarString, FoldedScalarString))
+
+
+def _say_below(section: CommentedMap, key: str, lines: str, *, own: bool = False) -> None:
+    """Replace what `_below` returns; `own`: what stands below the key itself, before the first line of its value."""
+    place, last = (section, key) if own else _leaf(section, key)
+    token, has_lines = _token_of(place, last), _has_lines(place, last)
+    beside = "" if token is None or has_lines else token.value.partition("\n")[0]
+    value = lines if has_lines else f"{beside}\n{lines}"
+    slots = place.ca.items.setdefault(last, [None, None, None, None])
+    slots[0 if isinstance(place, CommentedSeq) else 2] = (
+        _token(value, token.start_mark.column if token and beside else 0) if value not in ("", "\n") else None
+    )
+
+
+def _token(value: str, column: int) -> CommentToken:
+    return CommentToken(value, start_mark=CommentMark(column), end_mark=None)
+
+
+def _written(value: Any, *, block: bool = False) -> Any:  # noqa: ANN401
+    """Return a plain value as ruamel.yaml shall write it: in braces and brackets, but for a section at the top."""
+    if isinstance(value, Mapping):
+        section = CommentedMap({_written(name): _written(item, block=False) for name, item in value.items()})
+        if not block:
+            section.fa.set_flow_style()
+        return section
+    if isinstance(value, (list, tuple)):
+        entries = CommentedSeq(map(_written, value))
+        entries.fa.set_flow_style()
+        return entries
+    if isinstance(value, str):
+        return PlainScalarString(value) if PLAIN.match(value) else DoubleQuotedScalarString(value)
+    return value
+
+
+def _merged(text: str, unchanged: str, changed: str, end: str) -> str:
+    """Return `text` with the lines in which `changed` differs from `unchanged`, the same document written by ruamel."""
+    own, before, after = (part.splitlines(keepends=True) for part in (text, unchanged, changed))
+    kept: dict[int, list[str]] = {}  # by line of `before`, what stands in its place
+    plain = [line.rstrip("\r\n") + "\n" for line in own]
+    for _, low, high, start, stop in SequenceMatcher(None, before, plain, False).get_opcodes():
+        for number in range(low, high):
+            kept[number] = []
+        lines = own[start:stop]
+        if high - low == stop - start:
+            kept |= {number: [line] for number, line in zip(range(low, high), lines, strict=True)}
+        else:
+            kept.setdefault(max(low, high - 1), [])[:0] = lines
+    out: list[str] = []
+    for kind, low, high, start, stop in SequenceMatcher(None, before, after, False).get_opcodes():
+        if kind == "equal":
+            out += [line for number in range(low, high) for line in kept.get(number, [])]
+        else:
+            out += [line.rstrip("\n") + end for line in after[start:stop]]
+    return "".join(out)
