@@ -28,7 +28,8 @@ from wildseg.tracking import provenance
 
 # What reads or opens a file, by the end of its full name.
 READ = (".read_text", ".read_bytes", ".open", ".load_file", ".safe_open", ".numpy.load", ".json.load", ".json.loads",
-        ".yaml.load", ".yaml.safe_load", ".ruamel.yaml.YAML", ".torch.load", ".load_checkpoint", ".factory.load_state_dict",
+        ".yaml.load", ".yaml.safe_load", ".ruamel.yaml.YAML", ".torch.load", ".load_checkpoint",
+        ".factory.load_state_dict",
         ".zipfile.ZipFile", ".sqlite3.connect", ".csv.DictReader", ".csv.reader", ".file_digest")  # fmt: skip
 
 

@@ -254,3 +254,4 @@ def test_presets_are_part_of_what_is_installed(tmp_path: Path) -> None:
     assert answer.code == 0, answer
     installed = {path.stem for path in (tmp_path / "lib" / "wildseg" / "core" / "presets").glob("*.yaml")}
     assert installed == set(NAMES)
+    assert (tmp_path / "lib" / "wildseg" / "core" / "params.yaml").is_file()

@@ -89,6 +89,7 @@ def _stage(name: str) -> Callable[[], None]:
     def command() -> None:
         from wildseg.artifacts.project import Artifacts
         from wildseg.core import params
+        from wildseg.core.progress import note
         from wildseg.execution import launcher, recorded_inputs
         from wildseg.execution.project_lock import writing
         from wildseg.execution.runtime import Runtime
@@ -97,7 +98,10 @@ def _stage(name: str) -> Callable[[], None]:
         artifacts = Artifacts()
         # Before anything is read, so that whatever changes after it was read is noticed.
         with recorded_inputs.unchanged(artifacts.root):
-            values, runtime = params.load(), Runtime.from_environment()
+            remarks: list[str] = []
+            values, runtime = params.load(remark=remarks.append), Runtime.from_environment()
+            if not launcher.follows():
+                note(name, remarks)
             with writing(artifacts.root, name) as lock:
                 if name in preflight.STAGES:
                     preflight.run(values, artifacts.root, name)
@@ -196,8 +200,9 @@ def compare(methods: tuple[str, ...], frames: int, refine: str) -> None:
 
 @main.command(short_help="Lay presets over params.yaml.")
 @click.argument("presets", nargs=-1, metavar="[PRESET ...]")
+@click.option("--update", is_flag=True, help="Write in what params.yaml lacks, and replace old names of parameters.")
 @click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
-def init(presets: tuple[str, ...], dry_run: bool) -> None:
+def init(presets: tuple[str, ...], update: bool, dry_run: bool) -> None:
     """Lay presets over params.yaml, later ones winning, and show what changed; without any, list what there is.
 
     `wildseg init photographs` is a starting point for video of your own; `wildseg init voc clip_es` is CLIP-ES.
@@ -206,11 +211,11 @@ def init(presets: tuple[str, ...], dry_run: bool) -> None:
 
     from wildseg.core import presets as overlays
 
-    if not presets:
+    if not presets and not update:
         for name, purpose in overlays.available().items():
             click.echo(f"{name:<15} {purpose}")
         return
-    changed = overlays.init(Path("params.yaml"), presets, dry_run=dry_run)
+    changed = overlays.init(Path("params.yaml"), presets, update=update, dry_run=dry_run)
     click.echo("\n".join(changed or ["init: params.yaml already says all of this"]))
 
 

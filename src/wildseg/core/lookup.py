@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from wildseg.core import hints, schema
 from wildseg.core.errors import ParamsError, did_you_mean
@@ -64,6 +65,11 @@ def check_required(folder: str, name: str, function: str, options: Mapping[str, 
 def option_names(folder: str, name: str, function: str) -> list[str]:
     """Return the keyword-only parameters of `function` in the method's source, without importing it."""
     return list(hints.of_options(_function(folder, name, function)))
+
+
+def option_defaults(folder: str, name: str, function: str) -> dict[str, Any]:
+    """Return the defaults of the keyword-only parameters of `function` in the method's source, lists for tuples."""
+    return hints.defaults(_function(folder, name, function))
 
 
 def _function(folder: str, name: str, function: str) -> ast.FunctionDef:

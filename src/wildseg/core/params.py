@@ -1,16 +1,18 @@
 """params.yaml as validated, frozen objects: the table of everything that changes a result.
 
-There are no defaults here: params.yaml itself holds every value, so that what a run used can be read in one file.
+There are no defaults here. A parameter that a params.yaml lacks has its value in the one that wildseg ships
+(`wildseg.core.defaults`), an option of a method the default of the method's signature.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from wildseg.core import lookup, yaml_files
+from wildseg.core import defaults, lookup, renamed, yaml_files
 from wildseg.core.classes import Classes
 from wildseg.core.errors import ParamsError, did_you_mean
 from wildseg.core.limits import Between, Count, Length, Natural, Seconds, Share, Side
@@ -23,6 +25,7 @@ Exponent = Annotated[float, Between(0.01, 100)]
 Weight = Annotated[float, Between(0, 10_000)]  # of a term of the CRF: its energies are at most 11.6
 Deviation = Annotated[float, Between(0.1, 10_000)]  # of a kernel of the CRF: narrower than this, it is the pixel alone
 LARGEST_BATCH = 2**29  # pixels, over all processes of a training: 6 GB of input alone
+SHOWN = 8  # names of missing parameters in the line about them
 Options = dict[str, dict[str, Any]]
 
 
@@ -246,8 +249,8 @@ METHODS = (
 )
 
 
-def load(path: Path | str = "params.yaml") -> Params:
-    """Read and check params.yaml.
+def load(path: Path | str = "params.yaml", remark: Callable[[str], object] = lambda _: None) -> Params:
+    """Read and check params.yaml; `remark` takes a line about old names, and one about keys that it lacks.
 
     Raises:
         ParamsError: the file is missing or not YAML, a key or value means nothing.
@@ -259,19 +262,48 @@ def load(path: Path | str = "params.yaml") -> Params:
         raise ParamsError(
             f"{path}: expected the parameters of the pipeline ({error}); run in the folder of dvc.yaml"
         ) from error
-    return parse(content)
+    return parse(content, remark)
 
 
-def parse(content: object) -> Params:
+def parse(content: object, remark: Callable[[str], object] = lambda _: None) -> Params:
     """Check the content of params.yaml, already read into plain mappings and lists.
+
+    Missing keys have their defaults in what is returned, also the options of the chosen methods, so that a default that
+    was written and one that was left out are the same to all that follows.
 
     Raises:
         ParamsError: a key or value means nothing.
     """
-    params = read(Params, content, "")
+    olds = renamed.found(content)
+    lacking: list[str] = []
+    params = read(Params, renamed.with_new_names(content, olds), "", defaults.sections(), lacking)
     _check_methods(params)
     _check_consistency(params)
+    if olds:
+        remark(f"params.yaml: {renamed.line(olds)}")
+    for section, key, folder, function in METHODS:
+        values = getattr(params, section)
+        chosen = getattr(values, key)
+        written = values.options.get(chosen, {})
+        known = defaults.of_options(section, chosen, lookup.option_defaults(folder, chosen, function))
+        lacking += [
+            f"{section}.options.{chosen}.{name}" for name in defaults.listed(section, chosen) if name not in written
+        ]
+        options = values.options | {chosen: written | {name: known[name] for name in known if name not in written}}
+        params = replace(params, **{section: replace(values, options=options)})
+    if lacking:
+        shown = ", ".join(lacking[:SHOWN]) + (f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else "")
+        remark(f"params.yaml lacks {shown}: defaults are used; 'wildseg init --update' writes them in")
     return params
+
+
+def signatures() -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the defaults of the options of every method, by its section and name."""
+    return {
+        (section, method): lookup.option_defaults(folder, method, function)
+        for section, _, folder, function in METHODS
+        for method in lookup.available(folder)
+    }
 
 
 def _check_methods(params: Params) -> None:

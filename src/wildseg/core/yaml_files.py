@@ -5,8 +5,9 @@ What a file may demand is bounded: sections in sections, the values that aliases
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from io import StringIO
@@ -187,22 +188,51 @@ class Document:
         """
         _lay_over(self.top, changes, whole, top=True)
 
-    def insert(self, section: CommentedMap, name: str, value: object, after: str | None, remarks: Remarks) -> None:
-        """Add a key to `section` below the key `after` (None: as the first), with what is said above and beside it."""
-        _insert(section, name, value, after, remarks)
+    def rename(self, path: Sequence[str], name: str) -> None:
+        """Give the last key of `path` another name; its value, its place and its comments stay."""
+        section, old = self._section(path[:-1]), path[-1]
+        place, slots = list(section).index(old), section.ca.items.pop(old, None)
+        section.insert(place, name, section.pop(old))
+        if slots:
+            section.ca.items[name] = slots
+
+    def insert(self, path: Sequence[str], value: object, template: Document) -> None:
+        """Add the key at `path` with `value`, where `template` has it and with its comments there."""
+        *parents, name = path
+        section, model = self._section(parents), template._section(parents)
+        earlier = [key for key in list(model)[: list(model).index(name)] if key in section]
+        place = list(section).index(earlier[-1]) + 1 if earlier else 0
+        if section.fa.flow_style() or not section:  # no comment has a place in it
+            section.fa.set_flow_style()
+            section.insert(place, name, _written(value))
+            return
+        moves = ""
+        if earlier:
+            stays, moves = _continued(section, earlier[-1])
+            _say_below(section, earlier[-1], stays + template._above(parents, name))
+        section.insert(place, name, _with_values(copy.deepcopy(model[name]), value))
+        if slots := model.ca.items.get(name):
+            section.ca.items[name] = copy.deepcopy(slots)
+        _say_below(section, name, _continued(model, name)[0] + moves)
+
+    def _section(self, path: Sequence[str]) -> CommentedMap:
+        section = self.top
+        for name in path:
+            section = section[name]
+        return section
+
+    def _above(self, parents: Sequence[str], name: str) -> str:
+        """Return the lines of comments above a key."""
+        section = self._section(parents)
+        place = list(section).index(name)
+        if place:
+            return _continued(section, list(section)[place - 1])[1]
+        token = _token_of(self._section(parents[:-1]), parents[-1]) if parents else None
+        return token.value.partition("\n")[2] if token else ""
 
     def text(self) -> str:
         """Return the document as text."""
         return _merged(self._before, self._unchanged, self._dumped(self.top), self._end)
-
-
-@dataclass(frozen=True)
-class Remarks:
-    """Comments of a key: whole lines above it, and what stands beside it, from ``#`` on, in the column `column`."""
-
-    above: str = ""
-    beside: str = ""
-    column: int = 0
 
 
 def edit(text: str, changes: Mapping[str, Any], whole: frozenset[str] = frozenset()) -> str:
@@ -220,10 +250,8 @@ def _lay_over(section: CommentedMap, changes: Mapping[str, Any], whole: frozense
     for name, value in changes.items():
         old = section.get(name)
         if name not in section:
-            _insert(section, name, _written(value, block=top), next(reversed(section), None), Remarks())
+            _append(section, name, _written(value, block=top))
         elif isinstance(value, Mapping) and isinstance(old, CommentedMap) and name not in whole:
-            if not old:
-                old.fa.set_flow_style()
             _lay_over(old, value, frozenset(), top=False)
         else:
             below = _below(section, name)
@@ -237,14 +265,24 @@ def _lay_over(section: CommentedMap, changes: Mapping[str, Any], whole: frozense
             _say_below(section, name, below)
 
 
-def _insert(section: CommentedMap, name: str, value: object, after: str | None, remarks: Remarks) -> None:
-    below = "" if after is None else _below(section, after)
-    section.insert(0 if after is None else list(section).index(after) + 1, name, value)
-    if after is not None:
-        _say_below(section, after, remarks.above)
-    if remarks.beside:
-        section.ca.items[name] = [None, None, _token(remarks.beside + "\n", remarks.column), None]
+def _append(section: CommentedMap, name: str, value: object) -> None:
+    last = next(reversed(section), None)
+    below = "" if last is None else _below(section, last)
+    if last is None:
+        section.fa.set_flow_style()
+    else:
+        _say_below(section, last, "")
+    section[name] = value
     _say_below(section, name, below)
+
+
+def _with_values(own: Any, value: Any) -> Any:  # noqa: ANN401
+    """Return what a template has with the values of `value`; what is the same stays as it is written there."""
+    if not (isinstance(own, CommentedMap) and isinstance(value, Mapping)):
+        return own if own == value else _written(value)
+    for name, item in value.items():
+        own[name] = _with_values(own[name], item)
+    return own
 
 
 def _is_block(value: object) -> bool:
@@ -265,6 +303,16 @@ def _below(section: CommentedMap, key: str) -> str:
     if token is None:
         return ""
     return token.value if _has_lines(*leaf) else token.value.partition("\n")[2]
+
+
+def _continued(section: CommentedMap, key: str) -> tuple[str, str]:
+    """Return `_below` in two: what goes on with the comment beside the value, in its column, and the rest."""
+    token, lines = _token_of(*_leaf(section, key)), _below(section, key).splitlines(keepends=True)
+    start = " " * token.start_mark.column + "#" if token and token.value.startswith("#") else None
+    count = 0
+    while start and count < len(lines) and lines[count].startswith(start):
+        count += 1
+    return "".join(lines[:count]), "".join(lines[count:])
 
 
 def _token_of(place: Any, key: Any) -> CommentToken | None:  # noqa: ANN401
