@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.core import params
-from wildseg.core.params import Params
+from wildseg.execution import params
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics import multilabel
 from wildseg.metrics.levels import classes_in

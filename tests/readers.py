@@ -23,12 +23,11 @@ from wildseg.artifacts import truth_maps
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli import explanations
 from wildseg.cli.compare import table
-from wildseg.core import params, presets
 from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json
 from wildseg.encoders import captions, clip, configs, downloads, vocabulary
 from wildseg.encoders.cnn import normalisation
-from wildseg.execution import cache_usage, repair
+from wildseg.execution import cache_usage, params, presets, repair
 from wildseg.execution.result_store import Store
 from wildseg.frames import reader
 from wildseg.frames.sources import Source

@@ -12,8 +12,7 @@ import yaml
 
 from wildseg.cli.compare.table import COLUMNS
 from wildseg.cli.main import STAGES
-from wildseg.core import params
-from wildseg.execution import fingerprint
+from wildseg.execution import fingerprint, params
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())

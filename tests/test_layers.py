@@ -15,8 +15,8 @@ from tests.programs import python
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli.main import STAGES
 from wildseg.core import lookup
-from wildseg.core.params import METHODS
 from wildseg.execution import fingerprint
+from wildseg.execution.params import METHODS
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(fingerprint.PACKAGE.rglob("*.py"))
@@ -76,7 +76,7 @@ def test_a_file_imports_only_from_its_own_room_and_those_below(path: Path) -> No
 
 @pytest.mark.parametrize("path", [path for path in MODULES if room(path) in CONCEPTS], ids=name)
 def test_a_concept_knows_nothing_of_params_yaml_and_of_what_stages_leave(path: Path) -> None:
-    assert not {name(file) for file in fingerprint.imports(tree(path))} & {"core/params.py", "core/yaml_files.py"}
+    assert not {name(file) for file in fingerprint.imports(tree(path))} & {"execution/params.py", "core/yaml_files.py"}
     assert not imported(path) & {"artifacts", "execution", "stages"}
 
 
@@ -173,7 +173,7 @@ def test_checking_params_and_listing_methods_loads_no_network() -> None:
     code = (
         "from click.testing import CliRunner; from wildseg.cli.main import main\n"
         "assert CliRunner().invoke(main, ['methods']).exit_code == 0\n"
-        f"from wildseg.core import params; params.load({str(ROOT / 'params.yaml')!r})"
+        f"from wildseg.execution import params; params.load({str(ROOT / 'params.yaml')!r})"
     )
     assert not loaded_after(code) & {*HEAVY, "cv2", "av", "scipy", "pandas"}
 

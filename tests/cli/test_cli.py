@@ -16,9 +16,9 @@ from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli import main as cli
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, WildsegError
-from wildseg.core.params import METHODS
 from wildseg.execution import out_of_memory
 from wildseg.execution.engines.local import Workers
+from wildseg.execution.params import METHODS
 from wildseg.execution.workers import no_tools
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.core.classes import Classes
 from wildseg.core.errors import DataError, WildsegError
 from wildseg.core.files import load_json
-from wildseg.core.params import Bilateral, Crf, Gaussian
+from wildseg.crf.params import Bilateral, Crf, Gaussian
 from wildseg.execution.runtime import Runtime
 from wildseg.stages.crf import run
 

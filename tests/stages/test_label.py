@@ -10,10 +10,10 @@ import pytest
 
 from tests.encoders.models import noise, save
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.core import params
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.core.files import load_json
-from wildseg.core.params import Params
+from wildseg.execution import params
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.stages import label
 

@@ -19,9 +19,9 @@ from tests.frames.clips import write_clip
 from wildseg.artifacts import unpack
 from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.shards import begins_shard
-from wildseg.core import params as parameters
 from wildseg.core.errors import DataError
-from wildseg.core.params import Params
+from wildseg.execution import params as parameters
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.segment.augment import augmentation
 from wildseg.segment.data import Batches, Pairs, stream

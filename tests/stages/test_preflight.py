@@ -22,10 +22,10 @@ from tests.encoders.models import save as save_clip
 from tests.hub import Hub, nobody, point_to
 from tests.programs import SOURCE
 from wildseg.cli.main import main
-from wildseg.core import params
 from wildseg.core.errors import WildsegError
-from wildseg.core.params import Params
 from wildseg.encoders import downloads
+from wildseg.execution import params
+from wildseg.execution.params import Params
 from wildseg.stages import preflight
 
 ROOT = Path(__file__).parents[2]

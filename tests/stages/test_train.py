@@ -22,10 +22,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.segment.networks import stripes
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.core import params as parameters
 from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
 from wildseg.core.files import load_json, load_table
-from wildseg.core.params import Params
+from wildseg.execution import params as parameters
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.methods.architectures import unet
 from wildseg.segment import predict

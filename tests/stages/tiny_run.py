@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from wildseg.artifacts.project import Artifacts, Frame, Words
-from wildseg.core import params as parameters
 from wildseg.core.classes import Classes
 from wildseg.core.files import save_label_image, save_table
-from wildseg.core.params import Params
+from wildseg.execution import params as parameters
+from wildseg.execution.params import Params
 from wildseg.methods.architectures import unet
 from wildseg.segment.predict import describe
 

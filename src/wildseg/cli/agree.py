@@ -9,7 +9,7 @@ import numpy as np
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError
-from wildseg.core.params import Params
+from wildseg.execution.params import Params
 from wildseg.metrics.agreement import agreement
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError, did_you_mean
-from wildseg.core.params import Params
+from wildseg.execution.params import Params
 from wildseg.labels.calibration import FEWEST, Fit, fit
 from wildseg.labels.decide import positions
 

@@ -88,9 +88,8 @@ def main() -> None:
 def _stage(name: str) -> Callable[[], None]:
     def command() -> None:
         from wildseg.artifacts.project import Artifacts
-        from wildseg.core import params
         from wildseg.core.progress import note
-        from wildseg.execution import launcher, recorded_inputs
+        from wildseg.execution import launcher, params, recorded_inputs
         from wildseg.execution.project_lock import writing
         from wildseg.execution.runtime import Runtime
         from wildseg.stages import preflight
@@ -129,7 +128,7 @@ def summary() -> None:
     """Show what the last run reached, and where its pictures are."""
     from wildseg.artifacts.project import Artifacts
     from wildseg.cli import summary as report
-    from wildseg.core import params
+    from wildseg.execution import params
 
     report.show(Artifacts(), params.load())
 
@@ -188,7 +187,7 @@ def compare(methods: tuple[str, ...], frames: int, refine: str) -> None:
     """
     from wildseg.artifacts.project import Artifacts
     from wildseg.cli.compare import run
-    from wildseg.core import params
+    from wildseg.execution import params
     from wildseg.execution.project_lock import writing
     from wildseg.execution.runtime import Runtime
 
@@ -209,7 +208,7 @@ def init(presets: tuple[str, ...], update: bool, dry_run: bool) -> None:
     """
     from pathlib import Path
 
-    from wildseg.core import presets as overlays
+    from wildseg.execution import presets as overlays
 
     if not presets and not update:
         for name, purpose in overlays.available().items():
@@ -289,7 +288,7 @@ def truth(rename: bool) -> None:
     """
     from wildseg.artifacts.project import Artifacts
     from wildseg.cli import truth_check
-    from wildseg.core import params
+    from wildseg.execution import params
 
     truth_check.show(params.load(), Artifacts(), rename=rename)
 
@@ -306,7 +305,7 @@ def calibrate(ticked: str | None, precision: float | None) -> None:
 
     from wildseg.artifacts.project import Artifacts
     from wildseg.cli import calibrate as calibration
-    from wildseg.core import params
+    from wildseg.execution import params
 
     calibration.show(Artifacts(), params.load(), Path(ticked) if ticked else None, precision)
 
@@ -323,7 +322,7 @@ def agree(one: str, other: str) -> None:
 
     from wildseg.artifacts.project import Artifacts
     from wildseg.cli import agree as agreement
-    from wildseg.core import params
+    from wildseg.execution import params
 
     agreement.show(Artifacts(), params.load(), Path(one), Path(other))
 
@@ -356,7 +355,7 @@ def detect(
     from pathlib import Path
 
     from wildseg.artifacts.project import Artifacts
-    from wildseg.core import params
+    from wildseg.execution import params
     from wildseg.execution.project_lock import writing
     from wildseg.execution.runtime import Runtime
     from wildseg.stages import detections
@@ -381,7 +380,7 @@ def detect(
 def methods() -> None:
     """List every method that exists, by the parameter that chooses it."""
     from wildseg.core import lookup
-    from wildseg.core.params import METHODS
+    from wildseg.execution.params import METHODS
 
     chosen = [(f"{section}.{key}", folder) for section, key, folder, _ in METHODS]
     for key, folder in (*chosen, ("detect --method", lookup.DETECTORS)):

@@ -14,9 +14,8 @@ from wildseg.artifacts.project import Artifacts, Words
 from wildseg.core import lookup
 from wildseg.core.classes import Classes
 from wildseg.core.errors import DataError, ParamsError
-from wildseg.core.params import Clip as ClipParams
-from wildseg.core.params import Label
 from wildseg.core.progress import note, track
+from wildseg.encoders.params import Clip as ClipParams
 from wildseg.encoders.weights import identity
 from wildseg.execution import fingerprint, frame_task, result_store
 from wildseg.execution.failures import Failures
@@ -25,6 +24,7 @@ from wildseg.execution.runtime import Runtime, torch_device, worker_device
 from wildseg.execution.workers import crew, gpus
 from wildseg.labels.interface import Answer, NamedImage, Question
 from wildseg.labels.language.messages import Language, Manner, Speaker
+from wildseg.labels.params import Label
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; this process has no use for it
     from wildseg.encoders.clip import Clip

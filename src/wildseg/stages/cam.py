@@ -15,16 +15,17 @@ import numpy as np
 from wildseg.artifacts.project import Artifacts, FrameBoxes, Listing
 from wildseg.cam.boxes import inside
 from wildseg.cam.competition import nothing_to_compete
+from wildseg.cam.params import Cam
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, ParamsError
 from wildseg.core.files import fresh
-from wildseg.core.params import Cam, Params
 from wildseg.core.progress import note, track
 from wildseg.encoders.weights import identity
 from wildseg.exchange.coco import LARGEST_SIDE
 from wildseg.execution import fingerprint, frame_task, result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import Cache
+from wildseg.execution.params import Params
 from wildseg.execution.result_store import Entry
 from wildseg.execution.runtime import Runtime, worker_device
 from wildseg.execution.workers import Workers, crew, gpus

@@ -12,14 +12,14 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.core.classes import IGNORE
 from wildseg.core.errors import DataError
 from wildseg.core.files import fresh, save_json
-from wildseg.core.params import Crf, Params
 from wildseg.core.progress import track
-from wildseg.crf.dense import DenseCrf
-from wildseg.crf.masks import pseudo_mask
+from wildseg.crf.masks import mask_frame
+from wildseg.crf.params import Crf
 from wildseg.crf.valid import problem
 from wildseg.execution import fingerprint, frame_task, result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import Cache
+from wildseg.execution.params import Params
 from wildseg.execution.result_store import Entry
 from wildseg.execution.runtime import Runtime
 from wildseg.execution.workers import Workers, crew, no_tools
@@ -112,34 +112,12 @@ def _mask_frame(
     image = artifacts.load_image(frame)
     classes, maps = artifacts.load_maps(frame)
     _check(frame, image, classes, maps, num_classes)
-    mask, confidence = pseudo_mask(
-        image,
-        classes,
-        maps,
-        _dense_crf(settings),
-        background=background,
-        alpha=settings.alpha,
-        sharpen=settings.sharpen,
-        threshold=settings.min_confidence,
-        confidence_from=settings.confidence_from,
-    )
+    mask, confidence = mask_frame(image, classes, maps, settings, background=background)
     counts = np.bincount(mask.ravel())
     ids = np.flatnonzero(counts)
     record = list(zip(ids.tolist(), counts[ids].tolist(), strict=True)), len(classes)
     contents = {"mask": artifacts.encode_mask(mask), "confidence": artifacts.encode_confidence(confidence)}
     return Entry(record, contents)
-
-
-def _dense_crf(settings: Crf) -> DenseCrf:
-    return DenseCrf(
-        iterations=settings.iterations,
-        gaussian_weight=settings.gaussian.weight,
-        gaussian_sxy=settings.gaussian.sxy,
-        bilateral_weight=settings.bilateral.weight,
-        bilateral_sxy=settings.bilateral.sxy,
-        bilateral_srgb=settings.bilateral.srgb,
-        image_mode=settings.image_mode,
-    )
 
 
 def _check(frame: str, image: np.ndarray, classes: np.ndarray, maps: np.ndarray, num_classes: int) -> None:

@@ -14,11 +14,11 @@ from wildseg.core import lookup
 from wildseg.core.errors import WildsegError, did_you_mean
 from wildseg.core.files import save_table
 from wildseg.core.lookup import DETECTORS
-from wildseg.core.params import Params
 from wildseg.core.progress import track
 from wildseg.execution import fingerprint, result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import Cache, Recipe
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime, worker_device
 from wildseg.execution.workers import crew, gpus
 from wildseg.labels.detection import Detect, present, tidy

@@ -22,10 +22,10 @@ from wildseg.artifacts.truth_names import explain, misfits, pictures
 from wildseg.core.classes import BACKGROUND, IGNORE
 from wildseg.core.errors import DataError
 from wildseg.core.files import atomic, fresh, load_label_image, save_json, save_plotted_table
-from wildseg.core.params import Params
 from wildseg.core.progress import track
 from wildseg.core.project_root import project_root
 from wildseg.crf.unary import upsample, with_background
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import answered, miou, one_higher
 from wildseg.metrics.levels import Levels, classes_in

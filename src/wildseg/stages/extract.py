@@ -12,12 +12,13 @@ from functools import partial
 from wildseg.artifacts.project import SPLITS, Artifacts, Frame
 from wildseg.core.errors import DataError
 from wildseg.core.files import fresh, save_json
-from wildseg.core.params import Extract, Params
 from wildseg.core.progress import track
+from wildseg.execution.params import Params
 from wildseg.execution.result_store import Store, note
 from wildseg.execution.runtime import Runtime
 from wildseg.execution.workers import crew
 from wildseg.frames.duplicates import KeptFrames
+from wildseg.frames.params import Extract
 from wildseg.frames.sources import Source, find_sources, passed_over, safe_name
 from wildseg.frames.split import split_by_time
 from wildseg.frames.tally import Tally

@@ -12,9 +12,9 @@ import numpy as np
 from wildseg.artifacts.project import Artifacts, Frame, Words
 from wildseg.core.errors import DataError
 from wildseg.core.files import save_json, save_plotted_table
-from wildseg.core.params import Params
 from wildseg.encoders import vocabulary
 from wildseg.execution.failures import Failures
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.labels.decide import correct, decide, rule_of
 from wildseg.labels.interface import Answer

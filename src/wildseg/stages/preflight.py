@@ -18,11 +18,11 @@ from typing import Any
 from wildseg.core import lookup
 from wildseg.core.errors import WildsegError, check_regular
 from wildseg.core.files import atomic
-from wildseg.core.params import Params, load
 from wildseg.core.progress import note
 from wildseg.core.project_root import project_root
 from wildseg.encoders.weights import config_beside, shared_config
 from wildseg.execution import children, result_store
+from wildseg.execution.params import Params, load
 
 STAGES = ("extract", "label", "cam", "crf")  # those after which others come that need a network
 LIBRARIES = ("open_clip_torch", "segmentation-models-pytorch", "timm", "torch", "transformers")

@@ -11,11 +11,11 @@ from typing import Any
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.core import lookup
-from wildseg.core.params import Extract
 from wildseg.core.progress import track
 from wildseg.execution import fingerprint, result_store
 from wildseg.frames.duplicates import Looks, looks_of
 from wildseg.frames.image import shrink
+from wildseg.frames.params import Extract
 from wildseg.frames.reader import expected, read
 from wildseg.frames.sample import Sample
 from wildseg.frames.sharpness import sharpness

@@ -16,12 +16,12 @@ from wildseg.artifacts.weak import MADE_BY, WEAK
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, WildsegError
 from wildseg.core.files import fresh, save_json, save_table
-from wildseg.core.params import Params, Train
 from wildseg.core.progress import track
 from wildseg.encoders.cnn import normalisation
 from wildseg.encoders.cnn.build import loaded
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.execution import launcher
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime, torch_device
 from wildseg.segment import validate
 from wildseg.segment.augment import augmentation
@@ -29,6 +29,7 @@ from wildseg.segment.checkpoint import Checkpoints, key_of
 from wildseg.segment.data import MASKS, Batches, Pairs, Supervision, count_pixels, stream
 from wildseg.segment.loop import Event, Recipe, Trainer
 from wildseg.segment.losses import only_confident, sqrt_inverse_weights
+from wildseg.segment.params import Train
 from wildseg.segment.predict import Predictor, describe, resolve_precision
 from wildseg.tracking import mlflow_run
 from wildseg.training.team import Team, join

@@ -15,8 +15,8 @@ from wildseg.artifacts.weak import WEAK
 from wildseg.core.classes import BACKGROUND, IGNORE
 from wildseg.core.errors import DataError
 from wildseg.core.files import atomic, fresh, save_json
-from wildseg.core.params import Params, Weak
 from wildseg.core.progress import track
+from wildseg.crf.params import Weak
 from wildseg.crf.unary import upsample
 from wildseg.crf.valid import problem
 from wildseg.crf.weak import points as weak_points
@@ -26,6 +26,7 @@ from wildseg.crf.weak.scribbles import dots, scribbles
 from wildseg.execution import fingerprint, frame_task, result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import Cache
+from wildseg.execution.params import Params
 from wildseg.execution.result_store import Entry
 from wildseg.execution.runtime import Runtime
 from wildseg.execution.workers import Workers, crew, no_tools

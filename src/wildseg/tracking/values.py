@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from wildseg.core.classes import Classes
-from wildseg.core.params import METHODS, Params
+from wildseg.execution.params import METHODS, Params
 
 LONGEST_KEY = 250
 LONGEST_VALUE = 6000  # what MLflow's own tables hold

@@ -18,10 +18,10 @@ from tests.programs import SOURCE, python
 from tests.stages import tiny_run
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError, WildsegError
-from wildseg.core.params import Params
 from wildseg.execution.engines import _ray_cluster
 from wildseg.execution.engines._ray_cluster import Place
 from wildseg.execution.fingerprint import fingerprint
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.execution.workers import crew, no_tools
 from wildseg.stages import cam, crf, label

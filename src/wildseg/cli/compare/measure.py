@@ -20,8 +20,8 @@ from wildseg.cam.engine import Recipe, activation_maps, input_size
 from wildseg.cli.compare.memory import peak_mib
 from wildseg.cli.compare.table import Row
 from wildseg.core.errors import DataError, ModelError, ParamsError
-from wildseg.core.params import Params
 from wildseg.encoders.clip import Clip, resize
+from wildseg.execution.params import Params
 from wildseg.metrics.confusion import Confusion, mean_recall, miou
 from wildseg.stages import cam
 from wildseg.stages.eval import ids_of_maps

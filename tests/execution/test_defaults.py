@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from wildseg.cli.main import main
-from wildseg.core import defaults, params, presets
+from wildseg.execution import defaults, params, presets
 
 SHIPPED = (Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8")
 
@@ -27,7 +27,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_shipped_file_is_that_of_the_repository() -> None:
-    message = "copy params.yaml to src/wildseg/core/params.yaml"
+    message = "copy params.yaml to src/wildseg/execution/params.yaml"
     assert defaults.SHIPPED.read_text(encoding="utf-8") == SHIPPED, message
 
 

@@ -13,10 +13,11 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
 
 from tests.programs import python
+from wildseg.cam.params import Caa
 from wildseg.cli.main import main
-from wildseg.core import params, presets
 from wildseg.core.errors import ParamsError
 from wildseg.encoders.prompts import COMPETITORS, overlap, sentences
+from wildseg.execution import params, presets
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -106,7 +107,7 @@ def test_clip_es_has_the_published_numbers(file: Path) -> None:
 def test_compat_has_the_quirks_of_the_published_code_over_clip_es(file: Path) -> None:
     presets.init(file, ["voc", "clip_es", "clip_es_compat"])
     values = params.load(file)
-    assert values.cam.caa == params.Caa(layers=8, skip_last=0, sinkhorn=3, power=2, box=0.4, exclusive_box_ends=True)
+    assert values.cam.caa == Caa(layers=8, skip_last=0, sinkhorn=3, power=2, box=0.4, exclusive_box_ends=True)
     assert (values.cam.pos_embed_interpolation, values.crf.image_mode) == ("bilinear_half", "wrap_bgr_mean")
     published = {"competitors": "present", "pool": "patches", "target": "probability", "normalise_twice": True}
     assert values.cam.options["softmax_gradcam"] == published
@@ -252,6 +253,6 @@ def test_presets_are_part_of_what_is_installed(tmp_path: Path) -> None:
     )
     answer = python("-c", code, cwd=ROOT)
     assert answer.code == 0, answer
-    installed = {path.stem for path in (tmp_path / "lib" / "wildseg" / "core" / "presets").glob("*.yaml")}
+    installed = {path.stem for path in (tmp_path / "lib" / "wildseg" / "execution" / "presets").glob("*.yaml")}
     assert installed == set(NAMES)
-    assert (tmp_path / "lib" / "wildseg" / "core" / "params.yaml").is_file()
+    assert (tmp_path / "lib" / "wildseg" / "execution" / "params.yaml").is_file()

@@ -14,8 +14,8 @@ from dvc.exceptions import DvcException
 from dvc.utils.hydra import apply_overrides
 
 from wildseg.cli.main import main
-from wildseg.core import params, renamed
 from wildseg.core.errors import ParamsError
+from wildseg.execution import params, renamed
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from wildseg.core import lookup, params
+from wildseg.core import lookup
 from wildseg.core.errors import ParamsError
+from wildseg.execution import params
 from wildseg.tracking.values import flatten_params
 
 ROOT = Path(__file__).parents[2]

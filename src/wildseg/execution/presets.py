@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wildseg.core import defaults, params, renamed, yaml_files
+from wildseg.core import yaml_files
 from wildseg.core.errors import ParamsError, did_you_mean
 from wildseg.core.files import atomic
 from wildseg.core.yaml_files import Document
+from wildseg.execution import defaults, params, renamed
 
 FOLDER = Path(__file__).parent / "presets"
 WHOLE = frozenset({"classes", "background"})
