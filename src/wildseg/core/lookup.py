@@ -17,6 +17,13 @@ from wildseg.core import hints, schema
 from wildseg.core.errors import ParamsError, did_you_mean
 
 PACKAGE = Path(__file__).parents[1]
+# Where the value of a parameter names a file, and the function in it whose options params.yaml may set.
+METHODS = (
+    ("extract", "method", "methods.keyframes", "select"),
+    ("label", "method", "methods.labels", "label"),
+    ("cam", "method", "methods.cam", "cam"),
+    ("train", "architecture", "methods.architectures", "build"),
+)
 DETECTORS = "methods.detectors"  # no parameter names one of these, but an option of `wildseg detect`
 
 

@@ -16,6 +16,7 @@ from wildseg.core import lookup, yaml_files
 from wildseg.core.classes import Classes
 from wildseg.core.errors import ParamsError, did_you_mean
 from wildseg.core.limits import Seed
+from wildseg.core.lookup import METHODS
 from wildseg.core.schema import read
 from wildseg.crf.params import Crf, Weak
 from wildseg.encoders.params import Clip
@@ -42,15 +43,6 @@ class Params:
     weak: Weak
     train: Train
     eval: Eval
-
-
-# Where the value of a parameter names a file, and the function in it whose options params.yaml may set.
-METHODS = (
-    ("extract", "method", "methods.keyframes", "select"),
-    ("label", "method", "methods.labels", "label"),
-    ("cam", "method", "methods.cam", "cam"),
-    ("train", "architecture", "methods.architectures", "build"),
-)
 
 
 def load(path: Path | str = "params.yaml", remark: Callable[[str], object] = lambda _: None) -> Params:

@@ -25,7 +25,6 @@ from wildseg.exchange.coco import LARGEST_SIDE
 from wildseg.execution import fingerprint, frame_task, result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import Cache
-from wildseg.execution.params import Params
 from wildseg.execution.result_store import Entry
 from wildseg.execution.runtime import Runtime, worker_device
 from wildseg.execution.workers import Workers, crew, gpus
@@ -35,6 +34,7 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; this process ha
 
     from wildseg.cam.engine import Recipe
     from wildseg.encoders.clip import Clip
+    from wildseg.execution.params import Params
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:

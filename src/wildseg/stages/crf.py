@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,10 +20,12 @@ from wildseg.crf.valid import problem
 from wildseg.execution import fingerprint, frame_task, result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import Cache
-from wildseg.execution.params import Params
 from wildseg.execution.result_store import Entry
 from wildseg.execution.runtime import Runtime
 from wildseg.execution.workers import Workers, crew, no_tools
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:

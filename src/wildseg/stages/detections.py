@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,10 +19,12 @@ from wildseg.core.progress import track
 from wildseg.execution import fingerprint, result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import Cache, Recipe
-from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime, worker_device
 from wildseg.execution.workers import crew, gpus
 from wildseg.labels.detection import Detect, present, tidy
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 
 def run(

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -25,7 +25,6 @@ from wildseg.core.files import atomic, fresh, load_label_image, save_json, save_
 from wildseg.core.progress import track
 from wildseg.core.project_root import project_root
 from wildseg.crf.unary import upsample, with_background
-from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import answered, miou, one_higher
 from wildseg.metrics.levels import Levels, classes_in
@@ -41,6 +40,9 @@ from wildseg.report.tables import (
 )
 from wildseg.stages import inference
 from wildseg.tracking import mlflow_run
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 SPLITS = {"train": "trained on", "val": "used to choose the best checkpoint"}  # in the title of a picture
 

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from wildseg.artifacts.project import SPLITS, Artifacts, Frame
 from wildseg.core.errors import DataError
 from wildseg.core.files import fresh, save_json
 from wildseg.core.progress import track
-from wildseg.execution.params import Params
 from wildseg.execution.result_store import Store, note
 from wildseg.execution.runtime import Runtime
 from wildseg.execution.workers import crew
@@ -23,6 +23,9 @@ from wildseg.frames.sources import Source, find_sources, passed_over, safe_name
 from wildseg.frames.split import split_by_time
 from wildseg.frames.tally import Tally
 from wildseg.stages.selection import Selection, Selector
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:

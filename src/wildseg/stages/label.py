@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from wildseg.core.errors import DataError
 from wildseg.core.files import save_json, save_plotted_table
 from wildseg.encoders import vocabulary
 from wildseg.execution.failures import Failures
-from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.labels.decide import correct, decide, rule_of
 from wildseg.labels.interface import Answer
@@ -23,6 +22,9 @@ from wildseg.labels.smoothing import smooth
 from wildseg.labels.spread import remarks
 from wildseg.stages.asking import Setting, ask
 from wildseg.stages.words import choose
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,7 +22,6 @@ from wildseg.encoders.cnn import normalisation
 from wildseg.encoders.cnn.build import loaded
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.execution import launcher
-from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime, torch_device
 from wildseg.segment import validate
 from wildseg.segment.augment import augmentation
@@ -33,6 +33,9 @@ from wildseg.segment.params import Train
 from wildseg.segment.predict import Predictor, describe, resolve_precision
 from wildseg.tracking import mlflow_run
 from wildseg.training.team import Team, join
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 SUPERVISION = {"masks": MASKS, **{kind: Supervision(kind, MADE_BY) for kind in WEAK}}
 LOOK_AT = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -26,11 +26,13 @@ from wildseg.crf.weak.scribbles import dots, scribbles
 from wildseg.execution import fingerprint, frame_task, result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import Cache
-from wildseg.execution.params import Params
 from wildseg.execution.result_store import Entry
 from wildseg.execution.runtime import Runtime
 from wildseg.execution.workers import Workers, crew, no_tools
 from wildseg.report.weak import draw
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
