@@ -280,8 +280,8 @@ READERS = {
 
 # Opens files that are not anybody else's, or does not look into them.
 HARMLESS = {
-    "stages.preflight._aside": "what our own process answers",
-    "stages.preflight._tell": "opened to write nowhere",
+    "stages.preflight._check_in_process": "what our own process answers",
+    "stages.preflight._send_check": "opened to write nowhere",
     "stages.detections._identity": "hashed",
     "labels.language.folder._digest": "hashed",
     "labels.language.wire.post": "an address, never a file; what comes is read by reply_of",

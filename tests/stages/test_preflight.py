@@ -67,7 +67,7 @@ def command(stage: str, folder: Path, monkeypatch: pytest.MonkeyPatch, wanted: s
     monkeypatch.chdir(folder)
     answer = CliRunner().invoke(main, [stage])
     assert answer.exit_code == 1
-    said = [line for line in answer.output.splitlines() if not line.startswith("preflight: looking whether ")]
+    said = [line for line in answer.output.splitlines() if not line.startswith("preflight: checking once that ")]
     assert len(said) == 1
     assert not (folder / "data").exists()
     return said[0]
@@ -250,4 +250,4 @@ def test_what_takes_its_time_is_said_in_a_line(
     )
     with pytest.raises(WildsegError):
         preflight.run(values(clip, **train), tmp_path, stage)
-    assert capsys.readouterr().err == f"preflight: looking whether {what} can be had and fits, which is remembered\n"
+    assert capsys.readouterr().err == f"preflight: checking once that {what} is available and fits\n"
