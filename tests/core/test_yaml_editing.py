@@ -155,3 +155,10 @@ def test_lines_that_no_change_touches_stay_the_same_bytes() -> None:
     assert edit(text, {"d": 2}) == text.replace("d: 'q'", "d: 2")
     assert edit(text, {"e": {"g": 3}}) == text.replace("0x1F", "3")
     assert edit(text, {}) == text
+
+
+def test_sections_of_several_indents_are_written_anew_where_a_line_would_not_fit() -> None:
+    text = "a:\n  b: 1  # one\nc:\n    d: 2  # two\n    e: 3\n"
+    after = edit(text, {"c": {"e": 4}})
+    assert read(after) == {"a": {"b": 1}, "c": {"d": 2, "e": 4}}
+    assert ("# one" in after, "# two" in after) == (True, True)

@@ -48,7 +48,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         downloads.USED.clear()
         return preflight.CHECKS[name](params, root)
 
-    monkeypatch.setattr(preflight, "_aside", aside)
+    monkeypatch.setattr(preflight, "_check_in_process", aside)
     return done
 
 

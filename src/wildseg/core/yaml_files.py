@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from io import StringIO
@@ -166,6 +167,10 @@ class Document:
         self._yaml.width = WIDTH
         self._yaml.representer.add_representer(type(None), _null)
         self.top: CommentedMap = self._read(text)
+        if columns := [
+            value.lc.col for value in self.top.values() if isinstance(value, CommentedMap) and _is_block(value)
+        ]:
+            self._yaml.map_indent = columns[0]
         self._unchanged = self._dumped(self._read(text))
 
     def _read(self, text: str) -> CommentedMap:
@@ -231,8 +236,13 @@ class Document:
         return token.value.partition("\n")[2] if token else ""
 
     def text(self) -> str:
-        """Return the document as text."""
-        return _merged(self._before, self._unchanged, self._dumped(self.top), self._end)
+        """Return the document as text; all of it as ruamel.yaml writes it where lines of several indents would not fit."""
+        written = self._dumped(self.top)
+        merged = _merged(self._before, self._unchanged, written, self._end)
+        with suppress(YAMLError):
+            if YAML(typ="safe").load(merged) == YAML(typ="safe").load(written):
+                return merged
+        return written.replace("\n", self._end)
 
 
 def edit(text: str, changes: Mapping[str, Any], whole: frozenset[str] = frozenset()) -> str:

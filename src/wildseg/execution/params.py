@@ -6,7 +6,7 @@ There are no defaults here. A parameter that a params.yaml lacks has its value i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -119,7 +119,7 @@ def _check_consistency(params: Params) -> None:
     if not all(phrase.strip() for phrase in params.background):
         raise ParamsError(f"background: expected phrases, found an empty one in {list(params.background)}")
     threshold = params.label.threshold
-    named = {"label.threshold": threshold if isinstance(threshold, dict) else {}}
+    named: dict[str, Mapping[str, object]] = {"label.threshold": threshold if isinstance(threshold, dict) else {}}
     named["label.language.definitions"] = params.label.language.definitions
     for key, by_class in named.items():
         for name in by_class:
