@@ -236,7 +236,7 @@ class Document:
         return token.value.partition("\n")[2] if token else ""
 
     def text(self) -> str:
-        """Return the document as text; all of it as ruamel.yaml writes it where lines of several indents would not fit."""
+        """Return the document as text; all of it as ruamel.yaml writes it where indents do not fit."""
         written = self._dumped(self.top)
         merged = _merged(self._before, self._unchanged, written, self._end)
         with suppress(YAMLError):

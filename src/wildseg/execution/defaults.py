@@ -23,9 +23,8 @@ LEAVES = frozenset({"classes", "background", "threshold", "definitions"})  # who
 
 @cache
 def _shipped() -> dict[str, Any]:
-    content = yaml_files.load(SHIPPED)
-    assert isinstance(content, dict)
-    return content
+    content: Any = yaml_files.load(SHIPPED)
+    return dict(content)
 
 
 def sections() -> dict[str, Any]:
