@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wildseg.core import yaml_files
-from wildseg.core.yaml_files import edit
+from wildseg.core.yaml_document import edit
 
 DEFAULT = (Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8")
 TEXT = """\

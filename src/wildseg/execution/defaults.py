@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wildseg.core import yaml_files
-from wildseg.core.yaml_files import Document
+from wildseg.core.yaml_document import Document
 
 SHIPPED = Path(__file__).with_name("params.yaml")
 OWN = "classes"  # without a default

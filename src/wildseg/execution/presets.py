@@ -14,7 +14,7 @@ from typing import Any
 from wildseg.core import yaml_files
 from wildseg.core.errors import ParamsError, did_you_mean
 from wildseg.core.files import atomic
-from wildseg.core.yaml_files import Document
+from wildseg.core.yaml_document import Document
 from wildseg.execution import defaults, params, renamed
 
 FOLDER = Path(__file__).parent / "presets"
