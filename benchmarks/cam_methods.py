@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from wildseg.artifacts.project import Artifacts
-from wildseg.core import lookup, params
+from wildseg.core import lookup
 from wildseg.core.errors import ModelError
-from wildseg.core.params import Params
+from wildseg.execution import params
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.stages import cam, crf
 from wildseg.stages import eval as measure

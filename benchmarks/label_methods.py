@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.core import params
-from wildseg.core.params import Params
+from wildseg.execution import params
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics import multilabel
 from wildseg.metrics.levels import classes_in
@@ -32,7 +32,7 @@ SETTINGS: tuple[tuple[str, float | str, dict[str, Any]], ...] = (  # method, thr
     ("clip", "auto", {"tiles": 1}),
     ("clip", "auto", {}),
     ("tagclip", "auto", {}),
-    ("tagclip", 0.1, {"look_again": 0.1}),
+    ("tagclip", 0.1, {"reidentify": 0.1}),
 )
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import yaml
 
 from wildseg.artifacts.project import Artifacts
-from wildseg.core import params
-from wildseg.core.params import Params
+from wildseg.execution import params
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 
 ROOT = Path(__file__).parents[1]

@@ -24,12 +24,11 @@ from wildseg.artifacts import truth_maps
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli import explanations
 from wildseg.cli.compare import progress
-from wildseg.core import params, presets
 from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json
 from wildseg.encoders import captions, clip, configs, downloads, vocabulary
 from wildseg.encoders.cnn import normalisation
-from wildseg.execution import cache_usage, large_entries, repair
+from wildseg.execution import cache_usage, large_entries, params, presets, repair
 from wildseg.execution.result_store import Store
 from wildseg.frames import reader
 from wildseg.frames.read_stats import ReadStats
@@ -168,9 +167,9 @@ OTHERS = (
 QUESTION = ChatQuery((("user", "what is it?"),), None, temperature=0.0, seed=0, max_tokens=9)
 
 READERS = {
-    "params": Reader(("core.strict_yaml.text_of", "core.strict_yaml.parse"), "params.yaml",
+    "params": Reader(("core.yaml_files.text_of", "core.yaml_files.parse"), "params.yaml",
                     lambda a, path: params.load(path)),
-    "params under presets": Reader(("core.strict_yaml.text_of", "core.strict_yaml.parse"), "params.yaml",
+    "params under presets": Reader(("core.yaml_files.text_of", "core.yaml_files.parse"), "params.yaml",
                                    lambda a, path: presets.init(path, ["voc"])),
     "dvc.lock": Reader(("tracking.provenance.lock_digests",), "dvc.lock",
                     lambda a, _: provenance.lock_digests(a.root), {}),

@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from wildseg.cli.main import STAGES
-from wildseg.core import params
-from wildseg.execution import fingerprint
+from wildseg.execution import fingerprint, params
 from wildseg.report.method_table import COLUMNS
 
 ROOT = Path(__file__).parents[1]

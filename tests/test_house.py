@@ -15,7 +15,7 @@ from PIL import Image
 from tests import house
 from tests.programs import python
 from wildseg.core import lookup
-from wildseg.core.params import METHODS
+from wildseg.core.lookup import METHODS
 
 ROOT = house.ROOT
 

@@ -46,7 +46,7 @@ def in_rooms(*names: str) -> list[str]:
 
 @pytest.mark.parametrize("module", in_rooms(*CONCEPTS))
 def test_a_concept_knows_nothing_of_params_yaml_and_of_what_stages_leave(module: str) -> None:
-    assert not imports(module) & {"wildseg.core.params", "wildseg.core.strict_yaml"}
+    assert not imports(module) & {"wildseg.execution.params", "wildseg.core.yaml_files"}
     assert not {modules()[found].room for found in imports(module)} & {"artifacts", "execution", "stages"}
 
 

@@ -158,4 +158,4 @@ def test_boxes_end_early_only_where_they_are_told_to() -> None:
     maps[0, 4, 4] = 1
     attention = random_attention(26)
     assert Affinity().refine(maps, attention).any()
-    assert not Affinity(clip_boxes=True).refine(maps, attention).any()
+    assert not Affinity(exclusive_box_ends=True).refine(maps, attention).any()

@@ -108,8 +108,13 @@ def test_maps_and_refined_maps_are_those_of_the_published_procedure(
 ) -> None:
     image = noise(size)
     maps, refined = published(clip, image, texts, present)
-    plain = CamConfig(softmax_gradcam, PUBLISHED, positions="bilinear_half")
-    recipe = CamConfig(softmax_gradcam, PUBLISHED, Refinement(caa, {"clip_boxes": True}), positions="bilinear_half")
+    plain = CamConfig(softmax_gradcam, PUBLISHED, pos_embed_interpolation="bilinear_half")
+    recipe = CamConfig(
+        softmax_gradcam,
+        PUBLISHED,
+        Refinement(caa, {"exclusive_box_ends": True}),
+        pos_embed_interpolation="bilinear_half",
+    )
     assert maps.std((1, 2)).min() > 0.05
     assert refined.std((1, 2)).min() > 0.05
     found = activation_maps(clip, image, texts, present, FOREGROUND, plain)
@@ -122,11 +127,19 @@ def test_maps_and_refined_maps_are_those_of_the_published_procedure(
 def test_of_more_blocks_than_eight_the_last_eight_are_averaged(clip_of_ten: Clip, texts: Tensor) -> None:
     image = noise((53, 71))
     _, refined = published(clip_of_ten, image, texts, [0, 3])
-    recipe = CamConfig(softmax_gradcam, PUBLISHED, Refinement(caa, {"clip_boxes": True}), positions="bilinear_half")
+    recipe = CamConfig(
+        softmax_gradcam,
+        PUBLISHED,
+        Refinement(caa, {"exclusive_box_ends": True}),
+        pos_embed_interpolation="bilinear_half",
+    )
     found = activation_maps(clip_of_ten, image, texts, [0, 3], FOREGROUND, recipe)
     np.testing.assert_allclose(found, refined, atol=1e-4, rtol=0)
     all_of_them = CamConfig(
-        softmax_gradcam, PUBLISHED, Refinement(caa, {"layers": 10, "clip_boxes": True}), positions="bilinear_half"
+        softmax_gradcam,
+        PUBLISHED,
+        Refinement(caa, {"layers": 10, "exclusive_box_ends": True}),
+        pos_embed_interpolation="bilinear_half",
     )
     assert abs(activation_maps(clip_of_ten, image, texts, [0, 3], FOREGROUND, all_of_them) - refined).max() > 1e-3
 

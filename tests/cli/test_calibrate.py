@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.cli import calibrate, main
-from wildseg.core import params
 from wildseg.core.errors import DataError
+from wildseg.execution import params
 from wildseg.labels.decide import decide, relative_scores
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli import main as cli
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, WildsegError
-from wildseg.core.params import METHODS
+from wildseg.core.lookup import METHODS
 from wildseg.execution import out_of_memory
 from wildseg.execution.engines.local import LocalPool
 from wildseg.execution.worker_pool import no_setup

@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 from tests.programs import wildseg
-from wildseg.core import hints, lookup, params
+from wildseg.core import hints, lookup
 from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Between, Length
+from wildseg.execution import params
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ import pytest
 from tests.programs import python
 from wildseg.core import lookup
 from wildseg.core.errors import ParamsError
-from wildseg.core.params import METHODS
+from wildseg.execution.params import METHODS
 
 EXISTING = [
     (folder, name, function or key) for _, key, folder, function in METHODS for name in lookup.available(folder)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wildseg.core import params
 from wildseg.encoders import clip
 from wildseg.encoders.prompts import COMPETITORS
 from wildseg.encoders.synonyms import PAIRS, find_synonyms, synonym_cutoff
+from wildseg.execution import params
 from wildseg_demo.tiny_clip.captions import SYNONYMS
 
 ROOT = Path(__file__).parents[2]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from wildseg.core import params
 from wildseg.encoders.prompts import COMPETITORS
 from wildseg.encoders.vocabulary import load_vocabulary, warning
+from wildseg.execution import params
 from wildseg_demo.tiny_clip.captions import SYNONYMS
 
 ROOT = Path(__file__).parents[2]

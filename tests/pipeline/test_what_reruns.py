@@ -31,7 +31,7 @@ def test_nothing_changed_nothing_runs(project: Project) -> None:
         ("classes", {"lawn": ["meadow", "grass"]}, STAGES[1:]),
         ("clip", {"templates": ["a picture of {}."]}, ["label", "cam"]),
         ("cam", {"method": "hirescam"}, ["cam"]),
-        ("crf", {"confidence": 0.3}, ["crf"]),
+        ("crf", {"min_confidence": 0.3}, ["crf"]),
         ("eval", {"min_presence": 0.01}, ["eval"]),
         ("weak", {"points": 3}, []),
     ],

@@ -13,11 +13,10 @@ from tests.encoders.models import noise, save
 from wildseg.artifacts.project import Artifacts, Frame, FrameBoxes, PromptSet
 from wildseg.cam.engine import CamConfig, activation_maps
 from wildseg.cam.refinement import Refinement
-from wildseg.core import params
 from wildseg.core.errors import DataError, ModelError, ParamsError
-from wildseg.core.params import Params
 from wildseg.encoders import clip
-from wildseg.execution import frame_task, result_store
+from wildseg.execution import frame_task, params, result_store
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.methods.cam import gradcam, hirescam
 from wildseg.methods.refine import caa

@@ -13,7 +13,7 @@ from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.core.classes import Classes
 from wildseg.core.errors import DataError, WildsegError
 from wildseg.core.files import load_json
-from wildseg.core.params import Bilateral, Crf, Gaussian
+from wildseg.crf.params import Bilateral, Crf, Gaussian
 from wildseg.execution.runtime import Runtime
 from wildseg.stages.crf import run
 
@@ -29,7 +29,7 @@ def params(background: tuple[str, ...] = (), **changes: Any) -> Any:  # noqa: AN
         "gaussian": Gaussian(3.0, 3.0),
         "bilateral": Bilateral(8.0, 40.0, 6.0),
         "image_mode": "rgb",
-        "confidence": 0.6,
+        "min_confidence": 0.6,
         "confidence_from": "posterior",
         "max_failures": 0.0,
     }
@@ -58,7 +58,7 @@ def files(artifacts: Artifacts) -> dict[str, bytes]:
 
 
 def test_masks_follow_the_image_and_confidence_is_theirs(project: Artifacts) -> None:
-    run(params(confidence=0.0), project, ALONE)
+    run(params(min_confidence=0.0), project, ALONE)
     truth = np.where(np.arange(32)[:, None] < 19, 3, 1) * np.ones((1, 48), int)
     for name in ("drive_000000", "drive_000001", "drive_000003"):
         assert (project.load_mask(name) == truth).mean() > 0.99
@@ -81,7 +81,7 @@ def test_every_frame_gets_both_files_and_the_counts_add_up(
 
 
 def test_pixels_below_the_confidence_are_255(project: Artifacts) -> None:
-    run(params(confidence=0.9, iterations=0), project, ALONE)
+    run(params(min_confidence=0.9, iterations=0), project, ALONE)
     mask, confidence = project.load_mask("drive_000000"), project.load_confidence("drive_000000")
     assert 0 < (mask == 255).mean() < 1
     np.testing.assert_array_equal(mask == 255, confidence < 0.9 - 1e-6)

@@ -12,8 +12,8 @@ from tests.labels import tiny_detectors
 from tests.stages.tiny_run import ROOT
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli.main import main
-from wildseg.core import params
 from wildseg.core.errors import WildsegError
+from wildseg.execution import params
 from wildseg.stages.detections import thresholds
 
 

@@ -16,12 +16,12 @@ from tests.frames.light import patches, write_coded
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError, ParamsError
 from wildseg.core.files import load_json
-from wildseg.core.params import Extract
 from wildseg.core.tables import load_table
 from wildseg.execution import result_store
 from wildseg.execution.runtime import Runtime
 from wildseg.frames.deinterlace import REMARK
 from wildseg.frames.icc_profiles import ADOBE_GAMMA, matrix_profile
+from wildseg.frames.params import Extract
 from wildseg.frames.rgb_spaces import ADOBE_RGB, D65
 from wildseg.stages import extract
 

@@ -10,10 +10,10 @@ import pytest
 
 from tests.encoders.models import noise, save
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.core import params
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.core.files import load_json
-from wildseg.core.params import Params
+from wildseg.execution import params
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.stages import label
 
@@ -91,7 +91,7 @@ def test_scores_are_smoothed_over_the_key_frames_of_a_video(project: Artifacts, 
 def test_tagclip_decides_by_each_frames_range_of_scores_whoever_computes_them(
     project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = with_label(values, method="tagclip", threshold="auto", options={"tagclip": {"look_again": 0.2}})
+    values = with_label(values, method="tagclip", threshold="auto", options={"tagclip": {"reidentify": 0.2}})
     monkeypatch.setenv("WILDSEG_CACHE", "off")
     label.run(values, project, CPU)
     before = project.scores_csv.read_bytes(), project.labels_csv.read_bytes()

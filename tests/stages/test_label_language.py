@@ -18,10 +18,10 @@ from tests.encoders.models import noise, save
 from tests.labels.language.conftest import Misbehaving, bad_server, no_key, short_pauses
 from tests.labels.language.tiny_llava import save_llava
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.core import params
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.core.files import load_json
-from wildseg.core.params import Params
+from wildseg.execution import params
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.stages import label
 

@@ -13,12 +13,11 @@ import torch
 
 from tests.encoders.models import noise, save
 from wildseg.artifacts.project import Artifacts, Frame, PromptSet
-from wildseg.core import params
 from wildseg.core.errors import DataError
 from wildseg.core.files import load_json
-from wildseg.core.params import Params
 from wildseg.encoders import clip
-from wildseg.execution import result_store
+from wildseg.execution import params, result_store
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.labels.sharpness import rank
 from wildseg.stages import cam, label

@@ -15,9 +15,9 @@ import wildseg as ws
 from tests.encoders.models import noise, save
 from tests.stages import tiny_run
 from wildseg.artifacts.project import Artifacts, Frame, PromptSet
-from wildseg.core import params
 from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
-from wildseg.core.params import Params
+from wildseg.execution import params
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.stages import cam, crf, label, on_arrays
 

@@ -19,9 +19,9 @@ from tests.frames.clips import write_clip
 from wildseg.artifacts import unpack
 from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.shards import begins_shard
-from wildseg.core import params as parameters
 from wildseg.core.errors import DataError
-from wildseg.core.params import Params
+from wildseg.execution import params as parameters
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.segment.augment import augmentation
 from wildseg.segment.data import Batches, Pairs
@@ -40,7 +40,7 @@ SMALL = {
                 "options": {"uniform": {"every_s": 0.05}}, "val": 0.2, "stretch_s": None},
     "label": {"threshold": 0.5, "fallback": "argmax", "options": {"clip": {"tiles": 1}}},
     "cam": {"scales": [1.0]},
-    "crf": {"confidence": 0.3},
+    "crf": {"min_confidence": 0.3},
     "train": {"encoder": "resnet18", "options": {"unet": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}},
               "steps": 3, "batch_size": 2, "crop": 32, "validate_every": 2, "checkpoint_every": 1},
     "eval": {"pictures": 1},

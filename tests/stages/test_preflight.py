@@ -22,10 +22,10 @@ from tests.encoders.models import save as save_clip
 from tests.hub import Hub, nobody, point_to
 from tests.programs import SOURCE
 from wildseg.cli.main import main
-from wildseg.core import params
 from wildseg.core.errors import WildsegError
-from wildseg.core.params import Params
 from wildseg.encoders import downloads
+from wildseg.execution import params
+from wildseg.execution.params import Params
 from wildseg.stages import preflight
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         downloads.USED.clear()
         return preflight.CHECKS[name](params, root)
 
-    monkeypatch.setattr(preflight, "_aside", aside)
+    monkeypatch.setattr(preflight, "_check_in_process", aside)
     return done
 
 
@@ -67,7 +67,7 @@ def command(stage: str, folder: Path, monkeypatch: pytest.MonkeyPatch, wanted: s
     monkeypatch.chdir(folder)
     answer = CliRunner().invoke(main, [stage])
     assert answer.exit_code == 1
-    said = [line for line in answer.output.splitlines() if not line.startswith("preflight: looking whether ")]
+    said = [line for line in answer.output.splitlines() if not line.startswith("preflight: checking once that ")]
     assert len(said) == 1
     assert not (folder / "data").exists()
     return said[0]
@@ -250,4 +250,4 @@ def test_what_takes_its_time_is_said_in_a_line(
     )
     with pytest.raises(WildsegError):
         preflight.run(values(clip, **train), tmp_path, stage)
-    assert capsys.readouterr().err == f"preflight: looking whether {what} can be had and fits, which is remembered\n"
+    assert capsys.readouterr().err == f"preflight: checking once that {what} is available and fits\n"

@@ -12,10 +12,10 @@ import pytest
 from tests.encoders.models import noise, save
 from tests.stages import tiny_run
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.core import params
 from wildseg.core.errors import DataError, SystemFailure
 from wildseg.core.files import load_json
-from wildseg.core.params import Params
+from wildseg.execution import params
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.stages import cam, crf, eval, label
 

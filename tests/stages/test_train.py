@@ -23,12 +23,12 @@ from safetensors.torch import load_file, save_file
 
 from tests.segment.networks import stripes
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.core import params as parameters
 from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
 from wildseg.core.files import load_json
-from wildseg.core.params import Params
 from wildseg.core.tables import load_table
 from wildseg.execution import cache_usage, large_entries
+from wildseg.execution import params as parameters
+from wildseg.execution.params import Params
 from wildseg.execution.result_store import Store
 from wildseg.execution.runtime import Runtime
 from wildseg.methods.architectures import unet
@@ -163,12 +163,12 @@ def test_without_validation_frames_the_last_weights_are_kept_and_this_is_said(
 def test_confidence_guidance_trains_only_where_the_mask_is_sure(project: Artifacts) -> None:
     train.run(values(), project, CPU)
     everywhere = outputs(project)["models/segmenter/model.safetensors"]
-    train.run(values(loss="confidence_guided", mu=0.0), project, CPU)
+    train.run(values(loss="confidence_guided", min_confidence=0.0), project, CPU)
     assert outputs(project)["models/segmenter/model.safetensors"] == everywhere
-    train.run(values(loss="confidence_guided", mu=0.9), project, CPU)
+    train.run(values(loss="confidence_guided", min_confidence=0.9), project, CPU)
     assert outputs(project)["models/segmenter/model.safetensors"] != everywhere
-    with pytest.raises(DataError, match=r"of at least train.mu = 1.1 confidence, found none in 4 frames"):
-        train.run(values(loss="confidence_guided", mu=1.1), project, CPU)
+    with pytest.raises(DataError, match=r"of at least train.min_confidence = 1.1 confidence, found none in 4 frames"):
+        train.run(values(loss="confidence_guided", min_confidence=1.1), project, CPU)
 
 
 class _Killed(BaseException):

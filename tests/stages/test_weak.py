@@ -14,8 +14,8 @@ from tests.stages.tiny_run import params as tiny_params
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.core.errors import DataError
 from wildseg.core.files import load_json
-from wildseg.core.params import Params
 from wildseg.core.tables import load_table
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.stages import weak
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from wildseg.artifacts.project import Artifacts, Frame, PromptSet
-from wildseg.core import params as parameters
 from wildseg.core.classes import Classes
 from wildseg.core.images import save_label_image
-from wildseg.core.params import Params
 from wildseg.core.tables import save_table
+from wildseg.execution import params as parameters
+from wildseg.execution.params import Params
 from wildseg.methods.architectures import unet
 from wildseg.segment.predict import describe
 

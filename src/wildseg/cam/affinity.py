@@ -25,7 +25,8 @@ class Affinity:
     layers: blocks that are averaged, counted from the last. skip_last: blocks left out at the end before counting; in a
     model that pools its class token, the patches of the last block were never trained to attend well. sinkhorn: rounds
     of normalising columns, then rows. power: how often the affinity is applied. box: share of a map's maximum above
-    which a place is inside a box. clip_boxes: end boxes before the last row and column, as the published code does.
+    which a place is inside a box. exclusive_box_ends: end boxes before the last row and column, as the published code
+    does.
     """
 
     layers: int = 8
@@ -33,7 +34,7 @@ class Affinity:
     sinkhorn: int = 3
     power: int = 2
     box: float = 0.4
-    clip_boxes: bool = False
+    exclusive_box_ends: bool = False
 
     def blocks(self, number: int) -> range:
         """Return which of a network's blocks are averaged, counted from 0; at least the first."""
@@ -48,7 +49,7 @@ class Affinity:
             attention: the mean over `blocks`, (1 + h*w, 1 + h*w), token 0 the class token.
         """
         patches = transition(attention[1:, 1:], self.sinkhorn)
-        return spread(maps, patches, boxes(maps, self.box, self.clip_boxes), self.power)
+        return spread(maps, patches, boxes(maps, self.box, self.exclusive_box_ends), self.power)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class CamConfig:
 
     method: a module of `methods/cam`; options: its own. refine: the refinement, or None. scales: input sizes relative
     to the frame. flip: also run on the mirrored frame. max_side: frames are first shrunk so that their longer side has
-    at most this many pixels. positions: how position embeddings are brought to the frame's grid.
+    at most this many pixels. pos_embed_interpolation: how position embeddings are brought to the frame's grid.
     """
 
     method: ModuleType
@@ -40,13 +40,13 @@ class CamConfig:
     scales: Sequence[float] = (1.0,)
     flip: bool = False
     max_side: int | None = None
-    positions: str = "bicubic"
+    pos_embed_interpolation: str = "bicubic"
 
     @property
     def record_config(self) -> RecordConfig:
         """Return which attention must be recorded."""
         averaged = self.refine.blocks if self.refine and self.refine.needs_attention else None
-        return RecordConfig("attention" in self.method.NEEDS, averaged, self.positions)
+        return RecordConfig("attention" in self.method.NEEDS, averaged, self.pos_embed_interpolation)
 
 
 def activation_maps(

@@ -58,7 +58,7 @@ def record_batch(
     Raises:
         ModelError: the tower is neither.
     """
-    tower = clip.tower(config.positions)
+    tower = clip.tower(config.pos_embed_interpolation)
     if isinstance(tower, ResNet):
         states = resnet_state.read(tower, pixels, config)
     else:

@@ -23,12 +23,13 @@ class RecordConfig:
     """What is recorded of a forward pass.
 
     attention: record the attention of every block. averaged: from the number of blocks to those over which the mean of
-    their attention is wanted. positions: how position embeddings are resampled, see `wildseg.encoders.positions`.
+    their attention is wanted. pos_embed_interpolation: how position embeddings are resampled, see
+    `wildseg.encoders.positions`.
     """
 
     attention: bool = False
     averaged: Callable[[int], Collection[int]] | None = None
-    positions: str = "bicubic"
+    pos_embed_interpolation: str = "bicubic"
 
     def recorder(self, blocks: int) -> AttentionRecorder:
         """Return what sees the attention of a tower of so many blocks."""

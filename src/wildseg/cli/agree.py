@@ -9,8 +9,8 @@ import numpy as np
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError
-from wildseg.core.params import Params
 from wildseg.core.text import aligned
+from wildseg.execution.params import Params
 from wildseg.metrics.agreement import agreement
 
 

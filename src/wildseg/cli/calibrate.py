@@ -11,8 +11,8 @@ import yaml
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError, did_you_mean
-from wildseg.core.params import Params
 from wildseg.core.text import aligned
+from wildseg.execution.params import Params
 from wildseg.labels.calibration import MIN_FRAMES, ThresholdFit, fit_thresholds
 from wildseg.labels.decide import relative_scores
 

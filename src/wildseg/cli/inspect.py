@@ -14,7 +14,7 @@ def summary() -> None:
     """Show the results of the last run, and where its pictures are."""
     from wildseg.artifacts.project import Artifacts
     from wildseg.cli import summary as results
-    from wildseg.core import params
+    from wildseg.execution import params
 
     results.show(Artifacts(), params.load())
 
@@ -28,7 +28,7 @@ def truth(rename: bool) -> None:
     """
     from wildseg.artifacts.project import Artifacts
     from wildseg.cli import truth_check
-    from wildseg.core import params
+    from wildseg.execution import params
 
     truth_check.show(params.load(), Artifacts(), rename=rename)
 
@@ -45,7 +45,7 @@ def agree(one: str, other: str) -> None:
 
     from wildseg.artifacts.project import Artifacts
     from wildseg.cli import agree as agreement
-    from wildseg.core import params
+    from wildseg.execution import params
 
     agreement.show(Artifacts(), params.load(), Path(one), Path(other))
 
@@ -63,7 +63,7 @@ def calibrate(ticked: str | None, precision: float | None) -> None:
 
     from wildseg.artifacts.project import Artifacts
     from wildseg.cli import calibrate as calibration
-    from wildseg.core import params
+    from wildseg.execution import params
 
     calibration.show(Artifacts(), params.load(), Path(ticked) if ticked else None, precision)
 
@@ -72,7 +72,7 @@ def calibrate(ticked: str | None, precision: float | None) -> None:
 def methods() -> None:
     """List every method that exists, by the parameter that chooses it."""
     from wildseg.core import lookup
-    from wildseg.core.params import METHODS
+    from wildseg.core.lookup import METHODS
 
     chosen = [(f"{section}.{key}", folder) for section, key, folder, _ in METHODS]
     for key, folder in (*chosen, ("detect --method", lookup.DETECTORS)):
@@ -93,7 +93,7 @@ def compare(methods: tuple[str, ...], frames: int, refine: str) -> None:
     """
     from wildseg.artifacts.project import Artifacts
     from wildseg.cli.compare import run
-    from wildseg.core import params
+    from wildseg.execution import params
     from wildseg.execution.project_lock import writing
     from wildseg.execution.runtime import Runtime
 

@@ -9,21 +9,22 @@ group = click.Group("maintain")
 
 @group.command(short_help="Lay presets over params.yaml.")
 @click.argument("presets", nargs=-1, metavar="[PRESET ...]")
+@click.option("--update", is_flag=True, help="Write in what params.yaml lacks, and replace old names of parameters.")
 @click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
-def init(presets: tuple[str, ...], dry_run: bool) -> None:
+def init(presets: tuple[str, ...], update: bool, dry_run: bool) -> None:
     """Lay presets over params.yaml, later ones winning, and show what changed; without any, list what there is.
 
     `wildseg init photographs` is a starting point for video of your own; `wildseg init voc clip_es` is CLIP-ES.
     """
     from pathlib import Path
 
-    from wildseg.core import presets as overlays
+    from wildseg.execution import presets as overlays
 
-    if not presets:
+    if not presets and not update:
         for name, purpose in overlays.available().items():
             click.echo(f"{name:<15} {purpose}")
         return
-    changed = overlays.init(Path("params.yaml"), presets, dry_run=dry_run)
+    changed = overlays.init(Path("params.yaml"), presets, update=update, dry_run=dry_run)
     click.echo("\n".join(changed or ["init: params.yaml already says all of this"]))
 
 

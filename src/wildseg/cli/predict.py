@@ -45,7 +45,7 @@ def detect(
     from pathlib import Path
 
     from wildseg.artifacts.project import Artifacts
-    from wildseg.core import params
+    from wildseg.execution import params
     from wildseg.execution.project_lock import writing
     from wildseg.execution.runtime import Runtime
     from wildseg.stages import detections

@@ -22,8 +22,8 @@ group = click.Group("stages")
 def _stage(name: str) -> Callable[[], None]:
     def command() -> None:
         from wildseg.artifacts.project import Artifacts
-        from wildseg.core import params
-        from wildseg.execution import launcher, recorded_inputs
+        from wildseg.core.progress import note
+        from wildseg.execution import launcher, params, recorded_inputs
         from wildseg.execution.project_lock import writing
         from wildseg.execution.runtime import Runtime
         from wildseg.stages import preflight
@@ -31,7 +31,10 @@ def _stage(name: str) -> Callable[[], None]:
         artifacts = Artifacts()
         # Entered before anything is read, so that a later change of any input is detected.
         with recorded_inputs.unchanged(artifacts.root):
-            values, runtime = params.load(), Runtime.from_environment()
+            remarks: list[str] = []
+            values, runtime = params.load(remark=remarks.append), Runtime.from_environment()
+            if not launcher.follows():
+                note(name, remarks)
             with writing(artifacts.root, name) as lock:
                 if name in preflight.STAGES:
                     preflight.run(values, artifacts.root, name)

@@ -8,9 +8,9 @@ from typing import Any
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.files import load_json
-from wildseg.core.params import Params
 from wildseg.core.project_root import project_root
 from wildseg.core.text import aligned
+from wildseg.execution.params import Params
 
 ROWS = (  # what, level, measure
     ("labels F1", "labels", "f1"),

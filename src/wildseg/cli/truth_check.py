@@ -11,8 +11,8 @@ from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.truth import TruthStats, check_id_offset
 from wildseg.artifacts.truth_names import find_unmatched, suggest, unmatched_message
 from wildseg.core.errors import DataError
-from wildseg.core.params import Params
 from wildseg.core.progress import track
+from wildseg.execution.params import Params
 
 
 def show(params: Params, artifacts: Artifacts, *, rename: bool = False) -> None:

@@ -23,6 +23,7 @@ WORDS = {
     "Any": Any,
     **{name: getattr(limits, name) for name in ("Share", "Count", "Natural", "Side", "Seconds", "Channels")},
 }
+MISSING = object()
 LIMITS = {"Between": limits.Between, "Length": limits.Length}
 
 
@@ -35,6 +36,19 @@ def required(function: ast.FunctionDef) -> list[str]:
     """Return the keyword-only parameters without a default."""
     pairs = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
     return [argument.arg for argument, default in pairs if default is None]
+
+
+def defaults(function: ast.FunctionDef) -> dict[str, Any]:
+    """Return the defaults of the keyword-only parameters whose source is a plain value; tuples as lists."""
+    found = {}
+    for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
+        try:
+            value = MISSING if default is None else ast.literal_eval(default)
+        except ValueError:
+            value = MISSING
+        if value is not MISSING:
+            found[argument.arg] = list(value) if isinstance(value, tuple) else value
+    return found
 
 
 def _hint_or_any(node: ast.expr | None) -> Any:  # noqa: ANN401

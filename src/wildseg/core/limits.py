@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sized
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 
 @dataclass(frozen=True)
@@ -51,3 +51,7 @@ Natural = Annotated[int, Between(0, 10**9)]
 Side = Annotated[int, Between(1, 100_000)]  # of a picture, in pixels
 Seconds = Annotated[float, Between(0.001, 10**9)]  # times are stored in milliseconds; up to 31 years
 Channels = Annotated[int, Between(1, 4096)]  # of a layer of a network
+Seed = Annotated[int, Between(0, 2**32 - 1)]  # what NumPy takes
+# A pass each; what attention needs of memory grows with the fourth power of a scale.
+Scales = Annotated[tuple[Annotated[float, Between(0.1, 4)], ...], Length(1, 16)]
+Options = dict[str, dict[str, Any]]  # of methods, by their names

@@ -11,11 +11,21 @@ import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from wildseg.core import hints, schema
 from wildseg.core.errors import ParamsError, did_you_mean
 
 PACKAGE = Path(__file__).parents[1]
+# Where the value of a parameter names a file, and the function in it whose options params.yaml may set.
+METHODS: tuple[tuple[str, str, str, str | None], ...] = (
+    ("extract", "method", "methods.keyframes", "select"),
+    ("label", "method", "methods.labels", "label"),
+    ("cam", "method", "methods.cam", "cam"),
+    ("cam", "refine", "methods.refine", None),
+    ("train", "architecture", "methods.architectures", "build"),
+    ("train", "loss", "methods.losses", None),
+)
 DETECTORS = "methods.detectors"  # no parameter names one of these, but an option of `wildseg detect`
 
 
@@ -64,6 +74,11 @@ def check_required(folder: str, name: str, function: str, options: Mapping[str, 
 def option_names(folder: str, name: str, function: str) -> list[str]:
     """Return the keyword-only parameters of `function` in the method's source, without importing it."""
     return list(hints.of_options(_function(folder, name, function)))
+
+
+def option_defaults(folder: str, name: str, function: str) -> dict[str, Any]:
+    """Return the defaults of the keyword-only parameters of `function` in the method's source, lists for tuples."""
+    return hints.defaults(_function(folder, name, function))
 
 
 def _function(folder: str, name: str, function: str) -> ast.FunctionDef:

@@ -16,11 +16,25 @@ from wildseg.core.errors import ParamsError, did_you_mean
 
 Section = TypeVar("Section")
 
+MISSING = object()
 LISTS = (tuple, Sequence)  # what a list of params.yaml may be annotated as
 
 
-def read(kind: type[Section], content: object, key: str) -> Section:
-    """Build the dataclass `kind` from a mapping; `key` is where it stands, such as ``"crf.gaussian"``.
+def read(
+    kind: type[Section],
+    content: object,
+    key: str,
+    defaults: Mapping[str, Any] | None = None,
+    lacking: list[str] | None = None,
+) -> Section:
+    """Build the dataclass `kind` from a mapping.
+
+    Args:
+        kind: the dataclass.
+        content: nested mappings of plain values.
+        key: where it stands, such as ``"crf.gaussian"``.
+        defaults: the values of missing keys, nested as `content`.
+        lacking: takes the dotted names of those that were used.
 
     Raises:
         ParamsError: an unknown or missing key, a value of another type or out of range.
@@ -33,10 +47,19 @@ def read(kind: type[Section], content: object, key: str) -> Section:
     for name in content:
         if name not in fields:
             raise ParamsError(f"{prefix}{name}: there is no such parameter{did_you_mean(name, fields)}")
+    values = {}
     for name in fields:
-        if name not in content:
+        default = (defaults or {}).get(name, MISSING)
+        if name not in content and default is MISSING:
             raise ParamsError(f"{prefix}{name}: this parameter is missing from params.yaml")
-    return kind(**{name: convert(hints[name], content[name], prefix + name) for name in fields})
+        if name not in content and lacking is not None:
+            lacking.append(prefix + name)
+        value = content.get(name, default)
+        if dataclasses.is_dataclass(hints[name]) and isinstance(default, Mapping):
+            values[name] = read(hints[name], value, prefix + name, default, lacking)  # type: ignore[arg-type]
+        else:
+            values[name] = convert(hints[name], value, prefix + name)
+    return kind(**values)
 
 
 def convert(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401

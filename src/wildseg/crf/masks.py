@@ -11,6 +11,7 @@ import numpy as np
 from wildseg.core.classes import BACKGROUND, IGNORE
 from wildseg.core.maps import upsample, with_background
 from wildseg.crf.dense import DenseCrf
+from wildseg.crf.params import Crf
 from wildseg.crf.unary import energies
 
 
@@ -58,6 +59,32 @@ def pseudo_mask(
     else:
         raise ValueError(f"confidence_from: expected 'posterior' or 'maps', found {confidence_from!r}")
     return decide(marginals, ids, confidence, threshold), confidence
+
+
+def mask_frame(
+    image: np.ndarray, classes: np.ndarray, maps: np.ndarray, crf: Crf, *, background: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decide each pixel of a frame as the section crf of params.yaml says; see `pseudo_mask`."""
+    dense = DenseCrf(
+        iterations=crf.iterations,
+        gaussian_weight=crf.gaussian.weight,
+        gaussian_sxy=crf.gaussian.sxy,
+        bilateral_weight=crf.bilateral.weight,
+        bilateral_sxy=crf.bilateral.sxy,
+        bilateral_srgb=crf.bilateral.srgb,
+        image_mode=crf.image_mode,
+    )
+    return pseudo_mask(
+        image,
+        classes,
+        maps,
+        dense,
+        background=background,
+        alpha=crf.alpha,
+        sharpen=crf.sharpen,
+        threshold=crf.min_confidence,
+        confidence_from=crf.confidence_from,
+    )
 
 
 def decide(marginals: np.ndarray, ids: np.ndarray, confidence: np.ndarray, threshold: float) -> np.ndarray:

@@ -90,20 +90,21 @@ class Clip:
         bias = getattr(self.network, "logit_bias", None)
         return None if bias is None else float(bias.detach())
 
-    def tower(self, positions: str = "bicubic") -> ViT | ResNet:
+    def tower(self, pos_embed_interpolation: str = "bicubic") -> ViT | ResNet:
         """Return the image tower, to be read up to its target layer and on from there.
 
         Args:
-            positions: how position embeddings are brought to other grids, see `wildseg.encoders.positions.resample`.
+            pos_embed_interpolation: how position embeddings are brought to other grids, see
+            `wildseg.encoders.positions.resample`.
 
         Raises:
             ModelError: the tower is neither a vision transformer nor a ResNet of open_clip's own.
         """
         visual = self.network.visual
         if vit.unsupported_reason(visual) is None:
-            return ViT(visual, positions)
+            return ViT(visual, pos_embed_interpolation)
         if resnet.unsupported_reason(visual) is None:
-            return ResNet(visual, positions)
+            return ResNet(visual, pos_embed_interpolation)
         raise ModelError(
             f"clip.model: activation maps need a vision transformer or a ResNet of CLIP's; {self.name} has neither: "
             f"{vit.unsupported_reason(visual)}; take one such as ViT-B-16 or RN50"

@@ -33,11 +33,11 @@ class ResNet:
     pool = "tok"  # the class token, here the mean of all cells, is pooled
     patch = (STRIDE, STRIDE)
 
-    def __init__(self, visual: ModifiedResNet, positions: str = "bicubic") -> None:
-        """Wrap `visual`; `positions` names a way of `resample`."""
+    def __init__(self, visual: ModifiedResNet, pos_embed_interpolation: str = "bicubic") -> None:
+        """Wrap `visual`; `pos_embed_interpolation` names a way of `resample`."""
         self.visual = visual
         self.attention = visual.attnpool
-        self.interpolation = positions
+        self.interpolation = pos_embed_interpolation
         side = math.isqrt(len(self.attention.positional_embedding) - 1)
         self.native_grid = (side, side)
 

@@ -56,10 +56,10 @@ def unsupported_reason(visual: nn.Module) -> str | None:
 class ViT:
     """Runs an open_clip `VisionTransformer` block by block; holds no weights of its own."""
 
-    def __init__(self, visual: VisionTransformer, positions: str = "bicubic") -> None:
-        """Wrap `visual`, for which `unsupported_reason` returns None; `positions` names a way of `resample`."""
+    def __init__(self, visual: VisionTransformer, pos_embed_interpolation: str = "bicubic") -> None:
+        """Wrap `visual`, for which `unsupported_reason` returns None; for the other see `resample`."""
         self.visual = visual
-        self.interpolation = positions
+        self.interpolation = pos_embed_interpolation
         self.blocks = list(visual.transformer.resblocks)
         self.pool: str = visual.pool_type  # tok: the class token is pooled; avg: the mean over patches
         self.patch: tuple[int, int] = tuple(visual.patch_size)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wildseg.core.errors import WildsegError
-from wildseg.core.strict_yaml import load
+from wildseg.core.yaml_files import load
 
 
 def stage(pipeline: Path, name: str) -> Mapping[str, Any] | None:

@@ -25,8 +25,8 @@ INIT = "__init__.py"
 # What says how a result is come by, is shown or recorded, and not what it is. Anything else that is imported counts.
 DECIDES_NO_RESULT = frozenset({"cli", "execution", "report", "tracking"}) | {
     f"core/{name}.py"
-    for name in ("errors", "hints", "limits", "lookup", "params", "presets", "progress", "project_root", "schema",
-                 "strict_yaml", "text", "yaml_edit")
+    for name in ("errors", "hints", "limits", "lookup", "progress", "project_root", "schema", "text", "yaml_document",
+                 "yaml_files")
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from wildseg.core.errors import DataError, WildsegError
 from wildseg.core.files import sha256_of
-from wildseg.core.strict_yaml import load
+from wildseg.core.yaml_files import load
 from wildseg.execution import dvc_yaml, launcher, parents
 
 PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")

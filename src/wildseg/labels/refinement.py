@@ -44,17 +44,17 @@ class VotingRecorder(AttentionRecorder):
         return self.mean[0, 1:, 1:] * (self.votes >= needed)
 
 
-def refine(coarse: Tensor, attention: Tensor, grid: tuple[int, int], clip_boxes: bool = False) -> Tensor:
+def refine(coarse: Tensor, attention: Tensor, grid: tuple[int, int], exclusive_box_ends: bool = False) -> Tensor:
     """Return refined scores of patches, (N, C), not negative.
 
     Args:
         coarse: (N, C) in [0, 1].
         attention: (N, N), not negative, see `VotingRecorder.attention`.
         grid: (h, w) with h * w = N.
-        clip_boxes: see `wildseg.cam.affinity.boxes`.
+        exclusive_box_ends: see `wildseg.cam.affinity.boxes`.
     """
     maps = min_max(attention @ coarse).T.unflatten(-1, grid)  # (C, h, w)
-    inside = [boxes(own[None], float(own.mean()), clip_boxes)[0] for own in maps]
+    inside = [boxes(own[None], float(own.mean()), exclusive_box_ends)[0] for own in maps]
     # Masking columns of the attention equals masking what it is applied to.
     return attention @ (coarse * torch.stack(inside).flatten(1).T)
 

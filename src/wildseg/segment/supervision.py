@@ -19,7 +19,7 @@ class Supervision:
 
     name: str = "pseudo mask"
     stage: str = "crf"
-    advice: str = "see metrics/crf.json, lower crf.confidence or train.mu"
+    advice: str = "see metrics/crf.json, lower crf.min_confidence or train.min_confidence"
 
 
 MASKS = Supervision()

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,12 +14,14 @@ from wildseg.artifacts.project import Artifacts, Listing
 from wildseg.cam.competition import no_competitors_message
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, ParamsError
-from wildseg.core.params import Params
 from wildseg.exchange.coco import LARGEST_SIDE
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import run_frames
 from wildseg.execution.runtime import Runtime
 from wildseg.stages.tasks.cam import CamTask, LabelledFrame
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:

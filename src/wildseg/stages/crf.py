@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.files import save_json
-from wildseg.core.params import Params
 from wildseg.crf.pixel_counts import PixelCounts
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import run_frames
 from wildseg.execution.runtime import Runtime
 from wildseg.stages.tasks.crf import CrfTask
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:

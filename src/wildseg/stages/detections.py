@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,13 +12,15 @@ from wildseg.artifacts.project import Artifacts, FrameBoxes
 from wildseg.core import lookup
 from wildseg.core.errors import WildsegError, did_you_mean
 from wildseg.core.lookup import DETECTORS
-from wildseg.core.params import Params
 from wildseg.core.tables import save_table
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import run_frames
 from wildseg.execution.runtime import Runtime
 from wildseg.labels.detection import postprocess, present
 from wildseg.stages.tasks.detect import DetectTask
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 
 def run(

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -18,7 +19,6 @@ from wildseg.core.errors import DataError
 from wildseg.core.files import atomic, empty_dir, save_json
 from wildseg.core.images import load_label_image
 from wildseg.core.maps import ids_of_maps, upsample
-from wildseg.core.params import Params
 from wildseg.core.progress import track
 from wildseg.execution.frame_task import run_frames
 from wildseg.execution.runtime import Runtime
@@ -29,6 +29,9 @@ from wildseg.report.pictures import Page, draw
 from wildseg.report.sampling import sample_evenly
 from wildseg.stages.tasks.predict import PredictTask
 from wildseg.tracking import mlflow_run
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 SPLITS = {"train": "trained on", "val": "used to choose the best checkpoint"}  # in the title of a picture
 

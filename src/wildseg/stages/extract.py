@@ -7,19 +7,22 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wildseg.artifacts.project import SPLITS, Artifacts, Frame
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, save_json
-from wildseg.core.params import Extract, Params
 from wildseg.execution.frame_task import Results, run_frames
 from wildseg.execution.runtime import Runtime
 from wildseg.frames.duplicates import DuplicateFilter
+from wildseg.frames.params import Extract
 from wildseg.frames.read_stats import ReadStats
 from wildseg.frames.sources import Source, find_sources, ignored_files, safe_name
 from wildseg.frames.split import split_by_time
 from wildseg.stages.tasks.keyframe_extractor import KeyframeExtractor, selection_of
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:

@@ -22,7 +22,7 @@ from wildseg.stages.prompts import choose, remarks
 if TYPE_CHECKING:
     from wildseg.artifacts.frames import Frame
     from wildseg.artifacts.project import Artifacts
-    from wildseg.core.params import Params
+    from wildseg.execution.params import Params
     from wildseg.execution.runtime import Runtime
     from wildseg.labels.interface import LabelResult
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from wildseg.artifacts.project import Artifacts
     from wildseg.artifacts.prompts import PromptSet
     from wildseg.core.classes import Classes
-    from wildseg.core.params import Clip as ClipParams
-    from wildseg.core.params import Label
     from wildseg.encoders.clip import Clip
+    from wildseg.encoders.params import Clip as ClipParams
+    from wildseg.labels.params import Label
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,16 @@ import numpy as np
 from wildseg.cam.affinity import Affinity
 from wildseg.cam.engine import CamConfig
 from wildseg.cam.engine import activation_maps as maps_of_image
+from wildseg.cam.params import Caa, Cam
 from wildseg.cam.refinement import Refinement
-from wildseg.core import lookup, params, schema
+from wildseg.core import lookup, schema
 from wildseg.core.checks import check_image
 from wildseg.core.classes import Classes
 from wildseg.core.errors import DataError, ParamsError, one_of
 from wildseg.core.limits import Share
 from wildseg.crf import masks
 from wildseg.crf.dense import DenseCrf
+from wildseg.crf.params import Crf
 from wildseg.crf.validation import problem
 from wildseg.encoders import clip as encoders
 from wildseg.encoders.clip import Clip
@@ -32,6 +34,7 @@ from wildseg.encoders.positions import POS_EMBED_MODES
 from wildseg.execution.runtime import torch_device
 from wildseg.labels.decide import decide, threshold_rule
 from wildseg.labels.interface import LabelRequest, NamedImage
+from wildseg.labels.params import Label
 from wildseg.methods import segmenter
 from wildseg.metrics import evaluation
 from wildseg.metrics.evaluation import Evaluation
@@ -121,7 +124,7 @@ def label_image(
         >>> labels.names
         ('lawn', 'curb')
     """
-    chosen = _checked(params.Label, rule=rule, threshold=threshold, fallback=fallback)
+    chosen = _checked(Label, rule=rule, threshold=threshold, fallback=fallback)
     _check_encoder_alone(method)
     module = _method("labels", method, "label", options)
     phrases, sentences = _texts(background, templates)
@@ -182,9 +185,9 @@ def activation_maps(
         >>> maps.shape  # two classes, 24 x 32 patches
         (2, 24, 32)
     """
-    chosen = _checked(params.Cam, scales=scales, flip=flip, max_side=max_side)
+    chosen = _checked(Cam, scales=scales, flip=flip, max_side=max_side)
     one_of("pos_embed_interpolation", pos_embed_interpolation, POS_EMBED_MODES)
-    spread = schema.read(params.Caa, {**asdict(Affinity()), **(caa or {})}, "caa")
+    spread = schema.read(Caa, {**asdict(Affinity()), **(caa or {})}, "caa")
     refinement = Refinement(lookup.load("methods.refine", refine, "refine"), asdict(spread) if refine == "caa" else {})
     module = _method("cam", method, "cam", options)
     config = CamConfig(module, options or {}, refinement, chosen["scales"], flip, max_side, pos_embed_interpolation)
@@ -242,7 +245,7 @@ def pseudo_mask(
     if wrong := problem(indices, np.asarray(maps), np.size(present)):
         raise DataError(f"maps: {wrong}")
     chosen = _checked(
-        params.Crf,
+        Crf,
         alpha=alpha,
         sharpen=sharpen,
         iterations=iterations,

@@ -1,7 +1,7 @@
-"""Before the first stage: whether the networks that later stages need exist, can be had and fit, hours before they run.
+"""Before the first stage: whether the networks of later stages exist, are available and fit, hours before they run.
 
 What is published is fetched, and what lies in a file is loaded, once, by a process of its own, since a stage that needs
-no network shall not wait for its libraries. That it went well is remembered in ``.wildseg/preflight.json`` under all
+no network shall not wait for its libraries. A check that passed is recorded in ``.wildseg/preflight.json`` under all
 that it depends on, so that later stages and runs read one small file.
 """
 
@@ -18,19 +18,19 @@ from typing import Any
 from wildseg.core import lookup
 from wildseg.core.errors import WildsegError, check_regular
 from wildseg.core.files import atomic
-from wildseg.core.params import Params, load
 from wildseg.core.progress import note
 from wildseg.core.project_root import project_root
 from wildseg.encoders.weights import config_path, shared_config_path
 from wildseg.execution import children, result_store
+from wildseg.execution.params import Params, load
 
 STAGES = ("extract", "label", "cam", "crf")  # those after which others come that need a network
 LIBRARIES = ("open_clip_torch", "segmentation-models-pytorch", "timm", "torch", "transformers")
-# What the package brings with it needs no asking.
+# What the package ships needs no check.
 CLIP = ("wildseg-tiny", "models/tiny_clip/model.safetensors")
 ENCODER = ("tu-regnetx_002", None, "unet", {"encoder_depth": 4, "decoder_channels": [64, 48, 24, 16]})
-REMEMBERED = 20  # keys kept
-SECONDS = 3.0  # after which a line says what takes its time
+REMEMBERED = 20  # records kept
+SECONDS = 3.0  # after which a line names what takes its time
 
 
 def run(params: Params, root: Path, stage: str) -> None:
@@ -47,13 +47,13 @@ def run(params: Params, root: Path, stage: str) -> None:
     keys = {name: result_store.key_of([name, what, result_store.versions(*LIBRARIES)]) for name, what in wanted.items()}
     todo = [name for name, key in keys.items() if not _still(known.get(key))]
     for name in todo:
-        known[keys[name]] = _aside(name, params, root)
+        known[keys[name]] = _check_in_process(name, params, root)
         note("preflight", known[keys[name]]["notes"])
         _remember(path, known)
 
 
 def _wanted(params: Params, root: Path, stage: str) -> dict[str, Any]:
-    """Return by name what is to be checked before `stage`, as plain values that tell it from any other."""
+    """Return by name what is to be checked before `stage`, as plain values that identify it."""
     clip, train = params.clip, params.train
     chosen = train.options.get(train.architecture, {})
     wanted: dict[str, Any] = {}
@@ -62,7 +62,7 @@ def _wanted(params: Params, root: Path, stage: str) -> dict[str, Any]:
         files = (weights, config_path(weights, clip.model), shared_config_path(weights))
         wanted["clip"] = [clip.model, clip.pretrained, list(map(_state, files))]
     language = params.label.language
-    if stage == "extract" and language.model and not language.server and _asks_language(params):
+    if stage == "extract" and language.model and not language.server and _uses_language(params):
         wanted["language"] = [language.model, _state(root / language.model)]
     encoder = (train.encoder, train.encoder_weights, train.architecture, dict(chosen))
     if encoder != ENCODER:
@@ -70,7 +70,7 @@ def _wanted(params: Params, root: Path, stage: str) -> dict[str, Any]:
     return wanted
 
 
-def _asks_language(params: Params) -> bool:
+def _uses_language(params: Params) -> bool:
     return "language" in lookup.needs("methods.labels", params.label.method)
 
 
@@ -82,7 +82,7 @@ def _beside(weights: str | None, root: Path) -> list[Path]:
 
 
 def _state(path: Path) -> list[Any] | None:
-    """Return what tells a file from another without reading it; None where there is none."""
+    """Return what identifies a file without reading it; None where there is none."""
     try:
         status = path.stat()
     except OSError:
@@ -90,16 +90,16 @@ def _state(path: Path) -> list[Any] | None:
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
 
-def _aside(name: str, params: Params, root: Path) -> dict[str, Any]:
-    """Check one thing of the project in `root` by a process of its own; return what is worth remembering."""
+def _check_in_process(name: str, params: Params, root: Path) -> dict[str, Any]:
+    """Check one thing of the project in `root` by a process of its own; return the record to keep."""
     context = children.context()
     receiving, sending = context.Pipe(duplex=False)
-    child = context.Process(target=_tell, args=(name, str(root.resolve()), sending))
+    child = context.Process(target=_send_check, args=(name, str(root.resolve()), sending))
     child.start()
     sending.close()
     try:
         if not receiving.poll(SECONDS):
-            note("preflight", [f"looking whether {_named(name, params)} can be had and fits, which is remembered"])
+            note("preflight", [f"checking once that {_named(name, params)} is available and fits"])
         record = json.loads(receiving.recv_bytes())
     except EOFError:  # no library, no memory: whoever needs it will say what is wrong here
         record = {"notes": [], "files": None}
@@ -123,7 +123,7 @@ def _named(name: str, params: Params) -> str:
 # In a process of its own ---------------------------------------------------------------------------------------------
 
 
-def _tell(name: str, root: str, sending: Connection) -> None:
+def _send_check(name: str, root: str, sending: Connection) -> None:
     os.chdir(root)  # a fresh process begins where its parent was when that began
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # libraries may talk
         answer = check(name, load(), Path())
@@ -174,7 +174,7 @@ CHECKS = {"clip": _check_clip, "language": _check_language, "encoder": _check_en
 
 
 def check(name: str, params: Params, root: Path) -> dict[str, Any]:
-    """Look at one thing that `params` want; return what is worth remembering, or ``{"error": a line}``."""
+    """Check one thing that `params` name; return the record to keep, or ``{"error": a line}``."""
     try:
         return CHECKS[name](params, root)
     except WildsegError as error:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,7 +15,6 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.core import lookup
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, save_json
-from wildseg.core.params import Params
 from wildseg.core.progress import track
 from wildseg.encoders.cnn import normalisation
 from wildseg.encoders.cnn.build import loaded
@@ -32,6 +32,9 @@ from wildseg.training.checkpoint import Checkpoints
 from wildseg.training.context import TrainContext
 from wildseg.training.events import TrainingResult
 from wildseg.training.optim import OptimConfig
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy", "pillow")
 
@@ -89,7 +92,7 @@ def _read(params: Params, artifacts: Artifacts, runtime: Runtime) -> _Inputs:
         supervision.KINDS[kind],
         processes,
         lambda share: track(share, len(share), f"train: {kind}") if processes.is_main else share,
-        "" if (least := config.min_confidence) is None else f" of at least train.mu = {least:g} confidence",
+        "" if (least := config.min_confidence) is None else f" of at least train.min_confidence = {least:g} confidence",
     )
     norm = normalisation.of(config.encoder, config.encoder_weights)
     return _Inputs(config, data, norm, TrainContext(params.seed, precision, params.train.validate_every, processes))
@@ -104,7 +107,7 @@ def _config(params: Params, artifacts: Artifacts) -> fit.FitConfig:
         encoder_weights=str(artifacts.root / weights) if weights and weights.endswith(".safetensors") else weights,
         options=train.options.get(train.architecture, {}),
         loss=train.loss,
-        min_confidence=train.mu if "confidence" in lookup.needs("methods.losses", train.loss) else None,
+        min_confidence=train.min_confidence if "confidence" in lookup.needs("methods.losses", train.loss) else None,
         num_classes=len(params.classes),
         ids=tuple(range(0 if params.background else 1, len(params.classes) + 1)),
         balanced=train.class_weights == "sqrt_inverse",

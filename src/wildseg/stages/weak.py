@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,6 @@ from PIL import Image
 from wildseg.artifacts.project import Artifacts, FrameBoxes
 from wildseg.artifacts.weak import WEAK
 from wildseg.core.files import atomic, empty_dir, save_json
-from wildseg.core.params import Params
 from wildseg.crf.weak.summary import summary
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import run_frames
@@ -19,6 +18,9 @@ from wildseg.execution.runtime import Runtime
 from wildseg.report.sampling import sample_evenly
 from wildseg.report.weak import draw
 from wildseg.stages.tasks.weak import WeakTask
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:

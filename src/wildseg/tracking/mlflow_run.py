@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json, save_json, sha256_of
-from wildseg.core.params import Params
 from wildseg.tracking.provenance import dvc_tags, git_tags
 from wildseg.tracking.quiet import quiet, short_reason
 from wildseg.tracking.store import MlflowStore, connect
@@ -29,6 +28,8 @@ from wildseg.tracking.values import flatten_metrics, flatten_params
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
+
+    from wildseg.execution.params import Params
 
 Result = TypeVar("Result")
 

@@ -7,11 +7,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wildseg.core.classes import Classes
-from wildseg.core.params import METHODS, Params
+from wildseg.core.lookup import METHODS
 from wildseg.core.text import shorten
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
 
 LONGEST_KEY = 250
 LONGEST_VALUE = 6000  # what MLflow's own tables hold

@@ -22,12 +22,12 @@ from wildseg.artifacts.prompts import PromptSet
 from wildseg.cli.compare.measure import measure
 from wildseg.cli.compare.run import choose
 from wildseg.cli.main import main
-from wildseg.core import params
 from wildseg.core.errors import DataError, ModelError
 from wildseg.core.files import load_json
 from wildseg.core.images import save_label_image
-from wildseg.core.params import Params
 from wildseg.core.tables import load_table
+from wildseg.execution import params
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import Confusion, mean_recall, miou
 from wildseg.report.method_table import COLUMNS

@@ -18,10 +18,10 @@ from tests.programs import SOURCE, python
 from tests.stages import tiny_run
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError, WildsegError
-from wildseg.core.params import Params
 from wildseg.execution.engines import _ray_cluster
 from wildseg.execution.engines._ray_cluster import Place
 from wildseg.execution.fingerprint import fingerprint
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.execution.worker_pool import no_setup, worker_pool
 from wildseg.stages import cam, crf, label
@@ -134,7 +134,7 @@ def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
         clip=replace(chosen.clip, model=name, pretrained=weights),
         label=replace(chosen.label, method="clip", threshold=0.0, options={"clip": {"tiles": 1}}),
         cam=replace(chosen.cam, scales=(1.0, 1.5), refine="caa"),
-        crf=replace(chosen.crf, confidence=0.0),
+        crf=replace(chosen.crf, min_confidence=0.0),
     )
 
 

@@ -246,14 +246,14 @@ def test_a_model_that_averages_patches_averages_those_of_the_region(tmp_path: Pa
 
 
 def test_looked_at_again_is_what_exceeds_the_share_and_its_score_is_the_mean(softmax: Clip) -> None:
-    seldom, often = answers(softmax, (64, 90), look_again=1.0)[0], answers(softmax, (64, 90), look_again=0.0)[0]
+    seldom, often = answers(softmax, (64, 90), reidentify=1.0)[0], answers(softmax, (64, 90), reidentify=0.0)[0]
     texts, tower = texts_of(softmax), softmax.vit
     recorder = VotingRecorder(range(1, 2))
     pixels = softmax.pixels([resize(noise((64, 90)), (64, 96))])
     coarse, grid = tagclip.patch_probabilities(softmax, tower, pixels, texts, "softmax", recorder)
     refined = tagclip.refine(coarse, recorder.attention(1), grid)
     np.testing.assert_allclose(seldom.scores, refined[:, :4].amax(0), atol=1e-6)
-    regions = tagclip._regions(refined, range(4), grid, 0.5, clip_boxes=False, early_return=False)
+    regions = tagclip._regions(refined, range(4), grid, 0.5, exclusive_box_ends=False, early_return=False)
     again = tagclip.region_probabilities(softmax, tower, pixels, regions, texts, "softmax")
     expected = [(local + float(again[c])) / 2 for c, local in enumerate(seldom.scores)]
     np.testing.assert_allclose(often.scores, expected, atol=1e-6)
@@ -271,10 +271,10 @@ def test_an_empty_region_stops_the_published_code_and_nothing_else() -> None:
     spread[:2, :2] = 1
     refined = torch.stack([spread, torch.ones(3, 3), corner, spread], -1).reshape(9, 4)
     find = lambda **how: list(tagclip._regions(refined, range(4), (3, 3), 0.5, **how))  # noqa: E731
-    assert find(clip_boxes=False, early_return=False) == [0, 2, 3]  # the same everywhere: no region
-    assert find(clip_boxes=True, early_return=False) == [0, 3]
-    assert find(clip_boxes=False, early_return=True) == [0]
-    assert find(clip_boxes=True, early_return=True) == [0]
+    assert find(exclusive_box_ends=False, early_return=False) == [0, 2, 3]  # the same everywhere: no region
+    assert find(exclusive_box_ends=True, early_return=False) == [0, 3]
+    assert find(exclusive_box_ends=False, early_return=True) == [0]
+    assert find(exclusive_box_ends=True, early_return=True) == [0]
 
 
 # Frames, batches, blocks --------------------------------------------------------------------------------------------
@@ -311,13 +311,13 @@ def test_blocks_and_votes_keep_their_share_of_the_depth(number: int, expected: l
 
 
 def test_repeating_a_class_halves_what_patches_believe(softmax: Clip) -> None:
-    once = answers(softmax, (64, 64), look_again=1.0)[0]
+    once = answers(softmax, (64, 64), reidentify=1.0)[0]
     asked = request(
         lambda: softmax,
         class_names=("sky", "road", "lawn", "water", "again"),
         phrases=(*PHRASES, ("water",)),
     )
-    (twice,) = tagclip.label(frames((64, 64)), asked, look_again=1.0)
+    (twice,) = tagclip.label(frames((64, 64)), asked, reidentify=1.0)
     assert twice.scores[3] == pytest.approx(twice.scores[4], rel=1e-4)
     assert twice.scores[3] < once.scores[3]
 
@@ -332,12 +332,15 @@ def test_the_published_rule_and_average_precision_by_hand() -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"look_again": 1.5}, "tagclip.look_again: expected a number from 0 to 1, found 1.5"),
+        ({"reidentify": 1.5}, "tagclip.reidentify: expected a number from 0 to 1, found 1.5"),
         ({"region": "half"}, "tagclip.region: expected a number from 0 to 1, found 'half'"),
         ({"layers": 0}, "tagclip.layers: expected auto or a whole number from 1, found 0"),
         ({"votes": True}, "tagclip.votes: expected auto or a whole number from 1, found True"),
         ({"max_side": "auto"}, "tagclip.max_side: expected null or a whole number from 1, found 'auto'"),
-        ({"positions": "cubic"}, "tagclip.positions: expected one of bicubic, bilinear_half; found 'cubic'"),
+        (
+            {"pos_embed_interpolation": "cubic"},
+            "tagclip.pos_embed_interpolation: expected one of bicubic, bilinear_half; found 'cubic'",
+        ),
         ({"activation": "sigmoid"}, "tagclip.activation: sigmoid needs a model that learned a logit bias"),
     ],
 )
@@ -352,7 +355,7 @@ def test_published_position_embeddings_are_rounded_where_they_are_resampled_and_
 ) -> None:
     clip = random_clip(tmp_path, "vit")
     clip.network.visual.positional_embedding.data *= 100  # of which float16 keeps three digits
-    (found,) = answers(clip, shape, positions="bilinear_half")
+    (found,) = answers(clip, shape, pos_embed_interpolation="bilinear_half")
     expected = written_out(clip, noise(shape), range(1, 2), 1, "bilinear_half")
     np.testing.assert_allclose(found.scores, expected, atol=2e-6)
     (usual,) = answers(clip, shape)

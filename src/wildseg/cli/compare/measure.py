@@ -18,8 +18,8 @@ from wildseg.artifacts.truth import TruthStats, check_id_offset
 from wildseg.cam.engine import CamConfig, activation_maps, input_size
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.core.maps import ids_of_maps
-from wildseg.core.params import Params
 from wildseg.encoders.clip import Clip, resize
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import worker_device
 from wildseg.metrics.confusion import Confusion, mean_recall, miou
 from wildseg.metrics.cost import peak_mib, timed
@@ -108,7 +108,7 @@ class _PlainPass:
     """A pass of the image tower over the views of a frame, without gradient: the unit of cost."""
 
     def __init__(self, model: Clip, config: CamConfig) -> None:
-        self.model, self.config, self.tower = model, config, model.tower(config.positions)
+        self.model, self.config, self.tower = model, config, model.tower(config.pos_embed_interpolation)
 
     def prepare(self, image: np.ndarray) -> list[torch.Tensor]:
         """Return the frame in each of the sizes, (1, 3, h*p, w*q); twice with a mirrored view."""

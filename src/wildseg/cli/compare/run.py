@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, get_args, get_type_hints
 import numpy as np
 
 from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.cam.params import Cam
 from wildseg.cli.compare.progress import store, stored
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, WildsegError, did_you_mean
 from wildseg.core.files import load_bytes
-from wildseg.core.params import Cam, Params
 from wildseg.encoders.weights import identity
 from wildseg.execution import children, fingerprint, result_store
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.report.method_table import Row, lines, save
 from wildseg.report.sampling import sample_evenly

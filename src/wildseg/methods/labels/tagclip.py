@@ -43,14 +43,14 @@ def label(
     frames: Sequence[NamedImage],
     request: LabelRequest,
     *,
-    look_again: Share = 0.5,
+    reidentify: Share = 0.5,
     region: Share = 0.5,
     layers: Count | Literal["auto"] = "auto",
     votes: Count | Literal["auto"] = "auto",
     activation: Literal["auto", "softmax", "sigmoid"] = "auto",
-    positions: Literal["bicubic", "bilinear_half"] = "bicubic",
+    pos_embed_interpolation: Literal["bicubic", "bilinear_half"] = "bicubic",
     max_side: Side | None = 640,
-    clip_boxes: bool = False,
+    exclusive_box_ends: bool = False,
     early_return: bool = False,
 ) -> Iterator[LabelResult]:
     """Yield the scores of each class in each of `frames`.
@@ -58,16 +58,17 @@ def label(
     Args:
         frames: the frames.
         request: the classes, their phrases and competitors, and the encoder.
-        look_again: classes whose local score exceeds this share of the range of all refined patch scores are classified
+        reidentify: classes whose local score exceeds this share of the range of all refined patch scores are classified
             again in a crop (0.1 was published for COCO-Stuff); 0 to 1.
         region: patches of a class are those above this share of its own range; 0 to 1.
         layers: number of blocks whose attention is averaged, those before the last, or ``auto``.
         votes: number of blocks that must find two patches related, or ``auto``.
         activation: ``softmax``, ``sigmoid``, or ``auto``: sigmoid where the model has a logit bias.
-        positions: how position embeddings are brought to the grid of a frame that is not of the model's native size;
+        pos_embed_interpolation: how position embeddings are brought to the grid of a frame that is not of the model's
+        native size;
             the published code has ``bilinear_half``.
         max_side: larger frames are shrunk so that their longer side is this, in pixels; None for no limit.
-        clip_boxes: end boxes before the last row and column, as the published code does.
+        exclusive_box_ends: end boxes before the last row and column, as the published code does.
         early_return: leave all further classes with their local score once one has an empty region, as the published
             code does.
 
@@ -75,15 +76,15 @@ def label(
         ModelError: the model is no vision transformer.
         ParamsError: an option has an invalid value.
     """
-    _check_shares(look_again=look_again, region=region)
+    _check_shares(reidentify=reidentify, region=region)
     _check_count("layers", layers, "auto")
     _check_count("votes", votes, "auto")
     _check_count("max_side", max_side, None)
-    one_of("label.options.tagclip.positions", positions, POS_EMBED_MODES)
+    one_of("label.options.tagclip.pos_embed_interpolation", pos_embed_interpolation, POS_EMBED_MODES)
     one_of("label.options.tagclip.activation", activation, ACTIVATIONS)
     clip = request.encoder()
     resolved = resolve_activation(clip, activation, "tagclip")
-    tower = _tower(clip, positions)
+    tower = _tower(clip, pos_embed_interpolation)
     texts = clip.classifier((*request.phrases, *((phrase,) for phrase in request.background)), request.templates)
     averaged, needed = choose_blocks(len(tower.blocks), layers), _needed(len(tower.blocks), votes)
     number = len(request.class_names)
@@ -93,11 +94,11 @@ def label(
         # At the native size, as of every region, nothing is resampled, and the published code rounds nothing.
         fitting = clip.vit if tuple(pixels.shape[2:]) == clip.size else tower
         coarse, grid = patch_probabilities(clip, fitting, pixels, texts, resolved, recorder)
-        refined = refine(coarse, recorder.attention(needed), grid, clip_boxes)
+        refined = refine(coarse, recorder.attention(needed), grid, exclusive_box_ends)
         local = refined[:, :number].amax(0)
         low, high = refined.min(), refined.max()
-        chosen = (local > low + look_again * (high - low)).nonzero()[:, 0].tolist()
-        crops = _regions(refined, chosen, grid, region, clip_boxes, early_return)
+        chosen = (local > low + reidentify * (high - low)).nonzero()[:, 0].tolist()
+        crops = _regions(refined, chosen, grid, region, exclusive_box_ends, early_return)
         scores = fuse(local, region_probabilities(clip, clip.vit, pixels, crops, texts, resolved))
         yield LabelResult(scores.double().clamp(0, 1).cpu().numpy(), SHARE, relative=True)
 
@@ -192,12 +193,17 @@ def fuse(local: Tensor, again: Mapping[int, Tensor]) -> Tensor:
 
 
 def _regions(
-    refined: Tensor, chosen: Sequence[int], grid: tuple[int, int], share: float, clip_boxes: bool, early_return: bool
+    refined: Tensor,
+    chosen: Sequence[int],
+    grid: tuple[int, int],
+    share: float,
+    exclusive_box_ends: bool,
+    early_return: bool,
 ) -> dict[int, tuple[tuple[int, int, int, int], Tensor]]:
     found = {}
     for index in chosen:
         mask = min_max(refined[:, index : index + 1])[:, 0].reshape(grid) > share
-        box = bounding_box(mask, clip_boxes)
+        box = bounding_box(mask, exclusive_box_ends)
         if box is not None:
             found[index] = box, mask[box[0] : box[2], box[1] : box[3]]
         elif early_return:
@@ -213,13 +219,13 @@ def _whole_patches(image: np.ndarray, patch: tuple[int, int], max_side: int | No
     return resize(image, (height, width))
 
 
-def _tower(clip: Clip, positions: str) -> ViT:
+def _tower(clip: Clip, pos_embed_interpolation: str) -> ViT:
     if reason := vit.unsupported_reason(clip.network.visual):
         raise ModelError(
             f"label.method: tagclip classifies the patches of a vision transformer; {clip.name} has none: {reason}; "
             "take a model such as ViT-B-16, or label.method clip"
         )
-    return ViT(clip.network.visual, positions)
+    return ViT(clip.network.visual, pos_embed_interpolation)
 
 
 def _check_shares(**options: object) -> None:

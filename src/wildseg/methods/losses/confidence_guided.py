@@ -16,11 +16,11 @@ NEEDS = frozenset({"confidence"})
 def select(mask: np.ndarray, confidence: np.ndarray, min_confidence: float) -> np.ndarray:
     """Return the mask with every pixel of less confidence than `min_confidence`, the paper's mu, ignored.
 
-    A pixel's cross entropy counts if its confidence reaches mu and is 0 else, which is what ignoring it does;
+    A pixel's cross entropy counts if its confidence reaches it and is 0 else, which is what ignoring it does;
     the mean is taken over the pixels that count, as the published code does, not over all.
 
-    Both are compared in the 8 bits in which confidence is stored, so that no pixel that reached mu when it was computed
-    is lost to rounding: 0.95, stored as 242 of 255, reaches a mu of 0.95, as does all from 0.9471 on.
+    Both are compared in the 8 bits in which confidence is stored, so that no pixel that reached it when it was computed
+    is lost to rounding: 0.95, stored as 242 of 255, reaches a limit of 0.95, as does all from 0.9471 on.
 
     Args:
         mask: (H, W) uint8 ids, 255 ignore.

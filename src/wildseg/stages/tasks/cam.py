@@ -25,9 +25,9 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; the process of 
 
     from wildseg.artifacts.prompts import PromptSet
     from wildseg.cam.engine import CamConfig
-    from wildseg.core.params import Cam
-    from wildseg.core.params import Clip as ClipParams
+    from wildseg.cam.params import Cam
     from wildseg.encoders.clip import Clip
+    from wildseg.encoders.params import Clip as ClipParams
     from wildseg.exchange.coco import FrameBoxes
 
 
@@ -162,4 +162,6 @@ def cam_config(cam: Cam) -> CamConfig:
     options = asdict(section) if is_dataclass(section) and not isinstance(section, type) else {}
     refine = Refinement(lookup.load("methods.refine", cam.refine, "cam.refine"), options)
     method = lookup.load("methods.cam", cam.method, "cam.method")
-    return CamConfig(method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.positions)
+    return CamConfig(
+        method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.pos_embed_interpolation
+    )

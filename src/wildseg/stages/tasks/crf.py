@@ -12,15 +12,14 @@ from wildseg.artifacts.maps import Maps
 from wildseg.artifacts.masks import PseudoMasks
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir
-from wildseg.crf.dense import DenseCrf
-from wildseg.crf.masks import pseudo_mask
+from wildseg.crf.masks import mask_frame
 from wildseg.crf.pixel_counts import count_ids
 from wildseg.crf.validation import problem
 from wildseg.execution.frame_task import FrameTask
 from wildseg.execution.result_store import Entry
 
 if TYPE_CHECKING:
-    from wildseg.core.params import Crf
+    from wildseg.crf.params import Crf
 
 
 @dataclass
@@ -66,27 +65,6 @@ class CrfTask(FrameTask[str]):
         classes, maps = Maps(self.root).load_maps(item)
         if wrong := problem(classes, maps, self.num_classes, (image.shape[0], image.shape[1])):
             raise DataError(f"maps of the frame {item!r}: {wrong}; run 'dvc repro cam'")
-        mask, confidence = pseudo_mask(
-            image,
-            classes,
-            maps,
-            self._dense_crf(),
-            background=self.background,
-            alpha=self.crf.alpha,
-            sharpen=self.crf.sharpen,
-            threshold=self.crf.confidence,
-            confidence_from=self.crf.confidence_from,
-        )
+        mask, confidence = mask_frame(image, classes, maps, self.crf, background=self.background)
         contents = {"mask": PseudoMasks.encode_mask(mask), "confidence": PseudoMasks.encode_confidence(confidence)}
         return Entry((count_ids(mask), len(classes)), contents)
-
-    def _dense_crf(self) -> DenseCrf:
-        return DenseCrf(
-            iterations=self.crf.iterations,
-            gaussian_weight=self.crf.gaussian.weight,
-            gaussian_sxy=self.crf.gaussian.sxy,
-            bilateral_weight=self.crf.bilateral.weight,
-            bilateral_sxy=self.crf.bilateral.sxy,
-            bilateral_srgb=self.crf.bilateral.srgb,
-            image_mode=self.crf.image_mode,
-        )

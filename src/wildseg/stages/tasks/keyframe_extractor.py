@@ -26,7 +26,7 @@ from wildseg.frames.sources import Source
 from wildseg.stages.tasks.photo_cache import DIGEST, PhotoCache
 
 if TYPE_CHECKING:
-    from wildseg.core.params import Extract
+    from wildseg.frames.params import Extract
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; the process of the stage has no use for it
     from wildseg.core.classes import Classes
-    from wildseg.core.params import Clip as ClipParams
     from wildseg.encoders.clip import Clip
+    from wildseg.encoders.params import Clip as ClipParams
 
 
 @dataclass

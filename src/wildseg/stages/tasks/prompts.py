@@ -18,8 +18,8 @@ from wildseg.execution.result_store import Entry
 from wildseg.stages.tasks.label import LabelTask
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; the process of the stage has no use for it
-    from wildseg.core.params import Clip as ClipParams
     from wildseg.encoders.clip import Clip
+    from wildseg.encoders.params import Clip as ClipParams
 
 
 @dataclass

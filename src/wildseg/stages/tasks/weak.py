@@ -22,7 +22,7 @@ from wildseg.execution.frame_task import FrameTask
 from wildseg.execution.result_store import Entry
 
 if TYPE_CHECKING:
-    from wildseg.core.params import Weak
+    from wildseg.crf.params import Weak
 
 
 @dataclass

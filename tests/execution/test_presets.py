@@ -13,10 +13,11 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
 
 from tests.programs import python
+from wildseg.cam.params import Caa
 from wildseg.cli.main import main
-from wildseg.core import params, presets
 from wildseg.core.errors import ParamsError
 from wildseg.encoders.prompts import COMPETITORS, overlap, sentences
+from wildseg.execution import params, presets
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -99,20 +100,24 @@ def test_clip_es_has_the_published_numbers(file: Path) -> None:
     assert (cam.caa.layers, cam.caa.skip_last, cam.caa.sinkhorn, cam.caa.power) == (8, 0, 3, 2)
     assert (crf.iterations, crf.gaussian.weight, crf.gaussian.sxy) == (10, 3, 1)
     assert (crf.bilateral.weight, crf.bilateral.sxy, crf.bilateral.srgb) == (4, 67, 3)
-    assert (crf.alpha, crf.sharpen, crf.confidence, crf.confidence_from) == (1, 1, 0.95, "posterior")
+    assert (crf.alpha, crf.sharpen, crf.min_confidence, crf.confidence_from) == (1, 1, 0.95, "posterior")
     assert (values.train.loss, values.train.class_weights) == ("cross_entropy", "none")
 
 
 def test_compat_has_the_quirks_of_the_published_code_over_clip_es(file: Path) -> None:
     presets.init(file, ["voc", "clip_es", "clip_es_compat"])
     values = params.load(file)
-    assert values.cam.caa == params.Caa(layers=8, skip_last=0, sinkhorn=3, power=2, box=0.4, clip_boxes=True)
-    assert (values.cam.positions, values.crf.image_mode) == ("bilinear_half", "wrap_bgr_mean")
+    assert values.cam.caa == Caa(layers=8, skip_last=0, sinkhorn=3, power=2, box=0.4, exclusive_box_ends=True)
+    assert (values.cam.pos_embed_interpolation, values.crf.image_mode) == ("bilinear_half", "wrap_bgr_mean")
     published = {"competitors": "present", "pool": "patches", "target": "probability", "normalise_twice": True}
     assert values.cam.options["softmax_gradcam"] == published
     presets.init(file, ["clip_es"])  # which takes them back
     values = params.load(file)
-    assert (values.cam.positions, values.cam.caa.clip_boxes, values.crf.image_mode) == ("bicubic", False, "rgb")
+    assert (values.cam.pos_embed_interpolation, values.cam.caa.exclusive_box_ends, values.crf.image_mode) == (
+        "bicubic",
+        False,
+        "rgb",
+    )
     assert values.cam.options["softmax_gradcam"]["target"] == "log_odds"
 
 
@@ -221,10 +226,20 @@ def test_nothing_is_written_where_the_result_would_not_be_valid(old: str, new: s
     assert file.read_text(encoding="utf-8") == text
 
 
-def test_an_alias_that_would_change_with_its_anchor_is_refused(file: Path) -> None:
+def test_an_alias_keeps_its_value_where_its_anchor_changes(file: Path) -> None:
     text = SHIPPED.replace("scales: [1.0, 1.5]", "scales: &both [1.0, 1.5]").replace(
         "scales: [1.0]\n", "scales: *both\n"
     )
+    file.write_text(text, encoding="utf-8")
+    presets.init(file, ["clip_es"])
+    values = params.load(file)
+    assert (values.cam.scales, values.eval.scales) == ((1.0,), (1.0, 1.5))
+
+
+def test_an_alias_that_would_change_with_its_anchor_is_refused(file: Path) -> None:
+    text = SHIPPED.replace("sclip: {scale: 40.0, competitors: present}", "sclip: &both {competitors: present}")
+    line = next(line for line in text.splitlines() if line.startswith("    softmax_gradcam:"))
+    text = text.replace(line, "    softmax_gradcam: *both")
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ParamsError, match="anchors and aliases"):
         presets.init(file, ["clip_es"])
@@ -238,5 +253,6 @@ def test_presets_are_part_of_what_is_installed(tmp_path: Path) -> None:
     )
     answer = python("-c", code, cwd=ROOT)
     assert answer.code == 0, answer
-    installed = {path.stem for path in (tmp_path / "lib" / "wildseg" / "presets").glob("*.yaml")}
+    installed = {path.stem for path in (tmp_path / "lib" / "wildseg" / "execution" / "presets").glob("*.yaml")}
     assert installed == set(NAMES)
+    assert (tmp_path / "lib" / "wildseg" / "execution" / "params.yaml").is_file()

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from wildseg.core import lookup, params
+from wildseg.core import lookup
 from wildseg.core.errors import ParamsError
+from wildseg.execution import params
+from wildseg.tracking.values import flatten_params
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -144,9 +146,58 @@ def test_a_misspelt_key_is_told_its_nearest_neighbour(key: str) -> None:
     assert error(changed(misspelt, 1)) == f"{misspelt}: there is no such parameter; did you mean {name!r}?"
 
 
-@pytest.mark.parametrize("key", keys(DEFAULT))
-def test_a_missing_key_is_refused_at_every_depth(key: str) -> None:
-    assert error(without(key)) == f"{key}: this parameter is missing from params.yaml"
+def test_classes_have_no_default() -> None:
+    assert error(without("classes")) == "classes: this parameter is missing from params.yaml"
+
+
+# The file gives the demo's network and key frames other options than their methods' signatures.
+OTHERS = ("classes", "extract", "extract.options", "train", "train.options")
+
+
+@pytest.mark.parametrize("key", [key for key in keys(DEFAULT) if key not in OTHERS])
+def test_a_missing_key_takes_its_default_at_every_depth_and_is_named(key: str) -> None:
+    said: list[str] = []
+    assert chosen(params.parse(without(key), said.append)) == chosen(params.parse(DEFAULT))
+    (line,) = said
+    assert line.startswith(f"params.yaml lacks {key}")
+    assert line.endswith(": defaults are used; 'wildseg init --update' writes them in")
+
+
+def chosen(values: params.Params) -> dict[str, str]:
+    """All values, of options those of the methods that were chosen."""
+    return flatten_params(values)
+
+
+@pytest.mark.parametrize(
+    ("key", "default"),
+    [
+        ("label.options.clip.tiles", "auto"),
+        ("train.options.unet.encoder_depth", 5),  # the method's own, not that of the demo in params.yaml
+        ("train.options.unet.decoder_channels", [256, 128, 64, 32, 16]),
+        ("extract.options.absdiff.width", None),
+    ],
+)
+def test_a_missing_option_of_the_chosen_method_has_the_default_of_its_signature(key: str, default: object) -> None:
+    said: list[str] = []
+    section, _, method, option = key.split(".")
+    values = getattr(params.parse(without(key), said.append), section)
+    assert values.options[method][option] == default
+    assert said == [f"params.yaml lacks {key}: defaults are used; 'wildseg init --update' writes them in"]
+
+
+def test_a_missing_prompt_is_the_shipped_one() -> None:
+    content = without("label.options.vlm_direct")
+    content["label"]["method"] = "vlm_direct"
+    expected = DEFAULT["label"]["options"]["vlm_direct"]["prompt"]
+    assert params.parse(content).label.options["vlm_direct"]["prompt"] == expected
+
+
+def test_many_missing_keys_are_one_line_that_names_the_first_and_counts_the_rest() -> None:
+    said: list[str] = []
+    params.parse({name: DEFAULT[name] for name in ("classes", "seed", "background")}, said.append)
+    (line,) = said
+    assert line.startswith("params.yaml lacks clip, extract, label, cam, crf, weak, train, eval and ")
+    assert len(line) < 200
 
 
 # Values --------------------------------------------------------------------------------------------------------------

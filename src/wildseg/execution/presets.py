@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wildseg.core import params, strict_yaml
+from wildseg.core import yaml_files
 from wildseg.core.errors import ParamsError, did_you_mean
 from wildseg.core.files import atomic
-from wildseg.core.yaml_edit import edit
+from wildseg.core.yaml_document import Document
+from wildseg.execution import defaults, params, renamed
 
 FOLDER = Path(__file__).parent / "presets"
 WHOLE = frozenset({"classes", "background"})
@@ -27,7 +28,7 @@ def available() -> dict[str, str]:
 
 
 def _purpose(path: Path) -> str:
-    return strict_yaml.text_of(path).split("\n", 1)[0].lstrip("# ")
+    return yaml_files.text_of(path).split("\n", 1)[0].lstrip("# ")
 
 
 def combined(names: Sequence[str]) -> dict[str, Any]:
@@ -42,38 +43,57 @@ def combined(names: Sequence[str]) -> dict[str, Any]:
             raise ParamsError(f"init: expected presets ({', '.join(known)}), found {name!r}{did_you_mean(name, known)}")
     together: dict[str, Any] = {}
     for name in names:
-        together = _laid_over(together, strict_yaml.load(FOLDER / f"{name}.yaml"))
+        together = _laid_over(together, yaml_files.load(FOLDER / f"{name}.yaml"))
     return together
 
 
-def init(path: Path, names: Sequence[str], *, dry_run: bool = False) -> list[str]:
+def init(path: Path, names: Sequence[str], *, update: bool = False, dry_run: bool = False) -> list[str]:
     """Lay presets over the params.yaml at `path`, and return one line for each key that changed.
 
-    Nothing is written where nothing changes, or with `dry_run`. Comments, order and layout of what stays are kept.
+    Old names of parameters are replaced. With `update`, keys that the file lacks are written in, with their defaults
+    and the comments of the params.yaml that wildseg ships. Nothing is written where nothing changes, or with `dry_run`.
+    Comments, order and layout of what stays are kept.
 
     Raises:
         ParamsError: no such file or preset, or the result would not be valid; then nothing is written.
     """
     changes = combined(names)
     try:
-        text = strict_yaml.text_of(path)
+        text = yaml_files.text_of(path)
     except OSError as error:
         raise ParamsError(
             f"{path}: expected the parameters that presets are laid over ({error.strerror}); run in the folder of "
             "dvc.yaml"
         ) from error
-    before = strict_yaml.parse(text, path)
+    before = yaml_files.parse(text, path)
     if not isinstance(before, Mapping):
         raise ParamsError(f"{path}: expected sections with keys, found {type(before).__name__}")
-    after = _laid_over(before, changes)
+    document = Document(text)
+    olds = renamed.found(before)
+    for old in olds:
+        document.rename(old.split("."), renamed.RENAMED[old])
+    before = renamed.with_new_names(before, olds)
+    complete = before
+    for key in defaults.missing(before) if update else []:
+        value = defaults.value_of(key, params.signatures())
+        document.insert(key, value, defaults.template())
+        complete = _laid_over(complete, _nested(key, value))
+    after = _laid_over(complete, changes)
     params.parse(after)
-    lines = list(_differences(before, after, ""))
-    edited = edit(text, _needed(before, changes), WHOLE)
+    lines = [f"{old} -> {renamed.new_name(old)}" for old in olds] + _differences(before, after, "")
+    document.change(_needed(complete, changes), WHOLE)
+    edited = document.text()
     if not _says(edited, after):  # an alias speaks for its anchor, and would change with it
         raise ParamsError(f"{path}: presets cannot be laid over anchors and aliases (& and *); write the values out")
     if lines and not dry_run:
         _replace(path.resolve(), edited)
     return lines
+
+
+def _nested(path: Sequence[str], value: object) -> dict[str, Any]:
+    for name in reversed(path):
+        value = {name: value}
+    return value  # type: ignore[return-value]
 
 
 def _laid_over(below: Any, above: Any, key: str = "") -> Any:  # noqa: ANN401
@@ -124,14 +144,15 @@ def _short(value: Any) -> str:  # noqa: ANN401
         names = list(value)
         return f"{len(names)} classes, {names[0]} ... {names[-1]}"
     if isinstance(value, list) and len(value) > 3:
-        return f"{len(value)} phrases, {value[0]} ... {value[-1]}"
+        kind = "phrases" if isinstance(value[0], str) else "entries"
+        return f"{len(value)} {kind}, {value[0]} ... {value[-1]}"
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= SHOWN else text[: SHOWN - 4] + " ..."
 
 
 def _says(text: str, meant: object) -> bool:
     try:
-        return strict_yaml.parse(text, Path("params.yaml")) == meant
+        return yaml_files.parse(text, Path("params.yaml")) == meant
     except ParamsError:
         return False
 

@@ -9,14 +9,14 @@ import pytest
 from dvc.utils.serialize import parse_yaml
 
 from tests.broken_files import trap
-from wildseg.core import strict_yaml
+from wildseg.core import yaml_files
 from wildseg.core.errors import ParamsError
 
 
 def read(folder: Path, text: str) -> object:
     path = folder / "a.yaml"
     path.write_text(text, encoding="utf-8")
-    return strict_yaml.load(path)
+    return yaml_files.load(path)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_broken_yaml_is_one_line(tmp_path: Path, text: str) -> None:
 def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"a: \xff\xfe\n")
     with pytest.raises(ParamsError, match=r"a\.yaml: expected text in UTF-8"):
-        strict_yaml.load(tmp_path / "a.yaml")
+        yaml_files.load(tmp_path / "a.yaml")
 
 
 def test_an_empty_file_is_nothing(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_yaml_cannot_run_code(tmp_path: Path, tag: str) -> None:
 def test_a_pickle_named_yaml_runs_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(trap(tmp_path / "touched"))
     with suppress(ParamsError):
-        strict_yaml.load(tmp_path / "a.yaml")
+        yaml_files.load(tmp_path / "a.yaml")
     assert not (tmp_path / "touched").exists()
 
 

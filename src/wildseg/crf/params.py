@@ -1,0 +1,58 @@
+"""The sections crf and weak of params.yaml: pseudo masks by dense CRF, and boxes, points and scribbles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from wildseg.core.limits import Between, Natural, Share
+
+Exponent = Annotated[float, Between(0.01, 100)]
+Weight = Annotated[float, Between(0, 10_000)]  # of a term of the CRF: its energies are at most 11.6
+Deviation = Annotated[float, Between(0.1, 10_000)]  # of a kernel of the CRF: narrower than this, it is the pixel alone
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """The smoothness term of the CRF; sxy in pixels."""
+
+    weight: Weight
+    sxy: Deviation
+
+
+@dataclass(frozen=True)
+class Bilateral:
+    """The appearance term of the CRF; sxy in pixels, srgb in grey levels of 0..255."""
+
+    weight: Weight
+    sxy: Deviation
+    srgb: Deviation
+
+
+@dataclass(frozen=True)
+class Crf:
+    """From activation maps to pseudo masks."""
+
+    alpha: Exponent
+    sharpen: Exponent
+    iterations: Annotated[int, Between(0, 1000)]
+    gaussian: Gaussian
+    bilateral: Bilateral
+    image_mode: Literal["rgb", "wrap_bgr_mean"]
+    min_confidence: Share
+    confidence_from: Literal["posterior", "maps"]
+    max_failures: Share
+
+
+@dataclass(frozen=True)
+class Weak:
+    """From activation maps to boxes, points and scribbles; no stage that `dvc repro` runs unasked has it."""
+
+    tau: Share
+    min_area: Share
+    min_share: Share
+    points: Natural
+    scribble: Share
+    background: Share
+    pictures: Natural
+    max_failures: Share

@@ -1,0 +1,130 @@
+"""params.yaml as validated, frozen objects: the table of everything that changes a result.
+
+There are no defaults here. A parameter that a params.yaml lacks has its value in the one that wildseg ships
+(`wildseg.execution.defaults`), an option of a method the default of the method's signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from wildseg.cam.params import Cam
+from wildseg.core import lookup, yaml_files
+from wildseg.core.classes import Classes
+from wildseg.core.errors import ParamsError, did_you_mean
+from wildseg.core.limits import Seed
+from wildseg.core.lookup import METHODS
+from wildseg.core.schema import read
+from wildseg.crf.params import Crf, Weak
+from wildseg.encoders.params import Clip
+from wildseg.execution import defaults, renamed
+from wildseg.frames.params import Extract
+from wildseg.labels.params import Label
+from wildseg.segment.params import Eval, Train
+
+# Those whose options stand in params.yaml, under `options` of their section.
+WITH_OPTIONS = [(section, key, folder, function) for section, key, folder, function in METHODS if function is not None]
+SHOWN = 8  # names of missing parameters in the line about them
+
+
+@dataclass(frozen=True)
+class Params:
+    """All of params.yaml."""
+
+    seed: Seed
+    classes: Classes
+    background: tuple[str, ...] | Literal["auto"]
+    clip: Clip
+    extract: Extract
+    label: Label
+    cam: Cam
+    crf: Crf
+    weak: Weak
+    train: Train
+    eval: Eval
+
+
+def load(path: Path | str = "params.yaml", remark: Callable[[str], object] = lambda _: None) -> Params:
+    """Read and check params.yaml; `remark` takes a line about old names, and one about keys that it lacks.
+
+    Raises:
+        ParamsError: the file is missing or not YAML, a key or value means nothing.
+    """
+    path = Path(path)
+    try:
+        content = yaml_files.load(path)
+    except OSError as error:
+        raise ParamsError(
+            f"{path}: expected the parameters of the pipeline ({error}); run in the folder of dvc.yaml"
+        ) from error
+    return parse(content, remark)
+
+
+def parse(content: object, remark: Callable[[str], object] = lambda _: None) -> Params:
+    """Check the content of params.yaml, already read into plain mappings and lists.
+
+    Missing keys have their defaults in what is returned, also the options of the chosen methods, so that a default that
+    was written and one that was left out are the same to all that follows.
+
+    Raises:
+        ParamsError: a key or value means nothing.
+    """
+    olds = renamed.found(content)
+    lacking: list[str] = []
+    params = read(Params, renamed.with_new_names(content, olds), "", defaults.sections(), lacking)
+    _check_methods(params)
+    _check_consistency(params)
+    if olds:
+        remark(f"params.yaml: {renamed.line(olds)}")
+    for section, key, folder, function in WITH_OPTIONS:
+        values = getattr(params, section)
+        chosen = getattr(values, key)
+        written = values.options.get(chosen, {})
+        known = defaults.of_options(section, chosen, lookup.option_defaults(folder, chosen, function))
+        lacking += [
+            f"{section}.options.{chosen}.{name}" for name in defaults.listed(section, chosen) if name not in written
+        ]
+        options = values.options | {chosen: written | {name: known[name] for name in known if name not in written}}
+        params = replace(params, **{section: replace(values, options=options)})
+    if lacking:
+        shown = ", ".join(lacking[:SHOWN]) + (f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else "")
+        remark(f"params.yaml lacks {shown}: defaults are used; 'wildseg init --update' writes them in")
+    return params
+
+
+def signatures() -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the defaults of the options of every method, by its section and name."""
+    return {
+        (section, method): lookup.option_defaults(folder, method, function)
+        for section, _, folder, function in WITH_OPTIONS
+        for method in lookup.available(folder)
+    }
+
+
+def _check_methods(params: Params) -> None:
+    for section, key, folder, _ in METHODS:
+        lookup.check(folder, getattr(getattr(params, section), key), f"{section}.{key}")
+    for section, key, folder, function in WITH_OPTIONS:
+        values = getattr(params, section)
+        for method, options in values.options.items():
+            lookup.check(folder, method, f"{section}.options")
+            lookup.check_options(folder, method, function, options, f"{section}.options.{method}")
+        chosen = getattr(values, key)
+        lookup.check_required(folder, chosen, function, values.options.get(chosen, {}), f"{section}.options.{chosen}")
+
+
+def _check_consistency(params: Params) -> None:
+    for section in (params.clip, params.extract, params.train):
+        section.check()
+    if not all(phrase.strip() for phrase in params.background):
+        raise ParamsError(f"background: expected phrases, found an empty one in {list(params.background)}")
+    threshold = params.label.threshold
+    named: dict[str, Mapping[str, object]] = {"label.threshold": threshold if isinstance(threshold, dict) else {}}
+    named["label.language.definitions"] = params.label.language.definitions
+    for key, by_class in named.items():
+        for name in by_class:
+            if name not in params.classes.names:
+                raise ParamsError(f"{key}.{name}: there is no such class{did_you_mean(name, params.classes.names)}")

@@ -1,0 +1,64 @@
+"""The sections train and eval of params.yaml: the network and its training, and what is measured of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from wildseg.core import lookup
+from wildseg.core.errors import ParamsError
+from wildseg.core.limits import Between, Count, Natural, Options, Scales, Share
+
+LARGEST_BATCH = 2**29  # pixels, over all processes of a training: 6 GB of input alone
+
+
+@dataclass(frozen=True)
+class Train:
+    """From pseudo masks to a segmentation model."""
+
+    architecture: str
+    encoder: str
+    encoder_weights: str | None
+    options: Options
+    supervision: Literal["masks", "scribbles", "points"]
+    loss: str
+    min_confidence: Annotated[float, Between(0, 2)]  # above 1 no pixel counts
+    class_weights: Literal["none", "sqrt_inverse"]
+    steps: Annotated[int, Between(1, 10**8)]
+    batch_size: Annotated[int, Between(1, 4096)]
+    crop: Annotated[int, Between(1, 8192)]
+    lr: Annotated[float, Between(1e-12, 10)]
+    weight_decay: Annotated[float, Between(0, 100)]
+    scale: tuple[Annotated[float, Between(0.05, 20)], ...]
+    flip: Share
+    colour: Share
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    validate_every: Count
+    checkpoint_every: Count
+
+    def check(self) -> None:
+        """Raise a ParamsError for a loss without its input, a batch beyond all memory, or a range that is none."""
+        if self.supervision != "masks" and "confidence" in lookup.needs("methods.losses", self.loss):
+            raise ParamsError(
+                f"train.loss: {self.loss} needs the confidence of pseudo masks, which {self.supervision} "
+                "do not have; choose cross_entropy, or train.supervision: masks"
+            )
+        if (pixels := self.batch_size * self.crop**2) > LARGEST_BATCH:
+            raise ParamsError(
+                f"train.crop: expected at most {math.isqrt(LARGEST_BATCH // self.batch_size)} pixels with a "
+                f"train.batch_size of {self.batch_size}, found {self.crop}: a batch would have {pixels:,} "
+                "pixels, more than any memory takes"
+            )
+        if len(self.scale) != 2 or self.scale[0] > self.scale[1]:
+            raise ParamsError(f"train.scale: expected [smallest, largest], found {list(self.scale)}")
+
+
+@dataclass(frozen=True)
+class Eval:
+    """What is measured and shown at the end."""
+
+    pictures: Natural
+    min_presence: Share
+    scales: Scales
+    flip: bool

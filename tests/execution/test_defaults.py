@@ -1,0 +1,86 @@
+"""What a params.yaml lacks is written in as it stands in the shipped one: the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from wildseg.cli.main import main
+from wildseg.execution import defaults, params, presets
+
+SHIPPED = (Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8")
+
+
+def without_lines(first: str, count: int) -> str:
+    """The shipped text without `count` lines, from the one that begins with `first`."""
+    lines = SHIPPED.splitlines(keepends=True)
+    (start,) = [number for number, line in enumerate(lines) if line.startswith(first)]
+    return "".join(lines[:start] + lines[start + count :])
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "params.yaml"
+
+
+def test_the_shipped_file_is_that_of_the_repository() -> None:
+    message = "copy params.yaml to src/wildseg/execution/params.yaml"
+    assert defaults.SHIPPED.read_text(encoding="utf-8") == SHIPPED, message
+
+
+@pytest.mark.parametrize(
+    ("first", "count"),
+    [
+        ("  method: clip", 1),  # the first key of its section
+        ("  rule: auto", 2),  # what is said beside it goes on below
+        ("  refine: none", 1),
+        ("    constrained:", 1),
+        ("      early_return:", 1),
+        ("  flip: 0.5", 1),
+        ("weak:", 10),
+    ],
+)
+def test_what_was_cut_out_is_written_in_again_where_it_was_with_its_comments(
+    first: str, count: int, file: Path
+) -> None:
+    file.write_text(without_lines(first, count), encoding="utf-8")
+    assert presets.init(file, [], update=True)
+    assert file.read_text(encoding="utf-8") == SHIPPED
+    assert presets.init(file, [], update=True) == []
+
+
+def test_a_key_of_a_section_in_braces_is_written_into_the_braces(file: Path) -> None:
+    file.write_text(SHIPPED.replace("skip_last: 0, ", ""), encoding="utf-8")
+    assert presets.init(file, [], update=True) == ["cam.caa.skip_last: (new) -> 0"]
+    assert file.read_text(encoding="utf-8") == SHIPPED
+
+
+def test_what_is_written_in_changes_no_value(file: Path) -> None:
+    text = SHIPPED.replace("    unet: {encoder_depth: 4, decoder_channels: [64, 48, 24, 16]}\n", "")
+    file.write_text(
+        text.replace("  refine: none                  # none, or caa: class-aware attention affinity\n", "")
+    )
+    before = params.load(file)
+    presets.init(file, [], update=True)
+    assert params.load(file).train.options["unet"] == before.train.options["unet"]
+    assert params.load(file).cam.refine == before.cam.refine == "none"
+
+
+def test_update_shows_what_changes_and_a_dry_run_writes_nothing(file: Path) -> None:
+    text = without_lines("  refine: none", 1)
+    file.write_text(text, encoding="utf-8")
+    shown = CliRunner().invoke(main, ["init", "--update", "--dry-run"]).output
+    assert shown == "cam.refine: (new) -> none\n"
+    assert file.read_text(encoding="utf-8") == text
+    assert CliRunner().invoke(main, ["init", "voc", "--update"]).output.splitlines()[0].startswith("classes: ")
+    assert "  refine: none                  # none, or caa" in file.read_text(encoding="utf-8")
+
+
+def test_a_stage_names_what_params_yaml_lacks_at_its_start(file: Path) -> None:
+    file.write_text(without_lines("  refine: none", 1), encoding="utf-8")
+    result = CliRunner().invoke(main, ["crf"])
+    said = "crf: params.yaml lacks cam.refine: defaults are used; 'wildseg init --update' writes them in"
+    assert said in result.stderr.splitlines()
