@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.execution.pool import no_setup
 from tests.programs import Answer, python, wildseg
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli import main as cli
@@ -20,7 +21,6 @@ from wildseg.core.errors import DataError, WildsegError
 from wildseg.core.lookup import METHODS
 from wildseg.execution import out_of_memory
 from wildseg.execution.engines.local import LocalPool
-from wildseg.execution.worker_pool import no_setup
 
 ROOT = Path(__file__).parents[2]
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")

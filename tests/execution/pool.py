@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from wildseg.execution.engines.local import LocalPool
-from wildseg.execution.worker_pool import no_setup
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def no_setup(_: int) -> None:
+    """Prepare nothing: for functions that need no tools."""
 
 
 def each(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:

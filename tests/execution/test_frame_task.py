@@ -416,6 +416,40 @@ def test_the_code_of_a_task_is_its_module_and_the_methods_that_were_chosen(
     assert FrameTask.code(Shout(root)) == repr((__name__, "wildseg.methods.cam.gradcam"))
 
 
+@dataclass
+class ShoutKeyedByWorkers(Shout):
+    """The same results; a worker makes the key, and leaves a result that starts with "un" to the next run."""
+
+    keyed_by_workers = True
+
+    def compute(self, item: str) -> Entry:
+        entry = super().compute(item)
+        return Entry(entry.record, entry.files, transient=self.content(item).startswith(b"un"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_may_make_the_keys_and_then_results_come_in_order(root: Path, workers: int) -> None:
+    (root / "in" / "a").unlink()
+    first = run_frames(ShoutKeyedByWorkers(root), ["c"], cpu(workers))
+    assert (first.computed, first.restored) == (1, [])
+    assert computed(root) == "c"
+    (root / "in" / "a").write_text("text of a")
+    order = []
+    again = run_frames(ShoutKeyedByWorkers(root), ITEMS, cpu(workers), collect=lambda item, _: order.append(item))
+    assert order == ["a", "b", "c"]
+    assert computed(root) == "ab"
+    assert (again.cached, again.computed, again.restored) == (1, 2, ["c"])
+    assert outputs(root) == expected_outputs(root)
+
+
+def test_a_transient_result_is_written_and_not_stored(root: Path) -> None:
+    (root / "in" / "b").write_text("unsure")
+    for again in ("abc", "b"):
+        assert run_frames(ShoutKeyedByWorkers(root), ITEMS, cpu(1)).records["b"] == {"size": 6}
+        assert (root / "out" / "b.txt").read_bytes() == b"UNSURE"
+        assert computed(root) == again
+
+
 def test_usage_counts_entries_bytes_and_the_last_run(root: Path) -> None:
     assert cache_usage.usage(root / ".wildseg" / "cache") == []
     run(root)

@@ -67,10 +67,6 @@ def gpus(runtime: Runtime) -> list[str]:
     return _engine(runtime).gpus(runtime)
 
 
-def no_setup(_: int) -> None:
-    """Prepare nothing: for functions that need no tools."""
-
-
 def _engine(runtime: Runtime) -> Any:  # noqa: ANN401
     # By a name that `wildseg.execution.fingerprint` does not follow: which engine computes a result is no part of what
     # it depends on.

@@ -14,6 +14,7 @@ import pytest
 
 from tests.encoders.models import save
 from tests.execution.engines import work
+from tests.execution.pool import no_setup
 from tests.programs import SOURCE, python
 from tests.stages import tiny_run
 from wildseg.artifacts.project import Artifacts
@@ -23,7 +24,7 @@ from wildseg.execution.engines._ray_cluster import Place
 from wildseg.execution.fingerprint import fingerprint
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
-from wildseg.execution.worker_pool import no_setup, worker_pool
+from wildseg.execution.worker_pool import worker_pool
 from wildseg.stages import cam, crf, label
 from wildseg.stages import eval as evaluate
 
