@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 from benchmarks.timing import Result, compare
 from wildseg.cam.affinity import Affinity
-from wildseg.cam.engine import Recipe, activation_maps, maps_of
+from wildseg.cam.engine import CamConfig, activation_maps, maps_of
 from wildseg.cam.record import record_clip
 from wildseg.core import lookup
 from wildseg.encoders.clip import Clip
@@ -42,12 +42,12 @@ def measure() -> Iterator[Result]:
     clip, texts = _clip(SIZE), _texts()
     pixels = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
     peer, peer_name = partial(_forward, clip, pixels), "open_clip's image tower, no gradient"
-    es = Recipe(lookup.load("methods.cam", "softmax_gradcam"), refine=Affinity())
+    es = CamConfig(lookup.load("methods.cam", "softmax_gradcam"), refine=Affinity())
     for count in (1, 2, 4, 8):
         name = f"softmax_gradcam with CAA, {count} class{'es' if count > 1 else ''}"
         yield compare(name, partial(_maps, clip, pixels, texts, count, es), peer, peer_name, runs=RUNS)
     for method in ("gradcam", "hirescam", *SINGLE):
-        plain = Recipe(lookup.load("methods.cam", method))
+        plain = CamConfig(lookup.load("methods.cam", method))
         yield compare(f"{method}, 1 class", partial(_maps, clip, pixels, texts, 1, plain), peer, peer_name, runs=RUNS)
     for method, count in MEASURED_LARGE:
         yield _memory(method, count)
@@ -69,7 +69,7 @@ def _forward(clip: Clip, pixels: torch.Tensor) -> None:
     clip.network.visual(pixels)
 
 
-def _maps(clip: Clip, pixels: torch.Tensor, texts: torch.Tensor, count: int, recipe: Recipe) -> None:
+def _maps(clip: Clip, pixels: torch.Tensor, texts: torch.Tensor, count: int, recipe: CamConfig) -> None:
     maps_of(record_clip(clip, pixels, texts, range(count), CLASSES, recipe.look), recipe)
 
 
@@ -88,7 +88,7 @@ def main() -> None:
     """Make the maps of one large frame and print the peak of this process in GiB."""
     method, count = sys.argv[1], int(sys.argv[2])
     image = np.random.default_rng(0).integers(0, 256, (*LARGE, 3), np.uint8)
-    recipe = Recipe(lookup.load("methods.cam", method), refine=Affinity())
+    recipe = CamConfig(lookup.load("methods.cam", method), refine=Affinity())
     activation_maps(_clip((224, 224)), image, _texts(), range(count), CLASSES, recipe)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 

@@ -13,8 +13,9 @@ from pydensecrf.densecrf import DenseCRF2D
 from benchmarks.project import Project, default_project
 from benchmarks.timing import Result, compare, compare_seconds, seconds
 from wildseg.artifacts.project import Frame
+from wildseg.core.maps import upsample
 from wildseg.core.params import Crf
-from wildseg.crf.unary import energies, upsample
+from wildseg.crf.unary import energies
 
 FEW, MANY = 12, 108  # frames; what both take alike, the start of processes and of Python, is left out of throughput
 RUNS = 3

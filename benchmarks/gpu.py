@@ -21,7 +21,7 @@ from torch import nn
 
 from benchmarks.timing import Result, compare
 from wildseg.cam.affinity import Affinity
-from wildseg.cam.engine import Recipe, activation_maps_of_batch
+from wildseg.cam.engine import CamConfig, activation_maps_of_batch
 from wildseg.core import lookup
 from wildseg.encoders.clip import Clip
 from wildseg.segment import predict
@@ -59,7 +59,7 @@ def maps(clip: Clip, images: list[np.ndarray]) -> Iterator[Result]:
     on_gpu = _moved(clip, "cuda")
     peer = partial(_forward, on_gpu.network.visual, torch.randn(FRAMES, 3, *SIZE, device="cuda"))
     for method, refine in METHODS:
-        ours = partial(_maps, on_gpu, images, Recipe(lookup.load("methods.cam", method), refine=refine))
+        ours = partial(_maps, on_gpu, images, CamConfig(lookup.load("methods.cam", method), refine=refine))
         name = f"{method}{' with CAA' if refine else ''}, {CLASSES} classes, a frame of {SIZE[1]}x{SIZE[0]}"
         yield compare(
             name, _until_done(ours), _until_done(peer), "open_clip's image tower alone", per=FRAMES, runs=RUNS
@@ -113,7 +113,7 @@ def prediction() -> Result:
 def differences(clip: Clip, images: list[np.ndarray]) -> Iterator[Result]:
     """Yield the largest differences between GPU and CPU, of maps and of the network's probabilities, both in [0, 1]."""
     for method, refine in METHODS:
-        recipe = Recipe(lookup.load("methods.cam", method), refine=refine)
+        recipe = CamConfig(lookup.load("methods.cam", method), refine=refine)
         there, here = (_maps(_moved(clip, device), images, recipe) for device in ("cuda", "cpu"))
         largest = max(float(np.abs(a - b).max()) for a, b in zip(there, here, strict=True))
         yield _difference(f"maps of {method}{' with CAA' if refine else ''}", largest, MAPS_TOLERANCE)
@@ -146,7 +146,7 @@ def _segmenter() -> nn.Module:
     return lookup.load("methods.architectures", "unet").build(CLASSES, "resnet18", None)
 
 
-def _maps(clip: Clip, images: list[np.ndarray], recipe: Recipe) -> list[np.ndarray]:
+def _maps(clip: Clip, images: list[np.ndarray], recipe: CamConfig) -> list[np.ndarray]:
     generator = torch.Generator().manual_seed(1)
     texts = F.normalize(torch.randn(TEXTS, 512, generator=generator), dim=-1).to(clip.device)
     present = [list(range(CLASSES)) for _ in images]

@@ -11,7 +11,7 @@ import yaml
 
 from benchmarks.large_inputs import CELL, CLASSES, SIDE
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.core.files import fresh, save_json, save_table
+from wildseg.core.files import empty_dir, save_json, save_table
 
 GRID = SIDE // CELL
 
@@ -28,7 +28,7 @@ def write_outputs(root: Path, sources: Sequence[tuple[str, int]], packed: bool) 
     frames = [Frame(f"{name}_{i:06d}", name, i, i / 10, "train") for name, count in sources for i in range(count)]
     if packed:
         for folder in (artifacts.frames_folder, artifacts.cams_folder, artifacts.masks_folder):
-            fresh(folder)
+            empty_dir(folder)
     for frame in frames:
         if not artifacts.frame_path(frame.name).exists():
             _write_frame(artifacts, frame.name)

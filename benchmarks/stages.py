@@ -17,7 +17,7 @@ from benchmarks.timing import Result, compare
 from wildseg.cam.engine import input_size
 from wildseg.core import lookup
 from wildseg.encoders import clip
-from wildseg.labels.views import boxes
+from wildseg.labels.views import tile_boxes
 
 FRAMES = 8  # of the default's key frames, for the stages after extract
 STEPS = 12  # of training
@@ -40,13 +40,13 @@ def label(project: Project) -> Iterator[Result]:
     """Against as many images through the bare image tower as the stage passes through it for each frame."""
     model = _clip(project)
     frames = len(project.artifacts.load_frames())
-    for tiles_by, tiles, passes in (("attention", 6, 1), ("crop", 2, len(boxes(2)))):
+    for tiles_by, tiles, passes in (("attention", 6, 1), ("crop", 2, len(tile_boxes(2)))):
         options = {"clip": {"tiles": tiles, "tiles_by": tiles_by}}
         settings = replace(project.params, label=replace(project.params.label, options=options))
         pixels = torch.randn(passes, 3, *model.size)
         with _one_core():
             yield compare(
-                f"label on one core, a frame in {len(boxes(tiles))} looks by {tiles_by}",
+                f"label on one core, a frame in {len(tile_boxes(tiles))} looks by {tiles_by}",
                 partial(project.run, "label", settings, workers=1),
                 partial(_encode, model, pixels, frames),
                 f"open_clip's `encode_image`, {passes} image{'s' if passes > 1 else ''}",

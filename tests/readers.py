@@ -34,7 +34,7 @@ from wildseg.frames import reader
 from wildseg.frames.sources import Source
 from wildseg.frames.tally import Tally
 from wildseg.labels.language import replies
-from wildseg.labels.language.messages import Ask
+from wildseg.labels.language.messages import ChatQuery
 from wildseg.methods.architectures import unet
 from wildseg.methods.detectors import owlv2, yolo_world
 from wildseg.segment.checkpoint import Checkpoints
@@ -124,7 +124,7 @@ def _tiny_model(path: Path) -> object:
 
 def _words(path: Path) -> bool:
     (path.parent / "w.safetensors").touch()
-    found = vocabulary.taught("w", "w.safetensors", path.parent)
+    found = vocabulary.load_vocabulary("w", "w.safetensors", path.parent)
     return found is not None and found.subject == "trusted"
 
 
@@ -164,7 +164,7 @@ OTHERS = (
     LookupError,
 )  # a recipe that only whoever teaches the tiny CLIP runs: the library's own error
 
-QUESTION = Ask((("user", "what is it?"),), None, temperature=0.0, seed=0, max_tokens=9)
+QUESTION = ChatQuery((("user", "what is it?"),), None, temperature=0.0, seed=0, max_tokens=9)
 
 READERS = {
     "params": Reader(("core.strict_yaml.text_of", "core.strict_yaml.parse"), "params.yaml",
@@ -184,10 +184,10 @@ READERS = {
     "given": Reader(SHEET, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
     "scores": Reader(TABLE, "data/labels/scores.csv", lambda a, _: a.load_scores(CLASSES)),
     "prompts": Reader(("core.files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
-    "server's answer": Reader(("labels.language.replies.reply_of",), "answer.json",
-                              lambda _, path: replies.reply_of(path.read_bytes(), QUESTION, 0.0)),
+    "server's answer": Reader(("labels.language.replies.parse_reply",), "answer.json",
+                              lambda _, path: replies.parse_reply(path.read_bytes(), QUESTION, 0.0)),
     "server's pieces": Reader(("labels.language.replies._streamed",), "answer.txt",
-                              lambda _, path: replies.reply_of(b"data:" + path.read_bytes(), QUESTION, 0.0)),
+                              lambda _, path: replies.parse_reply(b"data:" + path.read_bytes(), QUESTION, 0.0)),
     "curve": Reader(("tracking.mlflow_run._curve_of_file",), "metrics/train/curve.csv",
                     lambda _, path: _curve(path), None),
     "key frame": Reader(("core.files.load_image",), "data/frames/drive_000007.jpg",
@@ -227,10 +227,10 @@ READERS = {
     "CLIP config of the hub": Reader(("encoders.configs._read", "encoders.configs.find"),
                                      "models/open_clip_config.json",
                                      lambda _, path: configs.find(path.with_name("w.safetensors"), "any")),
-    "captions": Reader(("encoders.captions.of_regions",), "models/w.safetensors",
-                       lambda _, path: captions.of_regions(path), False),
+    "captions": Reader(("encoders.captions.declares_region_captions",), "models/w.safetensors",
+                       lambda _, path: captions.declares_region_captions(path), False),
     # Any text is a list of words, which only a warning speaks of.
-    "words": Reader(("encoders.vocabulary.taught",), "models/w.words.txt",
+    "words": Reader(("encoders.vocabulary.load_vocabulary",), "models/w.words.txt",
                     lambda _, path: _words(path), False),
     "encoder weights": Reader(("encoders.cnn.build._load",), "models/e.safetensors", lambda _, path: _encoder(path)),
     "encoder weights .pth": Reader(("encoders.cnn.build.create",), "models/e.pth", lambda _, path: _encoder(path)),
@@ -283,10 +283,10 @@ READERS = {
 HARMLESS = {
     "stages.preflight._aside": "what our own process answers",
     "stages.preflight._tell": "opened to write nowhere",
-    "stages.detections._identity": "hashed",
-    "labels.language.folder._digest": "hashed",
-    "labels.language.wire.post": "an address, never a file; what comes is read by reply_of",
-    "labels.language.wire.said_of": "shown as text",
+    "stages.tasks.detect._identity": "hashed",
+    "labels.language.model_digest._digest": "hashed",
+    "labels.language.transport.post": "an address, never a file; what comes is read by reply_of",
+    "labels.language.transport.read_error": "shown as text",
     "core.files.open_loose": "opened for the readers of files.py",
     "artifacts.shards.pack": "bytes that were just written",
     "wildseg_demo.world.world.drive.serve_drive": "bytes that were just rendered",

@@ -171,7 +171,7 @@ def test_the_package_reaches_for_no_network_of_its_own() -> None:
         "src/wildseg/execution/engines/_ray_cluster.py",  # asks whether anybody answers at RAY_ADDRESS
         "src/wildseg/exchange/listed.py",  # takes an address in a file apart, by urllib.parse alone
         "src/wildseg/labels/language/server.py",  # asks the server that label.language names,
-        "src/wildseg/labels/language/wire.py",  # by this
+        "src/wildseg/labels/language/transport.py",  # by this
     )
     assert [w for w, package in imports("src") if package in network and not w.startswith(allowed)] == []
 

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from wildseg.artifacts.project import Artifacts, Dropped, Words
+from wildseg.artifacts.project import Artifacts, DroppedPhrase, PromptSet
 from wildseg.core.errors import DataError
 
-WORDS = Words(
+WORDS = PromptSet(
     ("a photo of {}.", "草地 {}"),
     ("wall", "sea"),
-    (Dropped("grass", "lawn", None), Dropped("lake", "water", 0.9312)),
+    (DroppedPhrase("grass", "lawn", None), DroppedPhrase("lake", "water", 0.9312)),
     0.8125,
 )
 
 
 def test_words_come_back_as_they_were_saved(tmp_path: Path) -> None:
     artifacts = Artifacts(tmp_path)
-    for words in (WORDS, Words(("{}",), ())):
+    for words in (WORDS, PromptSet(("{}",), ())):
         artifacts.save_prompts(words)
         assert artifacts.load_prompts() == words
     assert [path.name for path in artifacts.prompts_json.parent.iterdir()] == ["prompts.json"]

@@ -18,7 +18,7 @@ from tests.broken_files import cut as cut_off
 from wildseg.artifacts import shards
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError
-from wildseg.execution.engines.local import Workers
+from wildseg.execution.engines.local import LocalPool
 
 # In the order of names; a shard begins at the third and at the last but one.
 FRAMES = [
@@ -126,7 +126,7 @@ def _read(name: str, artifacts: Artifacts) -> list[int]:
 
 
 class _Give:
-    """What Workers prepare, carrying an Artifacts that has read already."""
+    """What workers prepare, carrying an Artifacts that has read already."""
 
     def __init__(self, artifacts: Artifacts) -> None:
         self.artifacts = artifacts
@@ -137,8 +137,8 @@ class _Give:
 
 def test_workers_read_from_shards_that_their_parent_has_read(packed: Artifacts) -> None:
     here = [_read(name, packed) for name in FRAMES]
-    with Workers(2, _Give(packed)) as crew:
-        assert list(crew.each(_read, FRAMES)) == here
+    with LocalPool(2, _Give(packed)) as pool:
+        assert list(pool.each(_read, FRAMES)) == here
 
 
 def test_a_fork_reads_what_its_parent_reads_at_the_same_time(packed: Artifacts) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.encoders.models import noise, random_clip
 from wildseg.cam.affinity import Affinity
-from wildseg.cam.engine import Recipe, activation_maps
+from wildseg.cam.engine import CamConfig, activation_maps
 from wildseg.encoders.clip import Clip, resize
 from wildseg.methods.cam import softmax_gradcam
 
@@ -107,8 +107,8 @@ def test_maps_and_refined_maps_are_those_of_the_published_procedure(
 ) -> None:
     image = noise(size)
     maps, refined = published(clip, image, texts, present)
-    plain = Recipe(softmax_gradcam, PUBLISHED, positions="bilinear_half")
-    caa = Recipe(softmax_gradcam, PUBLISHED, Affinity(clip_boxes=True), positions="bilinear_half")
+    plain = CamConfig(softmax_gradcam, PUBLISHED, positions="bilinear_half")
+    caa = CamConfig(softmax_gradcam, PUBLISHED, Affinity(clip_boxes=True), positions="bilinear_half")
     assert maps.std((1, 2)).min() > 0.05
     assert refined.std((1, 2)).min() > 0.05
     found = activation_maps(clip, image, texts, present, FOREGROUND, plain)
@@ -121,15 +121,15 @@ def test_maps_and_refined_maps_are_those_of_the_published_procedure(
 def test_of_more_blocks_than_eight_the_last_eight_are_averaged(clip_of_ten: Clip, texts: Tensor) -> None:
     image = noise((53, 71))
     _, refined = published(clip_of_ten, image, texts, [0, 3])
-    caa = Recipe(softmax_gradcam, PUBLISHED, Affinity(clip_boxes=True), positions="bilinear_half")
+    caa = CamConfig(softmax_gradcam, PUBLISHED, Affinity(clip_boxes=True), positions="bilinear_half")
     found = activation_maps(clip_of_ten, image, texts, [0, 3], FOREGROUND, caa)
     np.testing.assert_allclose(found, refined, atol=1e-4, rtol=0)
-    all_of_them = Recipe(softmax_gradcam, PUBLISHED, Affinity(layers=10, clip_boxes=True), positions="bilinear_half")
+    all_of_them = CamConfig(softmax_gradcam, PUBLISHED, Affinity(layers=10, clip_boxes=True), positions="bilinear_half")
     assert abs(activation_maps(clip_of_ten, image, texts, [0, 3], FOREGROUND, all_of_them) - refined).max() > 1e-3
 
 
 def test_at_the_native_size_default_maps_differ_by_the_rounding_of_positions_alone(clip: Clip, texts: Tensor) -> None:
     image = noise((64, 64))
     maps, _ = published(clip, image, texts, [0, 3])
-    found = activation_maps(clip, image, texts, [0, 3], FOREGROUND, Recipe(softmax_gradcam))
+    found = activation_maps(clip, image, texts, [0, 3], FOREGROUND, CamConfig(softmax_gradcam))
     np.testing.assert_allclose(found, maps, atol=1e-2, rtol=0)

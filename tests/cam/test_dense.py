@@ -69,8 +69,8 @@ def test_maskclip_is_the_value_path_alone(clip: Clip, trace: Trace, texts: Tenso
 def test_where_queries_equal_keys_clearclip_is_the_model_s_attention_and_sclip_twice_that() -> None:
     torch.manual_seed(0)
     same, value = torch.randn(7, 4), torch.randn(7, 4)
-    torch.testing.assert_close(clearclip.mix(same, same, value), vanilla(same, same, value))
-    torch.testing.assert_close(sclip.mix(same, same, value), 2 * vanilla(same, same, value))
+    torch.testing.assert_close(clearclip.query_attention(same, same, value), vanilla(same, same, value))
+    torch.testing.assert_close(sclip.correlative_attention(same, same, value), 2 * vanilla(same, same, value))
 
 
 def test_rows_of_attention_sum_to_one() -> None:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from tests.encoders.models import noise, random_clip
 from wildseg.cam.affinity import Affinity
-from wildseg.cam.engine import Recipe, activation_maps, input_size, maps_of
-from wildseg.cam.maps import fit, normalise
-from wildseg.cam.reading import Look
+from wildseg.cam.engine import CamConfig, activation_maps, input_size, maps_of
+from wildseg.cam.maps import normalise, resample_maps
 from wildseg.cam.record import record_clip
+from wildseg.cam.tower_state import RecordConfig
 from wildseg.encoders.clip import Clip, resize
 from wildseg.methods.cam import gradcam, hirescam
 
@@ -50,14 +50,14 @@ def test_input_sizes_are_rounded_up_to_whole_patches(
 def test_a_frame_of_the_native_size_is_seen_as_it_is(clip: Clip, texts: Tensor) -> None:
     image = noise((48, 64))
     trace = record_clip(clip, clip.pixels([image]), texts, (0, 2), 3)
-    expected = maps_of(trace, Recipe(gradcam))
-    found = activation_maps(clip, image, texts, (0, 2), 3, Recipe(gradcam))
+    expected = maps_of(trace, CamConfig(gradcam))
+    found = activation_maps(clip, image, texts, (0, 2), 3, CamConfig(gradcam))
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
     assert found.dtype == np.float32
 
 
 def test_maps_reach_from_zero_to_one(clip: Clip, texts: Tensor) -> None:
-    maps = activation_maps(clip, noise((60, 90)), texts, (0, 1, 2), 3, Recipe(hirescam))
+    maps = activation_maps(clip, noise((60, 90)), texts, (0, 1, 2), 3, CamConfig(hirescam))
     assert maps.shape == (3, 8, 12)
     np.testing.assert_allclose(maps.min((1, 2)), 0, atol=1e-6)
     np.testing.assert_allclose(maps.max((1, 2)), 1, atol=1e-3)
@@ -67,16 +67,16 @@ def test_maps_reach_from_zero_to_one(clip: Clip, texts: Tensor) -> None:
 def test_a_frame_without_any_class_has_no_map_on_the_same_grid(
     clip: Clip, texts: Tensor, refine: Affinity | None
 ) -> None:
-    recipe = Recipe(gradcam, refine=refine, scales=(1.0, 1.5), flip=True)
+    recipe = CamConfig(gradcam, refine=refine, scales=(1.0, 1.5), flip=True)
     with_classes = activation_maps(clip, noise((48, 64)), texts, (1,), 3, recipe)
     assert activation_maps(clip, noise((48, 64)), texts, (), 3, recipe).shape == (0, *with_classes.shape[1:])
 
 
 def test_scales_are_averaged_on_the_finest_grid(clip: Clip, texts: Tensor) -> None:
     image = noise((48, 64))
-    fine = activation_maps(clip, image, texts, (0, 1), 3, Recipe(gradcam, scales=(2.0,)))
-    coarse = activation_maps(clip, image, texts, (0, 1), 3, Recipe(gradcam, scales=(1.0,)))
-    found = activation_maps(clip, image, texts, (0, 1), 3, Recipe(gradcam, scales=(1.0, 2.0)))
+    fine = activation_maps(clip, image, texts, (0, 1), 3, CamConfig(gradcam, scales=(2.0,)))
+    coarse = activation_maps(clip, image, texts, (0, 1), 3, CamConfig(gradcam, scales=(1.0,)))
+    found = activation_maps(clip, image, texts, (0, 1), 3, CamConfig(gradcam, scales=(1.0, 2.0)))
     enlarged = np.stack([cv2.resize(m, (16, 12), interpolation=cv2.INTER_LINEAR) for m in coarse])
     mean = (fine + enlarged) / 2
     mean -= mean.min((1, 2), keepdims=True)
@@ -84,43 +84,43 @@ def test_scales_are_averaged_on_the_finest_grid(clip: Clip, texts: Tensor) -> No
 
 
 def test_with_flip_the_maps_of_a_mirrored_frame_are_mirrored(clip: Clip, texts: Tensor) -> None:
-    image, recipe = noise((48, 64)), Recipe(gradcam, flip=True, refine=Affinity())
+    image, recipe = noise((48, 64)), CamConfig(gradcam, flip=True, refine=Affinity())
     plain = activation_maps(clip, image, texts, (0, 1), 3, recipe)
     mirrored = activation_maps(clip, image[:, ::-1].copy(), texts, (0, 1), 3, recipe)
     np.testing.assert_allclose(mirrored[:, :, ::-1], plain, atol=1e-4)
-    alone = activation_maps(clip, image, texts, (0, 1), 3, Recipe(gradcam, refine=Affinity()))
+    alone = activation_maps(clip, image, texts, (0, 1), 3, CamConfig(gradcam, refine=Affinity()))
     assert np.abs(alone - plain).max() > 1e-3
 
 
 def test_the_longer_side_is_limited(clip: Clip, texts: Tensor) -> None:
     image = noise((480, 640))
-    found = activation_maps(clip, image, texts, (0,), 3, Recipe(gradcam, max_side=64))
+    found = activation_maps(clip, image, texts, (0,), 3, CamConfig(gradcam, max_side=64))
     np.testing.assert_array_equal(
-        found, activation_maps(clip, resize(image, (48, 64)), texts, (0,), 3, Recipe(gradcam))
+        found, activation_maps(clip, resize(image, (48, 64)), texts, (0,), 3, CamConfig(gradcam))
     )
 
 
 def test_refining_spreads_the_methods_own_maps_along_recorded_attention(clip: Clip, texts: Tensor) -> None:
     image, affinity = noise((48, 64)), Affinity(layers=2, skip_last=1)
-    trace = record_clip(clip, clip.pixels([image]), texts, (0, 2), 3, look=Look(attention=True))
+    trace = record_clip(clip, clip.pixels([image]), texts, (0, 2), 3, config=RecordConfig(attention=True))
     mean = torch.stack(trace.attention[:2]).mean(0)  # of three blocks, the two before the last
-    expected = normalise(affinity.refine(maps_of(trace, Recipe(gradcam)), mean))
-    found = activation_maps(clip, image, texts, (0, 2), 3, Recipe(gradcam, refine=affinity))
+    expected = normalise(affinity.refine(maps_of(trace, CamConfig(gradcam)), mean))
+    found = activation_maps(clip, image, texts, (0, 2), 3, CamConfig(gradcam, refine=affinity))
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
 
 
 def test_the_same_frame_gives_the_same_bytes(clip: Clip, texts: Tensor) -> None:
-    recipe = Recipe(gradcam, flip=True, refine=Affinity())
+    recipe = CamConfig(gradcam, flip=True, refine=Affinity())
     one, other = (activation_maps(clip, noise((48, 64)), texts, (0, 1), 3, recipe) for _ in range(2))
     assert one.tobytes() == other.tobytes()
 
 
 def test_half_the_bits_change_a_map_by_less_than_a_ten_thousandth(clip: Clip, texts: Tensor) -> None:
     pixels = clip.pixels([noise((48, 64))])
-    single = maps_of(record_clip(clip, pixels, texts, (0, 1), 3), Recipe(gradcam))
+    single = maps_of(record_clip(clip, pixels, texts, (0, 1), 3), CamConfig(gradcam))
     clip.network.double()
     try:
-        double = maps_of(record_clip(clip, pixels.double(), texts.double(), (0, 1), 3), Recipe(gradcam))
+        double = maps_of(record_clip(clip, pixels.double(), texts.double(), (0, 1), 3), CamConfig(gradcam))
     finally:
         clip.network.float()
     torch.testing.assert_close(single.double(), double, atol=1e-4, rtol=0)
@@ -128,8 +128,8 @@ def test_half_the_bits_change_a_map_by_less_than_a_ten_thousandth(clip: Clip, te
 
 def test_enlarging_maps_is_bilinear_about_half_pixel_centres() -> None:
     ramp = torch.tensor([[[0.0, 1.0]]])
-    np.testing.assert_allclose(fit(ramp, (1, 4))[0, 0], [0, 0.25, 0.75, 1])
+    np.testing.assert_allclose(resample_maps(ramp, (1, 4))[0, 0], [0, 0.25, 0.75, 1])
     maps = torch.rand(2, 6, 8)
     expected = np.stack([cv2.resize(m, (20, 15), interpolation=cv2.INTER_LINEAR) for m in maps.numpy()])
-    np.testing.assert_allclose(fit(maps, (15, 20)), expected, atol=1e-6)
-    np.testing.assert_allclose(fit(torch.full((1, 3, 4), 0.7), (7, 9)), 0.7, atol=1e-6)
+    np.testing.assert_allclose(resample_maps(maps, (15, 20)), expected, atol=1e-6)
+    np.testing.assert_allclose(resample_maps(torch.full((1, 3, 4), 0.7), (7, 9)), 0.7, atol=1e-6)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from tests.cam.networks import ConvNet
 from tests.encoders.models import random_clip
-from wildseg.cam.reading import Look
 from wildseg.cam.record import record_batch, record_clip, record_module
+from wildseg.cam.tower_state import RecordConfig
 from wildseg.cam.trace import class_logit
 from wildseg.encoders.clip import Clip
 
@@ -73,7 +73,7 @@ def test_images_together_are_recorded_as_each_alone(kind: str, tmp_path: Path) -
     clip = random_clip(tmp_path, kind)
     _, texts = setting(clip)
     pixels = torch.randn(3, 3, *clip.size)
-    classes, look = [(0, 2), (1,), (3, 0, 2)], Look(attention=True, averaged=lambda blocks: range(blocks)[-2:])
+    classes, look = [(0, 2), (1,), (3, 0, 2)], RecordConfig(attention=True, averaged=lambda blocks: range(blocks)[-2:])
     for number, trace in enumerate(record_batch(clip, pixels, texts, classes, 4, look)):
         alone = record_clip(clip, pixels[number : number + 1], texts, classes[number], 4, look)
         close = {"atol": 1e-5, "rtol": 1e-4}
@@ -90,7 +90,7 @@ def test_a_resnet_is_read_as_open_clip_reads_it(size: tuple[int, int], tmp_path:
     with torch.no_grad():
         if size == clip.size:
             torch.testing.assert_close(tower.features(pixels), clip.network.encode_image(pixels), atol=1e-5, rtol=0)
-        trace = record_clip(clip, pixels[:1], setting(clip)[1], (0,), 4, Look(attention=True))
+        trace = record_clip(clip, pixels[:1], setting(clip)[1], (0,), 4, RecordConfig(attention=True))
         ordinary = trace.dense(lambda q, k, v: (q @ k.T * q.shape[-1] ** -0.5).softmax(-1) @ v, True, True)
         tokens = tower.tokens(tower.cells(pixels[:1]))
         layer = tower.attention  # torch's own attention, all tokens looking at all
@@ -160,7 +160,7 @@ def test_attention_is_recorded_for_every_block_only_when_asked_for(kind: str, tm
     clip = random_clip(tmp_path, kind)
     pixels, texts = setting(clip)
     assert record_clip(clip, pixels, texts, (0,), 4).attention[:] == []
-    attention = record_clip(clip, pixels, texts, (0,), 4, look=Look(attention=True)).attention
+    attention = record_clip(clip, pixels, texts, (0,), 4, config=RecordConfig(attention=True)).attention
     tokens = 1 + clip.vit.native_grid[0] * clip.vit.native_grid[1]
     assert [tuple(a.shape) for a in attention] == [(tokens, tokens)] * 3
     for weights in attention:

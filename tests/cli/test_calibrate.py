@@ -14,7 +14,7 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.cli import calibrate, main
 from wildseg.core import params
 from wildseg.core.errors import DataError
-from wildseg.labels.decide import decide, positions
+from wildseg.labels.decide import decide, relative_scores
 
 ROOT = Path(__file__).parents[2]
 FRAMES = [f"drive_{index:06d}" for index in range(30)]
@@ -60,7 +60,7 @@ def test_the_snippet_read_back_decides_as_was_promised(
     scores = np.stack(list(project.load_scores(names).values()))[:24]
     truth = np.stack(list(project.load_labels(names, project.overrides_csv).values()))
     present = decide(scores, names, 0.5, found["threshold"], relative=rule == "relative")
-    belief = positions(scores) if rule == "relative" else scores
+    belief = relative_scores(scores) if rule == "relative" else scores
     for index in range(1, len(names)):
         own, ticked = belief[:, index], truth[:, index]
         best = max(_f1(own > cut, ticked) for cut in np.arange(0, 1, 0.0005))

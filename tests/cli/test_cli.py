@@ -18,8 +18,8 @@ from wildseg.core import lookup
 from wildseg.core.errors import DataError, WildsegError
 from wildseg.core.params import METHODS
 from wildseg.execution import out_of_memory
-from wildseg.execution.engines.local import Workers
-from wildseg.execution.workers import no_tools
+from wildseg.execution.engines.local import LocalPool
+from wildseg.execution.worker_pool import no_setup
 
 ROOT = Path(__file__).parents[2]
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -287,7 +287,7 @@ def fails_to_allocate(size: int, _: None) -> int:
 
 
 def test_memory_that_ran_out_in_a_worker_is_told_as_such() -> None:
-    with pytest.raises(MemoryError) as caught, Workers(2, no_tools) as workers:
+    with pytest.raises(MemoryError) as caught, LocalPool(2, no_setup) as workers:
         list(workers.each(fails_to_allocate, [1, 2**58]))
     assert out_of_memory.told(caught.value, "cam") == (
         "cam: memory ran out (2.00 EiB were asked for at once); lower cam.max_side or the largest of cam.scales, or "

@@ -29,7 +29,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-# atomic and fresh ----------------------------------------------------------------------------------------------------
+# atomic and empty_dir ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,11 @@ except OSError as error:
 
 def test_fresh_empties_a_folder_and_makes_a_missing_one(tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    assert files.fresh(folder) == folder
+    assert files.empty_dir(folder) == folder
     (folder / "sub").mkdir()
     (folder / "sub" / "a").write_text("a")
     (folder / ".hidden").write_text("b")
-    assert names(files.fresh(folder)) == []
+    assert names(files.empty_dir(folder)) == []
 
 
 def test_fresh_follows_a_link_to_a_folder_but_never_a_link_inside_it(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_fresh_follows_a_link_to_a_folder_but_never_a_link_inside_it(tmp_path: P
     (large_disk / "dangling").symlink_to(tmp_path / "nowhere")
     folder = tmp_path / "out"
     folder.symlink_to(large_disk)
-    files.fresh(folder)
+    files.empty_dir(folder)
     assert folder.is_symlink()
     assert names(large_disk) == []
     assert names(precious) == ["video.mp4"]
@@ -120,7 +120,7 @@ def test_fresh_follows_a_link_to_a_folder_but_never_a_link_inside_it(tmp_path: P
 def test_fresh_refuses_a_file_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OSError, match="exists"):
-        files.fresh(tmp_path / "out")
+        files.empty_dir(tmp_path / "out")
 
 
 # JSON ----------------------------------------------------------------------------------------------------------------

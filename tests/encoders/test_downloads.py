@@ -173,7 +173,7 @@ def test_what_a_library_writes_into_a_folder_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "before").write_bytes(bytes(3_000_000))
-    with downloads.watched("weights of net", tmp_path):
+    with downloads.report_progress("weights of net", tmp_path):
         (tmp_path / "new.partial").write_bytes(bytes(2_000_000))
         downloads.time.sleep(0.8)
     lines = capsys.readouterr().err.splitlines()

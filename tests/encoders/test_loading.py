@@ -214,12 +214,12 @@ def test_other_image_towers_give_labels_and_those_that_cannot_be_read_are_refuse
 
 @pytest.mark.parametrize(("captions", "known"), [("regions", True), ("images", False), ("", False)])
 def test_weights_declare_what_their_captions_were_of(captions: str, known: bool, tmp_path: Path) -> None:
-    assert clip.load(*save(tmp_path, "tiny", captions=captions)).knows_regions is known
+    assert clip.load(*save(tmp_path, "tiny", captions=captions)).region_trained is known
 
 
 def test_the_embedded_weights_declare_captions_of_regions() -> None:
     root = Path(__file__).parents[2]
-    assert clip.load("wildseg-tiny", "models/tiny_clip/model.safetensors", root=root).knows_regions
+    assert clip.load("wildseg-tiny", "models/tiny_clip/model.safetensors", root=root).region_trained
 
 
 # What lies beside a file ---------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wildseg.encoders.candidates import built_in
+from wildseg.encoders.candidates import builtin_templates
 from wildseg.encoders.prompts import COMPETITORS, fuse, named, overlap, sentences
 
 
@@ -50,7 +50,7 @@ def test_the_built_in_list_has_the_25_phrases_of_the_paper_once_each() -> None:
 
 
 def test_the_built_in_candidates_are_the_published_templates_and_the_plain_ones_before_them() -> None:
-    candidates = built_in()
+    candidates = builtin_templates()
     assert candidates[:2] == ("a photo of {}.", "{}")
     assert {"a clean origami {}.", "a bad photo of a {}.", "itap of my {}.", "There is a {} in the scene"} <= {
         *candidates

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from tests.encoders.models import CONFIGS, random_clip
 from wildseg.encoders import attention
-from wildseg.encoders.attention import Watch, attend
-from wildseg.encoders.vit import ViT, why_not
+from wildseg.encoders.attention import AttentionRecorder, attend
+from wildseg.encoders.vit import ViT, unsupported_reason
 
 
 def pixels_for(visual: nn.Module, batch: int = 2) -> Tensor:
@@ -97,21 +97,21 @@ def test_recording_attention_changes_no_token_and_keeps_one_map_per_block_passed
     vit = random_clip(tmp_path, "tiny").vit
     with torch.no_grad():
         plain = vit.trunk(pixels_for(vit.visual))
-        watch = Watch(averaged={1}, every=True)
-        seen = vit.trunk(pixels_for(vit.visual), watch=watch)
+        recorder = AttentionRecorder(averaged={1}, keep_all=True)
+        seen = vit.trunk(pixels_for(vit.visual), recorder=recorder)
     torch.testing.assert_close(seen.values, plain.values)
-    assert [tuple(a.shape) for a in watch.each] == [(2, 49, 49)] * 2
-    torch.testing.assert_close(watch.mean, watch.each[1])
+    assert [tuple(a.shape) for a in recorder.per_block] == [(2, 49, 49)] * 2
+    torch.testing.assert_close(recorder.mean, recorder.per_block[1])
 
 
 def test_the_mean_over_blocks_is_taken_on_the_way_and_equals_that_of_all_kept(tmp_path: Path) -> None:
     vit = random_clip(tmp_path, "tiny").vit
     with torch.no_grad():
-        every, mean = Watch(every=True), Watch(averaged=range(2))
-        vit.trunk(pixels_for(vit.visual), watch=every)
-        vit.trunk(pixels_for(vit.visual), watch=mean)
-    torch.testing.assert_close(mean.mean, torch.stack(every.each[:]).mean(0))
-    assert mean.each[:] == []
+        every, mean = AttentionRecorder(keep_all=True), AttentionRecorder(averaged=range(2))
+        vit.trunk(pixels_for(vit.visual), recorder=every)
+        vit.trunk(pixels_for(vit.visual), recorder=mean)
+    torch.testing.assert_close(mean.mean, torch.stack(every.per_block[:]).mean(0))
+    assert mean.per_block[:] == []
 
 
 def test_attention_in_several_pieces_is_the_attention(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_patches_are_embedded_as_by_the_convolution(tmp_path: Path) -> None:
 def test_other_image_towers_are_refused_with_a_reason(vision: dict, reason: str) -> None:
     config = {"image_size": 64, "layers": 2, "width": 32, "head_width": 8, "patch_size": 16, **vision}
     visual = open_clip.model._build_vision_tower(16, config)
-    assert reason in (why_not(visual) or "")
+    assert reason in (unsupported_reason(visual) or "")
 
 
 def test_a_mean_over_patches_leaves_the_class_token_out(tmp_path: Path) -> None:

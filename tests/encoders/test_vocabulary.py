@@ -8,7 +8,7 @@ import pytest
 
 from wildseg.core import params
 from wildseg.encoders.prompts import COMPETITORS
-from wildseg.encoders.vocabulary import taught, warning
+from wildseg.encoders.vocabulary import load_vocabulary, warning
 from wildseg_demo.tiny_clip.captions import SYNONYMS
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +69,7 @@ def test_a_street_is_told_in_one_line_with_a_few_of_its_words() -> None:
 def test_a_model_without_a_list_is_taken_to_know_all_words(tmp_path: Path) -> None:
     for pretrained in ("openai", "nowhere.safetensors", "w.safetensors"):
         (tmp_path / "w.safetensors").touch()
-        assert taught("ViT-B-16", pretrained, tmp_path) is None
+        assert load_vocabulary("ViT-B-16", pretrained, tmp_path) is None
         assert warning("ViT-B-16", pretrained, tmp_path, [["car"]], ()) == ""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.execution.crew import each
+from tests.execution.pool import each
 from tests.programs import SOURCE
 
 # A parent with a child that sleeps, or computes in C code that lets no thread of Python run, or is only being started.

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from wildseg.core.errors import DataError
 from wildseg.execution import result_store
-from wildseg.execution.engines.local import Workers
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import Cache, Recipe
+from wildseg.execution.frame_task import FrameTask, Results, run_frames
 from wildseg.execution.result_store import Entry
-from wildseg.execution.workers import no_tools
+from wildseg.execution.runtime import Runtime
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 10, 100])
@@ -38,11 +37,11 @@ def test_the_first_failure_that_is_one_too_many_is_told_as_it_is() -> None:
 
 
 def test_several_failures_are_told_with_the_parameter_and_the_first() -> None:
-    failures = Failures("cam", 0.2, 5, name=lambda item: item[0])
-    failures.add(("a", 1), "a.jpg: broken")
+    failures = Failures("cam", 0.2, 5)
+    failures.add("a", "a.jpg: broken")
     with pytest.raises(DataError, match=r"cam\.max_failures: expected at most 20% of 5 frames .* found 2 that fail, "
                        r"first a \(a\.jpg: broken\)"):  # fmt: skip
-        failures.add(("b", 2), "b.jpg: broken")
+        failures.add("b", "b.jpg: broken")
 
 
 def test_frames_that_did_not_fail_keep_their_order() -> None:
@@ -53,51 +52,61 @@ def test_frames_that_did_not_fail_keep_their_order() -> None:
     assert str(Failures("cam", 1.0, 4)) == ""
 
 
-# In the cache ----------------------------------------------------------------------------------------------------
+# In a run --------------------------------------------------------------------------------------------------------
 
 
-def files(folder: Path, item: int) -> dict[str, Path]:
-    return {"text": folder / f"{item}.txt"}
+@dataclass
+class Squares(FrameTask[int]):
+    """Squares of numbers, of which 1 and 6 cannot be computed and 4 cannot be read."""
 
+    stage = "cam"
 
-def inputs(item: int) -> tuple[int]:
-    if item == 4:
-        raise DataError("4: vanished")
-    return (item,)
+    def depends_on(self) -> dict[str, object]:
+        return {}
 
+    def code(self) -> str:
+        return ""
 
-def compute(item: int, _: None) -> Entry:
-    if item in (1, 6):
-        raise DataError(f"{item}: broken")
-    return Entry(item * item, {"text": str(item).encode()})
+    def inputs(self, item: int) -> tuple[int]:
+        if item == 4:
+            raise DataError("4: vanished")
+        return (item,)
+
+    def outputs(self, item: int) -> dict[str, Path]:
+        return {"text": self.root / f"{item}.txt"}
+
+    def compute(self, item: int) -> Entry:
+        if item in (1, 6):
+            self.outputs(item)["text"].write_text("half of a res")
+            raise DataError(f"{item}: broken")
+        return Entry(item * item, {"text": str(item).encode()})
 
 
 @pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[int, int], Failures]]:
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Results, Failures]]:
     monkeypatch.delenv(result_store.VARIABLE)
-    recipe = Recipe({}, inputs, partial(files, tmp_path), compute)
 
-    def serve(share: float, workers: int = 1) -> tuple[dict[int, int], Failures]:
+    def serve(share: float, workers: int = 1) -> tuple[Results, Failures]:
         failures = Failures("cam", share, 8)
-        kept = Cache(tmp_path, "cam", recipe)
-        return dict(kept.serve(range(8), lambda _: Workers(workers, no_tools), failures=failures)), failures
+        return run_frames(Squares(tmp_path), range(8), Runtime(workers, "cpu"), failures), failures
 
     return serve
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_items_that_fail_are_noted_and_leave_nothing(
-    served: Callable[..., tuple[dict[int, int], Failures]], tmp_path: Path, workers: int
+    served: Callable[..., tuple[Results, Failures]], tmp_path: Path, workers: int
 ) -> None:
     for _ in range(2):  # the second time the others come from the cache, and these fail again
-        records, failures = served(0.5, workers)
-        assert records == {item: item * item for item in (0, 2, 3, 5, 7)}
+        results, failures = served(0.5, workers)
+        assert results.records == {str(item): item * item for item in (0, 2, 3, 5, 7)}
+        assert results.frames == ["0", "2", "3", "5", "7"]
         assert sorted(failures.rows) == [("1", "1: broken"), ("4", "4: vanished"), ("6", "6: broken")]
         assert sorted(path.stem for path in tmp_path.glob("*.txt")) == ["0", "2", "3", "5", "7"]
 
 
-def test_without_a_budget_the_first_failure_ends_the_run(
-    served: Callable[..., tuple[dict[int, int], Failures]],
-) -> None:
-    with pytest.raises(DataError, match="^4: vanished$"):
-        served(0.0)
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_above_the_budget_the_run_ends(served: Callable[..., tuple[Results, Failures]], share: float) -> None:
+    line = "^4: vanished$" if share == 0 else "found 3 that fail, first 4"
+    with pytest.raises(DataError, match=line):
+        served(share)

@@ -5,23 +5,25 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import signal
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from wildseg.core.errors import DataError
 from wildseg.execution import cache_usage, frame_task, result_store
-from wildseg.execution.engines.local import Workers
-from wildseg.execution.frame_task import Cache, Recipe
+from wildseg.execution.failures import Failures
+from wildseg.execution.frame_task import FrameTask, Results, run_frames
 from wildseg.execution.result_store import Entry, Store
+from wildseg.execution.runtime import Runtime
 
 ITEMS = ("a", "b", "c")
 
@@ -37,42 +39,89 @@ def switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(result_store.VARIABLE, raising=False)
 
 
-def inputs_of(item: str, root: Path) -> list[bytes]:
-    return [(root / "in" / item).read_bytes()]
+@dataclass
+class Shout(FrameTask[str]):
+    """Texts in capitals, and how long they are; a text may say how computing it goes wrong."""
+
+    settings: Settings = Settings(2)
+    more: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+
+    stage = "shout"
+
+    def depends_on(self) -> Mapping[str, Any]:
+        return {"settings": self.settings, **self.more}
+
+    def code(self) -> str:
+        return "the code of this task"
+
+    def inputs(self, item: str) -> list[bytes]:
+        return [self.content(item)]
+
+    def outputs(self, item: str) -> dict[str, Path]:
+        return {"upper": self.root / "out" / f"{item}.txt", "size": self.root / "out" / "sizes" / f"{item}.json"}
+
+    def empty_outputs(self) -> None:
+        self.write("emptied", "1")
+
+    def pack(self, frames: Sequence[str]) -> None:
+        self.write("packed", ",".join(frames))
+
+    def setup(self, device: str) -> Sequence[str]:
+        if (self.root / "no model").exists():
+            raise DataError("no model")
+        self.model = device
+        return ["a remark"]
+
+    def compute(self, item: str) -> Entry:
+        assert self.model == "cpu"
+        content = self.content(item)
+        self.write("log", item)
+        if content == b"fatal":
+            while len(stored(self.root)) < len(ITEMS) - 1:  # all others are done, by this worker or another
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if content == b"bad":
+            raise DataError(f"{item} is bad")
+        return Entry({"size": len(content)}, {"upper": content.upper(), "size": str(len(content)).encode()})
+
+    def compute_batch(self, items: Sequence[str]) -> Sequence[Entry | DataError]:
+        self.write("batches", f"{len(items)} ")
+        return super().compute_batch(items)
+
+    def content(self, item: str) -> bytes:
+        return (self.root / "in" / item).read_bytes()
+
+    def write(self, name: str, text: str) -> None:
+        with (self.root / name).open("a") as log:
+            log.write(text)
 
 
-def files_of(item: str, root: Path) -> dict[str, Path]:
-    return {"upper": root / "out" / f"{item}.txt", "size": root / "out" / "sizes" / f"{item}.json"}
+@dataclass
+class Whisper(Shout):
+    """The same results, as another stage."""
+
+    stage = "whisper"
 
 
-def compute(item: str, tools: int, root: Path) -> Entry:
-    content = (root / "in" / item).read_bytes()
-    with (root / "log").open("a") as log:
-        log.write(item)
-    if content == b"fatal":
-        while len(kept(root)) < len(ITEMS) - 1:  # all others are done, by this worker or another
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGKILL)
-    if content == b"bad":
-        raise DataError(f"{item} is bad")
-    return Entry({"size": len(content)}, {"upper": content.upper(), "size": str(len(content)).encode()})
+@dataclass
+class ShoutInBatches(Shout):
+    """The same results on a GPU, several items at a time."""
+
+    uses_model = True
+    batch_size = 2
 
 
-def kept(root: Path) -> list[Path]:
+def stored(root: Path) -> list[Path]:
     return [path for path in (root / ".wildseg/cache/shout").glob("??/[0-9a-f]*") if path.is_file()]
 
 
-def rank(number: int) -> int:
-    return number
+def cpu(workers: int) -> Runtime:
+    return Runtime(workers, "cpu")
 
 
-def opened(root: Path, **ingredients: object) -> Cache[str]:
-    inputs, files, work = (partial(function, root=root) for function in (inputs_of, files_of, compute))
-    return Cache(root, "shout", Recipe({"settings": Settings(2), **ingredients}, inputs, files, work))
-
-
-def serve(opened_cache: Cache[str], items: Iterable[str] = ITEMS, workers: int = 1) -> dict[str, object]:
-    return dict(opened_cache.serve(list(items), lambda number: Workers(min(workers, number), rank)))
+def run(root: Path, items: Iterable[str] = ITEMS, workers: int = 1, **more: object) -> Results:
+    return run_frames(Shout(root, more=more), list(items), cpu(workers))
 
 
 def computed(root: Path) -> str:
@@ -85,6 +134,12 @@ def computed(root: Path) -> str:
 
 def outputs(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in (root / "out").rglob("*") if path.is_file()}
+
+
+def expected_outputs(root: Path) -> dict[str, bytes]:
+    texts = {item: (root / "in" / item).read_bytes() for item in ITEMS}
+    upper = {f"out/{item}.txt": text.upper() for item, text in texts.items()}
+    return upper | {f"out/sizes/{item}.json": str(len(text)).encode() for item, text in texts.items()}
 
 
 def clear(root: Path) -> None:
@@ -103,51 +158,52 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_was_computed_is_restored_byte_by_byte_and_not_computed_again(root: Path, workers: int) -> None:
-    records = serve(opened(root), workers=workers)
+    first = run(root, workers=workers)
     before = outputs(root)
     assert computed(root) == "abc"
     clear(root)
-    again = opened(root)
-    assert serve(again, workers=workers) == records == {item: {"size": 9} for item in ITEMS}
-    assert outputs(root) == before
+    again = run(root, workers=workers)
+    assert again.records == first.records == {item: {"size": 9} for item in ITEMS}
+    assert outputs(root) == before == expected_outputs(root)
     assert computed(root) == ""
-    assert (again.hits, again.misses) == (3, 0)
+    assert (first.cached, first.computed, again.cached, again.computed) == (0, 3, 3, 0)
 
 
 def test_only_what_is_new_or_changed_is_computed(root: Path) -> None:
-    serve(opened(root))
+    run(root)
     computed(root)
     (root / "in" / "b").write_text("another text")
     (root / "in" / "d").write_text("new")
-    served = serve(opened(root), ["a", "b", "c", "d"])
+    results = run(root, ["a", "b", "c", "d"])
     assert computed(root) == "bd"
-    assert served == {"a": {"size": 9}, "b": {"size": 12}, "c": {"size": 9}, "d": {"size": 3}}
+    assert results.frames == ["a", "b", "c", "d"]
+    assert results.records == {"a": {"size": 9}, "b": {"size": 12}, "c": {"size": 9}, "d": {"size": 3}}
     (root / "in" / "b").write_text("text of b")  # as it was: still known
-    serve(opened(root), ["b", "c"])
+    run(root, ["b", "c"])
     assert computed(root) == ""
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        {"settings": Settings(3)},
-        {"settings": Settings(2, (1.0, 1.5))},
+        {"scales": Settings(3)},
+        {"scales": Settings(2, (1.0, 1.5))},
         {"code": "another"},
         {"model": "other weights"},
     ],
 )
 def test_every_ingredient_counts(root: Path, changed: dict[str, object]) -> None:
-    first = {"code": "one", "model": "weights"}
-    serve(opened(root, **first))
+    first = {"code": "one", "model": "weights", "scales": Settings(2)}
+    run(root, **first)
     computed(root)
-    serve(opened(root, **first))
+    run(root, **first)
     assert computed(root) == ""
-    serve(opened(root, **{**first, **changed}))
+    run(root, **{**first, **changed})
     assert computed(root) == "abc"
 
 
 @given(damage=st.tuples(st.integers(0, 10_000), st.integers(1, 255)), cut=st.booleans())
-@settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=60, deadline=None)
 def test_a_damaged_entry_is_never_believed(
     damage: tuple[int, int], cut: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -167,13 +223,13 @@ def test_a_damaged_entry_is_never_believed(
 
 
 def test_a_damaged_entry_is_computed_again(root: Path) -> None:
-    serve(opened(root))
+    run(root)
     before = outputs(root)
     computed(root)
     store = sorted(path for path in (root / ".wildseg/cache/shout").rglob("*") if path.is_file())
     store[0].write_bytes(store[0].read_bytes()[:-1])
-    again = opened(root)
-    assert len(serve(again)) == 3
+    again = run(root)
+    assert len(again.records) == 3
     assert outputs(root) == before
     assert len(computed(root)) == 1
     assert str(again) == ", 2 from the cache (1 damaged ones computed anew)"
@@ -182,46 +238,44 @@ def test_a_damaged_entry_is_computed_again(root: Path) -> None:
 def test_what_was_computed_before_a_failure_is_kept(root: Path) -> None:
     (root / "in" / "c").write_text("bad")
     with pytest.raises(DataError, match="c is bad"):
-        serve(opened(root))
+        run(root)
     assert computed(root) == "abc"
     (root / "in" / "c").write_text("good")
-    serve(opened(root))
+    run(root)
     assert computed(root) == "c"
 
 
 def test_what_was_computed_before_a_kill_is_kept(root: Path) -> None:
     (root / "in" / "c").write_text("fatal")
     with pytest.raises(Exception, match="killed"):
-        serve(opened(root), workers=2)
+        run(root, workers=2)
     computed(root)
     (root / "in" / "c").write_text("harmless")
-    serve(opened(root))
+    run(root)
     assert computed(root) == "c"
 
 
 def test_nothing_is_touched_before_the_workers_are_ready(root: Path) -> None:
-    begun = []
-
-    def refuse(number: int) -> Workers[int]:
-        raise DataError("no model")
-
+    (root / "no model").touch()
     with pytest.raises(DataError, match="no model"):
-        list(opened(root).serve(ITEMS, refuse, lambda: begun.append(1)))
-    assert not begun
-    serve(opened(root))
-    list(opened(root).serve(ITEMS, refuse, lambda: begun.append(1)))  # all kept: no worker is needed
-    assert begun == [1]
+        run(root)
+    assert not (root / "emptied").exists()
+    (root / "no model").unlink()
+    run(root)
+    (root / "no model").touch()
+    run(root)  # all are stored: no worker is needed
+    assert (root / "emptied").read_text() == "11"
 
 
 def test_it_can_be_switched_off_and_moved(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(result_store.VARIABLE, "off")
     for _ in range(2):
-        serve(opened(root))
+        run(root)
         assert computed(root) == "abc"
     assert not (root / ".wildseg").exists()
     monkeypatch.setenv(result_store.VARIABLE, str(tmp_path / "elsewhere"))
     for expected in ("abc", ""):
-        serve(opened(root))
+        run(root)
         assert computed(root) == expected
     assert (tmp_path / "elsewhere" / "shout").is_dir()
 
@@ -232,23 +286,21 @@ def test_a_cache_that_cannot_be_written_to_is_said_once_and_stops_nothing(
 ) -> None:
     monkeypatch.setenv(result_store.VARIABLE, str(root / "file"))  # a file where a folder should be
     (root / "file").write_text("")
-    assert len(serve(opened(root), workers=workers)) == 3
-    others = Cache(root, "whisper", opened(root).recipe)  # another stage's entries in the same run
-    assert len(serve(others, workers=workers)) == 3
+    assert len(run(root, workers=workers).records) == 3
+    others = run_frames(Whisper(root), ITEMS, cpu(workers))  # another stage's entries in the same run
+    assert len(others.records) == 3
     assert len(outputs(root)) == 6
-    assert (
-        capfd.readouterr().err
-        == f"cache: {root / 'file'} cannot be written to (Not a directory); nothing more is kept\n"
-    )
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("cache")]
+    assert said == [f"cache: {root / 'file'} cannot be written to (Not a directory); nothing more is kept"]
 
 
 def test_a_cache_that_fills_up_is_said_once_and_still_read(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    serve(opened(root), "a")
+    run(root, "a")
     computed(root)
     monkeypatch.setattr(result_store, "atomic", full)
-    assert len(serve(opened(root))) == 3
+    assert len(run(root).records) == 3
     assert computed(root) == "bc"
     assert capsys.readouterr().err.count("nothing more is kept") == 1
 
@@ -265,17 +317,109 @@ def test_what_is_kept_is_what_was_computed_whoever_else_writes_there(
         path.write_bytes(b"of another run")
 
     monkeypatch.setattr(frame_task, "save_bytes", overwritten)
-    serve(opened(root))
+    run(root)
     monkeypatch.undo()
-    serve(opened(root))
+    run(root)
     assert computed(root) == "abc"  # once
     assert (root / "out" / "a.txt").read_bytes() == b"TEXT OF A"
 
 
+def test_any_history_of_edits_and_runs_computes_what_was_never_seen_and_nothing_else(root: Path) -> None:
+    rng = random.Random(3)
+    seen: set[str] = set()
+    for _ in range(30):
+        (root / "in" / rng.choice(ITEMS)).write_text(rng.choice(["one", "three", "seven", "eleven"]))
+        items = rng.sample(ITEMS, rng.randint(1, len(ITEMS)))
+        texts = {item: (root / "in" / item).read_text() for item in items}
+        results = run(root, items)
+        # Items of one text share an entry; of two in one run, both were absent when it began.
+        assert computed(root) == "".join(sorted(item for item, text in texts.items() if text not in seen))
+        seen |= set(texts.values())
+        assert results.records == {item: {"size": len(text)} for item, text in texts.items()}
+        assert {item: outputs(root)[f"out/{item}.txt"] for item in items} == {
+            item: text.upper().encode() for item, text in texts.items()
+        }
+
+
+def test_an_entry_of_other_files_is_computed_again(root: Path) -> None:
+    run(root)
+    computed(root)
+    (path,) = [path for path in stored(root) if b"TEXT OF B" in path.read_bytes()]
+    Store(root / ".wildseg/cache/shout").put(path.parent.name + path.name, Entry({"size": 9}, {"upper": b"TEXT OF B"}))
+    assert run(root).cached == 2
+    assert computed(root) == "b"
+    assert outputs(root) == expected_outputs(root)
+
+
+def test_records_are_collected_as_soon_as_files_are_there_the_stored_ones_first(root: Path) -> None:
+    run(root, ["b"])
+    taken = []
+
+    def take(item: str, record: dict[str, int]) -> None:
+        assert (root / "out" / f"{item}.txt").is_file()
+        taken.append((item, record["size"]))
+
+    clear(root)
+    results = run_frames(Shout(root), ITEMS, cpu(1), collect=take)
+    assert taken == [("b", 9), ("a", 9), ("c", 9)]
+    assert results.records == {}
+    assert results.frames == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_gpu_is_given_several_items_at_a_time_and_one_that_fails_fails_alone(
+    root: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("b", "bad"), ("d", "another"), ("e", "last")):
+        (root / "in" / name).write_text(text)
+    monkeypatch.setattr(frame_task, "gpus", lambda _: ["a kind of GPU"])
+    failures = Failures("shout", 0.5, 5)
+    results = run_frames(ShoutInBatches(root), "abcde", cpu(workers), failures)
+    assert sorted((root / "batches").read_text().split()) == ["2", "2"]  # and one alone
+    assert failures.rows == [("b", "b is bad")]
+    assert results.records == {"a": {"size": 9}, "c": {"size": 9}, "d": {"size": 7}, "e": {"size": 4}}
+    assert sorted(path.stem for path in (root / "out").glob("*.txt")) == ["a", "c", "d", "e"]
+
+
+def test_a_result_of_one_kind_of_gpu_is_none_of_another_or_of_the_cpu(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("", "one", "another", "one"):
+        monkeypatch.setattr(frame_task, "gpus", lambda _, name=name: [name] * 2 if name else [])
+        run_frames(ShoutInBatches(root), "a", cpu(1))
+    assert computed(root) == "aaa"
+
+
+def test_only_frames_that_were_not_quarantined_are_packed(root: Path) -> None:
+    (root / "in" / "b").write_text("bad")
+    run_frames(Shout(root), ITEMS, cpu(1), Failures("shout", 0.5, 3), packed=True)
+    assert (root / "packed").read_text() == "a,c"
+    run(root, ["a"])
+    assert (root / "packed").read_text() == "a,c"  # not asked for
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_is_odd_about_a_model_is_said_once_and_the_task_stays_without_it(
+    root: Path, workers: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task = Shout(root)
+    run_frames(task, ITEMS, cpu(workers))
+    assert capfd.readouterr().err.count("shout: a remark\n") == 1
+    assert task.model is None
+
+
+def test_the_code_of_a_task_is_its_module_and_the_methods_that_were_chosen(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frame_task.fingerprint, "digest", lambda *modules: repr(modules))
+    monkeypatch.setattr(Shout, "methods", lambda _: ["wildseg.methods.cam.gradcam"])
+    assert FrameTask.code(Shout(root)) == repr((__name__, "wildseg.methods.cam.gradcam"))
+
+
 def test_usage_counts_entries_bytes_and_the_last_run(root: Path) -> None:
     assert cache_usage.usage(root / ".wildseg" / "cache") == []
-    serve(opened(root))
-    serve(opened(root), ["a"])
+    run(root)
+    run(root, ["a"])
     (usage,) = cache_usage.usage(root / ".wildseg" / "cache")
     kept = [path for path in (root / ".wildseg/cache/shout").rglob("*") if path.is_file()]
     assert (usage.stage, usage.entries, usage.hits, usage.misses) == ("shout", 3, 1, 0)
@@ -284,11 +428,11 @@ def test_usage_counts_entries_bytes_and_the_last_run(root: Path) -> None:
 
 def test_pruning_drops_what_was_not_used_for_longest(root: Path) -> None:
     for number, item in enumerate(ITEMS):
-        serve(opened(root), [item])
+        run(root, [item])
         for path in (root / ".wildseg/cache/shout").rglob("*"):
             if path.is_file() and path.stat().st_mtime > 1e9:
                 os.utime(path, (number + 1, number + 1))
-    serve(opened(root), ["a"])  # used again
+    run(root, ["a"])  # used again
     computed(root)
     folder = root / ".wildseg" / "cache"
     (usage,) = cache_usage.usage(folder)
@@ -296,7 +440,7 @@ def test_pruning_drops_what_was_not_used_for_longest(root: Path) -> None:
     removed, freed = cache_usage.prune(folder, usage.size - 1)
     assert removed == 1
     assert freed > 0
-    serve(opened(root))
+    run(root)
     assert computed(root) == "b"
     cache_usage.prune(folder, 0)
     assert cache_usage.usage(folder) == []

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.execution.crew import each
+from tests.execution.pool import each
 from tests.programs import SOURCE
 from wildseg.core.errors import WildsegError
 from wildseg.execution import launcher, parents, project_lock

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from wildseg.labels.calibration import FEWEST, Fit, best_threshold, exact_interval, fit
+from wildseg.labels.calibration import MIN_FRAMES, ThresholdFit, best_threshold, exact_interval, fit_thresholds
 
 
 def random_class(seed: int, levels: int = 1000) -> tuple[np.ndarray, np.ndarray]:
@@ -73,15 +73,17 @@ def test_an_interval_of_nothing_is_everything() -> None:
 
 def test_a_class_with_too_few_frames_with_or_without_it_gets_no_threshold() -> None:
     scores = np.stack([random_class(0)[0], random_class(1)[0], random_class(2)[0]], 1)
-    truth = np.stack([random_class(0)[1], np.arange(25) < FEWEST - 1, np.arange(25) >= FEWEST - 1], 1)
-    first, rare, common = fit(scores, truth)
-    assert first.lacking == ""
+    truth = np.stack([random_class(0)[1], np.arange(25) < MIN_FRAMES - 1, np.arange(25) >= MIN_FRAMES - 1], 1)
+    first, rare, common = fit_thresholds(scores, truth)
+    assert first.missing == ""
     assert first.threshold == best_threshold(scores[:, 0], truth[:, 0], None)
-    assert (rare.lacking, common.lacking) == (
+    assert (rare.missing, common.missing) == (
         "too few frames with it (3 are needed)", "too few frames without it (3 are needed)",
     )  # fmt: skip
-    assert (rare.present, rare.absent) == (common.absent, common.present) == (FEWEST - 1, 25 - FEWEST + 1)
-    assert np.isnan([rare.threshold, rare.precision, rare.recall, *rare.likely, *rare.recall_in]).all()
+    assert (rare.present, rare.absent) == (common.absent, common.present) == (MIN_FRAMES - 1, 25 - MIN_FRAMES + 1)
+    assert np.isnan(
+        [rare.threshold, rare.precision, rare.recall, *rare.threshold_interval, *rare.recall_interval]
+    ).all()
 
 
 @pytest.mark.parametrize(
@@ -93,49 +95,53 @@ def test_a_class_with_too_few_frames_with_or_without_it_gets_no_threshold() -> N
     ],
 )
 def test_scores_that_cannot_tell_a_class_give_no_threshold(scores: list[float], lacking: str) -> None:
-    (own,) = fit(np.array(scores)[:, None], (np.arange(8) < 4)[:, None])
-    assert own.lacking == lacking
+    (own,) = fit_thresholds(np.array(scores)[:, None], (np.arange(8) < 4)[:, None])
+    assert own.missing == lacking
     assert np.isnan(own.threshold)
 
 
 def test_a_threshold_below_all_scores_is_known_as_one() -> None:
     truth = np.arange(8) < 5
-    (backwards,) = fit(np.linspace(0.1, 0.8, 8)[:, None], truth[:, None])
-    (right,) = fit(np.linspace(0.8, 0.1, 8)[:, None], truth[:, None])
-    assert (backwards.names_all, right.names_all) == (True, False)
+    (backwards,) = fit_thresholds(np.linspace(0.1, 0.8, 8)[:, None], truth[:, None])
+    (right,) = fit_thresholds(np.linspace(0.8, 0.1, 8)[:, None], truth[:, None])
+    assert (backwards.predicts_all, right.predicts_all) == (True, False)
 
 
 def test_a_precision_is_not_out_of_reach_where_nothing_is_named() -> None:
     scores = np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1])[:, None]
     truth = np.arange(6)[:, None] < 3
-    assert [own.reached for own in fit(scores, truth, 1.0)] == [True]
-    assert [own.reached for own in fit(1 - scores, truth, 1.0)] == [False]  # what is absent scores higher
-    assert Fit(0, 3).reached
+    assert [own.reaches_precision for own in fit_thresholds(scores, truth, 1.0)] == [True]
+    assert [own.reaches_precision for own in fit_thresholds(1 - scores, truth, 1.0)] == [
+        False
+    ]  # what is absent scores higher
+    assert ThresholdFit(0, 3).reaches_precision
 
 
 def test_the_interval_of_thresholds_is_that_of_frames_drawn_again() -> None:
     scores, truth = random_class(3)
-    (own,) = fit(scores[:, None], truth[:, None], seed=5)
+    (own,) = fit_thresholds(scores[:, None], truth[:, None], seed=5)
     draws = np.random.default_rng(5).integers(0, 25, (1000, 25))
     again = [best_threshold(scores[rows], truth[rows], None) for rows in draws]
     expected = np.quantile([value for value in again if value is not None], [0.025, 0.975])
-    assert own.likely == pytest.approx(tuple(expected))
-    assert own.likely[0] <= own.threshold <= own.likely[1]
+    assert own.threshold_interval == pytest.approx(tuple(expected))
+    assert own.threshold_interval[0] <= own.threshold <= own.threshold_interval[1]
 
 
 def test_more_frames_make_it_surer() -> None:
     rng = np.random.default_rng(0)
     truth = rng.random((400, 1)) < 0.5
     scores = (rng.random((400, 1)) + truth) / 2
-    (few,), (many,) = fit(scores[:20], truth[:20]), fit(scores, truth)
+    (few,), (many,) = fit_thresholds(scores[:20], truth[:20]), fit_thresholds(scores, truth)
     for few_in, many_in in (
-        (few.precision_in, many.precision_in),
-        (few.recall_in, many.recall_in),
-        (few.likely, many.likely),
+        (few.precision_interval, many.precision_interval),
+        (few.recall_interval, many.recall_interval),
+        (few.threshold_interval, many.threshold_interval),
     ):
         assert many_in[1] - many_in[0] < few_in[1] - few_in[0]
 
 
 @pytest.mark.parametrize("everything", [True, False])
 def test_frames_that_show_all_classes_or_none_say_nothing(everything: bool) -> None:
-    assert all(own.lacking for own in fit(np.random.default_rng(0).random((6, 2)), np.full((6, 2), everything)))
+    assert all(
+        own.missing for own in fit_thresholds(np.random.default_rng(0).random((6, 2)), np.full((6, 2), everything))
+    )

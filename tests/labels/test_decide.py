@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from wildseg.core.errors import DataError, ParamsError
-from wildseg.labels.decide import correct, decide, rule_of
-from wildseg.labels.interface import Answer
+from wildseg.labels.decide import apply_overrides, decide, threshold_rule
+from wildseg.labels.interface import LabelResult
 
 NAMES = ("sky", "road", "lawn")
 SCORES = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.15]])
@@ -66,10 +66,14 @@ def test_where_all_scores_are_the_same_a_relative_threshold_finds_nothing() -> N
 
 
 def test_a_rule_takes_the_methods_own_threshold_where_it_has_one() -> None:
-    fixed, relative = Answer(SCORES[0], 0.2), Answer(SCORES[0], 0.3, relative=True)
-    assert [rule_of(fixed, rule) for rule in ("auto", "fixed", "relative")] == [(0.2, False), (0.2, False), (0.5, True)]
+    fixed, relative = LabelResult(SCORES[0], 0.2), LabelResult(SCORES[0], 0.3, relative=True)
+    assert [threshold_rule(fixed, rule) for rule in ("auto", "fixed", "relative")] == [
+        (0.2, False),
+        (0.2, False),
+        (0.5, True),
+    ]
     expected = [(0.3, True), (None, False), (0.3, True)]
-    assert [rule_of(relative, rule) for rule in ("auto", "fixed", "relative")] == expected
+    assert [threshold_rule(relative, rule) for rule in ("auto", "fixed", "relative")] == expected
 
 
 @pytest.mark.parametrize("threshold", ["auto", {"sky": 0.1, "road": 0.1}])
@@ -92,11 +96,11 @@ def test_another_word_for_a_fallback_is_refused() -> None:
 
 def test_a_person_wins_wholly_for_a_frame_and_nowhere_else() -> None:
     present = np.array([[True, True, False], [False, True, False]])
-    corrected = correct(["a", "b"], present, {"a": np.array([False, False, True])}, "overrides.csv")
+    corrected = apply_overrides(["a", "b"], present, {"a": np.array([False, False, True])}, "overrides.csv")
     np.testing.assert_array_equal(corrected, [[False, False, True], [False, True, False]])
     np.testing.assert_array_equal(present[0], [True, True, False])
 
 
 def test_a_correction_of_a_frame_that_does_not_exist_is_told_the_nearest() -> None:
     with pytest.raises(DataError, match=r"overrides.csv: expected frames .*found 'drive_000012'; did you mean"):
-        correct(["drive_000010"], np.zeros((1, 3), bool), {"drive_000012": np.zeros(3, bool)}, "overrides.csv")
+        apply_overrides(["drive_000010"], np.zeros((1, 3), bool), {"drive_000012": np.zeros(3, bool)}, "overrides.csv")

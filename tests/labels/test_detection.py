@@ -21,7 +21,7 @@ from tests.hub import Hub
 from tests.labels import tiny_detectors
 from wildseg.core import progress
 from wildseg.core.errors import ModelError
-from wildseg.labels.detection import present, tidy
+from wildseg.labels.detection import postprocess, present
 from wildseg.methods.detectors import grounding_dino, owlv2
 
 PHRASES = (("lawn", "grass"), ("road",), ("red brick",))
@@ -59,13 +59,13 @@ def test_of_boxes_that_overlap_the_best_stays_whatever_its_class() -> None:
             if all(overlap(box, other) <= 0.5 for other in expected):
                 expected.append(box)
         assert 1 < len(expected) < 30
-        assert tidy(boxes, (100, 100), 0.5).tolist() == np.array(expected).tolist()
+        assert postprocess(boxes, (100, 100), 0.5).tolist() == np.array(expected).tolist()
 
 
 def test_boxes_are_cut_off_at_the_frame_and_empty_ones_go() -> None:
     boxes = np.array([[-5, -5, 10, 10, 1, 0.9], [30, 15, 60, 60, 2, 0.8], [41, 0, 50, 9, 3, 0.7], [5, 25, 9, 31, 1, 1]])
-    assert tidy(boxes, (40, 20), 0.5).tolist() == [[0, 0, 10, 10, 1, 0.9], [30, 15, 40, 20, 2, 0.8]]
-    assert tidy(boxes[:0], (40, 20), 0.5).shape == (0, 6)
+    assert postprocess(boxes, (40, 20), 0.5).tolist() == [[0, 0, 10, 10, 1, 0.9], [30, 15, 40, 20, 2, 0.8]]
+    assert postprocess(boxes[:0], (40, 20), 0.5).shape == (0, 6)
 
 
 def test_a_class_is_there_if_its_best_box_reaches_its_threshold() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wildseg.labels import parsing
-from wildseg.labels.parsing import BRACKET, TOKEN, Parsed, Search, Vocabulary, names_in, parse, within_one
+from wildseg.labels.parsing import BRACKET, TOKEN, JsonSearch, Parsed, Vocabulary, find_names, parse, within_one_edit
 
 NAMES = ("sky", "cement_road", "lawn", "red_brick_path", "curb")
 PHRASES = (
@@ -154,7 +154,7 @@ def distance(a: str, b: str) -> int:
 def test_one_slip_is_one_step_of_levenshtein() -> None:
     words = ["".join(letters) for length in range(5) for letters in product("ab", repeat=length)]
     for a, b in product(words, repeat=2):
-        assert within_one(a, b) == (distance(a, b) <= 1), (a, b)
+        assert within_one_edit(a, b) == (distance(a, b) <= 1), (a, b)
 
 
 @given(st.text())
@@ -176,7 +176,7 @@ JSONS = st.recursive(
 @given(JSONS, st.text(alphabet="abc ,.:"), st.text())
 def test_json_amid_words_is_found_whole(value: object, before: str, after: str) -> None:
     text = before + json.dumps(value) + after
-    found = list(Search(text))
+    found = list(JsonSearch(text))
     if isinstance(value, (list, dict)):
         assert json.dumps(found[0]) == json.dumps(value)
 
@@ -201,9 +201,9 @@ def test_every_name_is_a_class_or_refused(names: list[str]) -> None:
 
 
 def test_lists_of_other_things_are_no_answer() -> None:
-    assert names_in({"a": [1], "b": 2}) is None
-    assert names_in({"a": ["x"], "b": ["y"]}) is None
-    assert names_in("x") is None
+    assert find_names({"a": [1], "b": 2}) is None
+    assert find_names({"a": ["x"], "b": ["y"]}) is None
+    assert find_names("x") is None
 
 
 # Work ----------------------------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def test_the_work_that_an_answer_makes_grows_as_its_length(kind: str, monkeypatc
         text = DEGENERATE[kind](length)
         parse(text, WORDS)
         work.append(token.passed + bracket.passed)
-        assert work[-1] <= (parsing.PATIENCE + 3) * len(text)
+        assert work[-1] <= (parsing.MAX_RESCANS + 3) * len(text)
     assert work[1] <= 5 * work[0] + 100
 
 

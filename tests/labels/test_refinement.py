@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wildseg.cam.affinity import boxes
-from wildseg.labels.refinement import Ballot, bounding_box, refine, stretch
+from wildseg.labels.refinement import VotingRecorder, bounding_box, min_max, refine
 
 
 def with_cls(patches: torch.Tensor) -> torch.Tensor:
@@ -18,20 +18,20 @@ def with_cls(patches: torch.Tensor) -> torch.Tensor:
 def test_a_pair_of_patches_needs_so_many_blocks_above_their_own_means() -> None:
     # Means .4, .25 and .1: the first two blocks find (0, 0) related, the last two (1, 0).
     blocks = [[[0.9, 0.3], [0.3, 0.1]], [[0.5, 0.0], [0.4, 0.1]], [[0.0, 0.1], [0.2, 0.1]]]
-    ballot = Ballot(averaged=(0, 1))
+    recorder = VotingRecorder(averaged=(0, 1))
     for number, block in enumerate(blocks):
-        ballot.take(number, with_cls(torch.tensor(block)))
-    torch.testing.assert_close(ballot.votes.int(), torch.tensor([[2, 0], [2, 0]], dtype=torch.int32))
-    torch.testing.assert_close(ballot.attention(1), torch.tensor([[0.7, 0.0], [0.35, 0.0]]))
-    torch.testing.assert_close(ballot.attention(3), torch.zeros(2, 2))
+        recorder.accumulate(number, with_cls(torch.tensor(block)))
+    torch.testing.assert_close(recorder.votes.int(), torch.tensor([[2, 0], [2, 0]], dtype=torch.int32))
+    torch.testing.assert_close(recorder.attention(1), torch.tensor([[0.7, 0.0], [0.35, 0.0]]))
+    torch.testing.assert_close(recorder.attention(3), torch.zeros(2, 2))
 
 
 def test_uniform_attention_has_no_votes_and_refines_everything_to_zero() -> None:
-    patches, ballot = 3 * 7, Ballot(averaged=range(8, 11))
+    patches, recorder = 3 * 7, VotingRecorder(averaged=range(8, 11))
     for number in range(12):
-        ballot.take(number, torch.full((1, patches + 1, patches + 1), 1 / (patches + 1)))
-    assert not ballot.votes.any()
-    refined = refine(torch.rand(patches, 4), ballot.attention(4), (3, 7))
+        recorder.accumulate(number, torch.full((1, patches + 1, patches + 1), 1 / (patches + 1)))
+    assert not recorder.votes.any()
+    refined = refine(torch.rand(patches, 4), recorder.attention(4), (3, 7))
     torch.testing.assert_close(refined, torch.zeros(patches, 4), atol=0, rtol=0)
 
 
@@ -58,7 +58,7 @@ def test_columns_are_masked_and_rows_are_not() -> None:
 
 def test_a_class_that_is_the_same_everywhere_is_stretched_to_zero() -> None:
     torch.testing.assert_close(
-        stretch(torch.tensor([[1.0, 3], [3, 3], [2, 3]])), torch.tensor([[0, 0], [1, 0], [0.5, 0]])
+        min_max(torch.tensor([[1.0, 3], [3, 3], [2, 3]])), torch.tensor([[0, 0], [1, 0], [0.5, 0]])
     )
 
 
@@ -77,11 +77,11 @@ def test_the_bounding_box_ends_behind_the_object_and_as_published_before_the_bor
 
 def test_attention_of_random_blocks_has_rows_of_at_most_one() -> None:
     torch.manual_seed(1)
-    ballot = Ballot(averaged=(1, 2))
+    recorder = VotingRecorder(averaged=(1, 2))
     seen = [torch.randn(1, 13, 13).softmax(-1) for _ in range(4)]
     for number, weights in enumerate(seen):
-        ballot.take(number, weights.clone())
-    attention = ballot.attention(2)
+        recorder.accumulate(number, weights.clone())
+    attention = recorder.attention(2)
     assert float(attention.sum(1).max()) <= 1
     votes = np.zeros((12, 12), int)
     for weights in seen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wildseg.labels.sharpness import FEWEST, rank, sharpness
+from wildseg.labels.sharpness import MIN_FRAMES, rank, sharpness
 
 SCORES = [np.array([0.7, 0.2]), np.array([0.5, 0.4]), np.array([0.3, 0.3])]
 
@@ -27,10 +27,10 @@ def test_equal_scores_have_none_and_a_factor_of_all_scores_is_one_of_the_value(r
     assert sharpness([0.3 * row for row in SCORES], reduction) == pytest.approx(0.3 * sharpness(SCORES, reduction))
 
 
-def by_loops(belief: np.ndarray, present: np.ndarray) -> float:
+def by_loops(probabilities: np.ndarray, present: np.ndarray) -> float:
     """The formula, word by word, of one template: belief (n, C)."""
     variances = means = 0.0
-    for row, is_in in zip(belief.tolist(), present.tolist(), strict=True):
+    for row, is_in in zip(probabilities.tolist(), present.tolist(), strict=True):
         own = [value for value, there in zip(row, is_in, strict=True) if there]
         if len(own) < 2:
             continue
@@ -46,63 +46,63 @@ def looked() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     present = rng.random((30, 4)) < 0.5
     logits = rng.normal(size=(30, 5, 4)) * np.array([0.5, 1, 2, 3, 0.2])[:, None] + 4 * present[:, None]
-    belief = np.exp(logits)
-    return belief / belief.sum(2, keepdims=True), present
+    probabilities = np.exp(logits)
+    return probabilities / probabilities.sum(2, keepdims=True), present
 
 
 def test_candidates_are_ranked_by_the_formula_on_frames_of_two_classes_or_more(
     looked: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    belief, present = looked
-    ranking = rank("abcde", belief, present, "ratio_of_sums", guard=1.0)
-    expected = {name: by_loops(belief[:, index], present) for index, name in enumerate("abcde")}
+    probabilities, present = looked
+    ranking = rank("abcde", probabilities, present, "ratio_of_sums", guard=1.0)
+    expected = {name: by_loops(probabilities[:, index], present) for index, name in enumerate("abcde")}
     assert [one.template for one in ranking.candidates] == sorted(expected, key=lambda name: expected[name])
     assert {one.template: one.sharpness for one in ranking.candidates} == pytest.approx(expected)
-    assert ranking.frames == (present.sum(1) >= 2).sum() < ranking.looked_at == 30
-    assert ranking.enough
+    assert ranking.frames == (present.sum(1) >= 2).sum() < ranking.sampled_frames == 30
+    assert ranking.sufficient
 
 
-def frames(*beliefs: list[float], number: int = FEWEST) -> tuple[np.ndarray, np.ndarray]:
+def frames(*beliefs: list[float], number: int = MIN_FRAMES) -> tuple[np.ndarray, np.ndarray]:
     """The same frame `number` times, its first two classes of three present; one belief a template."""
     return np.tile(np.array(beliefs), (number, 1, 1)), np.tile([True, True, False], (number, 1))
 
 
 def test_a_template_to_which_everything_looks_alike_is_clueless_and_comes_last() -> None:
-    belief, present = frames([0.33, 0.33, 0.34], [0.5, 0.3, 0.2], [0.6, 0.3, 0.1])
-    ranking = rank(["blank", "calm", "sharp"], belief, present, "ratio_of_sums", guard=0.05)
-    assert [(one.template, one.clueless) for one in ranking.candidates] == [
+    probabilities, present = frames([0.33, 0.33, 0.34], [0.5, 0.3, 0.2], [0.6, 0.3, 0.1])
+    ranking = rank(["blank", "calm", "sharp"], probabilities, present, "ratio_of_sums", guard=0.05)
+    assert [(one.template, one.below_guard) for one in ranking.candidates] == [
         ("calm", False), ("sharp", False), ("blank", True)
     ]  # fmt: skip
     assert ranking.best == "calm"
-    assert ranking.clueless == 1
-    assert rank(["blank", "calm", "sharp"], belief, present, "ratio_of_sums", guard=1.0).best == "blank"
+    assert ranking.below_guard == 1
+    assert rank(["blank", "calm", "sharp"], probabilities, present, "ratio_of_sums", guard=1.0).best == "blank"
 
 
 @pytest.mark.parametrize(("wrong", "clueless"), [(1, False), (2, True)])
 def test_a_template_may_be_right_as_much_more_seldom_as_the_guard_says(wrong: int, clueless: bool) -> None:
-    belief, present = frames([0.5, 0.4, 0.1], [0.4, 0.4, 0.2], number=20)
-    belief[:wrong, 1] = [0.2, 0.2, 0.6]
-    ranking = rank(["sure", "unsure"], belief, present, "ratio_of_sums", guard=0.05)
+    probabilities, present = frames([0.5, 0.4, 0.1], [0.4, 0.4, 0.2], number=20)
+    probabilities[:wrong, 1] = [0.2, 0.2, 0.6]
+    ranking = rank(["sure", "unsure"], probabilities, present, "ratio_of_sums", guard=0.05)
     (unsure,) = (one for one in ranking.candidates if one.template == "unsure")
     assert unsure.top1 == 1 - wrong / 20
-    assert unsure.clueless is clueless
+    assert unsure.below_guard is clueless
     assert (ranking.best == "unsure") is not clueless
 
 
 def test_of_equals_the_first_wins() -> None:
-    belief, present = frames([0.5, 0.3, 0.2], [0.5, 0.3, 0.2])
-    assert rank(["first", "second"], belief, present, "ratio_of_sums", 0.05).best == "first"
+    probabilities, present = frames([0.5, 0.3, 0.2], [0.5, 0.3, 0.2])
+    assert rank(["first", "second"], probabilities, present, "ratio_of_sums", 0.05).best == "first"
 
 
 def test_with_too_few_frames_of_two_classes_the_one_most_often_right_wins() -> None:
-    belief, present = frames([0.33, 0.33, 0.34], [0.6, 0.3, 0.1], [0.5, 0.4, 0.1], number=FEWEST - 1)
-    ranking = rank(["blank", "sharp", "calm"], belief, present, "ratio_of_sums", guard=0.05)
-    assert not ranking.enough
+    probabilities, present = frames([0.33, 0.33, 0.34], [0.6, 0.3, 0.1], [0.5, 0.4, 0.1], number=MIN_FRAMES - 1)
+    ranking = rank(["blank", "sharp", "calm"], probabilities, present, "ratio_of_sums", guard=0.05)
+    assert not ranking.sufficient
     assert [one.template for one in ranking.candidates] == ["sharp", "calm", "blank"]
 
 
 def test_where_no_frame_shows_any_class_the_first_candidate_is_taken() -> None:
-    belief, present = frames([0.33, 0.33, 0.34], [0.6, 0.3, 0.1])
-    ranking = rank(["first", "second"], belief, present & False, "ratio_of_sums", guard=0.05)
-    assert (ranking.best, ranking.frames, ranking.enough) == ("first", 0, False)
+    probabilities, present = frames([0.33, 0.33, 0.34], [0.6, 0.3, 0.1])
+    ranking = rank(["first", "second"], probabilities, present & False, "ratio_of_sums", guard=0.05)
+    assert (ranking.best, ranking.frames, ranking.sufficient) == ("first", 0, False)
     assert ranking.candidates[0].sharpness is ranking.candidates[0].top1 is None

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from tests.encoders.models import noise, save
-from wildseg.artifacts.project import Artifacts, Frame, FrameBoxes, Words
+from wildseg.artifacts.project import Artifacts, Frame, FrameBoxes, PromptSet
 from wildseg.cam.affinity import Affinity
-from wildseg.cam.engine import Recipe, activation_maps
+from wildseg.cam.engine import CamConfig, activation_maps
 from wildseg.core import params
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.core.params import Params
 from wildseg.encoders import clip
-from wildseg.execution import result_store
+from wildseg.execution import frame_task, result_store
 from wildseg.execution.runtime import Runtime
 from wildseg.methods.cam import gradcam, hirescam
 from wildseg.stages import cam
@@ -36,7 +36,7 @@ def project(tmp_path: Path) -> Artifacts:
         artifacts.save_image(frame.name, noise((48, 64), frame.index))
     artifacts.save_frames(frames)
     artifacts.save_labels([frame.name for frame in frames], NAMES, PRESENT)
-    artifacts.save_prompts(Words(TEMPLATES, ()))
+    artifacts.save_prompts(PromptSet(TEMPLATES, ()))
     return artifacts
 
 
@@ -75,7 +75,7 @@ def test_parameters_reach_the_maps(project: Artifacts, values: Params) -> None:
     cam.run(changed, project, CPU)
     model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
     texts = model.classifier(values.classes.phrases, TEMPLATES)
-    recipe = Recipe(hirescam, {}, Affinity(2, 1, 2, 1, 0.3), (1.0, 1.5), True)
+    recipe = CamConfig(hirescam, {}, Affinity(2, 1, 2, 1, 0.3), (1.0, 1.5), True)
     expected = activation_maps(model, project.load_image("drive_000000"), texts, (0, 2), 3, recipe)
     _, maps = project.load_maps("drive_000000")
     np.testing.assert_allclose(maps, expected, atol=1e-3)  # stored in half precision
@@ -119,7 +119,7 @@ def test_background_phrases_compete_in_the_softmax(project: Artifacts, values: P
     soft = with_cam(values, method="softmax_gradcam", options={"softmax_gradcam": {"competitors": "present"}})
     cam.run(soft, project, CPU)
     before = project.load_maps("drive_000000")[1]
-    project.save_prompts(Words(TEMPLATES, ("wall", "sea")))
+    project.save_prompts(PromptSet(TEMPLATES, ("wall", "sea")))
     cam.run(soft, project, CPU)
     assert (project.load_maps("drive_000000")[1] != before).any()
 
@@ -154,7 +154,7 @@ def test_several_frames_together_give_the_maps_of_each_alone(
     recipe = with_cam(values, refine="caa", scales=(1.0, 1.5), flip=True)
     cam.run(recipe, project, CPU)
     alone = {frame: project.load_maps(frame)[1] for frame in ("drive_000000", "drive_000001", "drive_000002")}
-    monkeypatch.setattr(cam, "gpus", lambda _: ["one that fills batches"])
+    monkeypatch.setattr(frame_task, "gpus", lambda _: ["one that fills batches"])
     cam.run(recipe, project, CPU)
     for frame, maps in alone.items():
         np.testing.assert_allclose(project.load_maps(frame)[1], maps, atol=1e-3)  # float16
@@ -164,7 +164,7 @@ def test_a_frame_that_cannot_be_read_does_not_take_its_batch_along(
     project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.frame_path("drive_000002").write_bytes(b"no image")
-    monkeypatch.setattr(cam, "gpus", lambda _: ["one that fills batches"])
+    monkeypatch.setattr(frame_task, "gpus", lambda _: ["one that fills batches"])
     cam.run(with_cam(values, max_failures=0.5), project, CPU)
     assert project.maps_path("drive_000000").is_file()
     assert not project.maps_path("drive_000002").exists()
@@ -174,11 +174,11 @@ def test_a_frame_that_cannot_be_read_does_not_take_its_batch_along(
 def test_maps_are_asked_for_in_the_words_that_label_left_and_not_in_those_of_params(
     project: Artifacts, values: Params
 ) -> None:
-    project.save_prompts(Words(("an aerial view of {}",), ()))
+    project.save_prompts(PromptSet(("an aerial view of {}",), ()))
     cam.run(values, project, CPU)
     model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
     texts = model.classifier(values.classes.phrases, ("an aerial view of {}",))
-    recipe = Recipe(gradcam, {}, None, (1.0,))
+    recipe = CamConfig(gradcam, {}, None, (1.0,))
     expected = activation_maps(model, project.load_image("drive_000000"), texts, (0, 2), 3, recipe)
     np.testing.assert_allclose(project.load_maps("drive_000000")[1], expected, atol=1e-3)
 
@@ -189,7 +189,7 @@ def test_other_words_are_other_entries_of_the_cache_and_the_same_words_the_same(
     monkeypatch.delenv(result_store.VARIABLE)
     told = []
     for templates in (TEMPLATES, ("{}",), TEMPLATES):
-        project.save_prompts(Words(templates, ()))
+        project.save_prompts(PromptSet(templates, ()))
         cam.run(replace(values, clip=replace(values.clip, templates="sharpest")), project, CPU)
         told.append(capsys.readouterr().out.split("without any")[1])
     assert told == ["\n", "\n", ", 3 from the cache\n"]

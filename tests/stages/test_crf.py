@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.execution.crew import each
+from tests.execution.pool import each
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.core.classes import Classes
 from wildseg.core.errors import DataError, WildsegError

@@ -70,17 +70,18 @@ def test_labels_no_better_than_naming_everything_are_told(
 ) -> None:
     advice = "change label.threshold, label.method or clip.model first"
     assert told(artifacts, capsys) == [
-        "eval: labels' F1 0.667 on the drive is not above 0.750, which naming every class in every frame reaches "
+        "eval: labels' F1 0.667 on seen sources is not above 0.750, which naming every class in every frame reaches "
         f"(2 frames with truth): {advice}",
-        "eval: labels' F1 0.000 on unseen sources is not above 0.500, which naming every class in every frame reaches "
-        f"(1 frames with truth): {advice}",
+        "eval: labels' F1 0.000 on held-out sources is not above 0.500, which naming every class in every frame "
+        f"reaches (1 frames with truth): {advice}",
     ]
     names = [frame.name for frame in tiny_run.FRAMES]
     everything = np.ones((4, 3), bool)
     artifacts.save_labels(names, tiny_run.CLASSES.names, everything)
-    assert [line[:52] for line in told(artifacts, capsys)] == [
-        "eval: labels' F1 0.750 on the drive is not above 0.7", "eval: labels' F1 0.500 on unseen sources is not abov",
-    ]  # fmt: skip
+    assert [line[:59] for line in told(artifacts, capsys)] == [
+        "eval: labels' F1 0.750 on seen sources is not above 0.750, ",
+        "eval: labels' F1 0.500 on held-out sources is not above 0.5",
+    ]
     right = np.array([[1, 0, 1], [1, 0, 0], [0, 0, 1], [0, 0, 1]], bool)
     artifacts.save_labels(names, tiny_run.CLASSES.names, right)
     assert told(artifacts, capsys) == []
@@ -166,7 +167,7 @@ def test_true_background_counts_as_an_error_where_there_is_no_background_class(
     by_id = '{"0": "background", "1": "lawn", "2": "road", "3": "sky"}'  # said on purpose
     (artifacts.root / "data/truth/classes.json").write_text(by_id)
     assert measured(artifacts)["segmenter"]["pixel_accuracy"] == pytest.approx(3 / 4)
-    assert "say 'ignore' of them" in capsys.readouterr().out
+    assert "write 'ignore' for them" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -16,7 +16,7 @@ from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli import explanations, main
 from wildseg.core import lookup
 from wildseg.segment.predict import describe
-from wildseg.stages.explainer import METHODS, Explainer, Question
+from wildseg.stages.explainer import METHODS, Explainer, ExplanationRequest
 
 CLASSES = ["lawn", "road", "sky"]
 HEIGHT, WIDTH = 37, 50  # no multiple of anything
@@ -55,7 +55,9 @@ def made(root: Path, architecture: str) -> Artifacts:
 
 def answered(artifacts: Artifacts, frame: str = FRAMES[0]) -> str:
     """A class that the model answers in a frame."""
-    prediction = Explainer(artifacts).explain(frame, artifacts.load_image(frame), "lawn", Question()).sheet.prediction
+    prediction = (
+        Explainer(artifacts).explain(frame, artifacts.load_image(frame), "lawn", ExplanationRequest()).sheet.prediction
+    )
     return CLASSES[int(np.bincount(prediction.ravel()).argmax()) - 1]
 
 
@@ -97,14 +99,14 @@ def test_the_prediction_is_that_of_the_model_in_use(project: Artifacts) -> None:
     state, config = project.load_segmenter()
     build = lookup.load("methods.architectures", "unet").build
     (expected,) = predict.load(build, state, config).predict([image])
-    found = Explainer(project).explain("a", image, "road", Question()).sheet
+    found = Explainer(project).explain("a", image, "road", ExplanationRequest()).sheet
     np.testing.assert_array_equal(found.prediction, expected)
 
 
 def test_the_map_of_the_last_stage_is_worked_out_from_the_network_alone(project: Artifacts) -> None:
     # Independent of what records and of what differentiates: the head is a 3x3 convolution of the last stage.
     image = project.load_image(FRAMES[0])
-    found = Explainer(project).explain("a", image, "road", Question(box=(10, 5, 30, 20), layers=STAGES[-1:]))
+    found = Explainer(project).explain("a", image, "road", ExplanationRequest(box=(10, 5, 30, 20), layers=STAGES[-1:]))
     net, kept = network("unet"), {}
     net.decoder.register_forward_hook(lambda _m, _i, output: kept.update(features=output))
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))

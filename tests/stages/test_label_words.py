@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.encoders.models import noise, save
-from wildseg.artifacts.project import Artifacts, Frame, Words
+from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.core import params
 from wildseg.core.errors import DataError
 from wildseg.core.files import load_json
@@ -22,7 +22,7 @@ from wildseg.execution import result_store
 from wildseg.execution.runtime import Runtime
 from wildseg.labels.sharpness import rank
 from wildseg.stages import cam, label
-from wildseg.stages.words import sample
+from wildseg.stages.prompts import sample
 
 ROOT = Path(__file__).parents[2]
 CPU = Runtime(1, "cpu")
@@ -67,14 +67,14 @@ def said_of_templates(output: str) -> list[str]:
 def by_hand(project: Artifacts, values: Params, present: np.ndarray, frames: list[Frame]) -> list[str]:
     """The ranking with each template asked about by itself, one image after the other, by open_clip's own functions."""
     model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
-    belief = np.zeros((len(frames), len(CANDIDATES), len(NAMES)))
+    probabilities = np.zeros((len(frames), len(CANDIDATES), len(NAMES)))
     for t, template in enumerate(CANDIDATES):
         texts = model.classifier(values.classes.phrases, [template])
         for i, frame in enumerate(frames):
             pixels = model.pixels([clip.resize(project.load_image(frame.name), model.size)])
             cosine = model.network.encode_image(pixels, normalize=True) @ texts.T
-            belief[i, t] = torch.softmax(cosine * model.scale, -1)[0].detach()
-    ranking = rank(CANDIDATES, belief, present, "ratio_of_sums", values.clip.sharpest.guard)
+            probabilities[i, t] = torch.softmax(cosine * model.scale, -1)[0].detach()
+    ranking = rank(CANDIDATES, probabilities, present, "ratio_of_sums", values.clip.sharpest.guard)
     return [one.template for one in ranking.candidates]
 
 
@@ -88,7 +88,7 @@ def test_templates_are_ranked_on_frames_of_the_training_split_and_the_best_is_as
     expected = by_hand(project, values, np.ones((10, 3), bool), FRAMES[:10])
     assert [row["template"] for row in table(project)] == expected
     assert [row["verdict"] for row in table(project)] == ["chosen", "", "", "", ""]
-    assert project.load_prompts() == Words((expected[0],), ())
+    assert project.load_prompts() == PromptSet((expected[0],), ())
     measured = load_json(project.metrics_path("label.json"))["sharpest"]
     assert measured["template"] == expected[0]
     assert f"{measured['sharpness']:.6f}" == table(project)[0]["sharpness"]
@@ -193,7 +193,7 @@ def test_frames_are_spread_evenly_over_the_training_split() -> None:
 
 def test_templates_of_a_person_leave_an_empty_ranking(project: Artifacts, values: Params) -> None:
     label.run(replace(values, clip=replace(values.clip, templates=("{}", "a {}"))), project, CPU)
-    assert project.load_prompts() == Words(("{}", "a {}"), ())
+    assert project.load_prompts() == PromptSet(("{}", "a {}"), ())
     assert table(project) == []
     assert load_json(project.metrics_path("label.json"))["sharpest"] is None
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from wildseg.artifacts.project import Artifacts, Frame, Words
+from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.core import params as parameters
 from wildseg.core.classes import Classes
 from wildseg.core.files import save_label_image, save_table
@@ -55,7 +55,7 @@ def make(root: Path, background: bool = False) -> Artifacts:
     scores = np.array([[0.3, 0.6, 0.9], [0.8, 0.1, 0.2], [0.1, 0.2, 0.3], [0.1, 0.2, 0.7]])
     artifacts.save_labels(names, CLASSES.names, present)
     artifacts.save_scores(names, CLASSES.names, scores)
-    artifacts.save_prompts(Words(("a photo of {}.",), ()))
+    artifacts.save_prompts(PromptSet(("a photo of {}.",), ()))
 
     lower = np.array([[0.0, 0.0], [1.0, 1.0]])  # enlarged to 4 rows: 0, .25, .75, 1
     artifacts.save_maps(names[0], np.array([1, 2]), np.stack([lower, 1 - lower]))

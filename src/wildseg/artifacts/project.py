@@ -11,13 +11,13 @@ from wildseg.artifacts.frames import SPLITS, Frame, KeyFrames
 from wildseg.artifacts.labels import Labels
 from wildseg.artifacts.maps import Maps
 from wildseg.artifacts.masks import PseudoMasks
-from wildseg.artifacts.prompts import Dropped, Prompts, Words
+from wildseg.artifacts.prompts import DroppedPhrase, PromptFiles, PromptSet
 from wildseg.artifacts.segmenter import SegmenterFiles
 from wildseg.artifacts.truth import Truth
 from wildseg.artifacts.weak import WeakLabels
 
-__all__ = ["SPLITS", "Artifacts", "Dropped", "Frame", "FrameBoxes", "Listing", "Words"]
+__all__ = ["SPLITS", "Artifacts", "DroppedPhrase", "Frame", "FrameBoxes", "Listing", "PromptSet"]
 
 
-class Artifacts(KeyFrames, Labels, Prompts, Maps, PseudoMasks, Boxes, WeakLabels, Truth, SegmenterFiles):
+class Artifacts(KeyFrames, Labels, PromptFiles, Maps, PseudoMasks, Boxes, WeakLabels, Truth, SegmenterFiles):
     """The files of one project folder, by kind: each is a file of `wildseg.artifacts`."""

@@ -14,7 +14,7 @@ from wildseg.core.names import made_by
 
 
 @dataclass(frozen=True)
-class Dropped:
+class DroppedPhrase:
     """A background phrase that was left out, for the class it means; `similarity` is None where the words say so."""
 
     phrase: str
@@ -23,7 +23,7 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class Words:
+class PromptSet:
     """Templates, each with ``{}`` for the class; background phrases, and which were left out of the built-in ones.
 
     cut: the cosine from which a phrase was held to mean a class; None where that was not asked.
@@ -31,11 +31,11 @@ class Words:
 
     templates: tuple[str, ...]
     background: tuple[str, ...]
-    dropped: tuple[Dropped, ...] = ()
+    dropped: tuple[DroppedPhrase, ...] = ()
     cut: float | None = None
 
 
-class Prompts(Project):
+class PromptFiles(Project):
     """data/labels/prompts.json."""
 
     @property
@@ -43,11 +43,11 @@ class Prompts(Project):
         """What the label stage asked with."""
         return self.data / "labels" / "prompts.json"
 
-    def save_prompts(self, words: Words) -> None:
+    def save_prompts(self, prompts: PromptSet) -> None:
         """Write data/labels/prompts.json."""
-        save_json(self.prompts_json, asdict(words))
+        save_json(self.prompts_json, asdict(prompts))
 
-    def load_prompts(self) -> Words:
+    def load_prompts(self) -> PromptSet:
         """Read data/labels/prompts.json.
 
         Raises:
@@ -59,7 +59,7 @@ class Prompts(Project):
             if not templates or not all("{}" in template for template in templates):
                 raise DataError(f"{self.prompts_json}: expected templates with {{}} where the class goes, found "
                                 f"{list(templates)}")  # fmt: skip
-            return Words(templates, background, self._dropped(content), self._number(content.get("cut")))
+            return PromptSet(templates, background, self._dropped(content), self._number(content.get("cut")))
 
     def _texts(self, content: Mapping[str, Any], key: str) -> tuple[str, ...]:
         texts = content.get(key)
@@ -67,10 +67,12 @@ class Prompts(Project):
             raise DataError(f"{self.prompts_json}: expected a list of texts under {key!r}, found {texts!r:.80}")
         return tuple(texts)
 
-    def _dropped(self, content: Mapping[str, Any]) -> tuple[Dropped, ...]:
+    def _dropped(self, content: Mapping[str, Any]) -> tuple[DroppedPhrase, ...]:
         entries = content.get("dropped", [])
         try:
-            return tuple(Dropped(str(e["phrase"]), str(e["means"]), self._number(e["similarity"])) for e in entries)
+            return tuple(
+                DroppedPhrase(str(e["phrase"]), str(e["means"]), self._number(e["similarity"])) for e in entries
+            )
         except (TypeError, LookupError) as error:
             raise DataError(f"{self.prompts_json}: expected under 'dropped' objects with phrase, means and similarity, "
                             f"found {entries!r:.80}") from error  # fmt: skip

@@ -30,12 +30,12 @@ def columns(trace: Trace, texts: int, competitors: str, method: str) -> list[int
     """
     one_of(f"cam.options.{method}.competitors", competitors, COMPETITORS)
     if texts < 2:
-        raise ParamsError(nothing_to_compete(method))
+        raise ParamsError(no_competitors_message(method))
     asked = [c for c in range(texts) if c in trace.classes or c >= trace.num_classes]
     return list(range(texts)) if competitors == "all" or len(asked) < 2 else asked
 
 
-def nothing_to_compete(method: str) -> str:
+def no_competitors_message(method: str) -> str:
     """Return the line for one class and no background phrase."""
     return (
         f"cam.method: {method} compares a class with others, and there is one class and no background phrase, so that "

@@ -11,17 +11,24 @@ from torch import Tensor
 from wildseg.cam.competition import columns
 from wildseg.cam.trace import Trace
 from wildseg.core.errors import ModelError
-from wildseg.encoders.attention import Mix
+from wildseg.encoders.attention import AttentionOverride
 
 
 def maps(
-    trace: Trace, mix: Mix, *, method: str, scale: float, competitors: str, residual: bool = False, mlp: bool = False
+    trace: Trace,
+    override: AttentionOverride,
+    *,
+    method: str,
+    scale: float,
+    competitors: str,
+    residual: bool = False,
+    mlp: bool = False,
 ) -> Tensor:
     """Return the probability of each class asked about at each patch: (K, h, w) in [0, 1].
 
     Args:
         trace: the recorded pass.
-        mix: what takes the place of the last block's attention.
+        override: what takes the place of the last block's attention.
         method: its name, for messages.
         scale: by which cosines are multiplied before the softmax.
         competitors: the classes ``present`` in the frame, or ``all``, share the softmax with background phrases; see
@@ -35,7 +42,7 @@ def maps(
     """
     if trace.dense is None:
         raise ModelError(f"cam.method: {method} changes the attention of the last block; this network has none")
-    cosines = trace.dense(mix, residual, mlp)  # (M, h, w)
+    cosines = trace.dense(override, residual, mlp)  # (M, h, w)
     shared = columns(trace, len(cosines), competitors, method)
     probabilities = (scale * cosines[shared]).softmax(0)
     return probabilities[[shared.index(text) for text in trace.classes]]

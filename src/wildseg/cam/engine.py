@@ -16,18 +16,18 @@ import torch
 from torch import Tensor
 
 from wildseg.cam.affinity import Affinity
-from wildseg.cam.maps import fit, normalise
-from wildseg.cam.reading import Look
+from wildseg.cam.maps import normalise, resample_maps
 from wildseg.cam.record import record_batch
+from wildseg.cam.tower_state import RecordConfig
 from wildseg.cam.trace import Trace
 from wildseg.core.errors import ModelError
 from wildseg.encoders.clip import Clip, resize
 
-ATTENTION = 2**28  # numbers of attention that the images of a batch may hold together: a gigabyte
+MAX_ATTENTION_ENTRIES = 2**28  # numbers of attention that the images of a batch may hold together: a gigabyte
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CamConfig:
     """How maps are made.
 
     method: a module of `cam/methods`, options: its own. refine: spreads maps along attention, or None. scales: the
@@ -44,14 +44,14 @@ class Recipe:
     positions: str = "bicubic"
 
     @property
-    def look(self) -> Look:
+    def record_config(self) -> RecordConfig:
         """Say what of the network's attention must be recorded."""
         averaged = self.refine.blocks if self.refine else None
-        return Look("attention" in self.method.NEEDS, averaged, self.positions)
+        return RecordConfig("attention" in self.method.NEEDS, averaged, self.positions)
 
 
 def activation_maps(
-    clip: Clip, image: np.ndarray, texts: Tensor, classes: Sequence[int], num_classes: int, recipe: Recipe
+    clip: Clip, image: np.ndarray, texts: Tensor, classes: Sequence[int], num_classes: int, config: CamConfig
 ) -> np.ndarray:
     """Return one map per class asked about: (K, h, w) float32 in [0, 1], on the finest grid of all scales.
 
@@ -61,9 +61,9 @@ def activation_maps(
         texts: (M, d) unit vectors, classes first, then background phrases.
         classes: the K rows of `texts` that are present; may be none.
         num_classes: how many rows of `texts` are classes.
-        recipe: method, scales, refinement.
+        config: method, scales, refinement.
     """
-    return activation_maps_of_batch(clip, [image], texts, [classes], num_classes, recipe)[0]
+    return activation_maps_of_batch(clip, [image], texts, [classes], num_classes, config)[0]
 
 
 def activation_maps_of_batch(
@@ -72,16 +72,16 @@ def activation_maps_of_batch(
     texts: Tensor,
     classes: Sequence[Sequence[int]],
     num_classes: int,
-    recipe: Recipe,
+    config: CamConfig,
 ) -> list[np.ndarray]:
     """Return what `activation_maps` returns for each of several images of one size, which pass the network together."""
     patch = clip.tower().patch
-    sizes = [input_size(images[0].shape[:2], patch, scale, recipe.max_side) for scale in recipe.scales]
+    sizes = [input_size(images[0].shape[:2], patch, scale, config.max_side) for scale in config.scales]
     grid = max((height // patch[0], width // patch[1]) for height, width in sizes)
-    most = max(1, ATTENTION // (grid[0] * grid[1]) ** 2)
+    most = max(1, MAX_ATTENTION_ENTRIES // (grid[0] * grid[1]) ** 2)
     if len(images) > most:
         parts = [slice(start, start + most) for start in range(0, len(images), most)]
-        some = [activation_maps_of_batch(clip, images[p], texts, classes[p], num_classes, recipe) for p in parts]
+        some = [activation_maps_of_batch(clip, images[p], texts, classes[p], num_classes, config) for p in parts]
         return [maps for part in some for maps in part]
     done = [np.zeros((0, *grid), np.float32) for _ in images]
     numbers = [number for number, present in enumerate(classes) if present]
@@ -91,28 +91,30 @@ def activation_maps_of_batch(
     looks: list[list[Tensor]] = [[] for _ in numbers]
     for size in sizes:
         pixels = clip.pixels([resize(images[number], size) for number in numbers])
-        for flipped in (False, True) if recipe.flip else (False,):
-            traces = record_batch(clip, pixels.flip(3) if flipped else pixels, texts, asked, num_classes, recipe.look)
+        for flipped in (False, True) if config.flip else (False,):
+            traces = record_batch(
+                clip, pixels.flip(3) if flipped else pixels, texts, asked, num_classes, config.record_config
+            )
             for own, trace in zip(looks, traces, strict=True):
-                maps = maps_of(trace, recipe)
-                own.append(fit(maps.flip(2) if flipped else maps, grid))
+                maps = maps_of(trace, config)
+                own.append(resample_maps(maps.flip(2) if flipped else maps, grid))
     for number, own in zip(numbers, looks, strict=True):
         done[number] = (own[0] if len(own) == 1 else normalise(torch.stack(own).mean(0))).cpu().numpy()
     return done
 
 
-def maps_of(trace: Trace, recipe: Recipe) -> Tensor:
+def maps_of(trace: Trace, config: CamConfig) -> Tensor:
     """Return the maps of one recorded pass: (K, h, w) in [0, 1] on its own grid.
 
     Raises:
         ModelError: attention is wanted of a network that has none.
     """
-    maps = normalise(recipe.method.cam(trace, **recipe.options))
-    if recipe.refine is None:
+    maps = normalise(config.method.cam(trace, **config.options))
+    if config.refine is None:
         return maps
     if trace.mean_attention is None:
         raise ModelError("cam.refine: caa spreads maps along attention; this network has none; set it to none")
-    return normalise(recipe.refine.refine(maps, trace.mean_attention)).to(maps)
+    return normalise(config.refine.refine(maps, trace.mean_attention)).to(maps)
 
 
 def input_size(

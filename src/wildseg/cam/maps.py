@@ -14,7 +14,7 @@ def normalise(maps: Tensor) -> Tensor:
     return maps / (EPS + maps.amax((1, 2), keepdim=True))
 
 
-def fit(maps: Tensor, grid: tuple[int, int]) -> Tensor:
+def resample_maps(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     """Bring maps (K, h, w) to another grid, bilinearly (half-pixel centres, no anti-alias)."""
     if maps.shape[1:] == grid:
         return maps

@@ -13,23 +13,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wildseg.cam import read_resnet, read_vit
-from wildseg.cam.reading import Look, Reading
+from wildseg.cam import resnet_state, vit_state
+from wildseg.cam.tower_state import RecordConfig, TowerState
 from wildseg.cam.trace import Target, Trace
-from wildseg.encoders.attention import Mix
+from wildseg.encoders.attention import AttentionOverride
 from wildseg.encoders.attention_gradients import HeadGradients
 from wildseg.encoders.clip import Clip
 from wildseg.encoders.resnet import ResNet
 from wildseg.encoders.vit import ViT
 
-LOOK = Look()
+DEFAULT_CONFIG = RecordConfig()
 
 
 def record_clip(
-    clip: Clip, pixels: Tensor, texts: Tensor, classes: Sequence[int], num_classes: int, look: Look = LOOK
+    clip: Clip,
+    pixels: Tensor,
+    texts: Tensor,
+    classes: Sequence[int],
+    num_classes: int,
+    config: RecordConfig = DEFAULT_CONFIG,
 ) -> Trace:
     """Record one image, (1, 3, h*p, w*q), in front of the image tower of a CLIP model; see `record_batch`."""
-    return record_batch(clip, pixels, texts, [classes], num_classes, look)[0]
+    return record_batch(clip, pixels, texts, [classes], num_classes, config)[0]
 
 
 def record_batch(
@@ -38,7 +43,7 @@ def record_batch(
     texts: Tensor,
     classes: Sequence[Sequence[int]],
     num_classes: int,
-    look: Look = LOOK,
+    config: RecordConfig = DEFAULT_CONFIG,
 ) -> list[Trace]:
     """Record images of one size in front of the image tower of a CLIP model.
 
@@ -48,19 +53,19 @@ def record_batch(
         texts: (M, d) unit vectors, classes first.
         classes: for each image the K rows of `texts` asked about.
         num_classes: how many rows of `texts` are classes.
-        look: what of its attention is recorded, and how position embeddings are resampled.
+        config: what of its attention is recorded, and how position embeddings are resampled.
 
     Raises:
         ModelError: the tower is neither.
     """
-    tower = clip.tower(look.positions)
+    tower = clip.tower(config.positions)
     if isinstance(tower, ResNet):
-        readings = read_resnet.read(tower, pixels, look)
+        states = resnet_state.read(tower, pixels, config)
     else:
-        readings = read_vit.read(tower, pixels, look)
+        states = vit_state.read(tower, pixels, config)
     return [
-        _trace(clip, tower, pixels[i : i + 1], texts, tuple(classes[i]), num_classes, reading)
-        for i, reading in enumerate(readings)
+        _trace(clip, tower, pixels[i : i + 1], texts, tuple(classes[i]), num_classes, state)
+        for i, state in enumerate(states)
     ]
 
 
@@ -71,43 +76,43 @@ def _trace(
     texts: Tensor,
     classes: tuple[int, ...],
     num_classes: int,
-    reading: Reading,
+    state: TowerState,
 ) -> Trace:
     def logits(features: Tensor) -> Tensor:
         return clip.logits(F.normalize(features, dim=-1), texts)
 
     def backward(target: Target, pool: str) -> Tensor:
         with torch.enable_grad():
-            leaf = reading.layer.clone().requires_grad_()
-            answer = logits(reading.features(leaf, pool))
+            leaf = state.layer.clone().requires_grad_()
+            answer = logits(state.features(leaf, pool))
         return _differentiate(answer, leaf, target, classes)
 
     @torch.no_grad()
-    def dense(mix: Mix, residual: bool, mlp: bool) -> Tensor:
-        features = F.normalize(reading.dense(mix, residual, mlp), dim=-1)  # (h*w, d)
-        return (features @ texts.T).T.unflatten(1, reading.layer.shape[2:])
+    def dense(override: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
+        features = F.normalize(state.dense(override, residual, mlp), dim=-1)  # (h*w, d)
+        return (features @ texts.T).T.unflatten(1, state.layer.shape[2:])
 
     @torch.no_grad()
     def rescore(masks: Tensor) -> Tensor:
         return logits(tower.features(pixels * masks[:, None]))
 
     def attention_backward(target: Target) -> Iterator[HeadGradients]:
-        return reading.attention_gradients(lambda f: target(logits(f).expand(len(classes), -1), classes))
+        return state.attention_gradients(lambda f: target(logits(f).expand(len(classes), -1), classes))
 
     return Trace(
-        reading.layer,
+        state.layer,
         classes,
         num_classes,
         backward,
-        reading.seen.each,
-        reading.pooled,
-        reading.head(texts),
+        state.recorded.per_block,
+        state.pooled,
+        state.head(texts),
         attention_backward,
         dense,
         rescore,
         (pixels.shape[2], pixels.shape[3]),
-        reading.seen.mean,
-        "model" if clip.knows_regions else "patches",
+        state.recorded.mean,
+        "model" if clip.region_trained else "patches",
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from wildseg.core.errors import ModelError
-from wildseg.encoders.attention import Mix
+from wildseg.encoders.attention import AttentionOverride
 from wildseg.encoders.attention_gradients import HeadGradients
 
 # Logits (K, M), of which row i belongs to the i-th class asked about and column c to text c; and the K columns asked
@@ -23,7 +23,7 @@ Target = Callable[[Tensor, Sequence[int]], Tensor]
 
 # What takes the place of the last block's attention, and whether its residual path and its second half are kept;
 # returns cosines (M, h, w) of the patches' features with the texts.
-Dense = Callable[[Mix, bool, bool], Tensor]
+Dense = Callable[[AttentionOverride, bool, bool], Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Trace:
     rescore: Callable[[Tensor], Tensor] | None = None
     size: tuple[int, int] = (0, 0)
     mean_attention: Tensor | None = None
-    usual_pool: str = "model"
+    default_pool: str = "model"
 
     def gradients(self, target: Target | None = None, pool: str = "model") -> Tensor:
         """Return d target_i / d activations for each class asked about: (K, C, h, w).

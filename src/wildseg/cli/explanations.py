@@ -19,7 +19,7 @@ from wildseg.execution.runtime import Runtime, torch_device
 from wildseg.frames.image import shrink
 from wildseg.frames.photos import read_photo
 from wildseg.frames.tally import Unusable
-from wildseg.stages.explainer import Explainer, Explanation, Question
+from wildseg.stages.explainer import Explainer, Explanation, ExplanationRequest
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def show(
     runtime: Runtime,
     frames: Sequence[str],
     classes: Sequence[str],
-    question: Question,
+    question: ExplanationRequest,
     output: Output,
     max_side: int | None = None,
 ) -> None:
@@ -157,7 +157,7 @@ def _numbers(option: str, names: str, text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _suffix(question: Question) -> str:
+def _suffix(question: ExplanationRequest) -> str:
     if question.pixel is not None:
         return "-at-{}-{}".format(*question.pixel)
     if question.box is not None:

@@ -257,13 +257,13 @@ def explain(
     from wildseg.artifacts.project import Artifacts
     from wildseg.cli import explanations
     from wildseg.execution.runtime import Runtime
-    from wildseg.stages.explainer import METHODS, Question
+    from wildseg.stages.explainer import METHODS, ExplanationRequest
 
     runtime = Runtime.from_environment()
     if list_layers:
         explanations.show_layers(Artifacts(), runtime)
         return
-    question = Question(
+    question = ExplanationRequest(
         pixel=explanations.pixel(pixel) if pixel is not None else None,
         box=explanations.box(region) if region is not None else None,
         everywhere=everywhere,

@@ -67,7 +67,7 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def fresh(folder: Path) -> Path:
+def empty_dir(folder: Path) -> Path:
     """Empty `folder`, so that nothing of an earlier run is taken for this one's; return it.
 
     What is in it goes rather than the folder itself, which may be a link to a larger disk.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from wildseg.core.classes import BACKGROUND, IGNORE
+from wildseg.core.maps import upsample, with_background
 from wildseg.crf.dense import DenseCrf
-from wildseg.crf.unary import energies, upsample, with_background
+from wildseg.crf.unary import energies
 
 
 def pseudo_mask(

@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 # q, k and v of one head, (T, d) each, to what takes the place of its attention's output.
-Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
+AttentionOverride = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 # Weights of all heads at once would be heads x T x T numbers, gigabytes for a large frame; so many are there at a time.
 # 28 MB is also just below what the C library takes from the system anew, page by page, each time it is asked.
 ROOM = 7 * 2**20
 
 
-class Matrices(Sequence[Tensor]):
+class AttentionMatrices(Sequence[Tensor]):
     """The attention of block after block, (B, T, T) each, mean over heads; each is worked out when it is asked for.
 
     What is kept are queries and keys, since as many matrices of a large frame would be gigabytes.
@@ -43,39 +43,39 @@ class Matrices(Sequence[Tensor]):
 
 
 def _weigh(query: Tensor, key: Tensor) -> Tensor:
-    return weigh(query, key) if query.ndim == 4 else weigh(query[None], key[None])[0]
+    return attention_weights(query, key) if query.ndim == 4 else attention_weights(query[None], key[None])[0]
 
 
 @dataclass
-class Watch:
+class AttentionRecorder:
     """What is kept of the attention of blocks while images pass through: of each block, or the mean over some.
 
     averaged: numbers of blocks, from 0, over which the mean is taken. every: keep each block's. What was seen, rows are
-    queries and sum to 1, mean over heads: `each`, one (B, T, T) per block in their order; `mean`, (B, T, T).
+    queries and sum to 1, mean over heads: `per_block`, one (B, T, T) per block in their order; `mean`, (B, T, T).
     """
 
     averaged: Collection[int] = ()
-    every: bool = False
+    keep_all: bool = False
     pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     mean: Tensor | None = None
 
     @property
-    def each(self) -> Matrices:
+    def per_block(self) -> AttentionMatrices:
         """The attention of every block."""
-        return Matrices(self.pairs)
+        return AttentionMatrices(self.pairs)
 
-    def wants(self, block: int) -> bool:
+    def needs_weights(self, block: int) -> bool:
         """Say whether the weights of a block are worth working out as it passes."""
         return block in self.averaged
 
-    def see(self, block: int, query: Tensor, key: Tensor) -> None:
+    def observe(self, block: int, query: Tensor, key: Tensor) -> None:
         """Look at a block that is not run as a whole, by its q and k, (B, heads, T, d)."""
-        if self.every:
+        if self.keep_all:
             self.pairs.append((query, key))
-        if self.wants(block):
-            self.take(block, weigh(query, key))
+        if self.needs_weights(block):
+            self.accumulate(block, attention_weights(query, key))
 
-    def take(self, block: int, weights: Tensor) -> None:
+    def accumulate(self, block: int, weights: Tensor) -> None:
         """Take over the weights of a block, (B, T, T), if it takes part in the mean; they are changed in place."""
         if block in self.averaged:
             share = weights.div_(len(self.averaged))
@@ -101,7 +101,7 @@ def attend(
     if keep is not None:
         keep.append((query, key))
     if weights and visible is None:
-        mixed, mean = mix_and_weigh(query, key, value)
+        mixed, mean = attend_with_weights(query, key, value)
     else:
         mixed, mean = F.scaled_dot_product_attention(query, key, value, attn_mask=visible), None
     return layer.out_proj(join_heads(mixed)), mean
@@ -120,7 +120,7 @@ def queries_keys_values(
 
 
 @torch.no_grad()
-def mix_and_weigh(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+def attend_with_weights(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """Return the attention's output (B, heads, R, d), and its weights (B, R, T), mean over heads.
 
     Args:
@@ -136,7 +136,7 @@ def mix_and_weigh(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Te
 
 
 @torch.no_grad()
-def weigh(query: Tensor, key: Tensor) -> Tensor:
+def attention_weights(query: Tensor, key: Tensor) -> Tensor:
     """Return the weights (B, R, T), mean over heads, of q (B, heads, R, d) and k (B, heads, T, d)."""
     mean = query.new_empty(len(query), query.shape[2], key.shape[2])
     for rows, weights in _in_parts(query, key):
@@ -155,10 +155,10 @@ def _in_parts(query: Tensor, key: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield part, weights
 
 
-def mix_by_head(mix: Mix, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return what `mix` makes of each image and head of (B, heads, T, d), heads joined: (B, T, heads * d)."""
+def override_by_head(override: AttentionOverride, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return what `override` makes of each image and head of (B, heads, T, d), heads joined: (B, T, heads * d)."""
     parts = zip(query, key, value, strict=True)
-    images = [torch.stack([mix(*head) for head in zip(*image, strict=True)]) for image in parts]
+    images = [torch.stack([override(*head) for head in zip(*image, strict=True)]) for image in parts]
     return join_heads(torch.stack(images))
 
 

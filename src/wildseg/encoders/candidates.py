@@ -13,7 +13,7 @@ SCENES = (  # of ViLD (Gu et al. 2022), without their variants by size
 )
 
 
-def built_in() -> tuple[str, ...]:
+def builtin_templates() -> tuple[str, ...]:
     """Return the built-in candidates, each once; imports open_clip, which has the published ones."""
     from open_clip import OPENAI_IMAGENET_TEMPLATES
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 REGIONS = {"captions": "regions"}
 
 
-def of_regions(file: Path) -> bool:
+def declares_region_captions(file: Path) -> bool:
     """Say whether a file of weights declares that its model was taught with captions of regions."""
     if file.suffix != ".safetensors" or not file.is_file():
         return False

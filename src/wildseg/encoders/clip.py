@@ -42,7 +42,7 @@ def load(model: str, pretrained: str, *, device: str = "cpu", root: Path | str =
     built = loading.build(model, pretrained, Path(root))
     mean, std = built.preparation["mean"], built.preparation["std"]
     file = loading.as_file(pretrained, Path(root))
-    knows_regions = file is not None and captions.of_regions(file)
+    knows_regions = file is not None and captions.declares_region_captions(file)
     return Clip(model, built.network.float().to(device), built.tokenizer, mean, std, knows_regions, built.notes)
 
 
@@ -59,7 +59,7 @@ class Clip:
     tokenizer: Any
     mean: Sequence[float]
     std: Sequence[float]
-    knows_regions: bool = False
+    region_trained: bool = False
     notes: tuple[str, ...] = ()
     _sentences: dict[tuple[object, ...], Tensor] = field(default_factory=dict, repr=False, compare=False)
     _classifiers: dict[tuple[object, ...], Tensor] = field(default_factory=dict, repr=False, compare=False)
@@ -100,13 +100,13 @@ class Clip:
             ModelError: the tower is neither a vision transformer nor a ResNet of open_clip's own.
         """
         visual = self.network.visual
-        if vit.why_not(visual) is None:
+        if vit.unsupported_reason(visual) is None:
             return ViT(visual, positions)
-        if resnet.why_not(visual) is None:
+        if resnet.unsupported_reason(visual) is None:
             return ResNet(visual, positions)
         raise ModelError(
             f"clip.model: activation maps need a vision transformer or a ResNet of CLIP's; {self.name} has neither: "
-            f"{vit.why_not(visual)}; take one such as ViT-B-16 or RN50"
+            f"{vit.unsupported_reason(visual)}; take one such as ViT-B-16 or RN50"
         )
 
     @cached_property
@@ -116,7 +116,7 @@ class Clip:
         Raises:
             ModelError: the tower is not a vision transformer of open_clip's own.
         """
-        if reason := vit.why_not(self.network.visual):
+        if reason := vit.unsupported_reason(self.network.visual):
             raise ModelError(
                 f"clip.model: tiles by attention need a vision transformer; {self.name} has none: {reason}; take one "
                 "such as ViT-B-16"
@@ -132,7 +132,10 @@ class Clip:
     @torch.no_grad()
     def image_features(self, pixels: Tensor) -> Tensor:
         """Return unit features (B, d) of pixels (B, 3, H, W) at the native size."""
-        if vit.why_not(self.network.visual) is None or resnet.why_not(self.network.visual) is None:
+        if (
+            vit.unsupported_reason(self.network.visual) is None
+            or resnet.unsupported_reason(self.network.visual) is None
+        ):
             return F.normalize(self.tower().features(pixels), dim=-1)
         return self.network.encode_image(pixels, normalize=True)
 

@@ -20,7 +20,7 @@ from open_clip import factory
 
 from wildseg.core.errors import ModelError, check_regular
 from wildseg.encoders import captions
-from wildseg.encoders.weights import config_beside, shared_config
+from wildseg.encoders.weights import config_path, shared_config_path
 
 SHARED = "open_clip_config.json"
 COLOURS = ("mean", "std")
@@ -32,7 +32,7 @@ TOKENIZER_OPTIONS = {"clean", "strip_sep_token", "reduction_mask"}
 
 
 @dataclass(frozen=True)
-class Beside:
+class LocalConfig:
     """What was found beside a file of weights.
 
     name: under which open_clip knows the architecture now. own, shared: whether there is a ``<model>.json``, an
@@ -45,13 +45,13 @@ class Beside:
     preparation: Mapping[str, Any] = field(default_factory=dict)
 
 
-def find(file: Path, model: str) -> Beside:
+def find(file: Path, model: str) -> LocalConfig:
     """Read what lies beside a file of weights, and let open_clip know the architecture.
 
     Raises:
         ModelError: it is no config, or says what is not allowed.
     """
-    own, shared = config_beside(file, model), shared_config(file)
+    own, shared = config_path(file, model), shared_config_path(file)
     name = model
     preparation: dict[str, Any] = {}
     if shared.is_file():
@@ -63,7 +63,7 @@ def find(file: Path, model: str) -> Beside:
         architecture, said = _read(own)
         _register(model, architecture)
         preparation = {**said, **preparation}
-    return Beside(name, own.is_file(), shared.is_file(), preparation)
+    return LocalConfig(name, own.is_file(), shared.is_file(), preparation)
 
 
 def published(model: str) -> dict[str, Any]:
@@ -73,23 +73,23 @@ def published(model: str) -> dict[str, Any]:
     return {key: config[key] for key in COLOURS if key in config}
 
 
-def said(beside: Beside, model: str, file: Path, preparation: Mapping[str, Any]) -> tuple[str, ...]:
+def assumption_note(local: LocalConfig, model: str, file: Path, preparation: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a line on what was assumed of a local file, or on a config beside it that is of another model.
 
     Weights that declare what their captions were of are from this package's own recipe, and leave nothing to assume.
     """
-    told = _of_another(beside, model, file) if beside.shared and not beside.own else []
-    if not set(COLOURS) <= set(beside.preparation) and not captions.of_regions(file):
-        told.append(_assumed(beside, model, file, preparation["mean"]))
+    told = _of_another(local, model, file) if local.shared and not local.own else []
+    if not set(COLOURS) <= set(local.preparation) and not captions.declares_region_captions(file):
+        told.append(_assumed(local, model, file, preparation["mean"]))
     return tuple(told)
 
 
-def _assumed(beside: Beside, model: str, file: Path, mean: Sequence[float]) -> str:
+def _assumed(local: LocalConfig, model: str, file: Path, mean: Sequence[float]) -> str:
     tags = {tag: open_clip.get_pretrained_cfg(model, tag) for tag in open_clip.list_pretrained_tags_by_model(model)}
     first = next(iter(tags), None)
     source = f"that of {model}'s published {first!r}" if first else "open_clip's own"
-    quick = _quick(open_clip.get_model_config(beside.name))
-    by = f"{model}.json" if beside.own else SHARED if beside.shared else f"open_clip's {model}"
+    quick = _quick(open_clip.get_model_config(local.name))
+    by = f"{model}.json" if local.own else SHARED if local.shared else f"open_clip's {model}"
     parts = [
         f"clip.pretrained: nothing beside {file.name} says how its images were normalised: mean {_words(mean)} is "
         f"assumed ({source}), and {_activation(quick)} (as {by} has it)"
@@ -101,7 +101,7 @@ def _assumed(beside: Beside, model: str, file: Path, mean: Sequence[float]) -> s
     bare = model.removesuffix(QUICK)
     sets = {tag: open_clip.get_pretrained_cfg(bare, tag) for tag in open_clip.list_pretrained_tags_by_model(bare)}
     other = [tag for tag, config in sets.items() if _quick(config) != quick]
-    if other and not beside.own and not beside.shared:
+    if other and not local.own and not local.shared:
         parts.append(f"{_such_as(other)} want {_activation(not quick)} (clip.model: {bare if quick else bare + QUICK})")
     return "; ".join([*parts, f"if it is none of these, put its {SHARED} beside it"])
 
@@ -110,9 +110,9 @@ def _such_as(tags: Sequence[str], most: int = 3) -> str:
     return f"{', '.join(tags[:most])}{f' and {len(tags) - most} more' if len(tags) > most else ''}"
 
 
-def _of_another(beside: Beside, model: str, file: Path) -> list[str]:
+def _of_another(local: LocalConfig, model: str, file: Path) -> list[str]:
     """Return a line where open_clip knows `model` as another architecture than the config beside the file."""
-    known, told = open_clip.get_model_config(model), open_clip.get_model_config(beside.name)
+    known, told = open_clip.get_model_config(model), open_clip.get_model_config(local.name)
     if known is None:
         return []
     pairs = [(known, told), *((known[part], told[part]) for part in ("vision_cfg", "text_cfg"))]

@@ -20,7 +20,7 @@ from typing import Any
 from wildseg.core.errors import ModelError, check_regular
 from wildseg.core.progress import Bytes, bytes_of
 
-SECONDS = 5.0  # for an answer of the hub, unless HF_HUB_ETAG_TIMEOUT says otherwise
+TIMEOUT_S = 5.0  # for an answer of the hub, unless HF_HUB_ETAG_TIMEOUT says otherwise
 BUSY = (429, 500, 502, 503, 504)  # answers of a server after which it is asked once more
 # What transformers reads of a model beside its weights; tokenizers have files of many names.
 BESIDE = (".json", ".txt", ".jinja", ".model", ".tiktoken")
@@ -148,7 +148,7 @@ def _asked_twice(ask: Any) -> None:  # noqa: ANN401
 def _patience() -> float:
     from huggingface_hub import constants
 
-    return constants.HF_HUB_ETAG_TIMEOUT if os.environ.get("HF_HUB_ETAG_TIMEOUT") else SECONDS
+    return constants.HF_HUB_ETAG_TIMEOUT if os.environ.get("HF_HUB_ETAG_TIMEOUT") else TIMEOUT_S
 
 
 @contextmanager
@@ -215,7 +215,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 @contextmanager
-def watched(what: str, *folders: Path) -> Iterator[None]:
+def report_progress(what: str, *folders: Path) -> Iterator[None]:
     """Show how much is written into `folders` meanwhile, for downloads that a library does by itself.
 
     Args:
@@ -237,7 +237,7 @@ def watched(what: str, *folders: Path) -> Iterator[None]:
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
     try:
-        with quiet():
+        with quiet_hub():
             yield
     finally:
         done.set()
@@ -256,7 +256,7 @@ def _size(folders: Sequence[Path]) -> int:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_hub() -> Iterator[None]:
     """Keep the hub's client from reporting its retries, which would bury the one line that matters."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level

@@ -22,8 +22,8 @@ from torch import nn
 
 from wildseg.core.errors import ModelError, did_you_mean
 from wildseg.encoders import configs
-from wildseg.encoders.configs import Beside
-from wildseg.encoders.downloads import PICKLE, hub_file, reason, short, watched
+from wildseg.encoders.configs import LocalConfig
+from wildseg.encoders.downloads import PICKLE, hub_file, reason, report_progress, short
 from wildseg.encoders.tokenizer import FULL_VOCABULARY, cut_tokenizer
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -34,7 +34,7 @@ INSTEAD = "name a local file as clip.pretrained"
 
 
 @dataclass(frozen=True)
-class Built:
+class LoadedModel:
     """A model in float32 with its weights, its tokenizer, and how its images are prepared: ``mean``, ``std``, ``size``.
 
     notes: what a person should know of how a local file was understood, a line each.
@@ -46,7 +46,7 @@ class Built:
     notes: tuple[str, ...] = ()
 
 
-def build(model: str, pretrained: str, root: Path) -> Built:
+def build(model: str, pretrained: str, root: Path) -> LoadedModel:
     """Find a model and its weights, and load them.
 
     Args:
@@ -61,17 +61,19 @@ def build(model: str, pretrained: str, root: Path) -> Built:
     file = as_file(pretrained, root)
     if file is not None and not file.is_file():
         raise ModelError(f"clip.pretrained: expected a file of weights, found none at {pretrained!r}")
-    beside = configs.find(file, model) if file is not None else configs.Beside(model)
-    if beside.name not in open_clip.list_models():
+    local = configs.find(file, model) if file is not None else configs.LocalConfig(model)
+    if local.name not in open_clip.list_models():
         also = f", or with a {model}.json or {configs.SHARED} beside {pretrained}" if file is not None else ""
         nearest = did_you_mean(model, open_clip.list_models())
         raise ModelError(f"clip.model: expected a model of open_clip{also}, found {model!r}{nearest}")
     if file is None:
         network = _from_tag(model, pretrained)
-        return Built(network, _tokenizer(model), dict(open_clip.get_model_preprocess_cfg(network)))
-    network = _from_file(beside, model, file)
-    preparation = {**open_clip.get_model_preprocess_cfg(network), **configs.published(model), **beside.preparation}
-    return Built(network, _tokenizer(beside.name), preparation, configs.said(beside, model, file, preparation))
+        return LoadedModel(network, _tokenizer(model), dict(open_clip.get_model_preprocess_cfg(network)))
+    network = _from_file(local, model, file)
+    preparation = {**open_clip.get_model_preprocess_cfg(network), **configs.published(model), **local.preparation}
+    return LoadedModel(
+        network, _tokenizer(local.name), preparation, configs.assumption_note(local, model, file, preparation)
+    )
 
 
 def as_file(pretrained: str, root: Path) -> Path | None:
@@ -81,11 +83,11 @@ def as_file(pretrained: str, root: Path) -> Path | None:
     return path if looks_like_one or path.is_file() else None
 
 
-def _from_file(beside: Beside, model: str, file: Path) -> nn.Module:
+def _from_file(local: LocalConfig, model: str, file: Path) -> nn.Module:
     if file.suffix not in SUFFIXES:
         raise ModelError(f"clip.pretrained: expected one of {', '.join(SUFFIXES)}, found {file.name!r}")
-    plain = not open_clip.get_model_config(beside.name).get("quick_gelu", False)
-    if plain and not beside.shared and "openai" in str(file).lower():
+    plain = not open_clip.get_model_config(local.name).get("quick_gelu", False)
+    if plain and not local.shared and "openai" in str(file).lower():
         warnings.warn(
             f"clip.model: {file.name} looks like weights of OpenAI, which need QuickGELU, but {model} uses plain GELU; "
             f"labels and maps get worse without a word; expected a model such as {model}-quickgelu",
@@ -93,7 +95,7 @@ def _from_file(beside: Beside, model: str, file: Path) -> nn.Module:
         )
     with _quiet():
         try:
-            network = open_clip.create_model(beside.name, pretrained_text=False)
+            network = open_clip.create_model(local.name, pretrained_text=False)
         except Exception as error:  # open_clip builds from the config's keys as they come
             raise ModelError(f"clip.model: {model!r} cannot be built from its config ({_line(error)})") from error
         try:
@@ -166,7 +168,7 @@ def _fetch(what: str, config: dict[str, Any]) -> tuple[Path | None, AbstractCont
     if "file" in config:
         return Path(config["file"]), nullcontext()
     if not config.get("hf_hub"):
-        return None, watched(what.removeprefix("clip.pretrained: "), Path("~/.cache/clip").expanduser())
+        return None, report_progress(what.removeprefix("clip.pretrained: "), Path("~/.cache/clip").expanduser())
     repo, _, name = config["hf_hub"].rpartition("/")
     stem = name.removesuffix(".bin").removesuffix(".pth")
     names = [f"{stem}.safetensors", name] if stem != name else [name] if name else list(FILES)

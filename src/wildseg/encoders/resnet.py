@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 
-from wildseg.encoders.attention import Mix, join_heads, mix_by_head, split_heads
+from wildseg.encoders.attention import AttentionOverride, join_heads, override_by_head, split_heads
 from wildseg.encoders.positions import resample
 
 STRIDE = 32  # pixels per cell, on each axis
 
 
-def why_not(visual: nn.Module) -> str | None:
+def unsupported_reason(visual: nn.Module) -> str | None:
     """Say in a few words what keeps an image tower from being read; None where nothing does."""
     if not isinstance(visual, ModifiedResNet):
         return f"its image tower is a {type(visual).__name__}, not CLIP's own ResNet"
@@ -37,7 +37,7 @@ class ResNet:
         """Wrap `visual`; `positions` names a way of `resample`."""
         self.visual = visual
         self.attention = visual.attnpool
-        self.way = positions
+        self.interpolation = positions
         side = math.isqrt(len(self.attention.positional_embedding) - 1)
         self.native_grid = (side, side)
 
@@ -53,7 +53,9 @@ class ResNet:
         flat = cells.flatten(2).transpose(1, 2)
         stored = self.attention.positional_embedding
         grid = (cells.shape[2], cells.shape[3])
-        return torch.cat([flat.mean(1, keepdim=True), flat], 1) + resample(stored, self.native_grid, grid, self.way)
+        return torch.cat([flat.mean(1, keepdim=True), flat], 1) + resample(
+            stored, self.native_grid, grid, self.interpolation
+        )
 
     def queries_keys_values(self, queries: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return q of `queries` (B, R, C), k and v of `context` (B, T, C): (B, heads, R or T, C/heads) each."""
@@ -79,14 +81,14 @@ class ResNet:
         """Turn the attention's output (B, heads, R, C/heads) into features (B, R, d)."""
         return self.attention.c_proj(join_heads(mixed))
 
-    def dense_features(self, tokens: Tensor, mix: Mix) -> Tensor:
+    def dense_features(self, tokens: Tensor, override: AttentionOverride) -> Tensor:
         """Return one feature per cell, (B, h*w, d), not normalised, from an attention that is another.
 
         Args:
             tokens: (B, 1 + h*w, C).
-            mix: takes the place of ``softmax(q k^T / sqrt(d)) v``, for one image and head at a time.
+            override: takes the place of ``softmax(q k^T / sqrt(d)) v``, for one image and head at a time.
         """
-        return self.attention.c_proj(mix_by_head(mix, *self.queries_keys_values(tokens, tokens))[:, 1:])
+        return self.attention.c_proj(override_by_head(override, *self.queries_keys_values(tokens, tokens))[:, 1:])
 
     def features(self, pixels: Tensor) -> Tensor:
         """Return what open_clip's forward returns for pixels (B, 3, 32*h, 32*w) of any size: (B, d), not normalised."""

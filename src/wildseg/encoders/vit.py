@@ -15,7 +15,13 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-from wildseg.encoders.attention import Mix, Watch, attend, mix_by_head, queries_keys_values
+from wildseg.encoders.attention import (
+    AttentionOverride,
+    AttentionRecorder,
+    attend,
+    override_by_head,
+    queries_keys_values,
+)
 from wildseg.encoders.positions import resample
 
 EVERY = slice(None)
@@ -33,7 +39,7 @@ class Tokens:
     grid: tuple[int, int]
 
 
-def why_not(visual: nn.Module) -> str | None:
+def unsupported_reason(visual: nn.Module) -> str | None:
     """Say in a few words what keeps an image tower from being read block by block; None where nothing does."""
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
     if blocks is None or not hasattr(visual, "class_embedding"):
@@ -51,9 +57,9 @@ class ViT:
     """Reads an open_clip `VisionTransformer` block by block; holds no weights of its own."""
 
     def __init__(self, visual: VisionTransformer, positions: str = "bicubic") -> None:
-        """Wrap `visual`, for which `why_not` returns None; `positions` names a way of `resample`."""
+        """Wrap `visual`, for which `unsupported_reason` returns None; `positions` names a way of `resample`."""
         self.visual = visual
-        self.way = positions
+        self.interpolation = positions
         self.blocks = list(visual.transformer.resblocks)
         self.pool: str = visual.pool_type  # tok: the class token is pooled; avg: the mean over patches
         self.patch: tuple[int, int] = tuple(visual.patch_size)
@@ -71,22 +77,24 @@ class ViT:
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
         """Return the positional embedding for a grid of (h, w) patches: (1 + h*w, D)."""
-        return resample(self.visual.positional_embedding, self.native_grid, grid, self.way)
+        return resample(self.visual.positional_embedding, self.native_grid, grid, self.interpolation)
 
-    def trunk(self, pixels: Tensor, leave: int = 1, watch: Watch | None = None) -> Tokens:
-        """Run all blocks but the last `leave` on pixels (B, 3, H', W'), seen by `watch`."""
+    def trunk(self, pixels: Tensor, leave: int = 1, recorder: AttentionRecorder | None = None) -> Tokens:
+        """Run all blocks but the last `leave` on pixels (B, 3, H', W'), seen by `recorder`."""
         tokens = self.embed(pixels)
         values = tokens.values
         for number, block in enumerate(self.blocks[: len(self.blocks) - leave]):
-            values = self.watched(number, block, values, watch or Watch())
+            values = self.run_recorded(number, block, values, recorder or AttentionRecorder())
         return Tokens(values, tokens.grid)
 
-    def watched(self, number: int, block: ResidualAttentionBlock, values: Tensor, watch: Watch) -> Tensor:
-        """Run one of `blocks`, seen by `watch`, on tokens (B, T, D) that enter it; return those that leave it."""
-        keep = watch.pairs if watch.every else None
-        values, weights = self.block(block, values, block.ln_1(values), EVERY, watch.wants(number), keep)
+    def run_recorded(
+        self, number: int, block: ResidualAttentionBlock, values: Tensor, recorder: AttentionRecorder
+    ) -> Tensor:
+        """Run one of `blocks`, seen by `recorder`, on tokens (B, T, D) that enter it; return those that leave it."""
+        keep = recorder.pairs if recorder.keep_all else None
+        values, weights = self.block(block, values, block.ln_1(values), EVERY, recorder.needs_weights(number), keep)
         if weights is not None:
-            watch.take(number, weights)
+            recorder.accumulate(number, weights)
         return values
 
     def block(
@@ -136,18 +144,18 @@ class ViT:
         pooled = self.visual.ln_post(pooled) if self.visual.final_ln_after_pool else pooled
         return pooled if self.visual.proj is None else pooled @ self.visual.proj
 
-    def dense_features(self, values: Tensor, mix: Mix, residual: bool, mlp: bool) -> Tensor:
+    def dense_features(self, values: Tensor, override: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
         """Return one feature per patch, (B, h*w, d), not normalised, from a last block whose attention is another.
 
         Args:
             values: tokens that enter the last block, (B, 1 + h*w, D).
-            mix: takes the place of ``softmax(q k^T / sqrt(d)) v``, for one image and head at a time.
+            override: takes the place of ``softmax(q k^T / sqrt(d)) v``, for one image and head at a time.
             residual: keep the path around the attention.
             mlp: keep the block's second half.
         """
         last = self.blocks[-1]
         normed = last.ln_1(values)
-        mixed = mix_by_head(mix, *queries_keys_values(last.attn, normed, normed))  # (B, 1 + h*w, D)
+        mixed = override_by_head(override, *queries_keys_values(last.attn, normed, normed))  # (B, 1 + h*w, D)
         out = last.ls_1(last.attn.out_proj(mixed))
         out = values + out if residual else out
         out = out + last.ls_2(last.mlp(last.ln_2(out))) if mlp else out
@@ -176,7 +184,7 @@ class ViT:
         values = self.after_attention(last, cls, mixed)  # (B, R, D)
         return self.pooled(values.flatten(0, 1)[:, None], "tok").unflatten(0, (len(pixels), -1))
 
-    def features_seeing(self, pixels: Tensor, visible: Tensor) -> Tensor:
+    def masked_features(self, pixels: Tensor, visible: Tensor) -> Tensor:
         """Return one feature per image, (B, d), not normalised; in every block its class token sees some patches only.
 
         Patches see everything, as ever; a model that pools by a mean averages only the visible ones.

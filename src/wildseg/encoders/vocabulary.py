@@ -18,29 +18,29 @@ SHOWN = 8  # phrases named in the line that a person reads
 
 
 @dataclass(frozen=True)
-class Taught:
-    """What a model was taught: in a few words, and each phrase as `spelled` has it."""
+class TrainedVocabulary:
+    """What a model was taught: in a few words, and each phrase as `normalise_phrase` has it."""
 
     subject: str
     phrases: frozenset[tuple[str, ...]]
 
-    def lacks(self, phrases: Iterable[str]) -> list[str]:
+    def missing(self, phrases: Iterable[str]) -> list[str]:
         """Return those of `phrases` that are none of its own, each once."""
-        return [phrase for phrase in dict.fromkeys(phrases) if spelled(phrase) not in self.phrases]
+        return [phrase for phrase in dict.fromkeys(phrases) if normalise_phrase(phrase) not in self.phrases]
 
 
-def spelled(phrase: str) -> tuple[str, ...]:
+def normalise_phrase(phrase: str) -> tuple[str, ...]:
     """Return a phrase without what does not count: letter case, signs, an article in front, a plural's ending."""
     words = stems(phrase.replace("_", " "))
     return words[1:] if len(words) > 1 and words[0] in ARTICLES else words
 
 
-def list_beside(weights: Path, model: str) -> Path:
+def vocabulary_path(weights: Path, model: str) -> Path:
     """Return where the list of what a model was taught lies whose weights are a file."""
     return weights.parent / f"{Path(model).name}.words.txt"
 
 
-def taught(model: str, pretrained: str, root: Path) -> Taught | None:
+def load_vocabulary(model: str, pretrained: str, root: Path) -> TrainedVocabulary | None:
     """Return what a model was taught, or None where nothing beside its weights says so.
 
     A phrase a line; the first line, behind a ``#``, says in a few words what all of them are about.
@@ -53,14 +53,16 @@ def taught(model: str, pretrained: str, root: Path) -> Taught | None:
     weights = root / pretrained
     if not weights.is_file():
         return None
-    words = list_beside(weights, model)
+    words = vocabulary_path(weights, model)
     try:
         check_regular(words)
         lines = words.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return None  # it only serves a warning
     subject = next((line.lstrip("# ") for line in lines if line.startswith("#")), "a few words")
-    return Taught(subject, frozenset(spelled(line) for line in lines if line.strip() and not line.startswith("#")))
+    return TrainedVocabulary(
+        subject, frozenset(normalise_phrase(line) for line in lines if line.strip() and not line.startswith("#"))
+    )
 
 
 def warning(
@@ -69,17 +71,17 @@ def warning(
     """Return a line that names the phrases a model was not taught, and what to do; empty where there are none.
 
     Args:
-        model: as in `taught`.
-        pretrained: as in `taught`.
-        root: as in `taught`.
+        model: as in `load_vocabulary`.
+        pretrained: as in `load_vocabulary`.
+        root: as in `load_vocabulary`.
         classes: the phrases of each class.
         background: phrases that compete with them. The built-in ones are there for any model, and not looked at.
     """
-    known = taught(model, pretrained, root)
+    known = load_vocabulary(model, pretrained, root)
     if known is None:
         return ""
     asked = [phrase for phrases in classes for phrase in phrases]
-    lacking = known.lacks([*asked, *(phrase for phrase in background if phrase not in COMPETITORS)])
+    lacking = known.missing([*asked, *(phrase for phrase in background if phrase not in COMPETITORS)])
     if not lacking:
         return ""
     more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""

@@ -6,12 +6,12 @@ import hashlib
 from pathlib import Path
 
 
-def config_beside(weights: Path, model: str) -> Path:
+def config_path(weights: Path, model: str) -> Path:
     """Return where the config of a model lies whose weights are a file; of another folder's it never is."""
     return weights.parent / f"{Path(model).name}.json"
 
 
-def shared_config(weights: Path) -> Path:
+def shared_config_path(weights: Path) -> Path:
     """Return where the config lies that a folder of the model hub has for its one model of open_clip."""
     return weights.parent / "open_clip_config.json"
 
@@ -26,11 +26,11 @@ def identity(model: str, pretrained: str, root: Path) -> dict[str, str]:
     """
     known = {"model": model, "pretrained": pretrained}
     weights = root / pretrained
-    for file in (weights, config_beside(weights, model)):
+    for file in (weights, config_path(weights, model)):
         if weights.is_file() and file.is_file():
             with file.open("rb") as stream:
                 known[file.suffix] = hashlib.file_digest(stream, "sha256").hexdigest()
-    if weights.is_file() and (shared := shared_config(weights)).is_file():
+    if weights.is_file() and (shared := shared_config_path(weights)).is_file():
         known[shared.name] = hashlib.sha256(shared.read_bytes()).hexdigest()
     if weights.is_file():
         known["pretrained"] = ""  # the same bytes under another name are the same model

@@ -31,6 +31,10 @@ class FrameBoxes:
     height: int
     boxes: np.ndarray
 
+    def count_without(self, classes: Sequence[int]) -> int:
+        """Return how many boxes are of none of these classes, indices from 0."""
+        return int((~np.isin(self.boxes[:, 4], np.array(classes, int) + 1)).sum())
+
 
 @dataclass(frozen=True)
 class KeyFrameNames:

@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from wildseg.core.errors import DataError
 
 
 class Failures:
-    """The items that a stage could not process, up to the share of them that it may set aside."""
+    """The frames that a stage could not process, up to the share of them that it may quarantine."""
 
-    def __init__(self, stage: str, share: float, total: int, name: Callable[[Any], str] = str) -> None:
+    def __init__(self, stage: str, share: float, total: int) -> None:
         """Start with none.
 
         Args:
             stage: its name, of which ``<stage>.max_failures`` is the parameter.
-            share: of the items that may fail, 0 to 1.
-            total: how many items there are.
-            name: tells the name of an item's frame.
+            share: of the frames that may fail, 0 to 1.
+            total: how many frames there are.
         """
         self.rows: list[tuple[str, str]] = []
         self._stage = stage
         self._share = share
         self._total = total
-        self._name = name
 
-    def add(self, item: object, reason: str) -> None:
-        """Note an item that failed.
+    def add(self, frame: str, reason: str) -> None:
+        """Quarantine a frame that failed.
 
         Raises:
             DataError: that is one too many; the reason itself where it is the first.
         """
-        self.rows.append((self._name(item), reason))
+        self.rows.append((frame, reason))
         if len(self.rows) <= self._share * self._total + 1e-9 and len(self.rows) < self._total:
             return
         if len(self.rows) == 1:
             raise DataError(reason)
-        frame, first = self.rows[0]
+        name, first = self.rows[0]
         raise DataError(
             f"{self._stage}.max_failures: expected at most {100 * self._share:g}% of {self._total} frames to fail, and "
-            f"one to succeed; found {len(self.rows)} that fail, first {frame} ({first})"
+            f"one to succeed; found {len(self.rows)} that fail, first {name} ({first})"
         )
 
     def without(self, frames: Sequence[str]) -> list[str]:

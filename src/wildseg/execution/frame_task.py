@@ -1,66 +1,113 @@
-"""What was computed for a frame is not computed again.
+"""A frame task: what a stage computes for one frame, and `run_frames`, which computes it once and never again.
 
 A stage's outputs are DVC's; `wildseg.execution.result_store` is beside them. An output that is restored from there is
 the very bytes that were written when it was computed. So a run that was killed goes on where it was, and new frames
 cost what they cost, while DVC sees the bytes of a clean run.
 
-The key covers the frame's input bytes, the parameters, the model's weights, the source code
-(`wildseg.execution.fingerprint`), and the versions of the libraries.
+The key of a result covers the bytes a frame's result is made of, the parameters, the model's weights, the source code
+(`wildseg.execution.fingerprint`), the versions of the libraries and the kind of GPU.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from wildseg.core.errors import DataError, SystemFailure
 from wildseg.core.files import save_bytes
+from wildseg.core.progress import note, track
+from wildseg.execution import fingerprint, result_store
 from wildseg.execution.failures import Failures
-from wildseg.execution.result_store import Entry, Store, key_of, note
-from wildseg.execution.workers import Workers
+from wildseg.execution.result_store import Entry, Store, key_of
+from wildseg.execution.runtime import Runtime, worker_device
+from wildseg.execution.worker_pool import WorkerPool, gpus, worker_pool
 
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
-class Recipe(Generic[Item]):
-    """How the results of a stage are told apart, computed, and where they lie.
+@dataclass
+class FrameTask(ABC, Generic[Item]):
+    """What is computed for each frame of a stage; subclasses are dataclasses that hold only what is different.
 
-    ingredients: what all items depend on, such as parameters and `source.digest`; plain values and dataclasses.
-    inputs: the bytes, or plain values, that one item depends on. files: where its output files lie, by role. compute:
-    returns their contents and a record that JSON can hold, made with the tools of a worker; it writes nothing, so that
-    what is kept is what was computed, whoever else writes there. All three must be importable.
-
-    What compute reads again must be what inputs gave: stages hold the lock of the project
+    A task is pickled to the workers, so its fields are plain values; what `setup` loads is assigned there. What
+    `compute` reads again must be what `inputs` gave: stages hold the lock of the project
     (`wildseg.execution.project_lock`), so that no other stage writes it meanwhile.
 
-    together: how many items `compute_several` takes at a time, where there is such; it returns for each item its entry
-    or the DataError that it alone met.
+    root: the project folder.
     """
 
-    ingredients: Mapping[str, Any]
-    inputs: Callable[[Item], Iterable[Any]]
-    files: Callable[[Item], Mapping[str, Path]]
-    compute: Callable[[Item, Any], Entry]
-    together: int = 1
-    compute_several: Callable[[Sequence[Item], Any], Sequence[Entry | DataError]] | None = None
+    root: Path
 
-    def entries(self, items: Sequence[Item], tools: Any) -> Sequence[Entry | DataError]:  # noqa: ANN401
-        """Return what was computed of each item, or the DataError that it met.
+    stage: ClassVar[str]  # whose name messages begin with
+    store: ClassVar[str] = ""  # folder of the result store; that of the stage where it is empty
+    libraries: ClassVar[Sequence[str]] = ()  # distributions whose versions results depend on
+    uses_model: ClassVar[bool] = False  # whether workers want a GPU each, where there is one
+    batch_size: ClassVar[int] = 1  # frames handed to a GPU at a time; a CPU is given one
+
+    @abstractmethod
+    def depends_on(self) -> Mapping[str, Any]:
+        """Return what the results of all frames depend on, such as parameters: plain values and dataclasses."""
+
+    def methods(self) -> Sequence[str]:
+        """Return the modules of the methods that parameters chose, dotted."""
+        return ()
+
+    def code(self) -> str:
+        """Return the fingerprint of the code behind a result: this task's module, what it imports, the methods."""
+        return fingerprint.digest(type(self).__module__, *self.methods())
+
+    def name(self, item: Item) -> str:
+        """Return the name of an item's frame."""
+        return str(item)
+
+    @abstractmethod
+    def inputs(self, item: Item) -> Iterable[Any]:
+        """Return the bytes, or plain values, that the result of one item depends on.
 
         Raises:
-            SystemFailure: another run may find nothing wrong.
+            DataError: they cannot be read.
         """
-        if self.compute_several is not None and len(items) > 1:
-            return self.compute_several(items, tools)
-        return [met(self.compute, item, tools) for item in items]
+
+    def outputs(self, item: Item) -> Mapping[str, Path]:
+        """Return where the output files of an item lie, by role."""
+        return {}
+
+    def empty_outputs(self) -> None:
+        """Remove what an earlier run left; called once, when workers are ready and before the first file is written."""
+
+    def pack(self, frames: Sequence[str]) -> None:
+        """Put the output files of these frames into shards."""
+
+    def setup(self, device: str) -> Sequence[str]:
+        """Load models on a torch device, in a worker; return remarks that a person should read, once.
+
+        Raises:
+            ModelError: the model cannot be had.
+        """
+        return ()
+
+    @abstractmethod
+    def compute(self, item: Item) -> Entry:
+        """Return the contents of the output files, by role, and a record that JSON can hold; write nothing.
+
+        What is stored then is what was computed, whoever else writes there.
+
+        Raises:
+            DataError: this frame's data cannot be used.
+        """
+
+    def compute_batch(self, items: Sequence[Item]) -> Sequence[Entry | DataError]:
+        """Return what `compute` returns for each of several items, or the DataError that it alone raises."""
+        return [catch_data_error(self.compute, item) for item in items]
 
 
-def met(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
+def catch_data_error(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
     """Return what a function returns, or the DataError that it raises.
 
     Raises:
@@ -74,98 +121,146 @@ def met(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
         return error
 
 
-class Cache(Generic[Item]):
-    """Serves the items of one stage: those that are kept from the store, the others by computing them."""
+class Collect(Protocol):
+    """Takes the record of an item as soon as its files are in place."""
 
-    def __init__(self, root: Path, stage: str, recipe: Recipe[Item]) -> None:
-        """Open the store of a stage in the project folder `root`."""
-        self.store = Store.of(root, stage)
-        self.stage = stage
-        self.recipe = recipe
-        self.hits = 0
-        self.misses = 0
-        self._base = key_of([stage, recipe.ingredients])
+    def __call__(self, item: Any, record: Any, /) -> object:  # noqa: ANN401, D102
+        ...
 
-    def key(self, item: Item) -> str:
-        """Return the key of an item, hex."""
-        return key_of([self._base, *self.recipe.inputs(item)])
 
-    def serve(
-        self,
-        items: Sequence[Item],
-        crew: Callable[[int], Workers[Any]],
-        begin: Callable[[], object] = lambda: None,
-        failures: Failures | None = None,
-    ) -> Iterator[tuple[Item, Any]]:
-        """Yield (item, record) for all of `items`: first those that are kept, then the others in order.
+@dataclass
+class Results:
+    """What came of a run.
 
-        Args:
-            items: to be served; the files of one are in place when it is yielded.
-            crew: gives the workers for a number of items; not called if all are kept.
-            begin: called once, when workers are ready and before the first file is written.
-            failures: notes items of which `recipe` raises a DataError, and says when there are too many; such an item
-                is not yielded, and what it left is removed. None raises the first.
+    frames: the names of those that have a result, in their order. records: by the name of the frame, unless they were
+    collected. cached, computed: how many results were restored, and how many were not. damaged: how many entries of the
+    result store were not whole, and computed again.
+    """
 
-        Raises:
-            Exception: what `crew`, `recipe.compute` and `failures` raise.
-        """
-        failures = failures or Failures(self.stage, 0.0, len(items))
-        keyed = list(self._keyed(items, failures))
+    frames: list[str] = field(default_factory=list)
+    records: dict[str, Any] = field(default_factory=dict)
+    cached: int = 0
+    computed: int = 0
+    damaged: int = 0
+
+    def __str__(self) -> str:
+        """Say how many were restored, in a few words for the line that a stage prints; empty if none was."""
+        if not self.cached:
+            return ""
+        damaged = f" ({self.damaged} damaged ones computed anew)" if self.damaged else ""
+        return f", {self.cached} from the cache{damaged}"
+
+
+def run_frames(
+    task: FrameTask[Item],
+    items: Sequence[Item],
+    runtime: Runtime,
+    failures: Failures | None = None,
+    *,
+    packed: bool = False,
+    progress: str | None = None,
+    collect: Collect | None = None,
+) -> Results:
+    """Restore the results of the items that are stored, then compute the others, in order.
+
+    A worker writes and stores a result as soon as it is computed, so that a kill loses what is in flight alone.
+
+    Args:
+        task: what to compute.
+        items: to be computed, one a frame.
+        runtime: how many workers, of which engine, on which device.
+        failures: the budget of items that may raise a DataError; they are quarantined, and what they left is removed.
+            None raises the first.
+        packed: whether output files are to be put into shards.
+        progress: the title of the progress bar; the name of the stage by default, none if it is empty.
+        collect: called with each item and its record, those that are stored first; by default records are returned.
+
+    Raises:
+        DataError: more items fail than `failures` allows.
+        Exception: what the task and the worker pool raise.
+    """
+    failures = failures or Failures(task.stage, 0.0, len(items))
+    run = _Run(task, runtime, failures)
+    records: dict[str, Any] = {}
+    take = collect or (lambda item, record: records.update({task.name(item): record}))
+    title = task.stage if progress is None else progress
+    done = run.each(items)
+    for item, record in track(done, len(items), title) if items and title else done:
+        take(item, record)
+    frames = failures.without([task.name(item) for item in items])
+    if packed:
+        task.pack(frames)
+    result_store.note(run.store, run.store_name, run.cached, run.computed)
+    return Results(frames, records, run.cached, run.computed, run.store.damaged)
+
+
+class _Run(Generic[Item]):
+    """One run of a task: what is stored, and what is computed."""
+
+    def __init__(self, task: FrameTask[Item], runtime: Runtime, failures: Failures) -> None:
+        self.store_name = task.store or task.stage
+        self.store = Store.of(task.root, self.store_name)
+        self.cached = 0
+        self.computed = 0
+        self._task = task
+        self._runtime = runtime
+        self._failures = failures
+        devices = gpus(runtime)[:1] if task.uses_model else []
+        self._batch_size = task.batch_size if devices else 1
+        versions = result_store.versions(*task.libraries)
+        self._base = key_of([self.store_name, task.depends_on(), task.code(), versions, devices])
+
+    def each(self, items: Sequence[Item]) -> Iterator[tuple[Item, Any]]:
+        """Yield each item and its record, the stored ones first."""
+        keyed = list(self._keyed(items))
         absent = sum(not self.store.has(key) for _, key in keyed)
-        with crew(absent) if absent else nullcontext() as workers:
-            begin()
+        with self._pool(absent) if absent else nullcontext() as pool:
+            self._task.empty_outputs()
             missing = []
             for item, key in keyed:
                 entry = self.store.get(key)
-                if entry is None or not self._restore(item, entry):
+                if entry is None or set(self._task.outputs(item)) != set(entry.files):
                     missing.append((item, key))
                     continue
-                self.hits += 1
+                _write(self._task, item, entry)
+                self.cached += 1
                 yield item, entry.record
-            if workers is not None:
-                yield from self._compute(missing, workers, failures)
-        if missing and workers is None:  # all were there, and some of them damaged
-            with crew(len(missing)) as late:
-                yield from self._compute(missing, late, failures)
-        note(self.store, self.stage, self.hits, self.misses)
+            if pool is not None:
+                yield from self._compute(missing, pool)
+        if missing and pool is None:  # all were there, and some of them damaged
+            with self._pool(len(missing)) as late:
+                yield from self._compute(missing, late)
 
-    def _keyed(self, items: Sequence[Item], failures: Failures) -> Iterator[tuple[Item, str]]:
+    def _keyed(self, items: Sequence[Item]) -> Iterator[tuple[Item, str]]:
         for item in items:
             try:
-                yield item, self.key(item)
+                yield item, key_of([self._base, *self._task.inputs(item)])
             except SystemFailure:
                 raise  # another run may find nothing wrong with it, and DVC would keep the frame away from that run
             except DataError as error:
-                failures.add(item, str(error))
+                self._failures.add(self._task.name(item), str(error))
+
+    def _pool(self, items: int) -> WorkerPool[FrameTask[Item]]:
+        ready = partial(_set_up, self._task, self._runtime.device)
+        return worker_pool(self._runtime, items, ready, model=self._task.uses_model)
 
     def _compute(
-        self, missing: Sequence[tuple[Item, str]], workers: Workers[Any], failures: Failures
+        self, missing: Sequence[tuple[Item, str]], pool: WorkerPool[FrameTask[Item]]
     ) -> Iterator[tuple[Item, Any]]:
-        # Kept by the worker as soon as it is computed: a kill loses what is in flight, not what waits for its turn.
-        work = partial(_compute_and_keep, self.recipe, self.store)
-        step = self.recipe.together
-        parts = [missing[start : start + step] for start in range(0, len(missing), step)]
-        for part, (records, problem) in zip(parts, workers.each(work, parts), strict=True):
+        size = self._batch_size
+        batches = [missing[start : start + size] for start in range(0, len(missing), size)]
+        answers = pool.each(partial(_compute_and_store, self.store), batches)
+        for batch, (records, problem) in zip(batches, answers, strict=True):
             self.store.give_up(problem)
-            for (item, _), record in zip(part, records, strict=True):
+            for (item, _), record in zip(batch, records, strict=True):
                 if isinstance(record, _Failed):
-                    failures.add(item, record.reason)
+                    self._failures.add(self._task.name(item), record.reason)
                     continue
-                self.misses += 1
+                self.computed += 1
                 yield item, record
 
-    def __str__(self) -> str:
-        """Say how many were served, in a few words for the line that a stage prints; empty if nothing is kept."""
-        if not self.hits:
-            return ""
-        damaged = f" ({self.store.damaged} damaged ones computed anew)" if self.store.damaged else ""
-        return f", {self.hits} from the cache{damaged}"
 
-    def _restore(self, item: Item, entry: Entry) -> bool:
-        if set(self.recipe.files(item)) != set(entry.files):
-            return False
-        _write(self.recipe, item, entry)
-        return True
+# In a worker -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -175,27 +270,33 @@ class _Failed:
     reason: str
 
 
-def _compute_and_keep(
-    recipe: Recipe[Item],
-    store: Store,
-    work: Sequence[tuple[Item, str]],
-    tools: Any,  # noqa: ANN401
+def _set_up(task: FrameTask[Item], device: str, rank: int) -> FrameTask[Item]:
+    # A copy: where this process is the only worker, models go with the pool, and not with the caller's task.
+    own = copy(task)
+    remarks = own.setup(worker_device(device, rank) if task.uses_model else "cpu")
+    note(task.stage, remarks if rank == 0 else ())
+    return own
+
+
+def _compute_and_store(
+    store: Store, batch: Sequence[tuple[Item, str]], task: FrameTask[Item]
 ) -> tuple[list[Any], str | None]:
-    """Return the record of each item, or why there is none, and why nothing can be kept, if that is so."""
+    """Return the record of each item, or why there is none, and why nothing can be stored, if that is so."""
+    items = [item for item, _ in batch]
+    entries = task.compute_batch(items) if len(items) > 1 else [catch_data_error(task.compute, *items)]
     records: list[Any] = []
-    computed = recipe.entries([item for item, _ in work], tools)
-    for (item, key), entry in zip(work, computed, strict=True):
+    for (item, key), entry in zip(batch, entries, strict=True):
         if isinstance(entry, DataError):
-            for path in recipe.files(item).values():
+            for path in task.outputs(item).values():
                 path.unlink(missing_ok=True)
             records.append(_Failed(str(entry)))
         else:
-            _write(recipe, item, entry)
+            _write(task, item, entry)
             store.put(key, entry)
             records.append(entry.record)
     return records, store.problem
 
 
-def _write(recipe: Recipe[Item], item: Item, entry: Entry) -> None:
-    for role, path in recipe.files(item).items():
+def _write(task: FrameTask[Item], item: Item, entry: Entry) -> None:
+    for role, path in task.outputs(item).items():
         save_bytes(path, entry.files[role])

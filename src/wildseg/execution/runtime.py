@@ -1,7 +1,7 @@
 """What a run may use: processes and device. It never changes results, so it is not in params.yaml.
 
 Read from the environment: `WILDSEG_WORKERS` (default: the usable cores), `WILDSEG_DEVICE` (default: `auto`; or `cpu`,
-`cuda`, `cuda:1`, ...) and `WILDSEG_ENGINE` (default: `local`; or `ray`, see `wildseg.execution.workers`).
+`cuda`, `cuda:1`, ...) and `WILDSEG_ENGINE` (default: `local`; or `ray`, see `wildseg.execution.worker_pool`).
 `WILDSEG_REQUESTS` (default: 4) says how many questions a language server is asked at once,
 `WILDSEG_REQUESTS_PER_MINUTE` how often.
 """

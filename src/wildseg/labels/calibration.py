@@ -14,14 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaincinv
 
-FEWEST = 3  # frames with a class, and without it: below, one odd frame moves the threshold anywhere
-DRAWS = 1000
-SURE = 0.95
-NOTHING = (float("nan"), float("nan"))
+MIN_FRAMES = 3  # frames with a class, and without it: below, one odd frame moves the threshold anywhere
+BOOTSTRAP_DRAWS = 1000
+CONFIDENCE_LEVEL = 0.95
+UNDEFINED = (float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
-class Fit:
+class ThresholdFit:
     """A threshold and what it reaches on the ticked frames; NaN where a share is of nothing.
 
     present, absent: how many frames have the class, and how many do not. lacking: what a threshold needs and these
@@ -32,23 +32,25 @@ class Fit:
 
     present: int
     absent: int
-    lacking: str = ""
+    missing: str = ""
     threshold: float = math.nan
-    reached: bool = True
+    reaches_precision: bool = True
     precision: float = math.nan
     recall: float = math.nan
-    likely: tuple[float, float] = NOTHING
-    precision_in: tuple[float, float] = NOTHING
-    recall_in: tuple[float, float] = NOTHING
+    threshold_interval: tuple[float, float] = UNDEFINED
+    precision_interval: tuple[float, float] = UNDEFINED
+    recall_interval: tuple[float, float] = UNDEFINED
 
     @property
-    def names_all(self) -> bool:
+    def predicts_all(self) -> bool:
         """Whether the threshold lies below the scores of all ticked frames, which then tell nothing of the class."""
         return self.recall == 1 and self.precision == self.present / (self.present + self.absent)
 
 
-def fit(scores: np.ndarray, truth: np.ndarray, precision: float | None = None, seed: int = 0) -> list[Fit]:
-    """Return a fit per class, of each by itself: one with `lacking` for a class of which the frames say too little.
+def fit_thresholds(
+    scores: np.ndarray, truth: np.ndarray, precision: float | None = None, seed: int = 0
+) -> list[ThresholdFit]:
+    """Return a fit per class, of each by itself: one with `missing` for a class of which the frames say too little.
 
     Args:
         scores: (n, K) in [0, 1].
@@ -56,7 +58,7 @@ def fit(scores: np.ndarray, truth: np.ndarray, precision: float | None = None, s
         precision: the precision wanted, with as much recall as it allows; None for the best F1.
         seed: of the resampling.
     """
-    draws = np.random.default_rng(seed).integers(0, len(scores), (DRAWS, len(scores)))
+    draws = np.random.default_rng(seed).integers(0, len(scores), (BOOTSTRAP_DRAWS, len(scores)))
     return [_fit(own, ticked, precision, draws) for own, ticked in zip(scores.T, truth.T, strict=True)]
 
 
@@ -68,7 +70,7 @@ def best_threshold(scores: np.ndarray, truth: np.ndarray, precision: float | Non
     Args:
         scores: (n,) in [0, 1]; named is what lies strictly above a threshold.
         truth: (n,) bool.
-        precision: see `fit`.
+        precision: see `fit_thresholds`.
     """
     values, inverse = np.unique(-scores, return_inverse=True)
     values = -values  # falling
@@ -80,43 +82,43 @@ def best_threshold(scores: np.ndarray, truth: np.ndarray, precision: float | Non
         return None
     hits, named, cuts = hits[possible], named[possible], cuts[possible]
     if precision is None:
-        worth = 2 * hits / (named + truth.sum())
+        objective = 2 * hits / (named + truth.sum())
     else:
         exact = hits / named
-        worth = np.where(exact >= precision, 1 + hits, exact)
-    return float(cuts[np.flatnonzero(worth == worth.max())[-1]])
+        objective = np.where(exact >= precision, 1 + hits, exact)
+    return float(cuts[np.flatnonzero(objective == objective.max())[-1]])
 
 
-def _fit(scores: np.ndarray, truth: np.ndarray, precision: float | None, draws: np.ndarray) -> Fit:
+def _fit(scores: np.ndarray, truth: np.ndarray, precision: float | None, draws: np.ndarray) -> ThresholdFit:
     present = int(truth.sum())
     absent = len(truth) - present
     if lacking := _lacking(scores, truth):
-        return Fit(present, absent, lacking)
+        return ThresholdFit(present, absent, lacking)
     threshold = best_threshold(scores, truth, precision)
     if threshold is None:
-        return Fit(present, absent, "no score above 0 where it is")
+        return ThresholdFit(present, absent, "no score above 0 where it is")
     named = scores > threshold
     hits, found = int((named & truth).sum()), int(named.sum())
     exact = _share(hits, found)
-    return Fit(
+    return ThresholdFit(
         present,
         absent,
         "",
         threshold,
-        reached=precision is None or not exact < precision,
+        reaches_precision=precision is None or not exact < precision,
         precision=exact,
         recall=_share(hits, present),
-        likely=_likely(scores, truth, precision, draws),
-        precision_in=exact_interval(hits, found),
-        recall_in=exact_interval(hits, present),
+        threshold_interval=_likely(scores, truth, precision, draws),
+        precision_interval=exact_interval(hits, found),
+        recall_interval=exact_interval(hits, present),
     )
 
 
 def _lacking(scores: np.ndarray, truth: np.ndarray) -> str:
     present = int(truth.sum())
-    few = "with" if present < FEWEST else "without" if len(truth) - present < FEWEST else ""
+    few = "with" if present < MIN_FRAMES else "without" if len(truth) - present < MIN_FRAMES else ""
     if few:
-        return f"too few frames {few} it ({FEWEST} are needed)"
+        return f"too few frames {few} it ({MIN_FRAMES} are needed)"
     return "the same score in all frames" if scores.min() == scores.max() else ""
 
 
@@ -124,13 +126,13 @@ def _likely(scores: np.ndarray, truth: np.ndarray, precision: float | None, draw
     """Return where 95 % of the thresholds lie that are fitted to the frames of `draws`; scores, truth: (n,)."""
     again = [best_threshold(scores[rows], truth[rows], precision) for rows in draws]
     usable = [value for value in again if value is not None]
-    low, high = np.quantile(usable, [(1 - SURE) / 2, (1 + SURE) / 2]) if usable else NOTHING
+    low, high = np.quantile(usable, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2]) if usable else UNDEFINED
     return float(low), float(high)
 
 
 def exact_interval(hits: int, of: int) -> tuple[float, float]:
     """Return the exact 95 % interval of a share of which `hits` of `of` were seen; all of [0, 1] where of is 0."""
-    tail = (1 - SURE) / 2
+    tail = (1 - CONFIDENCE_LEVEL) / 2
     low = 0.0 if hits == 0 else float(betaincinv(hits, of - hits + 1, tail))
     high = 1.0 if hits == of else float(betaincinv(hits + 1, of - hits, 1 - tail))
     return low, high

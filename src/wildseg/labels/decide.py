@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from wildseg.core.errors import DataError, ParamsError, did_you_mean
-from wildseg.labels.interface import Answer
+from wildseg.labels.interface import LabelResult
 
 NO_THRESHOLD = (
     "label.threshold: for label.rule fixed this method has none of its own; expected a number, or one for each class; "
@@ -19,7 +19,7 @@ HALF_WAY = 0.5  # between a frame's lowest score and its highest: TagCLIP's shar
 def decide(
     scores: np.ndarray,
     class_names: Sequence[str],
-    natural: float | None,
+    default: float | None,
     threshold: float | Mapping[str, float] | str = "auto",
     fallback: str = "none",
     *,
@@ -30,8 +30,8 @@ def decide(
     Args:
         scores: (n, K) in [0, 1].
         class_names: the K names.
-        natural: the threshold that suits the method; taken for ``"auto"`` and for classes that a mapping leaves out.
-            None where there is none, see `rule_of`.
+        default: the threshold that suits the method; taken for ``"auto"`` and for classes that a mapping leaves out.
+            None where there is none, see `threshold_rule`.
         threshold: ``"auto"``, one number, or a number per class name.
         fallback: ``"argmax"`` gives a frame in which nothing passes its best class, ``"none"`` leaves it empty.
         relative: a threshold t stands for ``min + t (max - min)`` of the frame's own scores (TagCLIP, Lin et al. 2024).
@@ -42,7 +42,7 @@ def decide(
     """
     if fallback not in ("none", "argmax"):
         raise ParamsError(f"label.fallback: expected none or argmax, found {fallback!r}")
-    cut = thresholds(class_names, natural, threshold)
+    cut = thresholds(class_names, default, threshold)
     if relative:
         low, high = scores.min(1, keepdims=True), scores.max(1, keepdims=True)
         cut = low + cut * (high - low)  # (n, K)
@@ -53,13 +53,13 @@ def decide(
     return present
 
 
-def positions(scores: np.ndarray) -> np.ndarray:
+def relative_scores(scores: np.ndarray) -> np.ndarray:
     """Return where scores (n, K) lie between their frame's lowest, 0, and highest, 1; 0 where all are the same."""
     low, high = scores.min(1, keepdims=True), scores.max(1, keepdims=True)
     return (scores - low) / np.where(high > low, high - low, 1.0)
 
 
-def rule_of(answer: Answer, rule: str) -> tuple[float | None, bool]:
+def threshold_rule(answer: LabelResult, rule: str) -> tuple[float | None, bool]:
     """Return the natural threshold, and whether thresholds are relative; None where none suits the rule.
 
     Args:
@@ -73,26 +73,26 @@ def rule_of(answer: Answer, rule: str) -> tuple[float | None, bool]:
 
 
 def thresholds(
-    class_names: Sequence[str], natural: float | None, threshold: float | Mapping[str, float] | str
+    class_names: Sequence[str], default: float | None, threshold: float | Mapping[str, float] | str
 ) -> np.ndarray:
     """Return one threshold per class: (K,) float64."""
     if isinstance(threshold, Mapping):
         for name in threshold:
             if name not in class_names:
                 raise ParamsError(f"label.threshold.{name}: there is no such class{did_you_mean(name, class_names)}")
-        if natural is None and any(name not in threshold for name in class_names):
+        if default is None and any(name not in threshold for name in class_names):
             raise ParamsError(NO_THRESHOLD)
-        return np.array([float(threshold.get(name, natural or 0.0)) for name in class_names])
+        return np.array([float(threshold.get(name, default or 0.0)) for name in class_names])
     if threshold == "auto":
-        if natural is None:
+        if default is None:
             raise ParamsError(NO_THRESHOLD)
-        threshold = natural
+        threshold = default
     elif isinstance(threshold, str):
         raise ParamsError(f"label.threshold: expected auto, a number, or a number per class; found {threshold!r}")
     return np.full(len(class_names), float(threshold))
 
 
-def correct(
+def apply_overrides(
     frames: Sequence[str], present: np.ndarray, overrides: Mapping[str, np.ndarray], where: object
 ) -> np.ndarray:
     """Return `present` with the rows of `overrides` in place of a method's: (n, K) bool.

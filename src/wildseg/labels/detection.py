@@ -23,7 +23,7 @@ from wildseg.encoders.downloads import hub_file, hub_folder, short
 Detect = Callable[[np.ndarray, Sequence[Sequence[str]], float], np.ndarray]
 
 
-def tidy(boxes: np.ndarray, size: tuple[int, int], iou: float) -> np.ndarray:
+def postprocess(boxes: np.ndarray, size: tuple[int, int], iou: float) -> np.ndarray:
     """Cut boxes (m, 6) off at the frame, drop empty ones and those that a better one overlaps; the best come first.
 
     Args:
@@ -45,7 +45,7 @@ def present(boxes: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
     return np.isin(np.arange(len(thresholds)) + 1, boxes[:, 4]) & (best >= np.asarray(thresholds))
 
 
-def network_of(kind: Any, model: str, device: str) -> Any:  # noqa: ANN401
+def load_network(kind: Any, model: str, device: str) -> Any:  # noqa: ANN401
     """Load the weights of a network of transformers' class `kind`, all of them, from safetensors alone.
 
     Raises:
@@ -59,7 +59,7 @@ def network_of(kind: Any, model: str, device: str) -> Any:  # noqa: ANN401
 
 
 @contextmanager
-def loading(model: str, expected: str) -> Iterator[None]:
+def as_model_error(model: str, expected: str) -> Iterator[None]:
     """Turn whatever a library raises for weights that it cannot use into one line that says what was `expected`.
 
     Raises:
@@ -74,19 +74,19 @@ def loading(model: str, expected: str) -> Iterator[None]:
 
 
 @contextmanager
-def fetching(model: str, name: str, kind: Any) -> Iterator[str]:  # noqa: ANN401
+def fetched_model(model: str, name: str, kind: Any) -> Iterator[str]:  # noqa: ANN401
     """Look whether `model` is of transformers' class `kind`, fetch the rest of it, and keep its readers quiet.
 
     Yields:
         The folder that holds it.
 
     Raises:
-        ModelError: one line for whatever is wrong with it, as `loading` has it.
+        ModelError: one line for whatever is wrong with it, as `as_model_error` has it.
     """
     expected = f"a folder, or the name on the model hub, of {name} with weights as safetensors"
     what, instead = f"{model}: expected {expected}; there is no such folder here, and it", "give a folder"
     here = Path(model).is_dir()
-    with loading(model, expected), _quiet():
+    with as_model_error(model, expected), _quiet():
         config = model if here else str(hub_file(what, model, ["config.json"], None, instead, ()).parent)
         known = kind.config_class.get_config_dict(config)[0].get("model_type")
         if known != kind.config_class.model_type:

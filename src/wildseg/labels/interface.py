@@ -1,7 +1,7 @@
 """What a label method is given and what it answers.
 
 A method is a file in `labels/methods` with ``label(frames, question, *, <options>)``: it takes frames and yields one
-`Answer` per frame, in their order. Its options are its keyword-only arguments. A method that says
+`LabelResult` per frame, in their order. Its options are its keyword-only arguments. A method that says
 ``NEEDS = {"encoder"}`` is asked about one frame at a time, by several processes; any other about all frames at once.
 ``NEEDS = {"language"}`` asks a language model, and is not given frames that cannot be read.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from wildseg.encoders.clip import Clip
-    from wildseg.labels.language.messages import Language
+    from wildseg.labels.language.messages import LanguageModels
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class NamedImage:
 
 
 @dataclass(frozen=True)
-class Question:
+class LabelRequest:
     """Which classes to look for, and what a method may need to do so.
 
     phrases: the synonyms of each class, in the order of `class_names`. background: phrases that compete with the
@@ -44,11 +44,11 @@ class Question:
     encoder: Callable[[], Clip]
     read_labels: Callable[[str], Mapping[str, np.ndarray]]
     definitions: Mapping[str, str] = field(default_factory=dict)
-    language: Callable[[], Language] | None = None
+    language: Callable[[], LanguageModels] | None = None
 
 
 @dataclass(frozen=True)
-class Answer:
+class LabelResult:
     """What a method found in one frame.
 
     scores: (K,) float in [0, 1]. threshold: where this kind of score is best cut. record: what a method has to say

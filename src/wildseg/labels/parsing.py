@@ -14,11 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-KEY = "annotations"  # what we ask for; see `names_in`
+KEY = "annotations"  # what we ask for; see `find_names`
 
-LONGEST = 100_000  # characters of an answer that are looked at, thoughts not counted
-PATIENCE = 16  # how often the length of an answer is read in search of JSON, whatever its brackets
-SURE = 4  # letters from which one slip leaves no doubt: "soil" may be "sol", while "cat" and "car" are two words
+MAX_CHARACTERS = 100_000  # characters of an answer that are looked at, thoughts not counted
+MAX_RESCANS = 16  # how often the length of an answer is read in search of JSON, whatever its brackets
+# A shorter word is matched exactly: "sol" may be a misspelt "soil", while "cat" and "car" are two words.
+MIN_FUZZY_LETTERS = 4
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,13 @@ class Vocabulary:
             if form in self._exact:
                 return self._exact[form]
         word = _plain(word)
-        if len(word) < SURE:
+        if len(word) < MIN_FUZZY_LETTERS:
             return None
-        near = {index for known, index in self._exact.items() if len(known) >= SURE and within_one(word, known)}
+        near = {
+            index
+            for known, index in self._exact.items()
+            if len(known) >= MIN_FUZZY_LETTERS and within_one_edit(word, known)
+        }
         return near.pop() if len(near) == 1 else None
 
 
@@ -70,14 +75,14 @@ def parse(text: str, vocabulary: Vocabulary, *, last: bool = False, cut: bool = 
         cut: the answer ended at the token limit.
         key: under which the list of names stands in an object.
     """
-    text = spoken(text)
-    text, cut = text[:LONGEST], cut or len(text) > LONGEST
+    text = without_reasoning(text)
+    text, cut = text[:MAX_CHARACTERS], cut or len(text) > MAX_CHARACTERS
     if not text:
         return Parsed((), (), "cut off" if cut else "empty")
-    search = Search(text)
+    search = JsonSearch(text)
     whole = list(search)
-    found = [(value, names) for value in whole if (names := names_in(value, key)) is not None]
-    half = cut or search.half
+    found = [(value, names) for value in whole if (names := find_names(value, key)) is not None]
+    half = cut or search.truncated
     if not found or (last and half):
         return Parsed((), (), "cut off" if half else "JSON without a list of names" if whole else "no JSON")
     # A list amid words, such as [1], may be anything; an object seldom is.
@@ -94,7 +99,7 @@ def parse(text: str, vocabulary: Vocabulary, *, last: bool = False, cut: bool = 
     return Parsed(tuple(sorted(present)), tuple(refused))
 
 
-def spoken(text: str) -> str:
+def without_reasoning(text: str) -> str:
     """Return what a model said after it had thought; nothing if it was still thinking.
 
     Some templates open the thoughts themselves, so that only their end is seen.
@@ -102,7 +107,7 @@ def spoken(text: str) -> str:
     return text.rpartition("</think>")[2].partition("<think>")[0].strip()
 
 
-def names_in(value: Any, key: str = KEY) -> list[Any] | None:  # noqa: ANN401
+def find_names(value: Any, key: str = KEY) -> list[Any] | None:  # noqa: ANN401
     """Return the list that a JSON value holds: itself, or that under `key`; None if it is not an answer.
 
     Of an object without `key`, its only list is taken, whatever it is called. A list without any word in it is none of
@@ -117,12 +122,12 @@ def names_in(value: Any, key: str = KEY) -> list[Any] | None:  # noqa: ANN401
         part = lower[key]
         if isinstance(part, str):
             return [name.strip() for name in part.split(",")] if part.strip() else None
-        return names_in(part) if isinstance(part, list) else None
+        return find_names(part) if isinstance(part, list) else None
     lists = [part for part in lower.values() if isinstance(part, list)]
     return lists[0] if len(lists) == 1 and all(isinstance(name, str) for name in lists[0]) else None
 
 
-class Search:
+class JsonSearch:
     """Finds the outermost JSON objects and lists in a text, from its beginning to its end.
 
     A bracket that opens no JSON is stepped over. One that is never closed ends the search, since a list inside half an
@@ -132,19 +137,19 @@ class Search:
     def __init__(self, text: str) -> None:
         """Begin at the beginning."""
         self.text = text
-        self.half = False
+        self.truncated = False
 
     def __iter__(self) -> Iterator[Any]:
         """Yield what is found."""
         text, decoder = self.text, json.JSONDecoder()
-        position, patience = 0, PATIENCE * len(self.text)
+        position, patience = 0, MAX_RESCANS * len(self.text)
         for opening in re.finditer(r"[\[{]", text):
             start = opening.start()
             if start < position:
                 continue
             end = _closing(text, start)
             if end is None or patience < 0:
-                self.half = True
+                self.truncated = True
                 return
             try:
                 value = decoder.decode(text[start : end + 1])
@@ -177,7 +182,7 @@ def _closing(text: str, start: int) -> int | None:
     return None
 
 
-def within_one(a: str, b: str) -> bool:
+def within_one_edit(a: str, b: str) -> bool:
     """Say whether one insertion, deletion or substitution, or none, makes `a` into `b`."""
     if abs(len(a) - len(b)) > 1:
         return False

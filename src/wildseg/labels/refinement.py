@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from wildseg.cam.affinity import boxes
-from wildseg.encoders.attention import Watch
+from wildseg.encoders.attention import AttentionRecorder
 
 
 @dataclass
-class Ballot(Watch):
+class VotingRecorder(AttentionRecorder):
     """A watch that also counts votes: for each pair of patches the blocks whose attention exceeds that block's mean.
 
     votes: (N, N) uint8, for one image at a time.
@@ -25,17 +25,17 @@ class Ballot(Watch):
 
     votes: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.uint8))
 
-    def wants(self, block: int) -> bool:
+    def needs_weights(self, block: int) -> bool:
         """Say that every block votes."""
         return True
 
-    def take(self, block: int, weights: Tensor) -> None:
-        """Count the votes of a block, (1, T, T) with the class token first, and take it over as `Watch` does."""
+    def accumulate(self, block: int, weights: Tensor) -> None:
+        """Count the votes of a block, (1, T, T) with the class token first, and add it to the mean."""
         patches = weights[0, 1:, 1:]
         # The mean in double precision: where all attention is the same, none exceeds it.
         related = patches > patches.mean(dtype=torch.float64).to(patches.dtype)
         self.votes = self.votes + related
-        super().take(block, weights)
+        super().accumulate(block, weights)
 
     def attention(self, needed: int) -> Tensor:
         """Return the mean over `averaged` blocks where at least `needed` blocks vote for it, else 0: (N, N)."""
@@ -49,17 +49,17 @@ def refine(coarse: Tensor, attention: Tensor, grid: tuple[int, int], clip_boxes:
 
     Args:
         coarse: (N, C) in [0, 1].
-        attention: (N, N), not negative, see `Ballot.attention`.
+        attention: (N, N), not negative, see `VotingRecorder.attention`.
         grid: (h, w) with h * w = N.
         clip_boxes: see `wildseg.cam.affinity.boxes`.
     """
-    maps = stretch(attention @ coarse).T.unflatten(-1, grid)  # (C, h, w)
+    maps = min_max(attention @ coarse).T.unflatten(-1, grid)  # (C, h, w)
     inside = [boxes(own[None], float(own.mean()), clip_boxes)[0] for own in maps]
     # Masking columns of the attention equals masking what it is applied to.
     return attention @ (coarse * torch.stack(inside).flatten(1).T)
 
 
-def stretch(columns: Tensor) -> Tensor:
+def min_max(columns: Tensor) -> Tensor:
     """Return each column of (N, C) stretched to [0, 1]; one that is the same everywhere becomes 0."""
     low, high = columns.amin(0), columns.amax(0)
     return (columns - low) / torch.where(high > low, high - low, 1)

@@ -18,7 +18,7 @@ import numpy as np
 
 # Frames with two classes, below which chance decides. On the demo, where 61 frames rank 88 templates, the choice of any
 # 8 of them was among the first six, that of 4 now and then the last.
-FEWEST = 8
+MIN_FRAMES = 8
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Candidate:
     template: str
     sharpness: float | None
     top1: float | None
-    clueless: bool
+    below_guard: bool
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Ranking:
 
     candidates: tuple[Candidate, ...]
     frames: int
-    looked_at: int
+    sampled_frames: int
 
     @property
     def best(self) -> str:
@@ -48,14 +48,14 @@ class Ranking:
         return self.candidates[0].template
 
     @property
-    def clueless(self) -> int:
+    def below_guard(self) -> int:
         """How many candidates may not be chosen."""
-        return sum(candidate.clueless for candidate in self.candidates)
+        return sum(candidate.below_guard for candidate in self.candidates)
 
     @property
-    def enough(self) -> bool:
+    def sufficient(self) -> bool:
         """Whether there were frames enough to tell by sharpness."""
-        return self.frames >= FEWEST
+        return self.frames >= MIN_FRAMES
 
 
 def sharpness(scores: Sequence[np.ndarray], reduction: str = "ratio_of_sums") -> float:
@@ -70,41 +70,43 @@ def sharpness(scores: Sequence[np.ndarray], reduction: str = "ratio_of_sums") ->
     return float(variances.sum() / means.sum() if reduction == "ratio_of_sums" else (variances / means).mean())
 
 
-def rank(templates: Sequence[str], belief: np.ndarray, present: np.ndarray, reduction: str, guard: float) -> Ranking:
+def rank(
+    templates: Sequence[str], probabilities: np.ndarray, present: np.ndarray, reduction: str, guard: float
+) -> Ranking:
     """Rank templates: by sharpness, lowest first; those that are clueless at the end.
 
-    With fewer than `FEWEST` frames of two classes, the order is by `top1`, highest first. Equals keep their order.
+    With fewer than `MIN_FRAMES` frames of two classes, the order is by `top1`, highest first. Equals keep their order.
 
     Args:
         templates: the T candidates.
-        belief: (n, T, C) probabilities, the softmax over the classes.
+        probabilities: (n, T, C) probabilities, the softmax over the classes.
         present: (n, C) bool, the classes of each frame.
         reduction: see `sharpness`.
         guard: how far a template's `top1` may lie below the best one's, 0 to 1.
     """
     several = present.sum(1) >= 2
-    accuracy = _top1(belief, present)
+    accuracy = _top1(probabilities, present)
     best = max((value for value in accuracy if value is not None), default=0.0)
     ranked = []
     for index, template in enumerate(templates):
-        scores = [belief[i, index, present[i]] for i in np.flatnonzero(several)]
+        scores = [probabilities[i, index, present[i]] for i in np.flatnonzero(several)]
         value, top1 = (sharpness(scores, reduction) if scores else None), accuracy[index]
-        ranked.append(Candidate(template, value, top1, clueless=top1 is not None and top1 < best - guard - 1e-9))
+        ranked.append(Candidate(template, value, top1, below_guard=top1 is not None and top1 < best - guard - 1e-9))
     ranking = Ranking(tuple(ranked), int(several.sum()), len(present))
-    order = _by_sharpness if ranking.enough else _by_top1
-    return Ranking(tuple(sorted(ranked, key=order)), ranking.frames, ranking.looked_at)
+    order = _by_sharpness if ranking.sufficient else _by_top1
+    return Ranking(tuple(sorted(ranked, key=order)), ranking.frames, ranking.sampled_frames)
 
 
-def _top1(belief: np.ndarray, present: np.ndarray) -> list[float | None]:
+def _top1(probabilities: np.ndarray, present: np.ndarray) -> list[float | None]:
     some = present.any(1)
     if not some.any():
-        return [None] * belief.shape[1]
-    guesses = belief[some].argmax(2)  # (n, T)
+        return [None] * probabilities.shape[1]
+    guesses = probabilities[some].argmax(2)  # (n, T)
     return [float(share) for share in np.take_along_axis(present[some], guesses, 1).mean(0)]
 
 
 def _by_sharpness(candidate: Candidate) -> tuple[bool, float]:
-    return candidate.clueless, candidate.sharpness or 0.0
+    return candidate.below_guard, candidate.sharpness or 0.0
 
 
 def _by_top1(candidate: Candidate) -> float:

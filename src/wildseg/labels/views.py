@@ -18,7 +18,7 @@ Box: TypeAlias = tuple[float, float, float, float]  # left, top, right, bottom, 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
-def boxes(tiles: int) -> list[Box]:
+def tile_boxes(tiles: int) -> list[Box]:
     """Return the looks for `tiles` per side: the whole frame, then tiles of 1/tiles its sides, each half over the next.
 
     1 gives the whole frame alone, 2 gives it and 3 x 3 tiles of half its sides.
@@ -30,7 +30,7 @@ def boxes(tiles: int) -> list[Box]:
     return [WHOLE] + [(left, top, left + side, top + side) for top in starts for left in starts]
 
 
-def cells(box: Box, grid: tuple[int, int]) -> np.ndarray:
+def cells_in_box(box: Box, grid: tuple[int, int]) -> np.ndarray:
     """Return which cells of a grid (h, w) lie in a box, row by row: (h*w,) bool, at least one of them true."""
     inside = np.zeros(grid, bool)
     inside[_span(box[1], box[3], grid[0]), _span(box[0], box[2], grid[1])] = True
@@ -42,7 +42,7 @@ def _span(low: float, high: float, cells: int) -> slice:
     return slice(first, max(round(high * cells), first + 1))
 
 
-def look(image: np.ndarray, box: Box, size: tuple[int, int], how: str, fill: Sequence[float]) -> np.ndarray:
+def crop_view(image: np.ndarray, box: Box, size: tuple[int, int], how: str, fill: Sequence[float]) -> np.ndarray:
     """Return one look at an image, as large as the model wants it: (H', W', 3) uint8.
 
     Args:

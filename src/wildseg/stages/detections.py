@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +13,11 @@ from wildseg.core.errors import WildsegError, did_you_mean
 from wildseg.core.files import save_table
 from wildseg.core.lookup import DETECTORS
 from wildseg.core.params import Params
-from wildseg.core.progress import track
-from wildseg.execution import fingerprint, result_store
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import Cache, Recipe
-from wildseg.execution.runtime import Runtime, worker_device
-from wildseg.execution.workers import crew, gpus
-from wildseg.labels.detection import Detect, present, tidy
+from wildseg.execution.frame_task import run_frames
+from wildseg.execution.runtime import Runtime
+from wildseg.labels.detection import postprocess, present
+from wildseg.stages.tasks.detect import DetectTask
 
 
 def run(
@@ -65,15 +61,13 @@ def run(
     frames = [frame.name for frame in artifacts.load_frames()]
     failures = Failures("label", params.label.max_failures, len(frames))
     lookup.check(DETECTORS, method, "--method")
-    kept = Cache(artifacts.root, "detect", _recipe(params, artifacts, runtime, method, model, threshold))
-    workers = partial(crew, runtime, prepare=partial(_prepare, method, model, runtime.device), model=True)
-    served = kept.serve(frames, workers, failures=failures)
-    records = dict(track(served, len(frames), "detect"))
+    task = DetectTask(artifacts.root, method, model, params.classes.phrases, threshold)
+    results = run_frames(task, frames, runtime, failures)
     found: dict[str, FrameBoxes] = {}
-    for frame in failures.without(frames):
-        width, height = records[frame]["size"]
-        rows = np.array(records[frame]["boxes"], np.float64).reshape(-1, 6)
-        found[frame] = FrameBoxes(width, height, tidy(rows, (width, height), iou))
+    for frame in results.frames:
+        width, height = results.records[frame]["size"]
+        rows = np.array(results.records[frame]["boxes"], np.float64).reshape(-1, 6)
+        found[frame] = FrameBoxes(width, height, postprocess(rows, (width, height), iou))
     artifacts.save_boxes(found, names, into)
     if labels is not None:
         save_labels(labels, found, names, cuts)
@@ -81,53 +75,8 @@ def run(
     left_out = "".join(f"\n  left out: {frame} ({reason})" for frame, reason in failures.rows)
     print(
         f"detect: {len(found)} frames, {number} boxes by {method} in {into}{f', labels in {labels}' if labels else ''}"
-        f"{kept}{left_out}"
+        f"{results}{left_out}"
     )
-
-
-def _recipe(
-    params: Params, artifacts: Artifacts, runtime: Runtime, method: str, model: str, threshold: float
-) -> Recipe[str]:
-    ingredients = {
-        "detector": [method, _identity(Path(model)) or model, threshold],
-        "phrases": params.classes.phrases,
-        "code": fingerprint.digest("wildseg.stages.detections", f"wildseg.{DETECTORS}.{method}"),
-        "libraries": result_store.versions("torch", "transformers", "ultralytics", "onnxruntime", "numpy", "pillow"),
-        "devices": gpus(runtime)[:1],
-    }
-    work = partial(_ask, artifacts=artifacts, phrases=params.classes.phrases, threshold=threshold)
-    return Recipe(ingredients, partial(_inputs, artifacts), _no_files, work)
-
-
-def _identity(model: Path) -> list[list[str]]:
-    """Return the names and hashes of the files of a model that lies here; nothing of one on the hub."""
-    files = [model] if model.is_file() else sorted(model.iterdir()) if model.is_dir() else []
-    known = []
-    for path in files:
-        if path.is_file():
-            with path.open("rb") as stream:
-                known.append([path.name, hashlib.file_digest(stream, "sha256").hexdigest()])
-    return known
-
-
-def _inputs(artifacts: Artifacts, frame: str) -> tuple[bytes]:
-    return (artifacts.frame_bytes(frame),)
-
-
-def _no_files(_: str) -> dict[str, Path]:
-    return {}
-
-
-def _prepare(method: str, model: str, device: str, rank: int) -> Detect:
-    return lookup.load(DETECTORS, method, "--method").load(model, worker_device(device, rank))
-
-
-def _ask(
-    frame: str, detect: Detect, *, artifacts: Artifacts, phrases: Sequence[Sequence[str]], threshold: float
-) -> result_store.Entry:
-    image = artifacts.load_image(frame)
-    height, width = image.shape[:2]
-    return result_store.Entry({"size": [width, height], "boxes": detect(image, phrases, threshold).tolist()})
 
 
 def save_labels(path: Path, found: Mapping[str, FrameBoxes], names: Sequence[str], cuts: Sequence[float]) -> None:

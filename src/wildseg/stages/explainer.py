@@ -36,7 +36,7 @@ FEATURES = (
 
 
 @dataclass(frozen=True)
-class Question:
+class ExplanationRequest:
     """What is asked about a frame and a class.
 
     pixel: x, y; box: x0, y0, x1, y1, without the column x1 and the row y1; everywhere: all pixels. With none of the
@@ -100,7 +100,7 @@ class Explainer:
             )
         return self.names.index(name)
 
-    def explain(self, title: str, image: np.ndarray, name: str, question: Question) -> Explanation:
+    def explain(self, title: str, image: np.ndarray, name: str, question: ExplanationRequest) -> Explanation:
         """Explain the model's answer to one frame, (H, W, 3) uint8 RGB, with regard to the class `name`.
 
         The answer is the one to the frame as it is: in one size, and not mirrored.
@@ -133,7 +133,7 @@ class Explainer:
         """Draw what is found: (height, width, 3) uint8 RGB."""
         return draw(explanation.sheet, self.names)
 
-    def _look(self, layer: Layer, pixels: Tensor, region: Tensor, value: int, question: Question) -> _Look:
+    def _look(self, layer: Layer, pixels: Tensor, region: Tensor, value: int, question: ExplanationRequest) -> _Look:
         trace = record(self._network, layer.name, pixels, region, value)
         covered = grid_covers(self._network, trace.size)
         methods = [lookup.load("methods.cam", METHODS[method][0]) for method in question.methods]
@@ -154,7 +154,7 @@ def _class_names(config: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def _region(question: Question, prediction: np.ndarray, value: int, name: str) -> tuple[np.ndarray, str]:
+def _region(question: ExplanationRequest, prediction: np.ndarray, value: int, name: str) -> tuple[np.ndarray, str]:
     """Return the pixels asked about, (H, W) float32, and in words which they are."""
     height, width = prediction.shape
     if question.pixel is not None:
@@ -170,7 +170,7 @@ def _region(question: Question, prediction: np.ndarray, value: int, name: str) -
     return region, f"asked about the pixels answered as {name}{share}"
 
 
-def _strips(looks: Sequence[_Look], question: Question) -> list[Strip]:
+def _strips(looks: Sequence[_Look], question: ExplanationRequest) -> list[Strip]:
     strips = []
     for index, method in enumerate(question.methods):
         maps = [look.maps[index] for look in looks]

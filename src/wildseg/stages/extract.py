@@ -11,12 +11,12 @@ from functools import partial
 
 from wildseg.artifacts.project import SPLITS, Artifacts, Frame
 from wildseg.core.errors import DataError
-from wildseg.core.files import fresh, save_json
+from wildseg.core.files import empty_dir, save_json
 from wildseg.core.params import Extract, Params
 from wildseg.core.progress import track
 from wildseg.execution.result_store import Store, note
 from wildseg.execution.runtime import Runtime
-from wildseg.execution.workers import crew
+from wildseg.execution.worker_pool import worker_pool as crew
 from wildseg.frames.duplicates import KeptFrames
 from wildseg.frames.sources import Source, find_sources, passed_over, safe_name
 from wildseg.frames.split import split_by_time
@@ -32,7 +32,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """
     settings = params.extract
     sources = find_sources(artifacts.root / settings.source)
-    fresh(artifacts.frames_folder)
+    empty_dir(artifacts.frames_folder)
 
     tally, dropped = Tally(), Counter[str]()
     kept: list[Frame] = []
@@ -60,7 +60,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         tally.check(settings.max_failures)
         _check_usable(frames, tally, dropped)
     except DataError:
-        fresh(artifacts.frames_folder)  # nothing half-done stays behind, but the list of what was broken does
+        empty_dir(artifacts.frames_folder)  # nothing half-done stays behind, but the list of what was broken does
         artifacts.save_quarantine("extract", tally.quarantine)
         raise
     if settings.shard_above is not None and len(frames) > settings.shard_above:

@@ -21,7 +21,7 @@ from wildseg.core.files import atomic
 from wildseg.core.params import Params, load
 from wildseg.core.progress import note
 from wildseg.core.project_root import project_root
-from wildseg.encoders.weights import config_beside, shared_config
+from wildseg.encoders.weights import config_path, shared_config_path
 from wildseg.execution import children, result_store
 
 STAGES = ("extract", "label", "cam", "crf")  # those after which others come that need a network
@@ -59,7 +59,7 @@ def _wanted(params: Params, root: Path, stage: str) -> dict[str, Any]:
     wanted: dict[str, Any] = {}
     if stage != "crf" and (clip.model, clip.pretrained) != CLIP:
         weights = root / clip.pretrained
-        files = (weights, config_beside(weights, clip.model), shared_config(weights))
+        files = (weights, config_path(weights, clip.model), shared_config_path(weights))
         wanted["clip"] = [clip.model, clip.pretrained, list(map(_state, files))]
     language = params.label.language
     if stage == "extract" and language.model and not language.server and _asks_language(params):
@@ -144,9 +144,9 @@ def _check_clip(params: Params, root: Path) -> dict[str, Any]:
 
 
 def _check_language(params: Params, root: Path) -> dict[str, Any]:
-    from wildseg.labels.language.local import folder_of
+    from wildseg.labels.language.local import model_folder
 
-    folder_of(str(params.label.language.model), root)
+    model_folder(str(params.label.language.model), root)
     return {"notes": [], "files": _fetched()}
 
 

@@ -15,7 +15,7 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.weak import MADE_BY, WEAK
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, WildsegError
-from wildseg.core.files import fresh, save_json, save_table
+from wildseg.core.files import empty_dir, save_json, save_table
 from wildseg.core.params import Params, Train
 from wildseg.core.progress import track
 from wildseg.encoders.cnn import normalisation
@@ -97,7 +97,7 @@ def _lead(
     events: Iterator[Event],
 ) -> None:
     """Train to the end; write, track and print what comes of it."""
-    fresh(artifacts.segmenter_folder)
+    empty_dir(artifacts.segmenter_folder)
     with mlflow_run.training(artifacts, params, trainer.step) as tracker:
         for event in track(events, params.train.steps - trainer.step, "train"):
             if event.loss is not None:

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from tests.encoders.models import noise, save
 from tests.programs import SOURCE, wildseg
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.artifacts.prompts import Words
+from wildseg.artifacts.prompts import PromptSet
 from wildseg.cli.compare.measure import measure
 from wildseg.cli.compare.run import choose
 from wildseg.cli.compare.table import COLUMNS
@@ -51,7 +51,7 @@ def project(tmp_path: Path) -> Artifacts:
             save_label_image(tmp_path / "data" / "truth" / f"{frame.name}.png", truth)
     artifacts.save_frames(FRAMES)
     artifacts.save_labels([frame.name for frame in FRAMES], NAMES, PRESENT)
-    artifacts.save_prompts(Words(("a photo of {}.",), ()))
+    artifacts.save_prompts(PromptSet(("a photo of {}.",), ()))
     return artifacts
 
 
@@ -83,7 +83,7 @@ def test_miou_is_what_eval_finds_in_the_maps_that_the_stage_writes(
     background: tuple[str, ...], project: Artifacts, values: Params
 ) -> None:
     values = replace(values, background=background, cam=replace(values.cam, method="hirescam", refine="caa"))
-    project.save_prompts(Words(values.clip.templates, background))
+    project.save_prompts(PromptSet(values.clip.templates, background))
     cam.run(values, project, Runtime(1, "cpu"))
     both = Confusion(len(NAMES) + 1)
     for group in masks_by_group(values, project):

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.execution.crew import each
+from tests.execution.pool import each
 from wildseg.core.errors import DataError, WildsegError
-from wildseg.execution.engines.local import AHEAD, Workers
+from wildseg.execution.engines.local import AHEAD, LocalPool
 
 
 def square(number: int) -> int:
@@ -142,7 +142,7 @@ def with_tools(number: int, rank: int) -> tuple[int, int, int]:
 
 
 def test_each_worker_prepares_its_own_tools_once() -> None:
-    with Workers(3, take_rank) as workers:
+    with LocalPool(3, take_rank) as workers:
         results = list(workers.each(with_tools, range(30)))
     assert [number for number, _, _ in results] == list(range(30))
     processes = {rank: {pid for _, other, pid in results if other == rank} for _, rank, _ in results}
@@ -151,18 +151,18 @@ def test_each_worker_prepares_its_own_tools_once() -> None:
 
 
 def test_one_worker_prepares_its_tools_here() -> None:
-    with Workers(1, take_rank) as workers:
+    with LocalPool(1, take_rank) as workers:
         assert list(workers.each(with_tools, [7])) == [(7, 0, os.getpid())]
 
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_tools_that_cannot_be_prepared_are_told_before_any_item_is_taken(number: int) -> None:
-    with pytest.raises(DataError, match="no model for worker"), Workers(number, refuse):
+    with pytest.raises(DataError, match="no model for worker"), LocalPool(number, refuse):
         pytest.fail("the body ran")
 
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_the_same_workers_serve_again(number: int) -> None:
-    with Workers(number, take_rank) as workers:
+    with LocalPool(number, take_rank) as workers:
         for _ in range(2):
             assert [result[0] for result in workers.each(with_tools, range(4))] == [0, 1, 2, 3]

@@ -23,7 +23,7 @@ from wildseg.execution.engines import _ray_cluster
 from wildseg.execution.engines._ray_cluster import Place
 from wildseg.execution.fingerprint import fingerprint
 from wildseg.execution.runtime import Runtime
-from wildseg.execution.workers import crew, no_tools
+from wildseg.execution.worker_pool import no_setup, worker_pool
 from wildseg.stages import cam, crf, label
 from wildseg.stages import eval as evaluate
 
@@ -57,7 +57,7 @@ def test_results_come_in_order_from_all_machines_and_an_exception_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wildseg.execution.engines.ray.DATASET", 20)  # for each of two workers: two datasets
-    with crew(RAY, 60, work.take_rank, model=True) as workers:
+    with worker_pool(RAY, 60, work.take_rank, model=True) as workers:
         results = list(workers.each(work.slow_square, range(60)))
         assert [square for square, _, _ in results] == [number * number for number in range(60)]
         assert os.getpid() not in {pid for _, pid, _ in results}
@@ -79,13 +79,13 @@ def test_results_come_in_order_from_all_machines_and_an_exception_as_it_is(
 def test_a_worker_with_a_model_sees_its_own_gpu_and_any_other_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     for device, model, seen in (("auto", True, "0"), ("auto", False, ""), ("cpu", True, "")):
-        with crew(replace(RAY, device=device), 2, work.take_rank, model=model) as workers:
+        with worker_pool(replace(RAY, device=device), 2, work.take_rank, model=model) as workers:
             assert list(workers.each(work.visible_gpus, range(2))) == [seen] * 2
 
 
 @pytest.mark.usefixtures("cluster")
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
-    with crew(RAY, 80, no_tools, model=False) as workers:
+    with worker_pool(RAY, 80, no_setup, model=False) as workers:
         results = []
         for result in workers.each(work.square_and_note_pid, range(80)):
             results.append(result)
@@ -103,7 +103,7 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
 def test_an_item_that_kills_every_worker_is_one_clear_error(capfd: pytest.CaptureFixture[str]) -> None:
     with (
         pytest.raises(WildsegError, match="a worker of the Ray cluster was lost 4 times at the same frames.*memory"),
-        crew(RAY, 12, no_tools, model=False) as workers,
+        worker_pool(RAY, 12, no_setup, model=False) as workers,
     ):
         list(workers.each(work.die_at_nine, range(12)))
     assert capfd.readouterr() == ("", "")  # not even now has Ray anything to say
@@ -114,7 +114,7 @@ def test_tools_that_cannot_be_prepared_are_told_before_any_item_is_taken(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("wildseg.execution.engines.ray.PATIENCE", 0)
-    with pytest.raises(DataError, match="^no model for worker 0$"), crew(RAY, 9, work.refuse, model=True):
+    with pytest.raises(DataError, match="^no model for worker 0$"), worker_pool(RAY, 9, work.refuse, model=True):
         pytest.fail("the body ran")
     assert capfd.readouterr().err.startswith("ray: no worker is ready after 0 s; it waits for a free core or GPU")
 
@@ -201,7 +201,7 @@ def test_without_ray_there_is_one_line_that_says_what_to_install(tmp_path: Path)
 )
 def test_an_address_without_a_cluster_is_told(monkeypatch: pytest.MonkeyPatch, address: str, line: str) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)
-    with pytest.raises(WildsegError, match=line), crew(RAY, 1, no_tools, model=False):
+    with pytest.raises(WildsegError, match=line), worker_pool(RAY, 1, no_setup, model=False):
         pytest.fail("the body ran")
 
 
@@ -215,7 +215,7 @@ def test_no_secret_is_handed_to_the_cluster(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_gpu_of_ones_own_choice_is_refused() -> None:
     with pytest.raises(WildsegError, match="expected auto, cpu or cuda with WILDSEG_ENGINE=ray.*found 'cuda:1'"):
-        crew(replace(RAY, device="cuda:1"), 1, no_tools, model=True)
+        worker_pool(replace(RAY, device="cuda:1"), 1, no_setup, model=True)
 
 
 @pytest.mark.usefixtures("cluster")
@@ -225,7 +225,7 @@ def test_a_machine_that_does_not_run_this_code_is_told(tmp_path: Path, monkeypat
     monkeypatch.setenv("PYTHONPATH", "other")
     with (
         pytest.raises(WildsegError, match=f"expected the folder {tmp_path} of this project.*No module named"),
-        crew(RAY, 1, no_tools, model=False),
+        worker_pool(RAY, 1, no_setup, model=False),
     ):
         pytest.fail("the body ran")
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from wildseg.labels.language import server
-from wildseg.labels.language.messages import Picture
+from wildseg.labels.language.messages import ImageInput
 
-GREY = server._data_url(Picture.grey())
+GREY = server._data_url(ImageInput.grey())
 
 
 class Misbehaving:

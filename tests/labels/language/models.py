@@ -11,14 +11,14 @@ import numpy as np
 import yaml
 
 from tests.encoders.models import noise
-from wildseg.labels.interface import NamedImage, Question
-from wildseg.labels.language.messages import Ask, Language, Manner, Refusal, Reply
+from wildseg.labels.interface import LabelRequest, NamedImage
+from wildseg.labels.language.messages import ChatQuery, ChatReply, LanguageModels, QueryRefused, SamplingParams
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = yaml.safe_load((ROOT / "params.yaml").read_text())["label"]["options"]
 NAMES = ("sky", "road", "lawn")
 PHRASES = (("sky", "clouds"), ("road", "grey pavement"), ("lawn",))
-MANNER = Manner(temperature=0.6, seed=0, max_tokens=40, max_side=64, reminder="only JSON")
+MANNER = SamplingParams(temperature=0.6, seed=0, max_tokens=40, max_side=64, reminder="only JSON")
 
 
 class Script:
@@ -26,14 +26,17 @@ class Script:
 
     window = 2
 
-    def __init__(self, says: Callable[[Ask], str | Reply | Refusal], name: str = "script") -> None:
-        self.says, self.identity, self.asked = says, [name], list[Ask]()
+    def __init__(self, says: Callable[[ChatQuery], str | ChatReply | QueryRefused], name: str = "script") -> None:
+        self.says, self.identity, self.asked = says, [name], list[ChatQuery]()
 
-    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply | Refusal]]:
-        for place, ask in reversed(list(enumerate(asks))):  # in any order
-            self.asked.append(ask)
-            said = self.says(ask)
-            yield place, said if isinstance(said, (Reply, Refusal)) else Reply(said, tokens_in=10, tokens_out=2)
+    def complete(self, queries: Sequence[ChatQuery]) -> Iterator[tuple[int, ChatReply | QueryRefused]]:
+        for place, query in reversed(list(enumerate(queries))):  # in any order
+            self.asked.append(query)
+            said = self.says(query)
+            yield (
+                place,
+                said if isinstance(said, (ChatReply, QueryRefused)) else ChatReply(said, tokens_in=10, tokens_out=2),
+            )
 
 
 class Memory:
@@ -50,15 +53,15 @@ class Memory:
         self.kept[json.dumps(parts)] = json.dumps(record)
 
 
-def language(vision: object, text: object = None, memory: Memory | None = None, **manner: object) -> Language:
-    return Language(vision, text or vision, memory or Memory(), Manner(**{**vars(MANNER), **manner}))  # type: ignore[arg-type]
+def language(vision: object, text: object = None, memory: Memory | None = None, **sampling: object) -> LanguageModels:
+    return LanguageModels(vision, text or vision, memory or Memory(), SamplingParams(**{**vars(MANNER), **sampling}))  # type: ignore[arg-type]
 
 
-def question(models: Language, **definitions: str) -> Question:
+def request(models: LanguageModels, **definitions: str) -> LabelRequest:
     def never(*_: object) -> Any:  # noqa: ANN401
         raise AssertionError("a language model is asked, and nobody else")
 
-    return Question(NAMES, PHRASES, (), (), never, never, definitions, lambda: models)
+    return LabelRequest(NAMES, PHRASES, (), (), never, never, definitions, lambda: models)
 
 
 def frames(number: int = 1, shape: tuple[int, int] = (20, 30)) -> list[NamedImage]:

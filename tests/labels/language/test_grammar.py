@@ -9,7 +9,7 @@ import pytest
 from tokenizers import pre_tokenizers
 
 from tests.labels.language.tiny_llava import tokenizer
-from wildseg.labels.language.grammar import Grammar, Tokens, byte_letters, token_texts
+from wildseg.labels.language.grammar import Grammar, Tokens, byte_letters, token_bytes
 
 NAMES = ("ab", "abc", "öd")
 SOME = """{ "annotations" : [ " a b ab c "] "]} ] } , x an notations"""
@@ -76,7 +76,7 @@ def test_letters_of_bytes_are_those_of_the_tokenizers_library() -> None:
 
 def test_the_bytes_of_tokens_are_what_they_decode_to() -> None:
     words = tokenizer()
-    texts = token_texts(words)
+    texts = token_bytes(words)
     assert {0, 1, 2, 3}.isdisjoint(texts)
     text = '{"annotations": ["löwe", "yes"]}'
     assert b"".join(texts[token] for token in words(text, add_special_tokens=False)["input_ids"]).decode() == text
@@ -85,7 +85,7 @@ def test_the_bytes_of_tokens_are_what_they_decode_to() -> None:
 def test_what_was_added_to_a_tokenizer_of_bytes_does_not_hide_what_it_is() -> None:
     words = tokenizer()
     words.add_tokens(["  ", "\n\n", "<tool>"])
-    texts = token_texts(words)
+    texts = token_bytes(words)
     assert texts[words.convert_tokens_to_ids("Ġ")] == b" "
     assert [texts[words.convert_tokens_to_ids(word)] for word in ("  ", "\n\n", "<tool>")] == [
         b"  ",
@@ -101,4 +101,4 @@ def test_tokens_of_sentencepiece_are_understood() -> None:
         def get_vocab(self) -> dict[str, int]:
             return {"<s>": 0, "▁": 1, "▁lawn": 2, "<0x0A>": 3, "ö": 4}
 
-    assert token_texts(Piece()) == {1: b" ", 2: b" lawn", 3: b"\n", 4: "ö".encode()}
+    assert token_bytes(Piece()) == {1: b" ", 2: b" lawn", 3: b"\n", 4: "ö".encode()}

@@ -15,46 +15,46 @@ from safetensors.torch import load_file, save_file
 
 from tests.encoders.models import noise
 from tests.hub import Hub, nobody, point_to
-from tests.labels.language.models import NAMES, OPTIONS, Memory, frames, language, question
+from tests.labels.language.models import NAMES, OPTIONS, Memory, frames, language, request
 from tests.labels.language.tiny_llava import save_llama, save_llava
 from tests.labels.language.tiny_qwen import save_qwen
 from wildseg.core import progress
 from wildseg.core.errors import ModelError
-from wildseg.labels.language.choice import Choice
-from wildseg.labels.language.folder import digest
 from wildseg.labels.language.grammar import Tokens
-from wildseg.labels.language.local import Local
-from wildseg.labels.language.messages import Ask, Picture, Reply
+from wildseg.labels.language.local import LocalModel
+from wildseg.labels.language.messages import ChatQuery, ChatReply, ImageInput
+from wildseg.labels.language.model_digest import digest
+from wildseg.labels.language.sampling import ConstrainedSampler
 from wildseg.methods.labels import describe_then_decide, vlm_cot, vlm_direct, vlm_yes_no
 
 
 @pytest.fixture(scope="module")
-def llava(tmp_path_factory: pytest.TempPathFactory) -> Local:
+def llava(tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
     return local(save_llava(tmp_path_factory.mktemp("models") / "llava"))
 
 
 @pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> Local:
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
     return local(save_qwen(tmp_path_factory.mktemp("models") / "qwen"))
 
 
-def local(folder: Path, **changes: object) -> Local:
-    return Local(folder.name, folder.parent, lambda: "cpu", **{"constrained": True, **changes})
+def local(folder: Path, **changes: object) -> LocalModel:
+    return LocalModel(folder.name, folder.parent, lambda: "cpu", **{"constrained": True, **changes})
 
 
-def ask(text: str = "which?", image: int = 0, **changes: object) -> Ask:
+def query(text: str = "which?", image: int = 0, **changes: object) -> ChatQuery:
     values = {"temperature": 0.0, "seed": 0, "max_tokens": 12, "names": NAMES, **changes}
-    return Ask((("user", text),), Picture(noise((20, 30), image)), **values)
+    return ChatQuery((("user", text),), ImageInput(noise((20, 30), image)), **values)
 
 
-def said(model: Local, *asks: Ask) -> list[Reply]:
-    found = dict(model.answer(asks))
-    return [found[place] for place in range(len(asks))]
+def said(model: LocalModel, *queries: ChatQuery) -> list[ChatReply]:
+    found = dict(model.complete(queries))
+    return [found[place] for place in range(len(queries))]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 2.0])
-def test_whatever_the_weights_the_answer_is_json_that_names_classes_once(llava: Local, temperature: float) -> None:
-    replies = said(llava, *(ask(f"{number}?", number, temperature=temperature, seed=number) for number in range(9)))
+def test_whatever_the_weights_the_answer_is_json_that_names_classes_once(llava: LocalModel, temperature: float) -> None:
+    replies = said(llava, *(query(f"{number}?", number, temperature=temperature, seed=number) for number in range(9)))
     for reply in replies:
         content = json.loads(reply.text)
         assert list(content) == ["annotations"]
@@ -65,17 +65,17 @@ def test_whatever_the_weights_the_answer_is_json_that_names_classes_once(llava: 
         assert reply.seconds > 0
 
 
-def test_free_words_are_cut_at_the_limit_and_constrained_ones_never(llava: Local) -> None:
-    free, bound = said(llava, ask(names=None), ask(max_tokens=1))
+def test_free_words_are_cut_at_the_limit_and_constrained_ones_never(llava: LocalModel) -> None:
+    free, bound = said(llava, query(names=None), query(max_tokens=1))
     assert free.cut
     assert free.tokens_out == 12
     assert not bound.cut
 
 
-def test_an_answer_is_the_likeliest_by_one_forward_at_a_time(llava: Local) -> None:
-    (reply,) = said(llava, ask(names=None))
+def test_an_answer_is_the_likeliest_by_one_forward_at_a_time(llava: LocalModel) -> None:
+    (reply,) = said(llava, query(names=None))
     network = llava._loaded
-    inputs = network.inputs([ask()])
+    inputs = network.inputs([query()])
     tokens = []
     with torch.no_grad():
         for _ in range(12):
@@ -87,45 +87,47 @@ def test_an_answer_is_the_likeliest_by_one_forward_at_a_time(llava: Local) -> No
     assert reply.text == network.tokenizer.decode(tokens).strip()
 
 
-def test_a_sample_depends_on_its_seed_and_not_on_its_neighbours(llava: Local) -> None:
-    own = [ask(f"{'?' * number}", number, temperature=1.5, seed=number, names=None) for number in range(5)]
+def test_a_sample_depends_on_its_seed_and_not_on_its_neighbours(llava: LocalModel) -> None:
+    own = [query(f"{'?' * number}", number, temperature=1.5, seed=number, names=None) for number in range(5)]
     together = said(llava, *own)
     assert [said(llava, one)[0].text for one in own] == [reply.text for reply in together]
-    other = said(llava, *(ask("", 0, temperature=1.5, seed=seed, names=None) for seed in range(6)))
+    other = said(llava, *(query("", 0, temperature=1.5, seed=seed, names=None) for seed in range(6)))
     assert len({reply.text for reply in other}) == 6
 
 
 def test_samples_are_as_frequent_as_their_probability() -> None:
     logits, temperature, number = torch.tensor([2.0, 0.0, 1.0, -3.0]), 1.5, 4000
-    asks = [ask(temperature=temperature, seed=seed, names=None) for seed in range(number)]
-    choice = Choice(asks, [None] * number, Tokens({}, []), length=1)
+    queries = [query(temperature=temperature, seed=seed, names=None) for seed in range(number)]
+    choice = ConstrainedSampler(queries, [None] * number, Tokens({}, []), length=1)
     chosen = choice(torch.zeros(number, 1, dtype=torch.long), logits.expand(number, -1)).argmax(1)
     expected = (logits / temperature).softmax(0)
     shares = torch.bincount(chosen, minlength=4) / number
     assert (abs(shares - expected) < 5 * (expected * (1 - expected) / number).sqrt()).all()
 
 
-def test_the_picture_and_the_words_matter(llava: Local) -> None:
-    texts = [reply.text for reply in said(llava, ask(names=None), ask(image=1, names=None), ask("what?", names=None))]
+def test_the_picture_and_the_words_matter(llava: LocalModel) -> None:
+    texts = [
+        reply.text for reply in said(llava, query(names=None), query(image=1, names=None), query("what?", names=None))
+    ]
     assert len(set(texts)) == 3
 
 
 @pytest.mark.parametrize("method", [vlm_direct, vlm_cot, describe_then_decide, vlm_yes_no])
-def test_methods_have_labels_for_every_frame_of_any_size(method: object, llava: Local) -> None:
+def test_methods_have_labels_for_every_frame_of_any_size(method: object, llava: LocalModel) -> None:
     options = OPTIONS[method.__name__.rsplit(".", 1)[-1]]
     asked = [*frames(2), *frames(1, shape=(64, 9))]
-    found = list(method.label(asked, question(language(llava)), **options))
+    found = list(method.label(asked, request(language(llava)), **options))
     assert [answer.record["parse_errors"] for answer in found] == [0, 0, 0]
     assert all(((answer.scores >= 0) & (answer.scores <= 1)).all() for answer in found)
 
 
-def test_yes_and_no_are_summed_over_the_ways_to_write_them(llava: Local) -> None:
-    asks = [ask(f"Is there any {name}? ", yes_no=True, names=None) for name in ("sky", "grey road", "x")]
-    found = said(llava, *asks)
+def test_yes_and_no_are_summed_over_the_ways_to_write_them(llava: LocalModel) -> None:
+    queries = [query(f"Is there any {name}? ", yes_no=True, names=None) for name in ("sky", "grey road", "x")]
+    found = said(llava, *queries)
     words = llava._loaded.tokenizer
     ids = [[words.convert_tokens_to_ids(form) for form in forms] for forms in (("yes", "Yes"), ("no", "No"))]
     with torch.no_grad():
-        for one, reply in zip(asks, found, strict=True):
+        for one, reply in zip(queries, found, strict=True):
             last = llava._loaded.model(**llava._loaded.inputs([one])).logits[0, -1].double().exp()
             yes, no = last[ids[0]].sum(), last[ids[1]].sum()
             assert reply.yes == pytest.approx(float(yes / (yes + no)), abs=1e-5)
@@ -135,36 +137,38 @@ def test_yes_and_no_are_summed_over_the_ways_to_write_them(llava: Local) -> None
 TEXTS = ("sky", "old grey road", "x", "old tree", "lawn", "oar", "old grey rock")  # more than a batch
 
 
-def test_questions_that_share_their_beginning_are_answered_as_if_they_did_not(llava: Local, qwen: Local) -> None:
-    asks = [ask(f"is there any {text}?", yes_no=True, names=None) for text in TEXTS]
+def test_questions_that_share_their_beginning_are_answered_as_if_they_did_not(
+    llava: LocalModel, qwen: LocalModel
+) -> None:
+    queries = [query(f"is there any {text}?", yes_no=True, names=None) for text in TEXTS]
     for model in (llava, qwen):
         network = model._loaded
-        rows = [network.inputs([one]) for one in asks]
+        rows = [network.inputs([one]) for one in queries]
         with torch.no_grad():
             apart = torch.stack([network._logits(row)[0] for row in rows])
             torch.testing.assert_close(network._shared(rows), apart, atol=1e-4, rtol=1e-4)
-        replies = said(model, *asks)
+        replies = said(model, *queries)
         assert len({reply.yes for reply in replies}) == 7
         assert [reply.tokens_in for reply in replies] == [row["input_ids"].shape[1] for row in rows]
         assert network._shares is True
 
 
 @pytest.mark.parametrize("method", [vlm_direct, vlm_cot, describe_then_decide, vlm_yes_no])
-def test_a_model_that_takes_pictures_of_any_size_labels_them(method: object, qwen: Local) -> None:
+def test_a_model_that_takes_pictures_of_any_size_labels_them(method: object, qwen: LocalModel) -> None:
     options = OPTIONS[method.__name__.rsplit(".", 1)[-1]]
     asked = [*frames(2), *frames(1, shape=(90, 40))]
-    found = list(method.label(asked, question(language(qwen)), **options))
+    found = list(method.label(asked, request(language(qwen)), **options))
     assert [answer.record["parse_errors"] for answer in found] == [0, 0, 0]
 
 
-def test_a_picture_is_read_once_for_all_classes(llava: Local) -> None:
+def test_a_picture_is_read_once_for_all_classes(llava: LocalModel) -> None:
     network = llava._loaded
-    said(llava, *(ask(f"any {name}?", yes_no=True, names=None) for name in NAMES))
+    said(llava, *(query(f"any {name}?", yes_no=True, names=None) for name in NAMES))
     assert network._shares is True
     seen = []
     hook = network.model.model.vision_tower.register_forward_hook(lambda *_: seen.append(1))
     try:
-        said(llava, *(ask(f"any {name}?", 3, yes_no=True, names=None) for name in NAMES * 5))
+        said(llava, *(query(f"any {name}?", 3, yes_no=True, names=None) for name in NAMES * 5))
     finally:
         hook.remove()
     assert len(seen) == 1
@@ -172,10 +176,10 @@ def test_a_picture_is_read_once_for_all_classes(llava: Local) -> None:
 
 def test_a_model_that_only_reads_can_answer_words_and_is_told_apart_from_one_that_sees(tmp_path: Path) -> None:
     llama = local(save_llama(tmp_path / "llama"))
-    (reply,) = said(llama, Ask((("user", "a lawn"),), None, 1.0, 0, 9, NAMES))
+    (reply,) = said(llama, ChatQuery((("user", "a lawn"),), None, 1.0, 0, 9, NAMES))
     assert set(json.loads(reply.text)["annotations"]) <= set(NAMES)
     with pytest.raises(ModelError, match="expected a model that sees pictures, .* only reads"):
-        said(llama, ask())
+        said(llama, query())
 
 
 def test_models_are_told_apart_by_every_byte_and_large_files_read_once(
@@ -190,7 +194,7 @@ def test_models_are_told_apart_by_every_byte_and_large_files_read_once(
     tuned = digest(folder)
     (folder / "merges.txt").write_text("a b")
     assert len({before, tuned, digest(folder)}) == 3
-    monkeypatch.setattr("wildseg.labels.language.folder.LARGE", 1000)
+    monkeypatch.setattr("wildseg.labels.language.model_digest.LARGE", 1000)
     memory = Memory()
     assert local(folder, digests=memory).identity[1] == digest(folder)
     kept = dict(memory.kept)
@@ -206,7 +210,7 @@ def test_models_are_told_apart_by_every_byte_and_large_files_read_once(
 
 
 def test_a_large_file_that_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wildseg.labels.language.folder.LARGE", 1)
+    monkeypatch.setattr("wildseg.labels.language.model_digest.LARGE", 1)
     memory, file = Memory(), tmp_path / "model.safetensors"
     found = set()
     for content in (b"one", b"two", b"one"):
@@ -222,11 +226,11 @@ def test_what_a_folder_wishes_for_its_answers_does_not_change_them(tmp_path: Pat
     wishes = {"eos_token_id": [2], "do_sample": True, "temperature": 5.0, "repetition_penalty": 3.0, "num_beams": 3,
               "min_new_tokens": 30, "suppress_tokens": [40, 41], "max_length": 3, "top_k": 1}  # fmt: skip
     (wishful / "generation_config.json").write_text(json.dumps(wishes))
-    asks = [
-        Ask((("user", f"a lawn {n}"),), None, temperature, n, 20, names)
+    queries = [
+        ChatQuery((("user", f"a lawn {n}"),), None, temperature, n, 20, names)
         for n, (temperature, names) in enumerate([(0.0, None), (1.0, None), (0.0, NAMES), (1.0, NAMES)])
     ]
-    first, second = ([(reply.text, reply.cut) for reply in said(local(own), *asks)] for own in (plain, wishful))
+    first, second = ([(reply.text, reply.cut) for reply in said(local(own), *queries)] for own in (plain, wishful))
     assert first == second
     assert all(json.loads(text) for text, _ in second[2:])
 
@@ -243,7 +247,7 @@ def test_a_model_without_a_form_for_conversations_is_told(save: Callable[[Path],
     with pytest.raises(
         ModelError, match="made for conversation, .* has no chat template; choose the variant"
     ) as caught:
-        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
+        said(local(folder), ChatQuery((("user", "a lawn"),), None, 0.0, 0, 9))
     assert "\n" not in str(caught.value)
 
 
@@ -251,20 +255,20 @@ def test_a_form_that_refuses_what_is_said_is_told(tmp_path: Path) -> None:
     folder = save_llama(tmp_path / "llama")
     (folder / "chat_template.jinja").write_text("{{ raise_exception('A system message must come first') }}")
     with pytest.raises(ModelError, match="cannot be asked in its own form .A system message must come first"):
-        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
+        said(local(folder), ChatQuery((("user", "a lawn"),), None, 0.0, 0, 9))
 
 
-def test_a_class_that_the_tokens_cannot_write_is_told(llava: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_that_the_tokens_cannot_write_is_told(llava: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = llava._loaded.tokens
     short = {token: text for token, text in tokens.texts.items() if text != b"\xc3"}
     monkeypatch.setattr(llava._loaded, "tokens", Tokens(short, tokens._end))
-    assert json.loads(said(llava, ask())[0].text)
+    assert json.loads(said(llava, query())[0].text)
     with pytest.raises(ModelError, match="no token for the bytes .*xc3.*; rename the class, or set"):
-        said(llava, ask(names=("sky", "gr\u00fcn")))
+        said(llava, query(names=("sky", "gr\u00fcn")))
 
 
-def test_a_batch_without_room_is_answered_in_halves(llava: Local, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = [ask(f"{n}?", n, temperature=1.0, seed=n) for n in range(4)]
+def test_a_batch_without_room_is_answered_in_halves(llava: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = [query(f"{n}?", n, temperature=1.0, seed=n) for n in range(4)]
     expected = [reply.text for reply in said(llava, *own)]
     network, room = llava._loaded, 1
     generate = network.model.generate
@@ -282,11 +286,11 @@ def test_a_batch_without_room_is_answered_in_halves(llava: Local, monkeypatch: p
 
 
 def test_a_model_in_half_precision_is_given_pictures_in_half_precision(
-    llava: Local, monkeypatch: pytest.MonkeyPatch
+    llava: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(llava._loaded, "model", copy.deepcopy(llava._loaded.model).to(torch.bfloat16))
-    assert llava._loaded.inputs([ask()])["pixel_values"].dtype == torch.bfloat16
-    assert json.loads(said(llava, ask())[0].text)
+    assert llava._loaded.inputs([query()])["pixel_values"].dtype == torch.bfloat16
+    assert json.loads(said(llava, query())[0].text)
 
 
 @pytest.mark.parametrize("constrained", [True, False])
@@ -294,12 +298,12 @@ def test_a_model_in_half_precision_is_given_pictures_in_half_precision(
 def test_a_batch_of_long_and_short_conversations_is_answered_as_one_by_one(
     name: str, constrained: bool, request: pytest.FixtureRequest
 ) -> None:
-    model: Local = request.getfixturevalue(name)
+    model: LocalModel = request.getfixturevalue(name)
     turns = (("assistant", "I see a road. " * 9), ("user", "and now?"))
     own = [
-        Ask(
+        ChatQuery(
             (("user", f"{'x' * 40 * n}?"), *(turns if n % 3 else ())),
-            Picture(noise((30 + 40 * n, 90 - 20 * n), n)),
+            ImageInput(noise((30 + 40 * n, 90 - 20 * n), n)),
             temperature=0.7 * (n % 2), seed=n, max_tokens=12, names=NAMES if constrained else None,
         )
         for n in range(4)
@@ -317,7 +321,7 @@ def test_a_folder_that_is_no_model_is_told_in_one_line(file: str, content: bytes
     if content is not None:
         (folder / file).write_bytes(content)
     with pytest.raises(ModelError, match="expected a model that transformers can read") as caught:
-        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
+        said(local(folder), ChatQuery((("user", "a lawn"),), None, 0.0, 0, 9))
     assert "\n" not in str(caught.value)
 
 
@@ -327,9 +331,9 @@ def test_a_model_of_the_hub_is_fetched_with_progress_and_answers_as_that_in_a_fo
     folder = save_llama(tmp_path / "llama")
     hub.repositories["makers/talk"] = {path.name: path.read_bytes() for path in folder.iterdir()}
     monkeypatch.setattr(progress, "MEGABYTE", 1e4)  # it is a small one
-    question = Ask((("user", "a lawn"),), None, 0.0, 0, 9)
-    fetched = Local("makers/talk", tmp_path, lambda: "cpu", constrained=True)
-    assert said(fetched, question)[0].text == said(local(folder), question)[0].text
+    request = ChatQuery((("user", "a lawn"),), None, 0.0, 0, 9)
+    fetched = LocalModel("makers/talk", tmp_path, lambda: "cpu", constrained=True)
+    assert said(fetched, request)[0].text == said(local(folder), request)[0].text
     assert "makers/talk/model.safetensors: download begins, " in capsys.readouterr().err
 
 
@@ -338,7 +342,7 @@ def test_a_model_that_cannot_be_fetched_is_told_with_the_hub(tmp_path: Path, mon
     point_to(address, tmp_path, monkeypatch)
     line = f"'makers/talk' is no folder here, and could not be fetched from {address}/makers/talk: connection refused; "
     with pytest.raises(ModelError, match=line):
-        said(Local("makers/talk", tmp_path, lambda: "cpu", constrained=True), ask())
+        said(LocalModel("makers/talk", tmp_path, lambda: "cpu", constrained=True), query())
 
 
 def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
@@ -347,7 +351,7 @@ def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
     gone = next(name for name in sorted(weights) if "projector" in name)
     save_file({name: tensor for name, tensor in weights.items() if name != gone}, folder / "model.safetensors")
     with pytest.raises(ModelError, match="expected all weights of a Llava.*, .* lacks 1 of them, such as .*projector"):
-        said(local(folder), ask())
+        said(local(folder), query())
 
 
 def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
@@ -358,7 +362,7 @@ def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     (folder / "mine.py").write_text(f"open({str(marker)!r}, 'w')\n")
     with pytest.raises(ModelError, match="without running its code"):
-        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
+        said(local(folder), ChatQuery((("user", "a lawn"),), None, 0.0, 0, 9))
     assert not marker.exists()
 
 
@@ -367,4 +371,4 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
     torch.save({"a": torch.zeros(1)}, folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match="from safetensors"):
-        said(local(folder), Ask((("user", "a lawn"),), None, 0.0, 0, 9))
+        said(local(folder), ChatQuery((("user", "a lawn"),), None, 0.0, 0, 9))

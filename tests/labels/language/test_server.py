@@ -13,21 +13,21 @@ from PIL import Image
 from tests.encoders.models import noise
 from tests.labels.language.conftest import Misbehaving
 from wildseg.core.errors import ModelError, ParamsError
-from wildseg.labels.language import server, wire
-from wildseg.labels.language.messages import Ask, Picture, Refusal, Reply
-from wildseg.labels.language.replies import yes_of
-from wildseg.labels.language.server import Server
+from wildseg.labels.language import server, transport
+from wildseg.labels.language.messages import ChatQuery, ChatReply, ImageInput, QueryRefused
+from wildseg.labels.language.replies import yes_probability
+from wildseg.labels.language.server import ServerModel
 
 
-def ask(number: int = 0, **changes: object) -> Ask:
+def query(number: int = 0, **changes: object) -> ChatQuery:
     values = {"temperature": 0.5, "seed": 3, "max_tokens": 50, "names": ("sky", "lawn"), **changes}
-    return Ask((("user", f"question {number}"),), Picture(noise((20, 30))), **values)
+    return ChatQuery((("user", f"question {number}"),), ImageInput(noise((20, 30))), **values)
 
 
-def replies(server: Misbehaving, model: str, asks: int = 1, **options: object) -> list[Reply]:
-    speaker = Server(server.url, model, **{"constrained": True, **options})
-    found = dict(speaker.answer([ask(number) for number in range(asks)]))
-    return [found[number] for number in range(asks)]
+def replies(server: Misbehaving, model: str, queries: int = 1, **options: object) -> list[ChatReply]:
+    speaker = ServerModel(server.url, model, **{"constrained": True, **options})
+    found = dict(speaker.complete([query(number) for number in range(queries)]))
+    return [found[number] for number in range(queries)]
 
 
 def test_a_question_says_all_that_was_asked_for(bad_server: Misbehaving) -> None:
@@ -80,31 +80,31 @@ def test_what_will_not_get_better_is_told_in_one_line(
 
 def test_a_server_that_is_not_there_is_told() -> None:
     with pytest.raises(ModelError, match=r"http://127.0.0.1:9/v1 did not answer in 6 attempts \(.*[Rr]efused"):
-        list(Server("http://127.0.0.1:9/v1", "m", constrained=True).answer([ask()]))
+        list(ServerModel("http://127.0.0.1:9/v1", "m", constrained=True).complete([query()]))
 
 
 def test_an_answer_without_end_is_not_read_to_its_end(bad_server: Misbehaving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "LARGEST", 100_000)
+    monkeypatch.setattr(transport, "MAX_BYTES", 100_000)
     with pytest.raises(ModelError, match="longer than 100,000 bytes"):
         replies(bad_server, "endless")
 
 
 def test_a_server_that_takes_too_long_is_given_up(bad_server: Misbehaving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "TIMEOUT", 0.1)
+    monkeypatch.setattr(transport, "TIMEOUT", 0.1)
     monkeypatch.setattr(server, "ATTEMPTS", 2)
     with pytest.raises(ModelError, match="did not answer in 2 attempts .*timed out"):
         replies(bad_server, "slow")
 
 
 def test_several_are_asked_at_once_and_no_more(bad_server: Misbehaving) -> None:
-    replies(bad_server, "slow", asks=6, requests=3)
+    replies(bad_server, "slow", queries=6, requests=3)
     times = [body["time"] for body in bad_server.asked("slow")]
     begun = [sum(abs(time - other) < 0.4 for other in times) for time in times]
     assert begun == [3] * 6  # each answer takes 0.5 s
 
 
 def test_the_rate_is_kept(bad_server: Misbehaving) -> None:
-    replies(bad_server, "good", asks=5, requests=5, per_minute=600)
+    replies(bad_server, "good", queries=5, requests=5, per_minute=600)
     times = sorted(body["time"] for body in bad_server.asked("good"))
     assert times[-1] - times[0] > 4 * 0.1 - 0.05  # never faster; slower is no fault of ours
 
@@ -117,7 +117,7 @@ def test_two_models_of_a_server_share_its_rate(bad_server: Misbehaving) -> None:
 
 
 def test_what_was_answered_before_a_refusal_is_not_lost(bad_server: Misbehaving) -> None:
-    answers = Server(bad_server.url, "dies:6", constrained=True, requests=2).answer([ask(n) for n in range(9)])
+    answers = ServerModel(bad_server.url, "dies:6", constrained=True, requests=2).complete([query(n) for n in range(9)])
     kept = [next(answers) for _ in range(6)]
     assert len({place for place, _ in kept}) == 6
     with pytest.raises(ModelError, match="used up"):
@@ -127,9 +127,9 @@ def test_what_was_answered_before_a_refusal_is_not_lost(bad_server: Misbehaving)
 
 def test_the_key_is_sent_and_nowhere_else(bad_server: Misbehaving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WILDSEG_API_KEY", "very-secret")
-    speaker = Server(bad_server.url, "locked", constrained=True)
+    speaker = ServerModel(bad_server.url, "locked", constrained=True)
     with pytest.raises(ModelError, match="it refused the key of the environment") as caught:
-        list(speaker.answer([ask()]))
+        list(speaker.complete([query()]))
     assert bad_server.asked("locked")[0]["key"] == "Bearer very-secret"
     assert "very-secret" not in f"{caught.value} {speaker!r} {speaker.identity} {vars(speaker)}"
     assert caught.value.__cause__ is None
@@ -140,8 +140,8 @@ def test_the_key_for_openai_goes_to_openai_alone(bad_server: Misbehaving, monkey
     monkeypatch.setenv("OPENAI_API_KEY", "very-secret")
     replies(bad_server, "good")
     assert bad_server.asked("good")[0]["key"] == ""
-    assert wire.key_for("https://api.openai.com/v1") == "very-secret"
-    assert wire.key_for("https://openai.com.evil.org/v1") == ""
+    assert transport.key_for("https://api.openai.com/v1") == "very-secret"
+    assert transport.key_for("https://openai.com.evil.org/v1") == ""
 
 
 @pytest.mark.parametrize(
@@ -155,18 +155,18 @@ def test_the_key_for_openai_goes_to_openai_alone(bad_server: Misbehaving, monkey
 )
 def test_an_address_that_is_none_is_told(url: str, line: str) -> None:
     with pytest.raises(ParamsError, match=line) as caught:
-        Server(url, "m", constrained=True)
+        ServerModel(url, "m", constrained=True)
     assert "very-secret" not in str(caught.value)
 
 
 def test_yes_and_no_share_what_their_words_have_in_common(bad_server: Misbehaving) -> None:
     yes, no = math.exp(-0.5) + math.exp(-3), math.exp(-1.5)
-    speaker = Server(bad_server.url, "yes", constrained=True)
-    ((_, reply),) = speaker.answer([ask(yes_no=True, names=None)])
+    speaker = ServerModel(bad_server.url, "yes", constrained=True)
+    ((_, reply),) = speaker.complete([query(yes_no=True, names=None)])
     assert reply.yes == pytest.approx(yes / (yes + no))
-    assert yes_of({"yes": -1.0, "no": -1.0}) == 0.5
-    assert yes_of({"yes": -7.0, "no": -8.0}) == pytest.approx(yes_of({"yes": -1.0, "no": -2.0}))
-    assert yes_of({"maybe": -0.1}) is None
+    assert yes_probability({"yes": -1.0, "no": -1.0}) == 0.5
+    assert yes_probability({"yes": -7.0, "no": -8.0}) == pytest.approx(yes_probability({"yes": -1.0, "no": -2.0}))
+    assert yes_probability({"maybe": -0.1}) is None
     (body,) = bad_server.asked("yes")
     assert (body["logprobs"], body["top_logprobs"], body["max_tokens"]) == (True, 20, 1)
 
@@ -175,7 +175,7 @@ def test_a_server_without_likelihoods_is_told(bad_server: Misbehaving) -> None:
     with pytest.raises(
         ModelError, match="vlm_yes_no needs the likelihoods of words .logprobs., and this server gives none"
     ):
-        list(Server(bad_server.url, "good", constrained=True).answer([ask(yes_no=True, names=None)]))
+        list(ServerModel(bad_server.url, "good", constrained=True).complete([query(yes_no=True, names=None)]))
 
 
 # What is about one question, and what about all ---------------------------------------------------------------------
@@ -193,11 +193,11 @@ def test_a_server_without_likelihoods_is_told(bad_server: Misbehaving) -> None:
 def test_a_picture_that_alone_is_refused_is_told_apart_from_others(
     model: str, reason: str, attempts: int, bad_server: Misbehaving
 ) -> None:
-    asks = [ask(), Ask(ask().messages, Picture(noise((20, 31))), 0.0, 0, 9), ask()]
-    found = dict(Server(bad_server.url, model, constrained=True, requests=1).answer(asks))
-    assert isinstance(found[1], Reply)
+    queries = [query(), ChatQuery(query().messages, ImageInput(noise((20, 31))), 0.0, 0, 9), query()]
+    found = dict(ServerModel(bad_server.url, model, constrained=True, requests=1).complete(queries))
+    assert isinstance(found[1], ChatReply)
     for place in (0, 2):
-        assert isinstance(found[place], Refusal)
+        assert isinstance(found[place], QueryRefused)
         assert "has no answer about it, though one about a grey picture (" in found[place].reason
         assert reason in found[place].reason
         assert "\n" not in found[place].reason
@@ -216,17 +216,19 @@ def test_a_server_that_has_too_much_to_do_has_nothing_against_a_picture(bad_serv
 
 
 def test_a_question_without_picture_has_its_control_too(bad_server: Misbehaving) -> None:
-    words = Ask((("user", "question"), ("assistant", "yes"), ("user", "why?")), None, 0.0, 0, 9, ("sky",))
+    words = ChatQuery((("user", "question"), ("assistant", "yes"), ("user", "why?")), None, 0.0, 0, 9, ("sky",))
     with pytest.raises(ModelError, match="the money is used up"):
-        list(Server(bad_server.url, "dies:0", constrained=True).answer([words]))
+        list(ServerModel(bad_server.url, "dies:0", constrained=True).complete([words]))
     first, control = bad_server.asked("dies:0")
     assert len(control["messages"]) == 1
     assert control["response_format"] == first["response_format"]
 
 
 def test_in_a_long_conversation_only_what_was_asked_is_kept_in_the_control() -> None:
-    long = Ask((("user", "a?"), ("assistant", "words " * 999), ("user", "b?")), Picture(noise((9, 9))), 0.0, 0, 9)
-    assert server.control(long).messages == (("user", "a?"), ("assistant", "-"), ("user", "b?"))
+    long = ChatQuery(
+        (("user", "a?"), ("assistant", "words " * 999), ("user", "b?")), ImageInput(noise((9, 9))), 0.0, 0, 9
+    )
+    assert server.control_query(long).messages == (("user", "a?"), ("assistant", "-"), ("user", "b?"))
 
 
 # In which forms servers answer ---------------------------------------------------------------------------------------
@@ -268,13 +270,13 @@ def test_what_is_no_answer_is_told(model: str, line: str, bad_server: Misbehavin
 
 
 def test_a_likelihood_that_is_no_number_does_not_count(bad_server: Misbehaving) -> None:
-    ((_, reply),) = Server(bad_server.url, "nan", constrained=True).answer([ask(yes_no=True, names=None)])
+    ((_, reply),) = ServerModel(bad_server.url, "nan", constrained=True).complete([query(yes_no=True, names=None)])
     assert reply.yes == 0
-    assert yes_of({"yes": -math.inf, "no": math.nan}) is None
+    assert yes_probability({"yes": -math.inf, "no": math.nan}) is None
 
 
 def test_openai_is_told_the_limit_by_the_name_that_its_models_take() -> None:
-    asked = Server("https://api.openai.com/v1", "m", constrained=True)._body(ask())
+    asked = ServerModel("https://api.openai.com/v1", "m", constrained=True)._body(query())
     assert asked["max_completion_tokens"] == 50
     assert "max_tokens" not in asked
 
@@ -303,7 +305,7 @@ def test_a_key_that_no_header_can_hold_is_told_and_not_shown(
     key: str, bad_server: Misbehaving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "\0" in key:
-        monkeypatch.setattr(wire.os, "environ", {"WILDSEG_API_KEY": key})
+        monkeypatch.setattr(transport.os, "environ", {"WILDSEG_API_KEY": key})
     else:
         monkeypatch.setenv("WILDSEG_API_KEY", key)
     with pytest.raises(ModelError, match="WILDSEG_API_KEY: expected plain letters") as caught:

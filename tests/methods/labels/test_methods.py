@@ -13,8 +13,8 @@ import torch
 from tests.encoders.models import noise, random_clip
 from wildseg.core.errors import DataError, ParamsError
 from wildseg.encoders.clip import Clip, resize
-from wildseg.labels.interface import Answer, NamedImage, Question
-from wildseg.labels.views import boxes, cells, look
+from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
+from wildseg.labels.views import cells_in_box, crop_view, tile_boxes
 from wildseg.methods.labels import clip as clip_method
 from wildseg.methods.labels import given
 
@@ -22,8 +22,8 @@ PHRASES = (("sky", "clouds"), ("road",), ("lawn",))
 TEMPLATES = ("a photo of {}.", "{}")
 
 
-def question(encoder: Callable[[], Clip], **changes: object) -> Question:
-    asked = Question(("sky", "road", "lawn"), PHRASES, (), TEMPLATES, encoder, lambda _path: {})
+def request(encoder: Callable[[], Clip], **changes: object) -> LabelRequest:
+    asked = LabelRequest(("sky", "road", "lawn"), PHRASES, (), TEMPLATES, encoder, lambda _path: {})
     return replace(asked, **changes)
 
 
@@ -46,27 +46,27 @@ def logits(clip: Clip, image: np.ndarray, phrases: tuple = PHRASES) -> torch.Ten
     return clip.logits(features, clip.classifier(phrases, TEMPLATES))[0]
 
 
-def answers(asked: Question, *shapes: tuple[int, int], **options: object) -> list[Answer]:
+def answers(asked: LabelRequest, *shapes: tuple[int, int], **options: object) -> list[LabelResult]:
     return list(clip_method.label(frames(*shapes), asked, **options))
 
 
 def test_a_single_look_gives_the_softmax_over_classes(softmax: Clip) -> None:
-    (answer,) = answers(question(lambda: softmax), (64, 64), tiles=1)
+    (answer,) = answers(request(lambda: softmax), (64, 64), tiles=1)
     np.testing.assert_allclose(answer.scores, logits(softmax, noise((64, 64))).softmax(0), atol=1e-5)
     assert answer.scores.sum() == pytest.approx(1)
     assert answer.threshold == 0.2
 
 
 def test_background_phrases_take_their_share_and_have_no_score(softmax: Clip) -> None:
-    (answer,) = answers(question(lambda: softmax, background=("wall", "sea")), (64, 64), tiles=1)
+    (answer,) = answers(request(lambda: softmax, background=("wall", "sea")), (64, 64), tiles=1)
     expected = logits(softmax, noise((64, 64)), (*PHRASES, ("wall",), ("sea",))).softmax(0)[:3]
     np.testing.assert_allclose(answer.scores, expected, atol=1e-5)
     assert answer.scores.sum() < 1
 
 
 def test_repeating_a_class_halves_its_share(softmax: Clip) -> None:
-    (once,) = answers(question(lambda: softmax), (64, 64), tiles=1)
-    twice = question(lambda: softmax, class_names=("sky", "road", "lawn", "again"), phrases=(*PHRASES, ("lawn",)))
+    (once,) = answers(request(lambda: softmax), (64, 64), tiles=1)
+    twice = request(lambda: softmax, class_names=("sky", "road", "lawn", "again"), phrases=(*PHRASES, ("lawn",)))
     (answer,) = answers(twice, (64, 64), tiles=1)
     odds = once.scores[2] / once.scores[0]
     assert answer.scores[2] / answer.scores[0] == pytest.approx(odds, rel=1e-4)
@@ -74,53 +74,53 @@ def test_repeating_a_class_halves_its_share(softmax: Clip) -> None:
 
 
 def test_a_model_with_a_logit_bias_judges_each_class_on_its_own(sigmoid: Clip) -> None:
-    (answer,) = answers(question(lambda: sigmoid), (48, 64), tiles=1)
+    (answer,) = answers(request(lambda: sigmoid), (48, 64), tiles=1)
     np.testing.assert_allclose(answer.scores, logits(sigmoid, noise((48, 64))).sigmoid(), atol=1e-5)
-    (asked_for,) = answers(question(lambda: sigmoid), (48, 64), tiles=1, activation="softmax")
+    (asked_for,) = answers(request(lambda: sigmoid), (48, 64), tiles=1, activation="softmax")
     np.testing.assert_allclose(asked_for.scores, logits(sigmoid, noise((48, 64))).softmax(0), atol=1e-5)
     assert answer.threshold == clip_method.THRESHOLDS["sigmoid"]
 
 
 def test_a_model_that_was_taught_with_captions_of_regions_is_asked_by_attention(tmp_path: Path) -> None:
     taught = random_clip(tmp_path, "tiny", captions="regions")
-    (chosen,) = answers(question(lambda: taught), (48, 64))
-    (asked_for,) = answers(question(lambda: taught), (48, 64), tiles=6, tiles_by="attention")
+    (chosen,) = answers(request(lambda: taught), (48, 64))
+    (asked_for,) = answers(request(lambda: taught), (48, 64), tiles=6, tiles_by="attention")
     np.testing.assert_array_equal(chosen.scores, asked_for.scores)
 
 
 def test_any_other_model_is_shown_tiles_cut_out(sigmoid: Clip) -> None:
-    (chosen,) = answers(question(lambda: sigmoid), (48, 64))
-    (asked_for,) = answers(question(lambda: sigmoid), (48, 64), tiles=2, tiles_by="crop")
+    (chosen,) = answers(request(lambda: sigmoid), (48, 64))
+    (asked_for,) = answers(request(lambda: sigmoid), (48, 64), tiles=2, tiles_by="crop")
     np.testing.assert_array_equal(chosen.scores, asked_for.scores)
-    (other,) = answers(question(lambda: sigmoid), (48, 64), tiles=6, tiles_by="attention")
+    (other,) = answers(request(lambda: sigmoid), (48, 64), tiles=6, tiles_by="attention")
     assert np.abs(chosen.scores - other.scores).max() > 1e-4
 
 
 @pytest.mark.parametrize("tiles", [2, 3])
 def test_each_class_is_believed_where_it_was_seen_best(tiles: int, sigmoid: Clip) -> None:
-    (answer,) = answers(question(lambda: sigmoid), (60, 90), tiles=tiles, tiles_by="crop")
-    looks = [look(noise((60, 90)), box, (48, 64), "squash", (0, 0, 0)) for box in boxes(tiles)]
-    single = [logits(sigmoid, seen).sigmoid() for seen in looks]
+    (answer,) = answers(request(lambda: sigmoid), (60, 90), tiles=tiles, tiles_by="crop")
+    views = [crop_view(noise((60, 90)), box, (48, 64), "squash", (0, 0, 0)) for box in tile_boxes(tiles)]
+    single = [logits(sigmoid, seen).sigmoid() for seen in views]
     np.testing.assert_allclose(answer.scores, torch.stack(single).amax(0), atol=1e-5)
 
 
 @pytest.mark.parametrize("resize_mode", ["squash", "pad"])
 def test_one_tile_by_attention_is_the_plain_look(resize_mode: str, sigmoid: Clip) -> None:
-    (plain,) = answers(question(lambda: sigmoid), (60, 90), tiles=1, resize=resize_mode)
-    (answer,) = answers(question(lambda: sigmoid), (60, 90), tiles=1, tiles_by="attention", resize=resize_mode)
+    (plain,) = answers(request(lambda: sigmoid), (60, 90), tiles=1, resize=resize_mode)
+    (answer,) = answers(request(lambda: sigmoid), (60, 90), tiles=1, tiles_by="attention", resize=resize_mode)
     np.testing.assert_allclose(answer.scores, plain.scores, atol=1e-5)
 
 
 def test_tiles_by_attention_see_only_their_own_patches_in_the_last_block(sigmoid: Clip) -> None:
-    (answer,) = answers(question(lambda: sigmoid), (48, 64), tiles=2, tiles_by="attention")
+    (answer,) = answers(request(lambda: sigmoid), (48, 64), tiles=2, tiles_by="attention")
     visual = sigmoid.network.visual
     last, tokens = visual.transformer.resblocks[-1], 1 + 48
     with torch.no_grad():
         values = sigmoid.vit.trunk(sigmoid.pixels([noise((48, 64))])).values
         single = []
-        for box in boxes(2):
+        for box in tile_boxes(2):
             hidden = torch.zeros(tokens, tokens)
-            hidden[0, 1:][~torch.from_numpy(cells(box, (6, 8)))] = -torch.inf
+            hidden[0, 1:][~torch.from_numpy(cells_in_box(box, (6, 8)))] = -torch.inf
             feature = visual.ln_post(last(values, attn_mask=hidden))[:, 0] @ visual.proj
             feature = torch.nn.functional.normalize(feature, dim=-1)
             single.append(sigmoid.logits(feature, sigmoid.classifier(PHRASES, TEMPLATES))[0].sigmoid())
@@ -142,9 +142,9 @@ def test_regions_of_a_model_that_averages_patches_average_only_theirs(tmp_path: 
 
 
 def test_a_frames_scores_do_not_depend_on_other_frames(sigmoid: Clip) -> None:
-    together = answers(question(lambda: sigmoid), (48, 64), (60, 90), (100, 30))
+    together = answers(request(lambda: sigmoid), (48, 64), (60, 90), (100, 30))
     for index, alone in enumerate(frames((48, 64), (60, 90), (100, 30))):
-        (answer,) = clip_method.label([alone], question(lambda: sigmoid))
+        (answer,) = clip_method.label([alone], request(lambda: sigmoid))
         assert answer.scores.tobytes() == together[index].scores.tobytes()
 
 
@@ -161,7 +161,7 @@ def test_a_frames_scores_do_not_depend_on_other_frames(sigmoid: Clip) -> None:
 )
 def test_options_that_mean_nothing_are_told(options: dict, line: str, softmax: Clip) -> None:
     with pytest.raises(ParamsError, match=line):
-        answers(question(lambda: softmax), (64, 64), **options)
+        answers(request(lambda: softmax), (64, 64), **options)
 
 
 def test_given_labels_become_scores_without_loading_anything() -> None:
@@ -170,13 +170,13 @@ def test_given_labels_become_scores_without_loading_anything() -> None:
     def never(*_: object) -> Clip:
         raise AssertionError("a table needs neither images nor a model")
 
-    asked = question(never, read_labels={"given.csv": table}.__getitem__)
+    asked = request(never, read_labels={"given.csv": table}.__getitem__)
     found = list(given.label([NamedImage("f0", never), NamedImage("f1", never)], asked, path="given.csv"))
     np.testing.assert_array_equal([answer.scores for answer in found], [[1, 0, 1], [0, 0, 0]])
     assert {answer.threshold for answer in found} == {0.5}
 
 
 def test_a_frame_without_given_labels_is_told(tmp_path: Path) -> None:
-    asked = question(lambda: None, read_labels=lambda _path: {"f0": np.zeros(3, bool)})
+    asked = request(lambda: None, read_labels=lambda _path: {"f0": np.zeros(3, bool)})
     with pytest.raises(DataError, match=r"given.csv: expected a line for each of 2 frames, 1 have none.*'f1'"):
         list(given.label(frames((8, 8), (8, 8)), asked, path="given.csv"))

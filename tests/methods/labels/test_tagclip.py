@@ -17,8 +17,8 @@ from wildseg.core.errors import ModelError, ParamsError
 from wildseg.encoders.clip import Clip, resize
 from wildseg.encoders.vit import ViT
 from wildseg.labels.decide import decide
-from wildseg.labels.interface import Answer, NamedImage, Question
-from wildseg.labels.refinement import Ballot
+from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
+from wildseg.labels.refinement import VotingRecorder
 from wildseg.methods.labels import tagclip
 from wildseg.metrics.multilabel import average_precision
 
@@ -27,8 +27,8 @@ BACKGROUND = ("wall", "sea")
 TEMPLATES = ("a photo of {}.", "{}")
 
 
-def question(encoder: Callable[[], Clip], **changes: object) -> Question:
-    asked = Question(("sky", "road", "lawn", "water"), PHRASES, BACKGROUND, TEMPLATES, encoder, lambda _path: {})
+def request(encoder: Callable[[], Clip], **changes: object) -> LabelRequest:
+    asked = LabelRequest(("sky", "road", "lawn", "water"), PHRASES, BACKGROUND, TEMPLATES, encoder, lambda _path: {})
     return replace(asked, **changes)
 
 
@@ -36,8 +36,8 @@ def frames(*shapes: tuple[int, int]) -> list[NamedImage]:
     return [NamedImage(f"f{i}", lambda i=i, shape=shape: noise(shape, i)) for i, shape in enumerate(shapes)]
 
 
-def answers(clip: Clip, *shapes: tuple[int, int], **options: object) -> list[Answer]:
-    return list(tagclip.label(frames(*shapes), question(lambda: clip), **options))
+def answers(clip: Clip, *shapes: tuple[int, int], **options: object) -> list[LabelResult]:
+    return list(tagclip.label(frames(*shapes), request(lambda: clip), **options))
 
 
 @pytest.fixture(scope="module", params=["vit-quickgelu", "tiny", "patch14", "patch32", "vit-scaled"])
@@ -178,20 +178,20 @@ def test_a_patch_that_sees_itself_alone_takes_the_path_of_its_value(clip: Clip) 
         out = values + last.ls_1(mixed)
         out = out + last.ls_2(last.mlp(last.ln_2(out)))
         expected = tower.visual.ln_post(out[:, 1:]) @ tower.visual.proj
-        found = tower.dense_features(values, tagclip.itself, residual=True, mlp=True)
+        found = tower.dense_features(values, tagclip.value_only, residual=True, mlp=True)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_belief_of_a_patch_is_shared_by_classes_and_background(softmax: Clip) -> None:
-    ballot = Ballot(range(1, 2))
-    belief, grid = tagclip.look_at_patches(
-        softmax, softmax.vit, pixels_of(softmax, (48, 80)), texts_of(softmax), "softmax", ballot
+    recorder = VotingRecorder(range(1, 2))
+    probability, grid = tagclip.patch_probabilities(
+        softmax, softmax.vit, pixels_of(softmax, (48, 80)), texts_of(softmax), "softmax", recorder
     )
     assert grid == (3, 5)
-    assert belief.shape == (15, 6)
-    torch.testing.assert_close(belief.sum(1), torch.ones(15))
-    assert int(ballot.votes.max()) <= 3
-    assert float(ballot.attention(1).sum(1).max()) <= 1
+    assert probability.shape == (15, 6)
+    torch.testing.assert_close(probability.sum(1), torch.ones(15))
+    assert int(recorder.votes.max()) <= 3
+    assert float(recorder.attention(1).sum(1).max()) <= 1
 
 
 # Step 3: looking again ----------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_the_belief_of_a_patch_is_shared_by_classes_and_background(softmax: Clip
 
 def look_again(clip: Clip, pixels: Tensor, regions: dict) -> dict[int, float]:
     activation = "softmax" if clip.bias is None else "sigmoid"
-    found = tagclip.look_at_regions(clip, clip.vit, pixels, regions, texts_of(clip), activation)
+    found = tagclip.region_probabilities(clip, clip.vit, pixels, regions, texts_of(clip), activation)
     return {index: float(value) for index, value in found.items()}
 
 
@@ -233,7 +233,7 @@ def test_a_model_that_averages_patches_averages_those_of_the_region(tmp_path: Pa
     clip = random_clip(tmp_path, "avg")
     visible = torch.arange(16)[None] < 5
     with torch.no_grad():
-        found = clip.vit.features_seeing(pixels_of(clip, (64, 64)), visible)
+        found = clip.vit.masked_features(pixels_of(clip, (64, 64)), visible)
         values = clip.vit.embed(pixels_of(clip, (64, 64))).values
         mask = torch.zeros(17, 17)
         mask[0, 6:] = -torch.inf
@@ -248,13 +248,13 @@ def test_a_model_that_averages_patches_averages_those_of_the_region(tmp_path: Pa
 def test_looked_at_again_is_what_exceeds_the_share_and_its_score_is_the_mean(softmax: Clip) -> None:
     seldom, often = answers(softmax, (64, 90), look_again=1.0)[0], answers(softmax, (64, 90), look_again=0.0)[0]
     texts, tower = texts_of(softmax), softmax.vit
-    ballot = Ballot(range(1, 2))
+    recorder = VotingRecorder(range(1, 2))
     pixels = softmax.pixels([resize(noise((64, 90)), (64, 96))])
-    coarse, grid = tagclip.look_at_patches(softmax, tower, pixels, texts, "softmax", ballot)
-    refined = tagclip.refine(coarse, ballot.attention(1), grid)
+    coarse, grid = tagclip.patch_probabilities(softmax, tower, pixels, texts, "softmax", recorder)
+    refined = tagclip.refine(coarse, recorder.attention(1), grid)
     np.testing.assert_allclose(seldom.scores, refined[:, :4].amax(0), atol=1e-6)
     regions = tagclip._regions(refined, range(4), grid, 0.5, clip_boxes=False, early_return=False)
-    again = tagclip.look_at_regions(softmax, tower, pixels, regions, texts, "softmax")
+    again = tagclip.region_probabilities(softmax, tower, pixels, regions, texts, "softmax")
     expected = [(local + float(again[c])) / 2 for c, local in enumerate(seldom.scores)]
     np.testing.assert_allclose(often.scores, expected, atol=1e-6)
 
@@ -283,7 +283,7 @@ def test_an_empty_region_stops_the_published_code_and_nothing_else() -> None:
 def test_a_frames_scores_do_not_depend_on_other_frames(clip: Clip) -> None:
     together = answers(clip, (48, 64), (60, 90), (100, 30))
     for index, alone in enumerate(frames((48, 64), (60, 90), (100, 30))):
-        (answer,) = tagclip.label([alone], question(lambda: clip))
+        (answer,) = tagclip.label([alone], request(lambda: clip))
         assert answer.scores.tobytes() == together[index].scores.tobytes()
 
 
@@ -312,7 +312,7 @@ def test_blocks_and_votes_keep_their_share_of_the_depth(number: int, expected: l
 
 def test_repeating_a_class_halves_what_patches_believe(softmax: Clip) -> None:
     once = answers(softmax, (64, 64), look_again=1.0)[0]
-    asked = question(
+    asked = request(
         lambda: softmax,
         class_names=("sky", "road", "lawn", "water", "again"),
         phrases=(*PHRASES, ("water",)),

@@ -16,15 +16,16 @@ import torch
 
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.truth import Seen, check_start
-from wildseg.cam.engine import Recipe, activation_maps, input_size
+from wildseg.cam.engine import CamConfig, activation_maps, input_size
 from wildseg.cli.compare.memory import peak_mib
 from wildseg.cli.compare.table import Row
 from wildseg.core.errors import DataError, ModelError, ParamsError
+from wildseg.core.maps import ids_of_maps
 from wildseg.core.params import Params
 from wildseg.encoders.clip import Clip, resize
+from wildseg.execution.runtime import worker_device
 from wildseg.metrics.confusion import Confusion, mean_recall, miou
 from wildseg.stages import cam
-from wildseg.stages.eval import ids_of_maps
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,13 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
         ModelError: the model cannot be had.
     """
     samples = list(_load(params, artifacts, frames))
-    tools = cam.prepare(params, artifacts, device, rank=0)
-    model, recipe = tools.model, tools.recipe
-    looks = _Looks(model, recipe)
+    task = cam.make_task(params, artifacts)
+    task.setup(worker_device(device, rank=0))
+    model, config, num_classes = task.model, task.config, len(params.classes)
+    looks = _Looks(model, config)
 
     def maps(sample: _Sample) -> np.ndarray:
-        return activation_maps(model, sample.image, tools.texts, sample.present, tools.num_classes, recipe)
+        return activation_maps(model, sample.image, task.texts, sample.present, num_classes, config)
 
     row = Row(params.cam.method, params.cam.refine, len(samples))
     largest = max(samples, key=lambda sample: sample.truth.size * len(sample.present))
@@ -62,7 +64,7 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
         return replace(row, note="memory ran out")
     row = replace(row, memory_mib=memory_mib, forward_mib=forward_mib)
 
-    confusion = Confusion(tools.num_classes + 1)
+    confusion = Confusion(num_classes + 1)
     seconds, forwards = [], []
     for sample in samples:
         pixels = looks.prepare(sample.image)
@@ -96,16 +98,16 @@ def _load(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Iter
 
 
 class _Looks:
-    """What a recipe shows to the image tower of a frame, and a plain pass over it: the unit of cost."""
+    """What a configuration shows to the image tower of a frame, and a plain pass over it: the unit of cost."""
 
-    def __init__(self, model: Clip, recipe: Recipe) -> None:
-        self.model, self.recipe, self.tower = model, recipe, model.tower(recipe.positions)
+    def __init__(self, model: Clip, config: CamConfig) -> None:
+        self.model, self.config, self.tower = model, config, model.tower(config.positions)
 
     def prepare(self, image: np.ndarray) -> list[torch.Tensor]:
         """Return the frame in each of the sizes, (1, 3, h*p, w*q); twice if it is also looked at mirrored."""
         patch = self.tower.patch
-        sizes = [input_size(image.shape[:2], patch, scale, self.recipe.max_side) for scale in self.recipe.scales]
-        return [self.model.pixels([resize(image, size)]) for size in sizes] * (2 if self.recipe.flip else 1)
+        sizes = [input_size(image.shape[:2], patch, scale, self.config.max_side) for scale in self.config.scales]
+        return [self.model.pixels([resize(image, size)]) for size in sizes] * (2 if self.config.flip else 1)
 
     @torch.no_grad()
     def forward(self, looks: Sequence[torch.Tensor]) -> None:

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 from wildseg.core.errors import DataError, ModelError, check_regular
 from wildseg.encoders.cnn import published
-from wildseg.encoders.cnn.fit import fit
+from wildseg.encoders.cnn.match_weights import match_weights
 from wildseg.encoders.cnn.published import TIMM, Published
-from wildseg.encoders.downloads import quiet, reason
+from wildseg.encoders.downloads import quiet_hub, reason
 
 LOADED = "loaded_weights"  # the attribute of a network that says what was loaded into its encoder
 
@@ -35,7 +35,7 @@ def create(network: Callable[..., torch.nn.Module], name: str, weights: str | No
     file = weights if weights and weights.endswith(".safetensors") else None
     published.check(name, None if file else weights)
     chosen = published.fetch(name, None if file else weights)
-    with _one_line(name, chosen), chosen.fetches, quiet():
+    with _one_line(name, chosen), chosen.fetches, quiet_hub():
         built = network(encoder_name=chosen.name, encoder_weights=chosen.weights, **chosen.options)
     encoder = built.get_submodule("encoder")
     dropped = _drop_unused_stages(encoder, name)
@@ -77,7 +77,7 @@ def _load(encoder: torch.nn.Module, name: str, path: Path, dropped: list[str]) -
         raise DataError(f"train.encoder_weights: {path}: expected a .safetensors file ({error})") from error
     where = f"train.encoder_weights: {path} does not fit {name}"
     try:
-        fitted = fit(encoder, found, [*_whole(name), *dropped], where)
+        fitted = match_weights(encoder, found, [*_whole(name), *dropped], where)
     except ModelError as error:
         other = name.replace("-", "_")
         fits = not name.startswith(TIMM) and timm.is_model(other) and set(_whole(TIMM + other)) == set(found)

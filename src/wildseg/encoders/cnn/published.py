@@ -13,7 +13,7 @@ import timm
 import torch
 
 from wildseg.core.errors import ModelError, did_you_mean
-from wildseg.encoders.downloads import hub_file, watched
+from wildseg.encoders.downloads import hub_file, report_progress
 
 TIMM = "tu-"  # the prefix under which segmentation-models-pytorch reaches every network of timm
 PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
@@ -133,7 +133,9 @@ def fetch(name: str, weights: str | None) -> Published:
     cfg = timm_cfg(name, weights)
     full = f"{TIMM}{network}.{cfg.tag}" if cfg.tag else f"{TIMM}{network}"
     if cfg.custom_load or not cfg.hf_hub_id or cfg.hf_hub_filename:
-        return Published(full, True, {}, watched(f"weights of {full}", Path(torch.hub.get_dir()) / "checkpoints"))
+        return Published(
+            full, True, {}, report_progress(f"weights of {full}", Path(torch.hub.get_dir()) / "checkpoints")
+        )
     repo, _, revision = cfg.hf_hub_id.partition("@")
     path = hub_file(what, repo, FILES, revision or None, INSTEAD)
     return Published(full, True, {"pretrained_cfg_overlay": {"file": str(path)}})

@@ -24,14 +24,14 @@ MOMENT = 0.2  # seconds: a signal to all processes of a run may reach a worker f
 AHEAD = 4  # items in flight per worker: enough to keep all busy, few enough to keep memory flat
 
 
-def crew(runtime: Runtime, items: int, prepare: Callable[[int], Tools], *, model: bool) -> Workers[Tools]:
+def worker_pool(runtime: Runtime, items: int, prepare: Callable[[int], Tools], *, model: bool) -> LocalPool[Tools]:
     """Return as many processes as there are cores, or GPUs for a model, and no more than items."""
     number = (len(gpus(runtime)) if model else 0) or runtime.workers
-    return Workers(max(1, min(number, items)), prepare)
+    return LocalPool(max(1, min(number, items)), prepare)
 
 
-class Workers(Generic[Tools]):
-    """`wildseg.execution.workers.Workers` as spawned processes; one worker means this process."""
+class LocalPool(Generic[Tools]):
+    """`wildseg.execution.worker_pool.WorkerPool` as spawned processes; one worker means this process."""
 
     def __init__(self, number: int, prepare: Callable[[int], Tools]) -> None:
         """Remember how many; nothing is started yet.
@@ -45,7 +45,7 @@ class Workers(Generic[Tools]):
         self._pool: ProcessPoolExecutor | None = None
         self._tools: Tools
 
-    def __enter__(self) -> Workers[Tools]:
+    def __enter__(self) -> LocalPool[Tools]:
         """Start, and return as soon as one worker is ready.
 
         Raises:

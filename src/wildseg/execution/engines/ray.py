@@ -34,14 +34,14 @@ PATIENCE = 60.0  # seconds
 LIVES = 4  # times that a worker may be lost at the same items before they are taken for the reason
 
 
-def crew(runtime: Runtime, items: int, prepare: Callable[[int], Tools], *, model: bool) -> Workers[Tools]:
+def worker_pool(runtime: Runtime, items: int, prepare: Callable[[int], Tools], *, model: bool) -> RayPool[Tools]:
     """Return as many workers as `WILDSEG_WORKERS` says, or as the cluster has cores, or GPUs for a model."""
     if runtime.device not in ("auto", "cpu", "cuda"):
         raise WildsegError(
             f"WILDSEG_DEVICE: expected auto, cpu or cuda with WILDSEG_ENGINE=ray, which gives each worker its own GPU; "
             f"found {runtime.device!r}"
         )
-    return Workers(runtime, items, prepare, model)
+    return RayPool(runtime, items, prepare, model)
 
 
 def gpus(runtime: Runtime) -> list[str]:
@@ -61,8 +61,8 @@ def gpus(runtime: Runtime) -> list[str]:
         return [ray.get(ray.remote(name).options(num_gpus=1).remote())] * number if number else []
 
 
-class Workers(Generic[Tools]):
-    """`wildseg.execution.workers.Workers` as actors of Ray."""
+class RayPool(Generic[Tools]):
+    """`wildseg.execution.worker_pool.WorkerPool` as actors of Ray."""
 
     def __init__(self, runtime: Runtime, items: int, prepare: Callable[[int], Tools], model: bool) -> None:
         """Remember what for; nothing is started or asked yet."""
@@ -76,7 +76,7 @@ class Workers(Generic[Tools]):
         self._number = 1
         self._needs: dict[str, Any] = {}
 
-    def __enter__(self) -> Workers[Tools]:
+    def __enter__(self) -> RayPool[Tools]:
         """Connect, have every machine look for this folder, and prepare the tools on one worker.
 
         Raises:

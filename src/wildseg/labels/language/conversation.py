@@ -15,22 +15,22 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from wildseg.labels.interface import Answer, NamedImage
-from wildseg.labels.language.messages import Ask, Language, Picture, Refusal, Reply
-from wildseg.labels.parsing import Parsed, Vocabulary, parse, spoken
+from wildseg.labels.interface import LabelResult, NamedImage
+from wildseg.labels.language.messages import ChatQuery, ChatReply, ImageInput, LanguageModels, QueryRefused
+from wildseg.labels.parsing import Parsed, Vocabulary, parse, without_reasoning
 
 Conclusion = TypeVar("Conclusion")
-Conversation = Generator[Sequence[Ask], Sequence[Reply], Conclusion]
-Conversations = Generator[Sequence[Ask], Sequence[Reply | Refusal], list[Conclusion]]
+Conversation = Generator[Sequence[ChatQuery], Sequence[ChatReply], Conclusion]
+Conversations = Generator[Sequence[ChatQuery], Sequence[ChatReply | QueryRefused], list[Conclusion]]
 
 
-class Refused(Exception):
+class NoReply(Exception):
     """A question of this conversation got no answer, though others do."""
 
 
-def lead(
-    frames: Sequence[NamedImage], language: Language, about: Callable[[Picture], Conversation[Answer]]
-) -> Iterator[Answer]:
+def label_frames(
+    frames: Sequence[NamedImage], language: LanguageModels, about: Callable[[ImageInput], Conversation[LabelResult]]
+) -> Iterator[LabelResult]:
     """Yield what the conversation `about` the picture of each of `frames` concludes, in their order.
 
     A frame about which a question is refused has an answer that failed.
@@ -42,86 +42,88 @@ def lead(
     window = max(language.vision.window, language.text.window)
     for start in range(0, len(frames), window):
         part = frames[start : start + window]
-        talks = [_or_failed(about(Picture(shrunk(frame.load(), language.manner.max_side)))) for frame in part]
-        yield from hold(together(talks), language)
+        conversations = [
+            _or_failed(about(ImageInput(shrink(frame.load(), language.sampling.max_side)))) for frame in part
+        ]
+        yield from run(gather(conversations), language)
 
 
-def _or_failed(talk: Conversation[Answer]) -> Conversation[Answer]:
+def _or_failed(conversation: Conversation[LabelResult]) -> Conversation[LabelResult]:
     try:
-        return (yield from talk)
-    except Refused as refused:
-        return Answer(np.zeros(0), 0.0, failed=str(refused))
+        return (yield from conversation)
+    except NoReply as refused:
+        return LabelResult(np.zeros(0), 0.0, failed=str(refused))
 
 
-def together(talks: Sequence[Conversation[Conclusion]]) -> Conversations[Conclusion]:
+def gather(conversations: Sequence[Conversation[Conclusion]]) -> Conversations[Conclusion]:
     """Make one conversation of several: what they ask at the same time is asked at once.
 
-    One of them that is refused an answer ends there, by `Refused`, and so do all if it makes nothing of that.
+    One of them that is refused an answer ends there, by `NoReply`, and so do all if it makes nothing of that.
     """
     concluded: dict[int, Conclusion] = {}
-    heard: dict[int, Sequence[Reply | Refusal] | None] = dict.fromkeys(range(len(talks)))
+    heard: dict[int, Sequence[ChatReply | QueryRefused] | None] = dict.fromkeys(range(len(conversations)))
     while heard:
-        asked: dict[int, Sequence[Ask]] = {}
+        asked: dict[int, Sequence[ChatQuery]] = {}
         for number, replies in heard.items():
             try:
-                asked[number] = _go_on(talks[number], replies)
+                asked[number] = _go_on(conversations[number], replies)
             except StopIteration as end:
                 concluded[number] = end.value
-        answered = iter((yield [ask for asks in asked.values() for ask in asks]) if asked else ())
-        heard = {number: [next(answered) for _ in asks] for number, asks in asked.items()}
-    return [concluded[number] for number in range(len(talks))]
+        answered = iter((yield [query for queries in asked.values() for query in queries]) if asked else ())
+        heard = {number: [next(answered) for _ in queries] for number, queries in asked.items()}
+    return [concluded[number] for number in range(len(conversations))]
 
 
-def _go_on(talk: Conversation[Any], replies: Sequence[Reply | Refusal] | None) -> Sequence[Ask]:
+def _go_on(conversation: Conversation[Any], replies: Sequence[ChatReply | QueryRefused] | None) -> Sequence[ChatQuery]:
     """Return what a conversation asks next; None begins it."""
     if replies is None:
-        return next(talk)
-    if refusal := next((reply for reply in replies if isinstance(reply, Refusal)), None):
-        return talk.throw(Refused(refusal.reason))
-    return talk.send([reply for reply in replies if isinstance(reply, Reply)])
+        return next(conversation)
+    if refusal := next((reply for reply in replies if isinstance(reply, QueryRefused)), None):
+        return conversation.throw(NoReply(refusal.reason))
+    return conversation.send([reply for reply in replies if isinstance(reply, ChatReply)])
 
 
-def hold(talks: Conversations[Conclusion], language: Language) -> list[Conclusion]:
+def run(conversations: Conversations[Conclusion], language: LanguageModels) -> list[Conclusion]:
     """Have conversations, and return what they conclude.
 
     Raises:
         ModelError: a model cannot be had.
     """
     try:
-        asks = next(talks)
+        queries = next(conversations)
         while True:
-            asks = talks.send(_replies(asks, language))
+            queries = conversations.send(_replies(queries, language))
     except StopIteration as end:
         return end.value
 
 
-def _replies(asks: Sequence[Ask], language: Language) -> list[Reply | Refusal]:
-    """Return the answers to all of `asks`: those that are kept from memory, and what is asked twice asked once."""
-    found: dict[str, Reply | Refusal] = {}
+def _replies(queries: Sequence[ChatQuery], language: LanguageModels) -> list[ChatReply | QueryRefused]:
+    """Return the answers to all of `queries`: those that are kept from memory, and what is asked twice asked once."""
+    found: dict[str, ChatReply | QueryRefused] = {}
     keys: list[str] = []
-    waiting: dict[bool, dict[str, Ask]] = {True: {}, False: {}}
+    waiting: dict[bool, dict[str, ChatQuery]] = {True: {}, False: {}}
     parts: dict[str, list[Any]] = {}
-    for ask in asks:
-        seeing = ask.picture is not None
-        speaker = language.vision if seeing else language.text
-        whole = [list(speaker.identity), *ask.parts()]
+    for query in queries:
+        seeing = query.image is not None
+        model = language.vision if seeing else language.text
+        whole = [list(model.identity), *query.key_parts()]
         keys.append(key := json.dumps(whole))
         if key in found or key in waiting[seeing]:
             continue
-        if (kept := Reply.from_record(language.memory.get(whole))) is not None:
+        if (kept := ChatReply.from_record(language.cache.get(whole))) is not None:
             found[key] = kept
         else:
-            waiting[seeing][key], parts[key] = ask, whole
+            waiting[seeing][key], parts[key] = query, whole
     for seeing, missing in waiting.items():
-        speaker, order = language.vision if seeing else language.text, list(missing)
-        for place, reply in speaker.answer(list(missing.values())) if missing else ():
+        model, order = language.vision if seeing else language.text, list(missing)
+        for place, reply in model.complete(list(missing.values())) if missing else ():
             found[order[place]] = reply
-            if isinstance(reply, Reply):
-                language.memory.put(parts[order[place]], reply.record())
+            if isinstance(reply, ChatReply):
+                language.cache.put(parts[order[place]], reply.record())
     return [found[key] for key in keys]
 
 
-def shrunk(image: np.ndarray, max_side: int | None) -> np.ndarray:
+def shrink(image: np.ndarray, max_side: int | None) -> np.ndarray:
     """Return an image whose longer side is at most `max_side` pixels: (H', W', 3) uint8."""
     height, width = image.shape[:2]
     if max_side is None or max(height, width) <= max_side:
@@ -142,38 +144,38 @@ class Decision:
     turns: tuple[dict[str, Any], ...]
 
 
-def decided(
-    ask: Ask, vocabulary: Vocabulary, reminder: str, names: tuple[str, ...], *, last: bool = False
+def query_names(
+    query: ChatQuery, vocabulary: Vocabulary, reminder: str, names: tuple[str, ...], *, last: bool = False
 ) -> Conversation[Decision]:
     """Ask for names; after an answer that cannot be read once more, at half the temperature and with a reminder.
 
     The second answer is to hold nothing but `names`, even if words were allowed to come before them in the first.
     """
-    (reply,) = yield [ask]
-    turns = [turn(ask, reply)]
+    (reply,) = yield [query]
+    turns = [turn_record(query, reply)]
     parsed = parse(reply.text, vocabulary, last=last, cut=reply.cut)
     if parsed.error:
-        messages = (*ask.messages, ("assistant", spoken(reply.text) or "-"), ("user", reminder))
-        longer = 2 * ask.max_tokens if reply.cut else ask.max_tokens
-        calmer, seed = ask.temperature / 2, ask.seed + 1
-        again = replace(ask, messages=messages, temperature=calmer, seed=seed, max_tokens=longer, names=names)
+        messages = (*query.messages, ("assistant", without_reasoning(reply.text) or "-"), ("user", reminder))
+        longer = 2 * query.max_tokens if reply.cut else query.max_tokens
+        calmer, seed = query.temperature / 2, query.seed + 1
+        again = replace(query, messages=messages, temperature=calmer, seed=seed, max_tokens=longer, names=names)
         (reply,) = yield [again]
-        turns.append(turn(again, reply))
+        turns.append(turn_record(again, reply))
         parsed = parse(reply.text, vocabulary, last=last, cut=reply.cut)
     return Decision(parsed, tuple(turns))
 
 
-def turn(ask: Ask, reply: Reply) -> dict[str, Any]:
+def turn_record(query: ChatQuery, reply: ChatReply) -> dict[str, Any]:
     """Return what was asked last and what was answered, for the record of a frame.
 
-    picture: ``plain`` or ``mirrored``, null where a model was asked that sees none.
+    picture: ``plain`` or ``mirrored``, null for a query without an image.
     """
-    seen = None if ask.picture is None else "mirrored" if ask.picture.mirrored else "plain"
+    seen = None if query.image is None else "mirrored" if query.image.mirrored else "plain"
     return {
-        "asked": ask.messages[-1][1],
+        "asked": query.messages[-1][1],
         "picture": seen,
-        "temperature": ask.temperature,
-        "seed": ask.seed,
+        "temperature": query.temperature,
+        "seed": query.seed,
         "answered": reply.text,
         "yes": reply.yes,
         "cut": reply.cut,

@@ -78,7 +78,7 @@ class Tokens:
                 node.setdefault(None, []).append(token)
         self._known: dict[tuple[Grammar, State], list[int]] = {}
 
-    def unspelt(self, grammar: Grammar) -> frozenset[int]:
+    def unwritable_bytes(self, grammar: Grammar) -> frozenset[int]:
         """Return the bytes of answers that no token writes alone. Where there is none, no answer is a dead end."""
         return grammar.letters - {text[0] for text in self.texts.values() if len(text) == 1}
 
@@ -97,7 +97,7 @@ class Tokens:
         return found
 
 
-def token_texts(tokenizer: Any) -> dict[int, bytes]:  # noqa: ANN401
+def token_bytes(tokenizer: Any) -> dict[int, bytes]:  # noqa: ANN401
     """Return the bytes that each token of a transformers tokenizer writes, special tokens left out.
 
     Two ways of writing bytes are in use: byte-level (GPT-2 and after; each byte stands as a letter) and SentencePiece

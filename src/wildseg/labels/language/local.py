@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from wildseg.core.errors import ModelError
 from wildseg.encoders.downloads import hub_folder, short
-from wildseg.labels.language.choice import Choice
-from wildseg.labels.language.folder import digest
-from wildseg.labels.language.grammar import Grammar, Tokens, token_texts
-from wildseg.labels.language.messages import Ask, Memory, Reply
+from wildseg.labels.language.grammar import Grammar, Tokens, token_bytes
+from wildseg.labels.language.messages import ChatQuery, ChatReply, RecordCache
+from wildseg.labels.language.model_digest import digest
+from wildseg.labels.language.sampling import ConstrainedSampler
 
 if TYPE_CHECKING:
     import torch
@@ -29,11 +29,17 @@ SAME = 0.02  # probabilities of tokens that may differ between two ways of compu
 PICTURES = {"pixel_values", "image_grid_thw", "image_sizes"}
 
 
-class Local:
+class LocalModel:
     """Weights in a folder, or a name that transformers fetches; loaded when the first question is asked."""
 
     def __init__(
-        self, model: str, root: Path, device: Callable[[], str], *, constrained: bool, digests: Memory | None = None
+        self,
+        model: str,
+        root: Path,
+        device: Callable[[], str],
+        *,
+        constrained: bool,
+        digests: RecordCache | None = None,
     ) -> None:
         """Remember which.
 
@@ -61,67 +67,69 @@ class Local:
         """The frames of some batches."""
         return 32
 
-    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply]]:
-        """Yield the place of a question in `asks` and its answer, a batch at a time.
+    def complete(self, queries: Sequence[ChatQuery]) -> Iterator[tuple[int, ChatReply]]:
+        """Yield the place of a question in `queries` and its answer, a batch at a time.
 
         Raises:
             ModelError: there is no such model, it cannot be read, or it cannot see.
         """
         network = self._loaded
         kinds: dict[tuple[Any, ...], list[int]] = {}
-        for place, ask in enumerate(asks):
-            alike = ask.picture.digest if ask.yes_no and ask.picture else None
-            kinds.setdefault((ask.yes_no, alike, ask.picture is None, self._limit(ask)), []).append(place)
+        for place, query in enumerate(queries):
+            alike = query.image.digest if query.yes_no and query.image else None
+            kinds.setdefault((query.yes_no, alike, query.image is None, self._limit(query)), []).append(place)
         for (yes_no, *_, limit), places in kinds.items():
             size = len(places) if yes_no else BATCH.get(network.device, 16)
             for start in range(0, len(places), size):
                 part = places[start : start + size]
                 begun = time.monotonic()
-                own = [asks[place] for place in part]
-                replies = network.likelihoods(own) if yes_no else self._speak(own, limit)
+                own = [queries[place] for place in part]
+                replies = network.yes_probabilities(own) if yes_no else self._generate(own, limit)
                 seconds = (time.monotonic() - begun) / len(part)
                 yield from (
                     (place, replace(reply, seconds=seconds)) for place, reply in zip(part, replies, strict=True)
                 )
 
-    def _speak(self, asks: Sequence[Ask], limit: int) -> list[Reply]:
+    def _generate(self, queries: Sequence[ChatQuery], limit: int) -> list[ChatReply]:
         """Answer a batch; one that the GPU's memory has no room for, in halves."""
         import torch
 
-        grammars = [self._grammar(ask) for ask in asks]
+        grammars = [self._grammar(query) for query in queries]
         try:
-            return self._loaded.speak(asks, grammars, limit)
+            return self._loaded.generate(queries, grammars, limit)
         except torch.OutOfMemoryError as error:
-            if len(asks) == 1:
+            if len(queries) == 1:
                 raise ModelError(
                     f"label.language.model: {self.model!r} found no room in the GPU's memory for one picture; lower "
                     "label.language.max_side or max_tokens, or choose a smaller model"
                 ) from error
-        half = len(asks) // 2  # outside of the handler, which holds on to what did not fit
-        return self._speak(asks[:half], limit) + self._speak(asks[half:], limit)
+        half = len(queries) // 2  # outside of the handler, which holds on to what did not fit
+        return self._generate(queries[:half], limit) + self._generate(queries[half:], limit)
 
-    def _limit(self, ask: Ask) -> int:
+    def _limit(self, query: ChatQuery) -> int:
         # An answer that may only be JSON is as long as the list of all classes at most: never cut, always read.
-        grammar = self._grammar(ask)
-        return ask.max_tokens if grammar is None else grammar.longest + 1
+        grammar = self._grammar(query)
+        return query.max_tokens if grammar is None else grammar.longest + 1
 
-    def _grammar(self, ask: Ask) -> Grammar | None:
-        if ask.names is None or not self.constrained:
+    def _grammar(self, query: ChatQuery) -> Grammar | None:
+        if query.names is None or not self.constrained:
             return None
-        if ask.names not in self._grammars:
-            self._grammars[ask.names] = Grammar(ask.names)
-        return self._grammars[ask.names]
+        if query.names not in self._grammars:
+            self._grammars[query.names] = Grammar(query.names)
+        return self._grammars[query.names]
 
     @cached_property
     def _grammars(self) -> dict[tuple[str, ...], Grammar]:
         return {}
 
     @cached_property
-    def _loaded(self) -> Network:
-        return Network(self.model if self.folder is None else str(self.folder), self._device(), self.folder is not None)
+    def _loaded(self) -> ChatNetwork:
+        return ChatNetwork(
+            self.model if self.folder is None else str(self.folder), self._device(), self.folder is not None
+        )
 
 
-def folder_of(model: str, root: Path = Path()) -> Path:
+def model_folder(model: str, root: Path = Path()) -> Path:
     """Return the folder of a model: that of this name below `root`, or one of the hub's cache, fetched if need be.
 
     Raises:
@@ -133,7 +141,7 @@ def folder_of(model: str, root: Path = Path()) -> Path:
     return hub_folder(what, model, "give a folder as label.language.model")
 
 
-class Network:
+class ChatNetwork:
     """The loaded model, its tokenizer, and how it is talked to."""
 
     def __init__(self, model: str, device: str, here: bool) -> None:
@@ -148,7 +156,7 @@ class Network:
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-        folder = model if here else str(folder_of(model))
+        folder = model if here else str(model_folder(model))
         safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         self.device = device.split(":")[0]
         dtype = torch.float32 if self.device == "cpu" else torch.bfloat16
@@ -195,9 +203,9 @@ class Network:
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.convert_ids_to_tokens(min(self.ends))
         self._shares: bool | None = None  # whether questions can share what they begin with; not known yet
-        self.tokens = Tokens(token_texts(self.tokenizer), self.ends)
+        self.tokens = Tokens(token_bytes(self.tokenizer), self.ends)
 
-    def inputs(self, asks: Sequence[Ask]) -> Any:  # noqa: ANN401
+    def inputs(self, queries: Sequence[ChatQuery]) -> Any:  # noqa: ANN401
         """Return questions of one kind as tensors, padded on the left.
 
         Raises:
@@ -206,16 +214,16 @@ class Network:
         from PIL import Image
 
         talks: list[list[dict[str, Any]]] = []
-        for ask in asks:
-            talk: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in ask.messages]
+        for query in queries:
+            talk: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in query.messages]
             if self.sees:
                 talk = [{**said, "content": [{"type": "text", "text": said["content"]}]} for said in talk]
-            if ask.picture is not None:
+            if query.image is not None:
                 if not self.sees:
                     raise ModelError(
                         f"label.language.model: expected a model that sees pictures, {self.name!r} only reads"
                     )
-                talk[0]["content"].insert(0, {"type": "image", "image": Image.fromarray(ask.picture.pixels)})
+                talk[0]["content"].insert(0, {"type": "image", "image": Image.fromarray(query.image.pixels)})
             talks.append(talk)
         options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
         try:
@@ -227,7 +235,7 @@ class Network:
         whole = {name: value for name, value in found.items() if hasattr(value, "is_floating_point")}
         return {**found, **{name: v.to(self.model.dtype) for name, v in whole.items() if v.is_floating_point()}}
 
-    def speak(self, asks: Sequence[Ask], grammars: Sequence[Grammar | None], limit: int) -> list[Reply]:
+    def generate(self, queries: Sequence[ChatQuery], grammars: Sequence[Grammar | None], limit: int) -> list[ChatReply]:
         """Answer questions of one kind, each in at most `limit` tokens.
 
         Raises:
@@ -236,16 +244,16 @@ class Network:
         import torch
         import transformers as tf
 
-        if unspelt := {letter for grammar in grammars if grammar for letter in self.tokens.unspelt(grammar)}:
+        if unspelt := {letter for grammar in grammars if grammar for letter in self.tokens.unwritable_bytes(grammar)}:
             raise ModelError(
                 f"label.language.model: expected a tokenizer that can write every class, {self.name!r} has no token "
                 f"for the bytes {bytes(sorted(unspelt))!r}; rename the class, or set label.language.constrained to "
                 "false"
             )
 
-        inputs = self.inputs(asks)
+        inputs = self.inputs(queries)
         length = inputs["input_ids"].shape[1]
-        choose = Choice(asks, grammars, self.tokens, length)
+        choose = ConstrainedSampler(queries, grammars, self.tokens, length)
         plain = tf.GenerationConfig(
             do_sample=False,
             max_new_tokens=limit,
@@ -259,26 +267,26 @@ class Network:
         read = inputs["attention_mask"].sum(1).tolist()
         return [self._reply(tokens, number) for tokens, number in zip(said, read, strict=True)]
 
-    def _reply(self, tokens: list[int], read: int) -> Reply:
+    def _reply(self, tokens: list[int], read: int) -> ChatReply:
         end = next((place for place, token in enumerate(tokens) if token in self.ends), None)
         own = tokens if end is None else tokens[:end]
         text = b"".join(self.tokens.texts.get(token, b"") for token in own).decode(errors="replace").strip()
-        return Reply(text, cut=end is None, tokens_in=int(read), tokens_out=len(own) + (end is not None))
+        return ChatReply(text, cut=end is None, tokens_in=int(read), tokens_out=len(own) + (end is not None))
 
-    def likelihoods(self, asks: Sequence[Ask]) -> list[Reply]:
+    def yes_probabilities(self, queries: Sequence[ChatQuery]) -> list[ChatReply]:
         """Answer questions about one picture by how likely yes is against no."""
         import torch
 
         yes, no = (self._forms(word) for word in ("yes", "no"))
-        questions = [self.inputs([ask]) for ask in asks]
+        questions = [self.inputs([query]) for query in queries]
         with torch.inference_mode():
             logits = self._last_logits(questions).float().cpu()
         replies = []
-        for row, question in zip(logits, questions, strict=True):
+        for row, inputs in zip(logits, questions, strict=True):
             odds = torch.logsumexp(row[yes], 0) - torch.logsumexp(row[no], 0)
             likeliest = self.tokens.texts.get(int(row.argmax()), b"").decode(errors="replace").strip()
             replies.append(
-                Reply(likeliest, False, question["input_ids"].shape[1], 1, yes=float(odds.double().sigmoid()))
+                ChatReply(likeliest, False, inputs["input_ids"].shape[1], 1, yes=float(odds.double().sigmoid()))
             )
         return replies
 

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-GREY = (224, 224)  # pixels; small for every model, and too small for none
+GREY_SIZE = (224, 224)  # pixels; small for every model, and too small for none
 Message = tuple[str, str]  # ("user" or "assistant", what was said)
 
 
-class Picture:
+class ImageInput:
     """The picture that goes with a question, known by its pixels."""
 
     def __init__(self, pixels: np.ndarray, *, mirrored: bool = False) -> None:
@@ -28,17 +28,17 @@ class Picture:
         return hashlib.sha256(f"{self.pixels.shape}".encode() + self.pixels.tobytes()).hexdigest()
 
     @classmethod
-    def grey(cls) -> Picture:
+    def grey(cls) -> ImageInput:
         """Return one that shows nothing: what is said to it is about the question, or the model."""
-        return cls(np.full((*GREY, 3), 128, np.uint8))
+        return cls(np.full((*GREY_SIZE, 3), 128, np.uint8))
 
-    def flipped(self) -> Picture:
+    def flipped(self) -> ImageInput:
         """Return it with left and right exchanged."""
-        return Picture(self.pixels[:, ::-1], mirrored=not self.mirrored)
+        return ImageInput(self.pixels[:, ::-1], mirrored=not self.mirrored)
 
 
 @dataclass(frozen=True)
-class Ask:
+class ChatQuery:
     """One question: what was said so far, the last by the user; the picture belongs to the first message.
 
     names: the answer is to be JSON that names some of these, None lets the model speak freely. yes_no: nothing is said,
@@ -46,22 +46,22 @@ class Ask:
     """
 
     messages: tuple[Message, ...]
-    picture: Picture | None
+    image: ImageInput | None
     temperature: float
     seed: int
     max_tokens: int
     names: tuple[str, ...] | None = None
     yes_no: bool = False
 
-    def parts(self) -> list[Any]:
+    def key_parts(self) -> list[Any]:
         """Return all that an answer depends on beside the model, for a key: texts, digests and numbers."""
-        picture = self.picture.digest if self.picture else None
+        image = self.image.digest if self.image else None
         numbers = [self.temperature, self.seed, self.max_tokens, self.yes_no]
-        return [list(self.messages), picture, *numbers, list(self.names) if self.names is not None else None]
+        return [list(self.messages), image, *numbers, list(self.names) if self.names is not None else None]
 
 
 @dataclass(frozen=True)
-class Reply:
+class ChatReply:
     """One answer: its text, whether it was cut at the token limit, and what it cost.
 
     yes: the probability of yes against no in [0, 1], for a question that asked for it; None if the model thought of
@@ -77,7 +77,7 @@ class Reply:
     yes: float | None = None
 
     @classmethod
-    def from_record(cls, record: Any) -> Reply | None:  # noqa: ANN401
+    def from_record(cls, record: Any) -> ChatReply | None:  # noqa: ANN401
         """Build it again from what `record` returned; None from anything else, such as a record of another version."""
         kinds = {"text": str, "cut": bool, "tokens_in": int, "tokens_out": int, "seconds": float}
         if not isinstance(record, dict) or set(record) != {one.name for one in fields(cls)}:
@@ -92,13 +92,13 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class QueryRefused:
     """In place of a reply: why this question has none, while others have. It is not kept: another day it may have."""
 
     reason: str
 
 
-class Speaker(Protocol):
+class ChatModel(Protocol):
     """A language model: weights on this machine, or a server."""
 
     @property
@@ -109,8 +109,8 @@ class Speaker(Protocol):
     def window(self) -> int:
         """How many frames are worth talking about at the same time."""
 
-    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply | Refusal]]:
-        """Yield the place of a question in `asks` and its answer, each as soon as it is there.
+    def complete(self, queries: Sequence[ChatQuery]) -> Iterator[tuple[int, ChatReply | QueryRefused]]:
+        """Yield the place of a question in `queries` and its answer, each as soon as it is there.
 
         A refusal is about that question alone; one that others would meet, too, is an error.
 
@@ -119,7 +119,7 @@ class Speaker(Protocol):
         """
 
 
-class Memory(Protocol):
+class RecordCache(Protocol):
     """Keeps answers from run to run."""
 
     def get(self, parts: Sequence[Any]) -> Any:  # noqa: ANN401
@@ -130,7 +130,7 @@ class Memory(Protocol):
 
 
 @dataclass(frozen=True)
-class Manner:
+class SamplingParams:
     """How a model is asked: what params.yaml says of that, whatever the method.
 
     max_side: pictures are shrunk to this many pixels along the longer side; None sends them as they are. reminder: what
@@ -150,13 +150,13 @@ class Manner:
 
 
 @dataclass(frozen=True)
-class Language:
+class LanguageModels:
     """All that a method needs to ask: who sees, who only reads, how, and what was answered before.
 
     vision: is asked whatever comes with a picture. text: everything else; the same where no other was named.
     """
 
-    vision: Speaker
-    text: Speaker
-    memory: Memory
-    manner: Manner
+    vision: ChatModel
+    text: ChatModel
+    cache: RecordCache
+    sampling: SamplingParams

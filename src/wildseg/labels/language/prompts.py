@@ -15,14 +15,14 @@ from wildseg.core.errors import ParamsError
 PLACES = ("classes", "names", "class", "description")
 
 
-def fill(prompt: str, **words: str) -> str:
+def fill_template(prompt: str, **words: str) -> str:
     """Return `prompt` with each ``{place}`` replaced; what is filled in is not looked at again."""
     return re.sub(
         rf"\{{({'|'.join(PLACES)})\}}", lambda match: words.get(match.group(1), match.group()), prompt
     ).strip()
 
 
-def check(key: str, prompt: object, *places: str) -> str:
+def check_prompt(key: str, prompt: object, *places: str) -> str:
     """Return a prompt if it is a text that has all of `places`.
 
     Raises:
@@ -35,13 +35,13 @@ def check(key: str, prompt: object, *places: str) -> str:
     return prompt
 
 
-def listing(names: Sequence[str], phrases: Sequence[Sequence[str]], definitions: Mapping[str, str]) -> str:
+def class_lines(names: Sequence[str], phrases: Sequence[Sequence[str]], definitions: Mapping[str, str]) -> str:
     """Return one line a class, in the order of `names`."""
     return "\n".join(
-        f"- {name}: {described(own, definitions.get(name))}" for name, own in zip(names, phrases, strict=True)
+        f"- {name}: {class_description(own, definitions.get(name))}" for name, own in zip(names, phrases, strict=True)
     )
 
 
-def described(phrases: Sequence[str], definition: str | None) -> str:
+def class_description(phrases: Sequence[str], definition: str | None) -> str:
     """Return the definition of a class on one line, or else its phrases."""
     return " ".join(definition.split()) if definition else ", ".join(phrases)

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from wildseg.core.errors import ModelError
-from wildseg.labels.language.messages import Ask, Reply
-from wildseg.labels.language.wire import Passing, Unanswered, message_of
+from wildseg.labels.language.messages import ChatQuery, ChatReply
+from wildseg.labels.language.transport import QueryFailed, TransientError, message_of
 
-TOP = 20  # likeliest words asked for, the most that OpenAI gives
+TOP_LOGPROBS = 20  # likeliest words asked for, the most that OpenAI gives
 
 
-def reply_of(content: bytes, ask: Ask, seconds: float) -> Reply:
+def parse_reply(content: bytes, query: ChatQuery, seconds: float) -> ChatReply:
     """Read the body of an answer. What a model thought before it spoke is put before it, as ``<think>...</think>``.
 
     Raises:
@@ -25,7 +25,7 @@ def reply_of(content: bytes, ask: Ask, seconds: float) -> Reply:
     try:
         body = _streamed(content) if content.lstrip().startswith((b"data:", b"event:", b":")) else json.loads(content)
         if not body.get("choices") and body.get("error"):
-            raise Passing(f"it answers with an error: {message_of(body)}")
+            raise TransientError(f"it answers with an error: {message_of(body)}")
         choice = body["choices"][0]
         message, end = choice["message"], choice.get("finish_reason")
         text = _words(message.get("content")) or _words(message.get("refusal"))
@@ -33,19 +33,19 @@ def reply_of(content: bytes, ask: Ask, seconds: float) -> Reply:
             text = f"<think>{thought}</think>\n{text}"
         usage: dict[str, Any] = body["usage"] if isinstance(body.get("usage"), dict) else {}
         counts = [int(_amount(usage.get(name)) or 0) for name in ("prompt_tokens", "completion_tokens")]
-        likely = choice.get("logprobs") if ask.yes_no else None
+        likely = choice.get("logprobs") if query.yes_no else None
         top = likely["content"][0]["top_logprobs"] if likely else None
-        yes = yes_of({str(entry["token"]): float(entry["logprob"]) for entry in top}) if top else None
+        yes = yes_probability({str(entry["token"]): float(entry["logprob"]) for entry in top}) if top else None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise Passing(f"its answer is no chat completion ({type(error).__name__})") from error
+        raise TransientError(f"its answer is no chat completion ({type(error).__name__})") from error
     if end == "content_filter":
-        raise Unanswered("it withheld the answer (content_filter)", "content_filter")
-    if ask.yes_no and not top:
+        raise QueryFailed("it withheld the answer (content_filter)", "content_filter")
+    if query.yes_no and not top:
         raise ModelError(
             "label.language.server: vlm_yes_no needs the likelihoods of words (logprobs), and this server gives none; "
             "use another label.method, or weights on this machine (label.language.server: null)"
         )
-    return Reply(text, end == "length", counts[0], counts[1], seconds, _amount(usage.get("cost")), yes)
+    return ChatReply(text, end == "length", counts[0], counts[1], seconds, _amount(usage.get("cost")), yes)
 
 
 def _words(content: Any) -> str:  # noqa: ANN401
@@ -95,7 +95,7 @@ def _streamed(content: bytes) -> dict[str, Any]:
     return {"choices": [whole], "usage": usage}
 
 
-def yes_of(logprobs: Mapping[str, float]) -> float | None:
+def yes_probability(logprobs: Mapping[str, float]) -> float | None:
     """Return the probability of yes against no, whatever their case and spaces; None if neither is among the words."""
     shares = {"yes": 0.0, "no": 0.0}
     for word, logprob in logprobs.items():

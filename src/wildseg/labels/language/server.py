@@ -27,17 +27,17 @@ from typing import Any
 from PIL import Image
 
 from wildseg.core.errors import ModelError, ParamsError
-from wildseg.labels.language.messages import Ask, Picture, Refusal, Reply
-from wildseg.labels.language.replies import TOP, reply_of
-from wildseg.labels.language.wire import (
-    Passing,
-    Unanswered,
+from wildseg.labels.language.messages import ChatQuery, ChatReply, ImageInput, QueryRefused
+from wildseg.labels.language.replies import TOP_LOGPROBS, parse_reply
+from wildseg.labels.language.transport import (
+    QueryFailed,
+    TransientError,
     is_openai,
     key_for,
-    openai_too,
+    openai_key_hint,
     post,
-    said_of,
-    scrubbed,
+    read_error,
+    redacted,
     short,
 )
 from wildseg.labels.parsing import KEY
@@ -47,13 +47,13 @@ FIRST_PAUSE = 1.0  # seconds; 31 in all, but for what a server asks for
 LONGEST_PAUSE = 60.0  # whatever a server asks for
 JPEG_QUALITY = 92
 # About the key, the money, the model or the address; any other refusal may be about what was asked.
-ABOUT_ALL = {401, 402, 404, 405}
+AFFECTS_ALL = {401, 402, 404, 405}
 # Letters from which a key is looked for in answers; shorter ones are words such as "none", and keep nobody out.
 SECRET = 8
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerModel:
     """Where a model is asked. requests: how many at the same time; per_minute: how many are begun, None for any."""
 
     url: str
@@ -91,16 +91,16 @@ class Server:
         """Some frames for each request, so that a slow one holds up few."""
         return 4 * self.requests
 
-    def answer(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply | Refusal]]:
-        """Yield the place of a question in `asks` and its answer, each as soon as it is there.
+    def complete(self, queries: Sequence[ChatQuery]) -> Iterator[tuple[int, ChatReply | QueryRefused]]:
+        """Yield the place of a question in `queries` and its answer, each as soon as it is there.
 
         Raises:
             ModelError: the server does not answer, or refuses whatever it is asked. What it answered until then has
                 been yielded.
         """
         failed: Exception | None = None
-        waiting, running = iter(enumerate(asks)), 0
-        answered: SimpleQueue[tuple[int, Reply | Refusal | Exception]] = SimpleQueue()
+        waiting, running = iter(enumerate(queries)), 0
+        answered: SimpleQueue[tuple[int, ChatReply | QueryRefused | Exception]] = SimpleQueue()
         stopped = Event()
         try:
             while True:
@@ -124,35 +124,39 @@ class Server:
             raise failed
 
     def _work(
-        self, place: int, ask: Ask, stopped: Event, answered: SimpleQueue[tuple[int, Reply | Refusal | Exception]]
+        self,
+        place: int,
+        query: ChatQuery,
+        stopped: Event,
+        answered: SimpleQueue[tuple[int, ChatReply | QueryRefused | Exception]],
     ) -> None:
         try:
-            answered.put((place, self._ask(ask, stopped)))
+            answered.put((place, self._ask(query, stopped)))
         except Exception as error:
             answered.put((place, error))
 
-    def _ask(self, ask: Ask, stopped: Event) -> Reply | Refusal:
+    def _ask(self, query: ChatQuery, stopped: Event) -> ChatReply | QueryRefused:
         """Return the answer to a question; where there is none, find out whether that is about this question alone.
 
         A server that answers the control has something against what was asked here: it is asked once more, since it may
         have come back in the meantime, and then refused. One that does not answer it either is told as an error.
         """
         try:
-            return self._attempts(ask, ATTEMPTS, stopped)
-        except Unanswered as error:
+            return self._attempts(query, ATTEMPTS, stopped)
+        except QueryFailed as error:
             failure = error
-        if not failure.about_all:
-            with suppress(Unanswered):
-                self._attempts(control(ask), 1, stopped)
+        if not failure.affects_all:
+            with suppress(QueryFailed):
+                self._attempts(control_query(query), 1, stopped)
                 try:
-                    return self._attempts(ask, 1, stopped)
-                except Unanswered as again:
-                    other = "other words" if ask.picture is None else "a grey picture"
-                    return Refusal(f"{self.url} has no answer about it, though one about {other} ({again.reason})")
+                    return self._attempts(query, 1, stopped)
+                except QueryFailed as again:
+                    other = "other words" if query.image is None else "a grey picture"
+                    return QueryRefused(f"{self.url} has no answer about it, though one about {other} ({again.reason})")
         raise ModelError(f"label.language.server: {failure}") from None
 
-    def _attempts(self, ask: Ask, number: int, stopped: Event) -> Reply:
-        body = json.dumps(self._body(ask)).encode()
+    def _attempts(self, query: ChatQuery, number: int, stopped: Event) -> ChatReply:
+        body = json.dumps(self._body(query)).encode()
         pause, reason, busy, key = FIRST_PAUSE, "", False, key_for(self.url)
         for attempt in range(number):
             if attempt:  # not all at the same time, so that those who failed together do not return together
@@ -160,17 +164,17 @@ class Server:
                 pause = min(2 * pause, LONGEST_PAUSE)
             self._pace.wait(stopped)
             if stopped.is_set():
-                raise Unanswered("nobody waits for an answer any more", "stopped", about_all=True)
+                raise QueryFailed("nobody waits for an answer any more", "stopped", affects_all=True)
             begun = time.monotonic()
             try:
-                reply = reply_of(post(self._address, body, key), ask, time.monotonic() - begun)
-                return replace(reply, text=scrubbed(reply.text, key)) if len(key) >= SECRET else reply
-            except Passing as error:
-                reason, busy = short(scrubbed(str(error), key)), error.busy
+                reply = parse_reply(post(self._address, body, key), query, time.monotonic() - begun)
+                return replace(reply, text=redacted(reply.text, key)) if len(key) >= SECRET else reply
+            except TransientError as error:
+                reason, busy = short(redacted(str(error), key)), error.busy
                 pause = min(max(pause, error.pause), LONGEST_PAUSE)
             except urllib.error.HTTPError as error:
                 raise self._refused(error) from None
-        raise Unanswered(
+        raise QueryFailed(
             f"{self.url} did not answer in {number} attempts ({reason}); see that it runs; what was answered is kept, "
             "and the next run goes on from there",
             reason,
@@ -181,32 +185,32 @@ class Server:
     def _address(self) -> str:
         return self.url.rstrip("/") + "/chat/completions"
 
-    def _body(self, ask: Ask) -> dict[str, Any]:
+    def _body(self, query: ChatQuery) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.model,
-            "messages": messages(ask),
-            "temperature": ask.temperature,
-            "seed": ask.seed,
+            "messages": messages(query),
+            "temperature": query.temperature,
+            "seed": query.seed,
             # OpenAI's newer models refuse the name that all other servers know.
-            "max_completion_tokens" if is_openai(self.url) else "max_tokens": 1 if ask.yes_no else ask.max_tokens,
+            "max_completion_tokens" if is_openai(self.url) else "max_tokens": 1 if query.yes_no else query.max_tokens,
             "stream": False,
         }
-        if ask.yes_no:
-            body |= {"logprobs": True, "top_logprobs": TOP}
-        if ask.names is not None and self.constrained:
+        if query.yes_no:
+            body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        if query.names is not None and self.constrained:
             body["response_format"] = {
                 "type": "json_schema",
-                "json_schema": {"name": "labels", "strict": True, "schema": schema(ask.names)},
+                "json_schema": {"name": "labels", "strict": True, "schema": schema(query.names)},
             }
         return body
 
-    def _refused(self, error: urllib.error.HTTPError) -> Unanswered:
+    def _refused(self, error: urllib.error.HTTPError) -> QueryFailed:
         """Return what a person can do about a refusal that would come again."""
         key = key_for(self.url)
-        said = said_of(error, key)
+        said = read_error(error, key)
         if error.code in (401, 403):
             has = "it refused the key of the environment" if key else "it wants a key, and there is none"
-            advice = f"{has}; set WILDSEG_API_KEY{openai_too(self.url)}"
+            advice = f"{has}; set WILDSEG_API_KEY{openai_key_hint(self.url)}"
         elif error.code == 404 or "model" in said.lower() and "not found" in said.lower():
             advice = (
                 f"expected a model it has, found {self.model!r}, or an address that ends in /v1, found {self.url!r}"
@@ -216,23 +220,23 @@ class Server:
         else:
             advice = "it refused the question"
         reason = f"HTTP {error.code}: {said}"
-        return Unanswered(f"{advice} ({reason})", reason, error.code in ABOUT_ALL or error.code < 400)
+        return QueryFailed(f"{advice} ({reason})", reason, error.code in AFFECTS_ALL or error.code < 400)
 
 
-def control(ask: Ask) -> Ask:
+def control_query(query: ChatQuery) -> ChatQuery:
     """Return a question in the same form as another, about nothing that a server could mind."""
-    if ask.picture is None:
-        return replace(ask, messages=(("user", "What do you know of this? Nothing is an answer."),))
-    said = tuple((role, text if role == "user" else "-") for role, text in ask.messages)
-    return replace(ask, messages=said, picture=Picture.grey())
+    if query.image is None:
+        return replace(query, messages=(("user", "What do you know of this? Nothing is an answer."),))
+    said = tuple((role, text if role == "user" else "-") for role, text in query.messages)
+    return replace(query, messages=said, image=ImageInput.grey())
 
 
-def messages(ask: Ask) -> list[dict[str, Any]]:
+def messages(query: ChatQuery) -> list[dict[str, Any]]:
     """Return a question as a server wants it, the picture in front of the first words."""
-    said: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in ask.messages]
-    if ask.picture is not None:
-        picture = {"type": "image_url", "image_url": {"url": _data_url(ask.picture)}}
-        said[0]["content"] = [picture, {"type": "text", "text": said[0]["content"]}]
+    said: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in query.messages]
+    if query.image is not None:
+        image = {"type": "image_url", "image_url": {"url": _data_url(query.image)}}
+        said[0]["content"] = [image, {"type": "text", "text": said[0]["content"]}]
     return said
 
 
@@ -247,9 +251,9 @@ def schema(names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _data_url(picture: Picture) -> str:
+def _data_url(image: ImageInput) -> str:
     content = io.BytesIO()
-    Image.fromarray(picture.pixels).save(content, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    Image.fromarray(image.pixels).save(content, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
 
 

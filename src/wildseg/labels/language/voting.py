@@ -13,34 +13,36 @@ from typing import Any
 
 import numpy as np
 
-from wildseg.labels.interface import Answer
-from wildseg.labels.language.conversation import Conversation, Decision, record, together
-from wildseg.labels.language.messages import Manner, Picture
+from wildseg.labels.interface import LabelResult
+from wildseg.labels.language.conversation import Conversation, Decision, gather, record
+from wildseg.labels.language.messages import ImageInput, SamplingParams
 
 # Asks about a picture, with the classes in an order given by their indices and a seed; returns the decision, and what
 # was said before it was made.
-OneVote = Callable[[Picture, Sequence[int], int], Conversation[tuple[Decision, Sequence[dict[str, Any]]]]]
+OneVote = Callable[[ImageInput, Sequence[int], int], Conversation[tuple[Decision, Sequence[dict[str, Any]]]]]
 
-SEEDS_APART = 1000  # between votes, so that a retry (the next seed) is nobody else's first try
+SEED_STEP = 1000  # between votes, so that a retry (the next seed) is nobody else's first try
 
 
-def voted(picture: Picture, names: Sequence[str], manner: Manner, one: OneVote) -> Conversation[Answer]:
-    """Ask `manner.votes` times and return the shares of votes as scores; no readable answer at all scores 0."""
-    talks = []
-    for vote in range(manner.votes):
-        seen = picture.flipped() if manner.flip and vote % 2 else picture
-        talks.append(one(seen, order(len(names), manner, vote), manner.seed + SEEDS_APART * vote))
-    outcomes = yield from together(talks)
+def vote_labels(
+    image: ImageInput, names: Sequence[str], sampling: SamplingParams, one: OneVote
+) -> Conversation[LabelResult]:
+    """Ask `sampling.votes` times and return the shares of votes as scores; no readable answer at all scores 0."""
+    conversations = []
+    for vote in range(sampling.votes):
+        seen = image.flipped() if sampling.flip and vote % 2 else image
+        conversations.append(one(seen, class_order(len(names), sampling, vote), sampling.seed + SEED_STEP * vote))
+    outcomes = yield from gather(conversations)
     decisions = [decision for decision, _ in outcomes]
     said = [turn for _, turns in outcomes for turn in turns]
-    return Answer(shares(decisions, len(names)), threshold(manner.ties), record(decisions, names, said))
+    return LabelResult(shares(decisions, len(names)), threshold(sampling.ties), record(decisions, names, said))
 
 
-def order(classes: int, manner: Manner, vote: int) -> list[int]:
+def class_order(classes: int, sampling: SamplingParams, vote: int) -> list[int]:
     """Return the order in which a vote lists the classes; the first vote has that of params.yaml."""
     places = list(range(classes))
-    if manner.shuffle and vote:
-        random.Random(manner.seed * SEEDS_APART + vote).shuffle(places)
+    if sampling.shuffle and vote:
+        random.Random(sampling.seed * SEED_STEP + vote).shuffle(places)
     return places
 
 

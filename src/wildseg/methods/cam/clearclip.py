@@ -26,9 +26,9 @@ def cam(
         scale: by which cosines are multiplied before the softmax.
         competitors: see `wildseg.cam.dense.maps`.
     """
-    return dense.maps(trace, mix, method="clearclip", scale=scale, competitors=competitors)
+    return dense.maps(trace, query_attention, method="clearclip", scale=scale, competitors=competitors)
 
 
-def mix(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def query_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return the output of query-query attention: (T, d)."""
     return dense.attention(query, query) @ value

@@ -39,10 +39,10 @@ def cam(
     height, width = trace.activations.shape[2:]
     near = neighbourhood(height, width, sigma).to(trace.activations)
 
-    def mix(_query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def neighbour_attention(_query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return dense.attention(key, key, near) @ value
 
-    return dense.maps(trace, mix, method="naclip", scale=scale, competitors=competitors)
+    return dense.maps(trace, neighbour_attention, method="naclip", scale=scale, competitors=competitors)
 
 
 def neighbourhood(height: int, width: int, sigma: float) -> Tensor:

@@ -26,9 +26,11 @@ def cam(
         scale: by which cosines are multiplied before the softmax.
         competitors: see `wildseg.cam.dense.maps`.
     """
-    return dense.maps(trace, mix, method="sclip", scale=scale, competitors=competitors, residual=True, mlp=True)
+    return dense.maps(
+        trace, correlative_attention, method="sclip", scale=scale, competitors=competitors, residual=True, mlp=True
+    )
 
 
-def mix(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def correlative_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return the sum, not the mean, of both attentions' outputs: (T, d)."""
     return (dense.attention(query, query) + dense.attention(key, key)) @ value

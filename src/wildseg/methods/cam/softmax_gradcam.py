@@ -58,7 +58,7 @@ def cam(
         others[rows, own] = -torch.inf
         return competing[rows, own] - others.logsumexp(-1)
 
-    gradients = trace.gradients(score, trace.usual_pool if pool == "auto" else pool)
+    gradients = trace.gradients(score, trace.default_pool if pool == "auto" else pool)
     weights = gradients.mean((2, 3), keepdim=True)  # (K, C, 1, 1)
     maps = (weights * trace.activations).sum(1).relu()
     return normalise(maps) if normalise_twice else maps

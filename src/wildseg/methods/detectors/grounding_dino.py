@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from wildseg.core.errors import ModelError
-from wildseg.labels.detection import Detect, fetching, network_of
+from wildseg.labels.detection import Detect, fetched_model, load_network
 
 WORDS = 0.25  # a token is part of a box's label above this score, as published
 
@@ -21,9 +21,9 @@ def load(model: str, device: str) -> Detect:
     """
     from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 
-    with fetching(model, "Grounding DINO", GroundingDinoForObjectDetection) as folder:
+    with fetched_model(model, "Grounding DINO", GroundingDinoForObjectDetection) as folder:
         processor = GroundingDinoProcessor.from_pretrained(folder)
-        network = network_of(GroundingDinoForObjectDetection, folder, device)
+        network = load_network(GroundingDinoForObjectDetection, folder, device)
         most = network.config.max_text_len
         dot = processor.tokenizer.convert_tokens_to_ids(".")
 

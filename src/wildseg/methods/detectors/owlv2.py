@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from wildseg.core.errors import ModelError
-from wildseg.labels.detection import Detect, fetching, network_of
+from wildseg.labels.detection import Detect, fetched_model, load_network
 
 TEMPLATE = "a photo of a {}"
 
@@ -21,9 +21,9 @@ def load(model: str, device: str) -> Detect:
     """
     from transformers import Owlv2ForObjectDetection, Owlv2Processor
 
-    with fetching(model, "OWLv2", Owlv2ForObjectDetection) as folder:
+    with fetched_model(model, "OWLv2", Owlv2ForObjectDetection) as folder:
         processor = Owlv2Processor.from_pretrained(folder)
-        network = network_of(Owlv2ForObjectDetection, folder, device)
+        network = load_network(Owlv2ForObjectDetection, folder, device)
         most = network.config.text_config.max_position_embeddings
 
     def detect(image: np.ndarray, phrases: Sequence[Sequence[str]], threshold: float) -> np.ndarray:

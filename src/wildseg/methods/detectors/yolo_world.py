@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from wildseg.core.errors import ModelError
-from wildseg.labels.detection import Detect, loading
+from wildseg.labels.detection import Detect, as_model_error
 
 PACKAGES = ("ultralytics", "onnx", "onnxruntime")
 ALL = 30_000  # boxes of a frame: more than there are
@@ -44,7 +44,7 @@ def load(model: str, device: str) -> Detect:
         os.environ.setdefault(variable, value)
     from ultralytics import YOLO
 
-    with loading(model, "a YOLO-World that ultralytics exported as ONNX"):
+    with as_model_error(model, "a YOLO-World that ultralytics exported as ONNX"):
         network = YOLO(model, task="detect")
         vocabulary: Mapping[int, str] = network.names
 

@@ -21,9 +21,9 @@ from torch import Tensor
 from wildseg.core.errors import ParamsError, one_of
 from wildseg.core.limits import Between
 from wildseg.encoders.clip import Clip
-from wildseg.labels.belief import ACTIVATIONS, activation_of, probabilities
-from wildseg.labels.interface import Answer, NamedImage, Question
-from wildseg.labels.views import WHOLE, Box, boxes, cells, look
+from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
+from wildseg.labels.probability import ACTIVATIONS, probabilities, resolve_activation
+from wildseg.labels.views import WHOLE, Box, cells_in_box, crop_view, tile_boxes
 
 NEEDS = frozenset({"encoder"})
 THRESHOLDS = {"softmax": 0.2, "sigmoid": 0.5}
@@ -33,18 +33,18 @@ BATCH = 16  # looks per pass; those of one frame only, so that no frame's scores
 
 def label(
     frames: Sequence[NamedImage],
-    question: Question,
+    request: LabelRequest,
     *,
     tiles: Annotated[int, Between(1, 16)] | Literal["auto"] = "auto",
     tiles_by: Literal["auto", "crop", "attention"] = "auto",
     activation: Literal["auto", "softmax", "sigmoid"] = "auto",
     resize: Literal["squash", "crop", "pad"] = "squash",
-) -> Iterator[Answer]:
+) -> Iterator[LabelResult]:
     """Yield for each of `frames` the best probability of each class over all looks at it.
 
     Args:
         frames: what to look at.
-        question: the classes, their phrases and competitors, and the encoder.
+        request: the classes, their phrases and competitors, and the encoder.
         tiles: 1 looks at the whole frame; n > 1 also at (2n-1) x (2n-1) overlapping tiles of 1/n its sides; ``auto``:
             2 by crop, 6 by attention.
         tiles_by: ``crop`` enlarges each tile to the model's input size; ``attention`` restricts what the class token
@@ -61,28 +61,28 @@ def label(
     one_of("label.options.clip.tiles_by", tiles_by, ("auto", "crop", "attention"))
     one_of("label.options.clip.resize", resize, ("squash", "crop", "pad"))
     one_of("label.options.clip.activation", activation, ACTIVATIONS)
-    clip = question.encoder()
-    resolved = activation_of(clip, activation, "clip")
-    texts = clip.classifier((*question.phrases, *((phrase,) for phrase in question.background)), question.templates)
+    clip = request.encoder()
+    resolved = resolve_activation(clip, activation, "clip")
+    texts = clip.classifier((*request.phrases, *((phrase,) for phrase in request.background)), request.templates)
     if tiles_by == "auto":
-        tiles_by = "attention" if clip.knows_regions else "crop"
-    looks = boxes(TILES[tiles_by] if isinstance(tiles, str) else tiles)
+        tiles_by = "attention" if clip.region_trained else "crop"
+    views = tile_boxes(TILES[tiles_by] if isinstance(tiles, str) else tiles)
     features_of = _features_by_crop if tiles_by == "crop" else _features_by_attention
     for frame in frames:
-        features = features_of(clip, frame.load(), looks, resize)  # (looks, d)
-        belief = probabilities(clip.logits(features, texts), resolved)  # (looks, classes + background)
-        yield Answer(_numpy(belief[:, : len(question.class_names)].amax(0)), THRESHOLDS[resolved])
+        features = features_of(clip, frame.load(), views, resize)  # (looks, d)
+        probability = probabilities(clip.logits(features, texts), resolved)  # (looks, classes + background)
+        yield LabelResult(_numpy(probability[:, : len(request.class_names)].amax(0)), THRESHOLDS[resolved])
 
 
 def _features_by_crop(clip: Clip, image: np.ndarray, tiles: Sequence[Box], resize: str) -> Tensor:
-    looks = [look(image, box, clip.size, resize, clip.mean) for box in tiles]
-    batches = [looks[start : start + BATCH] for start in range(0, len(looks), BATCH)]
+    views = [crop_view(image, box, clip.size, resize, clip.mean) for box in tiles]
+    batches = [views[start : start + BATCH] for start in range(0, len(views), BATCH)]
     return torch.cat([clip.image_features(clip.pixels(batch)) for batch in batches])
 
 
 def _features_by_attention(clip: Clip, image: np.ndarray, tiles: Sequence[Box], resize: str) -> Tensor:
-    pixels = clip.pixels([look(image, WHOLE, clip.size, resize, clip.mean)])
-    regions = torch.from_numpy(np.stack([cells(box, clip.vit.native_grid) for box in tiles])).to(clip.device)
+    pixels = clip.pixels([crop_view(image, WHOLE, clip.size, resize, clip.mean)])
+    regions = torch.from_numpy(np.stack([cells_in_box(box, clip.vit.native_grid) for box in tiles])).to(clip.device)
     return clip.region_features(pixels, regions)[0]
 
 

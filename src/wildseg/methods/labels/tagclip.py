@@ -28,11 +28,11 @@ from wildseg.core.limits import Count, Share, Side
 from wildseg.encoders import vit
 from wildseg.encoders.attention import queries_keys_values
 from wildseg.encoders.clip import Clip, resize
-from wildseg.encoders.positions import WAYS
+from wildseg.encoders.positions import POS_EMBED_MODES
 from wildseg.encoders.vit import ViT
-from wildseg.labels.belief import ACTIVATIONS, activation_of, probabilities
-from wildseg.labels.interface import Answer, NamedImage, Question
-from wildseg.labels.refinement import Ballot, bounding_box, refine, stretch
+from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
+from wildseg.labels.probability import ACTIVATIONS, probabilities, resolve_activation
+from wildseg.labels.refinement import VotingRecorder, bounding_box, min_max, refine
 
 NEEDS = frozenset({"encoder"})
 SHARE = 0.5  # of a frame's range of scores, above which a class is present
@@ -41,7 +41,7 @@ BATCH = 16  # classes looked at again per pass
 
 def label(
     frames: Sequence[NamedImage],
-    question: Question,
+    request: LabelRequest,
     *,
     look_again: Share = 0.5,
     region: Share = 0.5,
@@ -52,12 +52,12 @@ def label(
     max_side: Side | None = 640,
     clip_boxes: bool = False,
     early_return: bool = False,
-) -> Iterator[Answer]:
+) -> Iterator[LabelResult]:
     """Yield the scores of each class in each of `frames`.
 
     Args:
         frames: what to look at.
-        question: the classes, their phrases and competitors, and the encoder.
+        request: the classes, their phrases and competitors, and the encoder.
         look_again: classes whose local score exceeds this share of the range of all refined patch scores are looked at
             again (0.1 was published for COCO-Stuff); 0 to 1.
         region: where a class is seen: above this share of its own range; 0 to 1.
@@ -79,27 +79,27 @@ def label(
     _check_count("layers", layers, "auto")
     _check_count("votes", votes, "auto")
     _check_count("max_side", max_side, None)
-    one_of("label.options.tagclip.positions", positions, WAYS)
+    one_of("label.options.tagclip.positions", positions, POS_EMBED_MODES)
     one_of("label.options.tagclip.activation", activation, ACTIVATIONS)
-    clip = question.encoder()
-    resolved = activation_of(clip, activation, "tagclip")
+    clip = request.encoder()
+    resolved = resolve_activation(clip, activation, "tagclip")
     tower = _tower(clip, positions)
-    texts = clip.classifier((*question.phrases, *((phrase,) for phrase in question.background)), question.templates)
+    texts = clip.classifier((*request.phrases, *((phrase,) for phrase in request.background)), request.templates)
     averaged, needed = choose_blocks(len(tower.blocks), layers), _needed(len(tower.blocks), votes)
-    number = len(question.class_names)
+    number = len(request.class_names)
     for frame in frames:
         pixels = clip.pixels([_whole_patches(frame.load(), tower.patch, max_side)])
-        ballot = Ballot(averaged)
+        recorder = VotingRecorder(averaged)
         # At the native size, as of every region, nothing is resampled, and the published code rounds nothing.
         fitting = clip.vit if tuple(pixels.shape[2:]) == clip.size else tower
-        coarse, grid = look_at_patches(clip, fitting, pixels, texts, resolved, ballot)
-        refined = refine(coarse, ballot.attention(needed), grid, clip_boxes)
+        coarse, grid = patch_probabilities(clip, fitting, pixels, texts, resolved, recorder)
+        refined = refine(coarse, recorder.attention(needed), grid, clip_boxes)
         local = refined[:, :number].amax(0)
         low, high = refined.min(), refined.max()
         chosen = (local > low + look_again * (high - low)).nonzero()[:, 0].tolist()
         crops = _regions(refined, chosen, grid, region, clip_boxes, early_return)
-        scores = fuse(local, look_at_regions(clip, clip.vit, pixels, crops, texts, resolved))
-        yield Answer(scores.double().clamp(0, 1).cpu().numpy(), SHARE, relative=True)
+        scores = fuse(local, region_probabilities(clip, clip.vit, pixels, crops, texts, resolved))
+        yield LabelResult(scores.double().clamp(0, 1).cpu().numpy(), SHARE, relative=True)
 
 
 def choose_blocks(number: int, layers: int | str) -> range:
@@ -120,10 +120,10 @@ def _needed(number: int, votes: int | str) -> int:
 
 
 @torch.no_grad()
-def look_at_patches(
-    clip: Clip, tower: ViT, pixels: Tensor, texts: Tensor, activation: str, ballot: Ballot
+def patch_probabilities(
+    clip: Clip, tower: ViT, pixels: Tensor, texts: Tensor, activation: str, recorder: VotingRecorder
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Return the belief of each patch in each text, (N, C'), and the grid; all blocks are seen by `ballot`.
+    """Return the belief of each patch in each text, (N, C'), and the grid; all blocks are seen by `recorder`.
 
     Args:
         clip: the model.
@@ -131,25 +131,25 @@ def look_at_patches(
         pixels: one image of whole patches, (1, 3, H', W').
         texts: (C', d) unit features.
         activation: see `probabilities`.
-        ballot: takes the attention.
+        recorder: takes the attention.
     """
-    tokens = tower.trunk(pixels, watch=ballot)
+    tokens = tower.trunk(pixels, recorder=recorder)
     last = tower.blocks[-1]
     normed = last.ln_1(tokens.values)
     # The last block votes by the attention it would have had.
     query, key, _ = queries_keys_values(last.attn, normed, normed)
-    ballot.see(len(tower.blocks) - 1, query, key)
-    features = tower.dense_features(tokens.values, itself, residual=True, mlp=True)[0]
+    recorder.observe(len(tower.blocks) - 1, query, key)
+    features = tower.dense_features(tokens.values, value_only, residual=True, mlp=True)[0]
     return probabilities(clip.logits(F.normalize(features, dim=-1), texts), activation), tokens.grid
 
 
-def itself(_query: Tensor, _key: Tensor, value: Tensor) -> Tensor:
+def value_only(_query: Tensor, _key: Tensor, value: Tensor) -> Tensor:
     """Return what attention gives when every token sees itself alone: (T, d)."""
     return value
 
 
 @torch.no_grad()
-def look_at_regions(
+def region_probabilities(
     clip: Clip,
     tower: ViT,
     pixels: Tensor,
@@ -177,17 +177,17 @@ def look_at_regions(
     classes = list(regions)
     for start in range(0, len(classes), BATCH):
         part = slice(start, start + BATCH)
-        features = F.normalize(tower.features_seeing(torch.cat(crops[part]), torch.cat(visible[part])), dim=-1)
-        belief = probabilities(clip.logits(features, texts), activation)  # (b, C')
-        found |= {index: row[index] for index, row in zip(classes[part], belief, strict=True)}
+        features = F.normalize(tower.masked_features(torch.cat(crops[part]), torch.cat(visible[part])), dim=-1)
+        probability = probabilities(clip.logits(features, texts), activation)  # (b, C')
+        found |= {index: row[index] for index, row in zip(classes[part], probability, strict=True)}
     return found
 
 
 def fuse(local: Tensor, again: Mapping[int, Tensor]) -> Tensor:
     """Return the scores (K,): local scores (K,), or their mean with what was found on looking again, by class."""
     scores = local.clone()
-    for index, belief in again.items():
-        scores[index] = (local[index] + belief) / 2
+    for index, probability in again.items():
+        scores[index] = (local[index] + probability) / 2
     return scores
 
 
@@ -196,7 +196,7 @@ def _regions(
 ) -> dict[int, tuple[tuple[int, int, int, int], Tensor]]:
     found = {}
     for index in chosen:
-        mask = stretch(refined[:, index : index + 1])[:, 0].reshape(grid) > share
+        mask = min_max(refined[:, index : index + 1])[:, 0].reshape(grid) > share
         box = bounding_box(mask, clip_boxes)
         if box is not None:
             found[index] = box, mask[box[0] : box[2], box[1] : box[3]]
@@ -214,7 +214,7 @@ def _whole_patches(image: np.ndarray, patch: tuple[int, int], max_side: int | No
 
 
 def _tower(clip: Clip, positions: str) -> ViT:
-    if reason := vit.why_not(clip.network.visual):
+    if reason := vit.unsupported_reason(clip.network.visual):
         raise ModelError(
             f"label.method: tagclip asks the patches of a vision transformer; {clip.name} has none: {reason}; take a "
             "model such as ViT-B-16, or label.method clip"

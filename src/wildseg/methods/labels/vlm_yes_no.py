@@ -13,57 +13,59 @@ from dataclasses import replace
 import numpy as np
 
 from wildseg.core.errors import ModelError
-from wildseg.labels.interface import Answer, NamedImage, Question
-from wildseg.labels.language.conversation import Conversation, lead, turn
-from wildseg.labels.language.messages import Ask, Picture
-from wildseg.labels.language.prompts import check, described, fill
+from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
+from wildseg.labels.language.conversation import Conversation, label_frames, turn_record
+from wildseg.labels.language.messages import ChatQuery, ImageInput
+from wildseg.labels.language.prompts import check_prompt, class_description, fill_template
 
 NEEDS = frozenset({"language"})
 
 
-def label(frames: Sequence[NamedImage], question: Question, *, prompt: str = "") -> Iterator[Answer]:
+def label(frames: Sequence[NamedImage], request: LabelRequest, *, prompt: str = "") -> Iterator[LabelResult]:
     """Yield for each of `frames` how likely yes is against no for each class; of two looks if there are votes.
 
     A class about which the model thinks of neither word scores 0, and the record says so.
 
     Args:
         frames: what to ask about.
-        question: the classes, what they mean, and the model.
+        request: the classes, what they mean, and the model.
         prompt: what is asked; ``{class}`` is the class.
 
     Raises:
         ParamsError: a prompt without a place for the class.
         ModelError: the model cannot be had, or tells no likelihoods.
     """
-    check("label.options.vlm_yes_no.prompt", prompt, "class")
-    if question.language is None:
+    check_prompt("label.options.vlm_yes_no.prompt", prompt, "class")
+    if request.language is None:
         raise ModelError("label.method: expected a language model to ask, found none")
-    language, names = question.language(), question.class_names
-    manner = language.manner
-    said = [own[0] for own in question.phrases]
+    language, names = request.language(), request.class_names
+    sampling = language.sampling
+    said = [own[0] for own in request.phrases]
     for place, name in enumerate(names):
-        if name in question.definitions:
-            said[place] += f" ({described((), question.definitions[name])})"
+        if name in request.definitions:
+            said[place] += f" ({class_description((), request.definitions[name])})"
 
-    def about(picture: Picture) -> Conversation[Answer]:
+    def about(image: ImageInput) -> Conversation[LabelResult]:
         # A word's likelihood is no sample: a mirrored picture is all that can be another vote.
-        looks = [picture, picture.flipped()] if manner.flip and manner.votes > 1 else [picture]
-        asks = [
-            Ask((("user", fill(prompt, **{"class": one})),), look, 0.0, 0, 1, yes_no=True)
-            for look in looks
+        views = [image, image.flipped()] if sampling.flip and sampling.votes > 1 else [image]
+        queries = [
+            ChatQuery((("user", fill_template(prompt, **{"class": one})),), look, 0.0, 0, 1, yes_no=True)
+            for look in views
             for one in said
         ]
-        replies = yield asks
-        believed = np.array([0.0 if reply.yes is None else reply.yes for reply in replies]).reshape(len(looks), -1)
+        replies = yield queries
+        believed = np.array([0.0 if reply.yes is None else reply.yes for reply in replies]).reshape(len(views), -1)
         unsaid = [names[place % len(names)] for place, reply in enumerate(replies) if reply.yes is None]
         record = {
-            "turns": [turn(ask, replace(reply, cut=False)) for ask, reply in zip(asks, replies, strict=True)],
+            "turns": [
+                turn_record(query, replace(reply, cut=False)) for query, reply in zip(queries, replies, strict=True)
+            ],
             "parsed": [[name for name, score in zip(names, row, strict=True) if score > 0.5] for row in believed],
             "refused": [],
             "retries": 0,
             "parse_error": f"neither yes nor no: {', '.join(unsaid)}" if unsaid else None,
             "parse_errors": len(unsaid),
         }
-        return Answer(believed.mean(0), 0.5, record)
+        return LabelResult(believed.mean(0), 0.5, record)
 
-    return lead(frames, language, about)
+    return label_frames(frames, language, about)

@@ -16,13 +16,13 @@ from typing import Any
 from wildseg.core.errors import ModelError, WildsegError, words_of
 
 TIMEOUT = 600.0  # seconds for an answer as a whole: large models on a CPU take minutes
-LARGEST = 2**24  # bytes of a body
-LINE = 200  # letters of what a server says that are shown
-AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
-BUSY = {429, 503, 529}
+MAX_BYTES = 2**24  # bytes of a body
+MAX_LETTERS = 200  # letters of what a server says that are shown
+RETRY_CODES = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
+BUSY_CODES = {429, 503, 529}
 
 
-class Passing(WildsegError):
+class TransientError(WildsegError):
     """What may be gone at the next attempt.
 
     pause: for how many seconds the server asked. busy: it has too much to do, whatever it is asked.
@@ -34,16 +34,16 @@ class Passing(WildsegError):
         self.pause, self.busy = pause, busy
 
 
-class Unanswered(WildsegError):
+class QueryFailed(WildsegError):
     """A question without an answer, in words for a person; reason: what the server said.
 
-    about_all: it says that any question would meet the same.
+    affects_all: it says that any question would meet the same.
     """
 
-    def __init__(self, line: str, reason: str, about_all: bool = False) -> None:
+    def __init__(self, line: str, reason: str, affects_all: bool = False) -> None:
         """Remember why."""
         super().__init__(line)
-        self.reason, self.about_all = reason, about_all
+        self.reason, self.affects_all = reason, affects_all
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -70,28 +70,28 @@ def post(address: str, body: bytes, key: str) -> bytes:
             content = b""
             while chunk := answer.read1(2**16):
                 content += chunk
-                if len(content) > LARGEST:
-                    raise Passing(f"its answer is longer than {LARGEST:,} bytes")
+                if len(content) > MAX_BYTES:
+                    raise TransientError(f"its answer is longer than {MAX_BYTES:,} bytes")
                 if time.monotonic() > deadline:
-                    raise Passing(f"its answer took longer than {TIMEOUT:.0f} s")
+                    raise TransientError(f"its answer took longer than {TIMEOUT:.0f} s")
             if (length := answer.headers.get("Content-Length", "")).isdecimal() and len(content) < int(length):
-                raise Passing("its answer ended half-way")
+                raise TransientError("its answer ended half-way")
             return content
     except urllib.error.HTTPError as error:
-        if error.code in AGAIN:
-            pause, busy = _pause(error.headers.get("Retry-After")), error.code in BUSY
-            raise Passing(f"HTTP {error.code}: {said_of(error, key)}", pause, busy=busy) from None
+        if error.code in RETRY_CODES:
+            pause, busy = _pause(error.headers.get("Retry-After")), error.code in BUSY_CODES
+            raise TransientError(f"HTTP {error.code}: {read_error(error, key)}", pause, busy=busy) from None
         raise
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = getattr(error, "reason", None) or error
-        raise Passing(scrubbed(words_of(str(cause)) or type(cause).__name__, key)) from None
+        raise TransientError(redacted(words_of(str(cause)) or type(cause).__name__, key)) from None
 
 
 def _pause(wish: str | None) -> float:
     return float(wish) if wish and wish.isdecimal() and len(wish) < 6 else 0.0
 
 
-def said_of(error: urllib.error.HTTPError, key: str) -> str:
+def read_error(error: urllib.error.HTTPError, key: str) -> str:
     """Return what a server says to a refusal, on one line, without the key."""
     try:
         content = error.read(2**16).decode(errors="replace")
@@ -100,7 +100,7 @@ def said_of(error: urllib.error.HTTPError, key: str) -> str:
     said: Any = content
     with suppress(ValueError, RecursionError):
         said = json.loads(content)
-    return short(scrubbed(message_of(said) or str(error.reason), key))
+    return short(redacted(message_of(said) or str(error.reason), key))
 
 
 def message_of(said: Any) -> str:  # noqa: ANN401
@@ -112,7 +112,7 @@ def message_of(said: Any) -> str:  # noqa: ANN401
 
 def short(line: str) -> str:
     """Return the beginning of a line; the key is to be taken out before, since half a key is one, too."""
-    return line if len(line) <= LINE else line[: LINE - 3] + "..."
+    return line if len(line) <= MAX_LETTERS else line[: MAX_LETTERS - 3] + "..."
 
 
 # The key ---------------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def key_for(url: str) -> str:
     key = (own or (os.environ.get("OPENAI_API_KEY", "") if is_openai(url) else "")).strip()
     if not re.fullmatch(r"[!-~]*", key):
         raise ModelError(
-            f"WILDSEG_API_KEY{openai_too(url)}: expected plain letters, digits and signs, on one line, "
+            f"WILDSEG_API_KEY{openai_key_hint(url)}: expected plain letters, digits and signs, on one line, "
             "found something else among them"
         )
     return key
@@ -140,11 +140,11 @@ def is_openai(url: str) -> bool:
     return host == "openai.com" or host.endswith(".openai.com")
 
 
-def openai_too(url: str) -> str:
+def openai_key_hint(url: str) -> str:
     """Return which other variable may hold the key, to go on after the name of ours."""
     return " or OPENAI_API_KEY" if is_openai(url) else ""
 
 
-def scrubbed(text: str, key: str) -> str:
+def redacted(text: str, key: str) -> str:
     """Return a text without the key."""
     return text.replace(key, "...") if key else text

@@ -10,8 +10,8 @@ import pytest
 
 from wildseg.core import params
 from wildseg.encoders import clip
-from wildseg.encoders.meaning import PAIRS, cut, same_meaning
 from wildseg.encoders.prompts import COMPETITORS
+from wildseg.encoders.synonyms import PAIRS, find_synonyms, synonym_cutoff
 from wildseg_demo.tiny_clip.captions import SYNONYMS
 
 ROOT = Path(__file__).parents[2]
@@ -29,12 +29,12 @@ CLASSES = [at(0, 20), at(90, 110)]  # two synonyms each, 20 degrees apart; the c
 def test_the_cut_is_half_way_between_synonyms_and_what_means_something_else() -> None:
     # The nearest synonym of each of the four is at 20 degrees; the nearest other phrase at 90, 70, 70, 90.
     other = (np.cos(np.radians(70)) + np.cos(np.radians(90))) / 2
-    assert cut(CLASSES) == pytest.approx((np.cos(np.radians(20)) + other) / 2)
+    assert synonym_cutoff(CLASSES) == pytest.approx((np.cos(np.radians(20)) + other) / 2)
 
 
 def test_a_phrase_as_near_as_a_synonym_means_the_class_whose_phrase_is_nearest() -> None:
-    limit, found = same_meaning(["near", "beside", "far"], at(130, -60, 200), CLASSES, [])
-    assert limit == cut(CLASSES)
+    limit, found = find_synonyms(["near", "beside", "far"], at(130, -60, 200), CLASSES, [])
+    assert limit == synonym_cutoff(CLASSES)
     assert [(match.phrase, match.index) for match in found] == [("near", 1)]
     assert found[0].similarity == pytest.approx(np.cos(np.radians(20)))
 
@@ -50,7 +50,7 @@ def test_the_nearest_synonym_of_a_phrase_is_never_itself_however_far_the_others_
     cosines = np.array([[1, -0.2, -0.4, -0.4], [-0.2, 1, -0.4, -0.4], [-0.4, -0.4, 1, -0.2], [-0.4, -0.4, -0.2, 1]])
     values, directions = np.linalg.eigh(cosines)
     far = directions * np.sqrt(values.clip(0))
-    assert cut([far[:2], far[2:]]) == pytest.approx(-0.3)
+    assert synonym_cutoff([far[:2], far[2:]]) == pytest.approx(-0.3)
 
 
 @pytest.mark.parametrize("offset", [0.3, 0.8, 0.95])
@@ -58,17 +58,17 @@ def test_a_model_whose_cosines_are_all_high_leaves_out_the_same_phrases(offset: 
     rng = np.random.default_rng(0)
     turned = at(*rng.uniform(0, 360, 40))
     phrases = [str(number) for number in range(40)]
-    plain = same_meaning(phrases, turned, CLASSES, [])
-    high = same_meaning(phrases, shifted(turned, offset), [shifted(own, offset) for own in CLASSES], [])
+    plain = find_synonyms(phrases, turned, CLASSES, [])
+    high = find_synonyms(phrases, shifted(turned, offset), [shifted(own, offset) for own in CLASSES], [])
     assert [match.phrase for match in high[1]] == [match.phrase for match in plain[1]] != []
     assert high[0] == pytest.approx((1 - offset) * plain[0] + offset)
 
 
 def test_built_in_pairs_say_what_is_near_where_no_class_has_synonyms() -> None:
     alone = [at(0)]
-    assert cut(alone) is None
-    assert same_meaning(["a"], at(1), alone, []) == (None, [])
-    limit, found = same_meaning(["a", "b"], at(10, 60), alone, [at(180, 190), at(270, 280)])
+    assert synonym_cutoff(alone) is None
+    assert find_synonyms(["a"], at(1), alone, []) == (None, [])
+    limit, found = find_synonyms(["a", "b"], at(10, 60), alone, [at(180, 190), at(270, 280)])
     assert limit == pytest.approx((np.cos(np.radians(10)) + np.cos(np.radians(85))) / 2, abs=0.02)
     assert [match.phrase for match in found] == ["a"]
 
@@ -76,18 +76,18 @@ def test_built_in_pairs_say_what_is_near_where_no_class_has_synonyms() -> None:
 def test_a_class_may_be_what_a_built_in_pair_means() -> None:
     # The two lists are not compared with each other: a class "sea" is no other thing than the pair sea, ocean.
     pairs = [at(0, 10), at(90, 100)]
-    assert cut([at(0), at(200)], pairs) == pytest.approx(
+    assert synonym_cutoff([at(0), at(200)], pairs) == pytest.approx(
         (np.cos(np.radians(10)) + np.median(np.cos(np.radians([160, 160, 90, 80, 80, 90])))) / 2
     )
 
 
 def test_a_model_that_does_not_tell_synonyms_from_others_leaves_out_nothing() -> None:
     confused = [at(0, 90), at(1, 91)]
-    assert same_meaning(["a"], at(0), confused, []) == (None, [])
+    assert find_synonyms(["a"], at(0), confused, []) == (None, [])
 
 
 def test_no_phrases_are_none_left_out() -> None:
-    assert same_meaning([], np.zeros((0, 2)), CLASSES, [])[1] == []
+    assert find_synonyms([], np.zeros((0, 2)), CLASSES, [])[1] == []
 
 
 def test_the_pairs_are_of_the_built_in_phrases() -> None:
@@ -113,14 +113,14 @@ def test_every_word_the_embedded_model_was_taught_means_its_surface(embedded: cl
     classes = [vectors(embedded, own[:2]) for own in SYNONYMS.values()]
     owner = {phrase: index for index, own in enumerate(SYNONYMS.values()) for phrase in own[2:]}
     pairs = [vectors(embedded, pair) for pair in PAIRS]
-    _, found = same_meaning(list(owner), vectors(embedded, list(owner)), classes, pairs)
+    _, found = find_synonyms(list(owner), vectors(embedded, list(owner)), classes, pairs)
     assert {match.phrase: match.index for match in found} == owner
 
 
 def test_a_model_that_was_never_taught_the_built_in_pairs_needs_synonyms(embedded: clip.Clip) -> None:
     classes = [vectors(embedded, own[:1]) for own in SYNONYMS.values()]
     pairs = [vectors(embedded, pair) for pair in PAIRS]
-    assert same_meaning(["lake"], vectors(embedded, ["lake"]), classes, pairs) == (None, [])
+    assert find_synonyms(["lake"], vectors(embedded, ["lake"]), classes, pairs) == (None, [])
 
 
 def test_no_word_of_a_surface_means_one_of_the_others(embedded: clip.Clip) -> None:
@@ -128,4 +128,4 @@ def test_no_word_of_a_surface_means_one_of_the_others(embedded: clip.Clip) -> No
     for index, own in enumerate(surfaces):
         others = [vectors(embedded, phrases[:2]) for place, phrases in enumerate(surfaces) if place != index]
         pairs = [vectors(embedded, pair) for pair in PAIRS]
-        assert same_meaning(own, vectors(embedded, own), others, pairs)[1] == []
+        assert find_synonyms(own, vectors(embedded, own), others, pairs)[1] == []

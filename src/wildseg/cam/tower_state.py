@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wildseg.encoders.attention import Matrices, Mix, Watch
+from wildseg.encoders.attention import AttentionMatrices, AttentionOverride, AttentionRecorder
 from wildseg.encoders.attention_gradients import HeadGradients
 
 Scalars = Callable[[Tensor], Tensor]  # features (1, d), not normalised, to (K,)
 
 
 @dataclass(frozen=True)
-class Look:
+class RecordConfig:
     """How a network is looked at.
 
     attention: keep the attention of every block. averaged: from the number of blocks to those over which the mean of
@@ -30,38 +30,39 @@ class Look:
     averaged: Callable[[int], Collection[int]] | None = None
     positions: str = "bicubic"
 
-    def watch(self, blocks: int) -> Watch:
+    def recorder(self, blocks: int) -> AttentionRecorder:
         """Return what sees the attention of a tower of so many blocks."""
-        return Watch(self.averaged(blocks) if self.averaged else (), self.attention)
+        return AttentionRecorder(self.averaged(blocks) if self.averaged else (), self.attention)
 
 
 @dataclass(frozen=True)
-class Seen:
+class RecordedAttention:
     """The recorded attention of one image: rows are queries and sum to 1, mean over heads, token 0 the class token.
 
     each: one (1 + h*w, 1 + h*w) per block, or none. mean: over the blocks that were asked for, or None.
     """
 
-    each: Sequence[Tensor] = ()
+    per_block: Sequence[Tensor] = ()
     mean: Tensor | None = None
 
     @classmethod
-    def of(cls, watch: Watch, image: int) -> Seen:
+    def of(cls, recorder: AttentionRecorder, image: int) -> RecordedAttention:
         """Take what was seen of one image of a batch."""
         return cls(
-            Matrices([(q[image], k[image]) for q, k in watch.pairs]), None if watch.mean is None else watch.mean[image]
+            AttentionMatrices([(q[image], k[image]) for q, k in recorder.pairs]),
+            None if recorder.mean is None else recorder.mean[image],
         )
 
 
-class Reading(ABC):
+class TowerState(ABC):
     """One image at the target layer.
 
-    layer: (1, C, h, w). pooled: (1 + h*w,) how much of each token is pooled, sums to 1. seen: the recorded attention.
+    layer: (1, C, h, w). pooled: (1 + h*w,) how much of each token is pooled, sums to 1. recorded: its attention.
     """
 
     layer: Tensor
     pooled: Tensor
-    seen: Seen
+    recorded: RecordedAttention
 
     @abstractmethod
     def features(self, layer: Tensor, pool: str) -> Tensor:
@@ -73,11 +74,11 @@ class Reading(ABC):
         """
 
     @abstractmethod
-    def dense(self, mix: Mix, residual: bool, mlp: bool) -> Tensor:
-        """Return one feature per patch, (h*w, d), not normalised, where `mix` replaces the last attention.
+    def dense(self, override: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
+        """Return one feature per patch, (h*w, d), not normalised, where `override` replaces the last attention.
 
         Args:
-            mix: see `wildseg.encoders.attention.Mix`.
+            override: see `wildseg.encoders.attention.AttentionOverride`.
             residual: keep the path around the attention, if there is one.
             mlp: keep the block's second half, if there is one.
         """

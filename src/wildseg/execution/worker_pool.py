@@ -19,14 +19,14 @@ Tools = TypeVar("Tools")
 Tools_co = TypeVar("Tools_co", covariant=True)
 
 
-class Workers(Protocol[Tools_co]):
+class WorkerPool(Protocol[Tools_co]):
     """Processes that each prepare their tools once, such as a model, and then work on one item after the other.
 
     What is handed to workers must be importable (a module's function, or `functools.partial` of one); what comes back
     must be small, since it is copied between processes, and between machines.
     """
 
-    def __enter__(self) -> Workers[Tools_co]:
+    def __enter__(self) -> WorkerPool[Tools_co]:
         """Start, and return as soon as one worker is ready.
 
         Raises:
@@ -49,7 +49,7 @@ class Workers(Protocol[Tools_co]):
         """
 
 
-def crew(runtime: Runtime, items: int, prepare: Callable[[int], Tools], *, model: bool) -> Workers[Tools]:
+def worker_pool(runtime: Runtime, items: int, prepare: Callable[[int], Tools], *, model: bool) -> WorkerPool[Tools]:
     """Return the workers of the engine that `runtime` names; nothing is started yet.
 
     Args:
@@ -59,15 +59,15 @@ def crew(runtime: Runtime, items: int, prepare: Callable[[int], Tools], *, model
             returns is handed to every call.
         model: whether the tools are a model, which wants a GPU to itself where there is one.
     """
-    return _engine(runtime).crew(runtime, items, prepare, model=model)
+    return _engine(runtime).worker_pool(runtime, items, prepare, model=model)
 
 
 def gpus(runtime: Runtime) -> list[str]:
-    """Return the names of the GPUs that the workers of a `crew` with a model compute on; none for the CPU."""
+    """Return the names of the GPUs that the workers of a `worker_pool` with a model compute on; none for the CPU."""
     return _engine(runtime).gpus(runtime)
 
 
-def no_tools(_: int) -> None:
+def no_setup(_: int) -> None:
     """Prepare nothing: for functions that need no tools."""
 
 

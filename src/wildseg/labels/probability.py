@@ -15,7 +15,7 @@ def probabilities(logits: Tensor, activation: str) -> Tensor:
     return logits.softmax(-1) if activation == "softmax" else logits.sigmoid()
 
 
-def activation_of(clip: Clip, wanted: str, method: str) -> str:
+def resolve_activation(clip: Clip, wanted: str, method: str) -> str:
     """Return ``softmax`` or ``sigmoid``; ``auto`` becomes a sigmoid where the model learned a logit bias.
 
     Args:

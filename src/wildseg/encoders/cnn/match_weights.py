@@ -30,14 +30,16 @@ STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True)
-class Fit:
+class WeightMatch:
     """The weights under the encoder's own names, and what of the file is left out: heads and stages."""
 
     state: dict[str, torch.Tensor]
     left_out: tuple[str, ...]
 
 
-def fit(encoder: torch.nn.Module, found: Mapping[str, torch.Tensor], whole: Iterable[str], where: str) -> Fit:
+def match_weights(
+    encoder: torch.nn.Module, found: Mapping[str, torch.Tensor], whole: Iterable[str], where: str
+) -> WeightMatch:
     """Find the encoder's weights in a file.
 
     Args:
@@ -66,7 +68,7 @@ def fit(encoder: torch.nn.Module, found: Mapping[str, torch.Tensor], whole: Iter
         raise ModelError(f"{where}: {'; '.join(wrong)}")
     beside = [name for name in found if not name.startswith(prefix)]
     parts = _parts([name for name in extra if not name.endswith(BOOKKEEPING)], {_key(name) for name in wanted})
-    return Fit(state, tuple(dict.fromkeys([*parts, *sorted(name.split(".")[0] for name in beside)])))
+    return WeightMatch(state, tuple(dict.fromkeys([*parts, *sorted(name.split(".")[0] for name in beside)])))
 
 
 def _differences(

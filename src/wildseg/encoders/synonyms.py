@@ -18,7 +18,7 @@ PAIRS = (("railway", "railroad"), ("sea", "ocean"), ("street", "road"), ("house"
 
 
 @dataclass(frozen=True)
-class Match:
+class SynonymMatch:
     """A phrase that means a class: the class's index, and the cosine with the nearest of its phrases."""
 
     phrase: str
@@ -26,9 +26,9 @@ class Match:
     similarity: float
 
 
-def same_meaning(
+def find_synonyms(
     phrases: Sequence[str], vectors: np.ndarray, classes: Sequence[np.ndarray], pairs: Sequence[np.ndarray]
-) -> tuple[float | None, list[Match]]:
+) -> tuple[float | None, list[SynonymMatch]]:
     """Return (the cut, those of `phrases` that are nearer to a class than it).
 
     Args:
@@ -41,15 +41,15 @@ def same_meaning(
         The cut, None where the model does not tell synonyms from other phrases, or nothing says how near they are;
         then no phrase is left out. Matches are in the order of `phrases`.
     """
-    limit = cut(classes, pairs)
+    limit = synonym_cutoff(classes, pairs)
     if limit is None or not len(phrases):
         return limit, []
     similar = np.stack([(vectors @ own.T).max(1) for own in classes], axis=1)  # (n, C)
-    found = [Match(p, int(row.argmax()), float(row.max())) for p, row in zip(phrases, similar, strict=True)]
+    found = [SynonymMatch(p, int(row.argmax()), float(row.max())) for p, row in zip(phrases, similar, strict=True)]
     return limit, [match for match in found if match.similarity > limit]
 
 
-def cut(*vocabularies: Sequence[np.ndarray]) -> float | None:
+def synonym_cutoff(*vocabularies: Sequence[np.ndarray]) -> float | None:
     """Return the cosine half way between what means the same and what does not, or None.
 
     Each phrase has a nearest synonym, and a nearest phrase that means something else; the cut is the middle of the two

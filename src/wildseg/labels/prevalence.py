@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 NEARLY_ALL = 0.95  # share of the frames
-ENOUGH = 10  # frames; a few pictures of one place may well all show the same
-SHOWN = 12  # names in a line
+MIN_FRAMES = 10  # frames; a few pictures of one place may well all show the same
+MAX_NAMES = 12  # names in a line
 
 
-def remarks(present: np.ndarray, class_names: Sequence[str]) -> list[str]:
+def prevalence_warnings(present: np.ndarray, class_names: Sequence[str]) -> list[str]:
     """Return a line for classes in more than 95 % of the frames, from ten on, and a line for those in none.
 
     Args:
@@ -20,7 +20,7 @@ def remarks(present: np.ndarray, class_names: Sequence[str]) -> list[str]:
     """
     number = len(present)
     in_frames = present.sum(0).tolist()
-    in_all = [number >= ENOUGH and own > NEARLY_ALL * number for own in in_frames]
+    in_all = [number >= MIN_FRAMES and own > NEARLY_ALL * number for own in in_frames]
     in_none = [own == 0 for own in in_frames]
     lines = []
     if any(in_all):
@@ -38,7 +38,7 @@ def remarks(present: np.ndarray, class_names: Sequence[str]) -> list[str]:
 
 def _named(chosen: Sequence[bool], class_names: Sequence[str]) -> str:
     names = [name for name, is_in in zip(class_names, chosen, strict=True) if is_in]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     verb = "is" if len(names) == 1 else "are"
     count = "" if len(names) == 1 else f" ({len(names)} of {len(class_names)} classes)"
-    return f"{', '.join(names[:SHOWN])}{more}{count} {verb}"
+    return f"{', '.join(names[:MAX_NAMES])}{more}{count} {verb}"

@@ -12,51 +12,55 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from wildseg.cam.reading import Look, Reading, Scalars, Seen
-from wildseg.encoders.attention import Mix, Watch, queries_keys_values
+from wildseg.cam.tower_state import RecordConfig, RecordedAttention, Scalars, TowerState
+from wildseg.encoders.attention import AttentionOverride, AttentionRecorder, queries_keys_values
 from wildseg.encoders.attention_gradients import HeadGradients, backward_through_attention
 from wildseg.encoders.vit import CLS, EVERY, Tokens, ViT
 
 
 @torch.no_grad()
-def read(vit: ViT, pixels: Tensor, look: Look) -> list[Reading]:
+def read(vit: ViT, pixels: Tensor, config: RecordConfig) -> list[TowerState]:
     """Read images of one size, (B, 3, h*p, w*q), up to the target layer."""
-    watch = look.watch(len(vit.blocks))
-    tokens = vit.trunk(pixels, watch=watch)
+    recorder = config.recorder(len(vit.blocks))
+    tokens = vit.trunk(pixels, recorder=recorder)
     begin = _at_norm if vit.pool == "tok" else _at_mean
-    return begin(vit, pixels, tokens, watch)
+    return begin(vit, pixels, tokens, recorder)
 
 
-def _at_norm(vit: ViT, pixels: Tensor, tokens: Tokens, watch: Watch) -> list[Reading]:
+def _at_norm(vit: ViT, pixels: Tensor, tokens: Tokens, recorder: AttentionRecorder) -> list[TowerState]:
     normed = vit.blocks[-1].ln_1(tokens.values)
-    if watch.every or watch.wants(len(vit.blocks) - 1):
+    if recorder.keep_all or recorder.needs_weights(len(vit.blocks) - 1):
         query, key, _ = queries_keys_values(vit.blocks[-1].attn, normed, normed)
-        watch.see(len(vit.blocks) - 1, query, key)
+        recorder.observe(len(vit.blocks) - 1, query, key)
     return [
-        _ClassToken(vit, pixels[i : i + 1], Tokens(tokens.values[i : i + 1], tokens.grid), watch, i, normed[i : i + 1])
+        _ClassToken(
+            vit, pixels[i : i + 1], Tokens(tokens.values[i : i + 1], tokens.grid), recorder, i, normed[i : i + 1]
+        )
         for i in range(len(pixels))
     ]
 
 
-def _at_mean(vit: ViT, pixels: Tensor, tokens: Tokens, watch: Watch) -> list[Reading]:
-    averaged = vit.pool_input(vit.watched(len(vit.blocks) - 1, vit.blocks[-1], tokens.values, watch))
+def _at_mean(vit: ViT, pixels: Tensor, tokens: Tokens, recorder: AttentionRecorder) -> list[TowerState]:
+    averaged = vit.pool_input(vit.run_recorded(len(vit.blocks) - 1, vit.blocks[-1], tokens.values, recorder))
     return [
-        _Mean(vit, pixels[i : i + 1], Tokens(tokens.values[i : i + 1], tokens.grid), watch, i, averaged[i : i + 1])
+        _Mean(vit, pixels[i : i + 1], Tokens(tokens.values[i : i + 1], tokens.grid), recorder, i, averaged[i : i + 1])
         for i in range(len(pixels))
     ]
 
 
-class _Transformer(Reading):
-    def __init__(self, vit: ViT, pixels: Tensor, tokens: Tokens, watch: Watch, image: int, layer: Tensor) -> None:
+class _Transformer(TowerState):
+    def __init__(
+        self, vit: ViT, pixels: Tensor, tokens: Tokens, recorder: AttentionRecorder, image: int, layer: Tensor
+    ) -> None:
         self.vit = vit
         self.pixels = pixels  # (1, 3, H', W')
         self.tokens = tokens  # before the last block
         self.cls = layer[:, CLS]
         self.layer = layer[:, 1:].transpose(1, 2).unflatten(2, tokens.grid)
-        self.seen = Seen.of(watch, image)
+        self.recorded = RecordedAttention.of(recorder, image)
 
-    def dense(self, mix: Mix, residual: bool, mlp: bool) -> Tensor:
-        return self.vit.dense_features(self.tokens.values, mix, residual, mlp)[0]
+    def dense(self, override: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
+        return self.vit.dense_features(self.tokens.values, override, residual, mlp)[0]
 
     def attention_gradients(self, scalars: Scalars) -> Iterator[HeadGradients]:
         vit = self.vit

@@ -10,36 +10,37 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wildseg.labels.language.grammar import Grammar, State, Tokens
-from wildseg.labels.language.messages import Ask
+from wildseg.labels.language.messages import ChatQuery
 
 if TYPE_CHECKING:
     import torch
 
-COLDEST = (
-    1e-4  # below it scores divided by the temperature are no numbers any more, and the likeliest token wins anyway
-)
+# Below it, scores divided by the temperature overflow, and the likeliest token wins anyway.
+MIN_TEMPERATURE = 1e-4
 
 
-class Choice:
+class ConstrainedSampler:
     """A logits processor: rules out what the grammar does not allow, and adds the noise that makes a sample."""
 
-    def __init__(self, asks: Sequence[Ask], grammars: Sequence[Grammar | None], tokens: Tokens, length: int) -> None:
+    def __init__(
+        self, queries: Sequence[ChatQuery], grammars: Sequence[Grammar | None], tokens: Tokens, length: int
+    ) -> None:
         """Begin answers; `length` is that of the questions."""
         import torch
 
-        self._asks, self._grammars, self._tokens, self._length = asks, grammars, tokens, length
+        self._asks, self._grammars, self._tokens, self._length = queries, grammars, tokens, length
         self._states: list[State] = [grammar.start if grammar else frozenset() for grammar in grammars]
-        self._noise = [torch.Generator().manual_seed(ask.seed) for ask in asks]
+        self._noise = [torch.Generator().manual_seed(query.seed) for query in queries]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return the scores (B, V) of the next tokens, after the tokens (B, length) so far."""
         import torch
 
         scores = scores.float().clone()
-        for row, (ask, grammar) in enumerate(zip(self._asks, self._grammars, strict=True)):
-            if ask.temperature > COLDEST:
+        for row, (query, grammar) in enumerate(zip(self._asks, self._grammars, strict=True)):
+            if query.temperature > MIN_TEMPERATURE:
                 uniform = torch.rand(scores.shape[1], generator=self._noise[row]).clamp(1e-20, 1 - 1e-7)
-                scores[row] = scores[row] / ask.temperature - (-uniform.log()).log().to(scores.device)
+                scores[row] = scores[row] / query.temperature - (-uniform.log()).log().to(scores.device)
             if grammar is None:
                 continue
             if input_ids.shape[1] > self._length:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from wildseg.labels.language.messages import Memory
+from wildseg.labels.language.messages import RecordCache
 
 PARTS = (".json", ".safetensors", ".jinja", ".model", ".txt")  # txt: the merges of a tokenizer
 LARGE = 2**22  # bytes from which a digest is worth remembering
 
 
-def digest(folder: Path, known: Memory | None = None) -> str:
+def digest(folder: Path, known: RecordCache | None = None) -> str:
     """Return the SHA-256 of the names and contents of a model's files, hex.
 
     Args:
@@ -29,7 +29,7 @@ def digest(folder: Path, known: Memory | None = None) -> str:
     return whole.hexdigest()
 
 
-def _digest(path: Path, known: Memory | None) -> str:
+def _digest(path: Path, known: RecordCache | None) -> str:
     status = path.stat()
     parts = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
     remembering = known if status.st_size >= LARGE else None

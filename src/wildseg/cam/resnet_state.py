@@ -8,37 +8,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wildseg.cam.reading import Look, Reading, Scalars, Seen
-from wildseg.encoders.attention import Mix, Watch
+from wildseg.cam.tower_state import RecordConfig, RecordedAttention, Scalars, TowerState
+from wildseg.encoders.attention import AttentionOverride, AttentionRecorder
 from wildseg.encoders.attention_gradients import HeadGradients
 from wildseg.encoders.resnet import ResNet
 
 
 @torch.no_grad()
-def read(resnet: ResNet, pixels: Tensor, look: Look) -> list[Reading]:
+def read(resnet: ResNet, pixels: Tensor, config: RecordConfig) -> list[TowerState]:
     """Read images of one size, (B, 3, 32*h, 32*w), up to the target layer."""
-    watch = look.watch(1)
+    recorder = config.recorder(1)
     cells = resnet.cells(pixels)
-    if watch.every or watch.wants(0):
+    if recorder.keep_all or recorder.needs_weights(0):
         tokens = resnet.tokens(cells)
         query, key, _ = resnet.queries_keys_values(tokens, tokens)
-        watch.see(0, query, key)
-    return [_Cells(resnet, cells[i : i + 1], watch, i) for i in range(len(pixels))]
+        recorder.observe(0, query, key)
+    return [_Cells(resnet, cells[i : i + 1], recorder, i) for i in range(len(pixels))]
 
 
-class _Cells(Reading):
-    def __init__(self, resnet: ResNet, cells: Tensor, watch: Watch, image: int) -> None:
+class _Cells(TowerState):
+    def __init__(self, resnet: ResNet, cells: Tensor, recorder: AttentionRecorder, image: int) -> None:
         self.resnet = resnet
         self.layer = cells
         self.pooled = cells.new_zeros(1 + cells.shape[2] * cells.shape[3])
         self.pooled[0] = 1
-        self.seen = Seen.of(watch, image)
+        self.recorded = RecordedAttention.of(recorder, image)
 
     def features(self, layer: Tensor, pool: str) -> Tensor:
         return self.resnet.pooled(self.resnet.tokens(layer), "tok" if pool == "model" else "avg")
 
-    def dense(self, mix: Mix, residual: bool, mlp: bool) -> Tensor:
-        return self.resnet.dense_features(self.resnet.tokens(self.layer), mix)[0]
+    def dense(self, override: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
+        return self.resnet.dense_features(self.resnet.tokens(self.layer), override)[0]
 
     def attention_gradients(self, scalars: Scalars) -> Iterator[HeadGradients]:
         resnet = self.resnet

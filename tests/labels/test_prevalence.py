@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wildseg.labels.spread import remarks
+from wildseg.labels.prevalence import prevalence_warnings
 
 NAMES = ["sky", "tree", "lawn"]
 
@@ -29,13 +29,13 @@ def labels(frames: int, *counts: int) -> np.ndarray:
     ],
 )
 def test_a_class_everywhere_or_nowhere_is_told_in_one_line_each(present: np.ndarray, told: list[str]) -> None:
-    found = remarks(present, NAMES)
+    found = prevalence_warnings(present, NAMES)
     assert [line.split(" frames")[0] + " frames" for line in found] == told
     assert not any("\n" in line for line in found)
 
 
 def test_of_many_classes_the_first_are_named() -> None:
     names = [f"class {index}" for index in range(30)]
-    (line,) = remarks(np.ones((40, 30), bool), names)
+    (line,) = prevalence_warnings(np.ones((40, 30), bool), names)
     assert line.startswith("class 0, class 1, ")
     assert "class 11 and 18 more (30 of 30 classes) are in more than 95 %" in line

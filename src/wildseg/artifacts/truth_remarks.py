@@ -1,0 +1,88 @@
+"""What is odd about the truth that was found: masks of no key frame, none at all, ids of another order of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wildseg.artifacts.frames import Frame
+from wildseg.artifacts.truth import Seen, check_start, doubt_start
+from wildseg.artifacts.truth_names import explain, misfits, pictures
+from wildseg.core.errors import DataError
+from wildseg.core.project_root import project_root
+from wildseg.metrics.confusion import answered, miou, one_higher
+
+
+def misfit_remarks(
+    folders: Sequence[Path], frames: Sequence[Frame], truths: Mapping[str, Path], root: Path
+) -> list[str]:
+    """Return lines on masks that are of no key frame, and on why there is none at all.
+
+    Args:
+        folders: of truth, the first is the project's.
+        frames: the key frames.
+        truths: by the frame's name, what was found.
+        root: the project folder.
+
+    Raises:
+        DataError: there are masks, and none has the name of a frame, of this source or another.
+    """
+    lines = []
+    left = misfits(folders, frames, truths)
+    for folder in folders:
+        if own := [path for path in left.misnamed if path.is_relative_to(folder)]:
+            line = explain(own, frames, folder)
+            if not truths:
+                raise DataError(f"eval: {line}")
+            lines.append(f"{len(truths)} key frames have a truth; {line}")
+    if not truths:
+        why = _why_none(folders[0], frames, left.elsewhere, root)
+        lines.append(f"{why}; nothing is measured, all metrics are null")
+    return lines
+
+
+def _why_none(folder: Path, frames: Sequence[Frame], elsewhere: Sequence[Path], root: Path) -> str:
+    if elsewhere:
+        return (f"no key frame has a truth: {len(elsewhere)} masks are of other frames, such as {elsewhere[0]}; "
+                f"key frames are {frames[0].name}, ...")  # fmt: skip
+    project = project_root(root)
+    there = project / "data" / "truth"
+    if project != root.resolve() and (count := len(list(pictures(there)))):
+        return (
+            f"no key frame has a truth in this experiment's copy of the project, which holds what git and DVC track: "
+            f"{there} has {count} masks that neither does; 'git add' them, or put them into {there}/<source> and "
+            f"'dvc add data/truth/<source> && git add data/truth', and 'git commit', then queue it again"
+        )
+    return f"no key frame has a truth ({folder}/{frames[0].name}.png)"
+
+
+def content_remarks(seen: Seen, class_names: Sequence[str], folder: Path, *, background: bool) -> list[str]:
+    """Return lines on what truths held.
+
+    Raises:
+        DataError: ids fit no order of classes.
+    """
+    doubt = check_start(seen.pixels, seen.masks, class_names, folder, background=background)
+    lines = [doubt] if doubt else []
+    if seen.resampled:
+        lines.append(f"{seen.resampled} truths of another size were brought to that of their frame by its nearest "
+                     "pixels")  # fmt: skip
+    return lines
+
+
+def agreement_remarks(seen: Seen, pseudo: np.ndarray, class_names: Sequence[str], folder: Path) -> list[str]:
+    """Return a line where ids of masks without a map agree with the pseudo masks only once they are one higher.
+
+    Args:
+        seen: what truths held.
+        pseudo: (n, n + 1) the confusion of the pseudo masks, see `wildseg.metrics.confusion`.
+        class_names: C names, of the ids 1..C.
+        folder: where a map would lie.
+    """
+    if not seen.masks:
+        return []
+    matrix = answered(pseudo)
+    doubt = doubt_start(miou(matrix), miou(one_higher(matrix)), class_names, folder)
+    return [doubt] if doubt else []

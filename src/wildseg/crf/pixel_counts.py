@@ -1,0 +1,47 @@
+"""How many pixels of all pseudo masks each class has, and how many are undecided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from wildseg.core.classes import IGNORE
+
+
+def count_ids(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Return (id, pixels) of each id in a mask (H, W) uint8."""
+    counts = np.bincount(mask.ravel())
+    ids = np.flatnonzero(counts)
+    return list(zip(ids.tolist(), counts[ids].tolist(), strict=True))
+
+
+class PixelCounts:
+    """Sums over frames."""
+
+    def __init__(self) -> None:
+        """Start with no frame."""
+        self.pixels = np.zeros(256, np.int64)  # by id
+        self.frames = 0
+        self.empty = 0
+
+    def add(self, counts: Iterable[tuple[int, int]], num_present: int) -> None:
+        """Add a frame: its `count_ids`, and how many classes it shows."""
+        for value, number in counts:
+            self.pixels[value] += number
+        self.frames += 1
+        self.empty += num_present == 0
+
+    def summary(self, names: Sequence[str]) -> dict[str, object]:
+        """Return metrics/crf.json: `coverage` is the share of pixels that are not 255, `share` that of each class.
+
+        Args:
+            names: names by id.
+        """
+        shares = self.pixels / self.pixels.sum()
+        return {
+            "frames": self.frames,
+            "frames_without_class": self.empty,
+            "coverage": 1 - shares[IGNORE],
+            "share": dict(zip(names, shares, strict=False)),
+        }

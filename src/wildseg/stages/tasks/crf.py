@@ -1,0 +1,92 @@
+"""The pseudo mask of one frame, and its confidence: from its image and its maps, by dense CRF."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wildseg.artifacts.frames import KeyFrames
+from wildseg.artifacts.maps import Maps
+from wildseg.artifacts.masks import PseudoMasks
+from wildseg.core.errors import DataError
+from wildseg.core.files import empty_dir
+from wildseg.crf.dense import DenseCrf
+from wildseg.crf.masks import pseudo_mask
+from wildseg.crf.pixel_counts import count_ids
+from wildseg.crf.valid import problem
+from wildseg.execution.frame_task import FrameTask
+from wildseg.execution.result_store import Entry
+
+if TYPE_CHECKING:
+    from wildseg.core.params import Crf
+
+
+@dataclass
+class CrfTask(FrameTask[str]):
+    """Pseudo masks.
+
+    crf: the section of params.yaml. num_classes: how many there are. background: whether a pixel may be of no class.
+    """
+
+    crf: Crf
+    num_classes: int
+    background: bool
+
+    stage = "crf"
+    libraries = ("pydensecrf2", "pydensecrf", "numpy", "opencv-python-headless", "pillow")
+
+    def depends_on(self) -> dict[str, Any]:
+        """Return the settings of the CRF and what classes there are."""
+        return {"crf": replace(self.crf, max_failures=0.0), "classes": [self.num_classes, self.background]}
+
+    def inputs(self, item: str) -> tuple[bytes, bytes]:
+        """Return the bytes of the frame and of its maps."""
+        return KeyFrames(self.root).frame_bytes(item), Maps(self.root).maps_bytes(item)
+
+    def outputs(self, item: str) -> dict[str, Path]:
+        """Return where the mask and its confidence lie."""
+        masks = PseudoMasks(self.root)
+        return {"mask": masks.mask_path(item), "confidence": masks.confidence_path(item)}
+
+    def empty_outputs(self) -> None:
+        """Empty data/masks and data/masks/confidence."""
+        masks = PseudoMasks(self.root)
+        empty_dir(masks.masks_folder)
+        empty_dir(masks.confidence_folder)
+
+    def pack(self, frames: Sequence[str]) -> None:
+        """Put masks and confidence into shards."""
+        PseudoMasks(self.root).pack_masks(frames)
+
+    def compute(self, item: str) -> Entry:
+        """Return the mask and its confidence, its pixels by id, and how many classes the frame shows."""
+        image = KeyFrames(self.root).load_image(item)
+        classes, maps = Maps(self.root).load_maps(item)
+        if wrong := problem(classes, maps, self.num_classes, (image.shape[0], image.shape[1])):
+            raise DataError(f"maps of the frame {item!r}: {wrong}; run 'dvc repro cam'")
+        mask, confidence = pseudo_mask(
+            image,
+            classes,
+            maps,
+            self._dense_crf(),
+            background=self.background,
+            alpha=self.crf.alpha,
+            sharpen=self.crf.sharpen,
+            threshold=self.crf.confidence,
+            confidence_from=self.crf.confidence_from,
+        )
+        contents = {"mask": PseudoMasks.encode_mask(mask), "confidence": PseudoMasks.encode_confidence(confidence)}
+        return Entry((count_ids(mask), len(classes)), contents)
+
+    def _dense_crf(self) -> DenseCrf:
+        return DenseCrf(
+            iterations=self.crf.iterations,
+            gaussian_weight=self.crf.gaussian.weight,
+            gaussian_sxy=self.crf.gaussian.sxy,
+            bilateral_weight=self.crf.bilateral.weight,
+            bilateral_sxy=self.crf.bilateral.sxy,
+            bilateral_srgb=self.crf.bilateral.srgb,
+            image_mode=self.crf.image_mode,
+        )

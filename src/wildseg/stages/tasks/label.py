@@ -1,0 +1,105 @@
+"""The labels of one frame by a method that encodes it with the image-text model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wildseg.artifacts.frames import KeyFrames
+from wildseg.artifacts.labels import Labels
+from wildseg.artifacts.prompts import PromptSet
+from wildseg.core import lookup
+from wildseg.encoders.weights import identity
+from wildseg.execution.frame_task import FrameTask
+from wildseg.execution.result_store import Entry
+from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
+
+if TYPE_CHECKING:  # workers import torch, all at the same time; the process of the stage has no use for it
+    from wildseg.core.classes import Classes
+    from wildseg.core.params import Clip as ClipParams
+    from wildseg.encoders.clip import Clip
+
+
+@dataclass
+class LabelTask(FrameTask[str]):
+    """Scores of all classes by one label method.
+
+    clip: the image-text model. method: a file of `methods/labels`, options: its own. prompts: templates, and phrases
+    that compete with the classes.
+    """
+
+    classes: Classes
+    clip: ClipParams
+    method: str
+    options: Mapping[str, Any]
+    prompts: PromptSet
+
+    model: Clip = field(init=False, repr=False)
+
+    stage = "label"
+    libraries = ("torch", "open_clip_torch", "timm", "transformers", "numpy", "pillow")
+    uses_model = True
+
+    def depends_on(self) -> dict[str, Any]:
+        """Return the method, the model and the prompts."""
+        return {
+            "method": [self.method, self.options],
+            "model": identity(self.clip.model, self.clip.pretrained, self.root),
+            "prompts": [self.classes, self.prompts.background, self.prompts.templates],
+        }
+
+    def methods(self) -> tuple[str, ...]:
+        """Return the module of the label method."""
+        return (f"wildseg.methods.labels.{self.method}",)
+
+    def inputs(self, item: str) -> tuple[bytes]:
+        """Return the bytes of the frame."""
+        return (KeyFrames(self.root).frame_bytes(item),)
+
+    def setup(self, device: str) -> Sequence[str]:
+        """Load the image-text model.
+
+        Raises:
+            ModelError: it cannot be had.
+        """
+        from wildseg.encoders import clip
+
+        self.model = clip.load(self.clip.model, self.clip.pretrained, device=device, root=self.root)
+        return self.model.notes
+
+    def compute(self, item: str) -> Entry:
+        """Return the result of the method as a record, see `result_of`; labels of all frames are in one table."""
+        request = request_of(self.root, self.classes, self.prompts)
+        (result,) = label_frames(self.root, [item], request(encoder=lambda: self.model), self.method, self.options)
+        return Entry((result.scores.tolist(), result.threshold, dict(result.record), result.relative))
+
+
+def result_of(record: Sequence[Any]) -> LabelResult:
+    """Return what `LabelTask.compute` made a record of."""
+    scores, *rest = record
+    return LabelResult(np.array(scores), *rest)
+
+
+def request_of(root: Path, classes: Classes, prompts: PromptSet) -> partial[LabelRequest]:
+    """Return a `LabelRequest` but for the models that a method may need."""
+    return partial(
+        LabelRequest,
+        class_names=classes.names,
+        phrases=classes.phrases,
+        background=prompts.background,
+        templates=prompts.templates,
+        read_labels=lambda path: Labels(root).load_labels(classes.names, root / path),
+    )
+
+
+def label_frames(
+    root: Path, frames: Sequence[str], request: LabelRequest, method: str, options: Mapping[str, Any]
+) -> Iterator[LabelResult]:
+    """Yield what a label method finds in each frame, in order."""
+    images = [NamedImage(frame, partial(KeyFrames(root).load_image, frame)) for frame in frames]
+    return lookup.load("methods.labels", method, "label.method").label(images, request, **options)

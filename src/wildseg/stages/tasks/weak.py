@@ -1,0 +1,88 @@
+"""The weak labels of one frame: boxes, points and scribbles from its maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wildseg.artifacts.frames import KeyFrames
+from wildseg.artifacts.maps import Maps
+from wildseg.artifacts.weak import WEAK, WeakLabels
+from wildseg.core.classes import IGNORE
+from wildseg.core.errors import DataError
+from wildseg.core.files import empty_dir
+from wildseg.crf.valid import problem
+from wildseg.crf.weak.frame import WeakRule, weak_labels
+from wildseg.crf.weak.scribbles import dots
+from wildseg.execution.frame_task import FrameTask
+from wildseg.execution.result_store import Entry
+
+if TYPE_CHECKING:
+    from wildseg.core.params import Weak
+
+
+@dataclass
+class WeakTask(FrameTask[str]):
+    """Boxes, points and scribbles.
+
+    weak: the section of params.yaml. num_classes: how many there are. background: whether a pixel may be of no class.
+    seed: of params.yaml; with the frame's name, that of its background points.
+    """
+
+    weak: Weak
+    num_classes: int
+    background: bool
+    seed: int
+
+    stage = "weak"
+    libraries = ("numpy", "scipy", "opencv-python-headless", "pillow")
+
+    @property
+    def rule(self) -> WeakRule:
+        """How weak labels are made."""
+        limit = self.weak.background if self.background else None
+        return WeakRule(
+            self.weak.tau, self.weak.min_area, self.weak.min_share, self.weak.points, self.weak.scribble, limit
+        )
+
+    def depends_on(self) -> dict[str, Any]:
+        """Return the settings, what classes there are, and the seed."""
+        return {"weak": self.rule, "classes": self.num_classes, "seed": self.seed}
+
+    def inputs(self, item: str) -> tuple[str, bytes, bytes]:
+        """Return the frame's name, which is part of the seed, its bytes and those of its maps."""
+        return item, KeyFrames(self.root).frame_bytes(item), Maps(self.root).maps_bytes(item)
+
+    def outputs(self, item: str) -> dict[str, Path]:
+        """Return where points and scribbles lie; boxes of all frames are in one file."""
+        return {kind: WeakLabels(self.root).weak_path(kind, item) for kind in WEAK}
+
+    def empty_outputs(self) -> None:
+        """Empty data/points and data/scribbles."""
+        for kind in WEAK:
+            empty_dir(WeakLabels(self.root).weak_folder(kind))
+
+    def pack(self, frames: Sequence[str]) -> None:
+        """Put points and scribbles into shards."""
+        WeakLabels(self.root).pack_weak(frames)
+
+    def compute(self, item: str) -> Entry:
+        """Return points and scribbles as label images, and boxes and points as rows."""
+        height, width = KeyFrames(self.root).load_image(item).shape[:2]
+        classes, grid = Maps(self.root).load_maps(item)
+        if wrong := problem(classes, grid, self.num_classes):
+            raise DataError(f"maps of the frame {item!r}: {wrong}; run 'dvc repro cam'")
+        rng = np.random.default_rng([self.seed, *item.encode()])
+        found = weak_labels(classes, grid, (height, width), self.rule, rng)
+        images = {"points": dots(found.points, (height, width)), "scribbles": found.scribbles}
+        record = {
+            "size": [width, height],
+            "boxes": found.boxes,
+            "points": found.points.tolist(),
+            "scribbled": int((found.scribbles != IGNORE).sum()),
+        }
+        return Entry(record, {kind: WeakLabels.encode_weak(image) for kind, image in images.items()})
