@@ -45,6 +45,7 @@ def tasks() -> list[Task]:
     starts = {argument.value for argument in arguments if isinstance(argument, ast.Constant)}
     starts |= {dotted(path) for path in (fingerprint.PACKAGE / "stages" / "tasks").glob("[!_]*.py")}
     starts |= {"wildseg_demo.world.world"}  # of `wildseg_demo.world.drive`
+    starts |= {f"wildseg.labels.language.{client}" for client in ("local", "server")}  # of `label_inference`
     return [(start, *methods(start)) for start in sorted(starts)]
 
 

@@ -40,6 +40,7 @@ class LocalModel:
         *,
         constrained: bool,
         digests: RecordCache | None = None,
+        code: str = "",
     ) -> None:
         """Remember which.
 
@@ -49,8 +50,9 @@ class LocalModel:
             device: resolves the torch device.
             constrained: whether answers may only be JSON that names classes.
             digests: remembers those of large files.
+            code: the fingerprint of this client, part of its identity.
         """
-        self._digests = digests
+        self._digests, self._code = digests, code
         self.model, self.constrained = model, constrained
         folder = root / model
         self.folder = folder if folder.is_dir() else None
@@ -58,9 +60,9 @@ class LocalModel:
 
     @cached_property
     def identity(self) -> Sequence[Any]:
-        """The contents of the folder, or the name."""
+        """The contents of the folder, or the name; and the code of this client."""
         known = self.model if self.folder is None else digest(self.folder, self._digests)
-        return ["local", known, self.constrained]
+        return ["local", known, self.constrained, self._code]
 
     @property
     def window(self) -> int:

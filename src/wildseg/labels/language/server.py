@@ -54,13 +54,18 @@ SECRET = 8
 
 @dataclass(frozen=True)
 class ServerModel:
-    """Where a model is asked. requests: how many at the same time; per_minute: how many are begun, None for any."""
+    """Where a model is asked.
+
+    requests: how many at the same time. per_minute: how many are begun, None for any. code: the fingerprint of this
+    client, part of its identity.
+    """
 
     url: str
     model: str
     constrained: bool
     requests: int = 4
     per_minute: float | None = None
+    code: str = ""
     _pace: _Pace = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -83,8 +88,8 @@ class ServerModel:
 
     @property
     def identity(self) -> Sequence[Any]:
-        """The model's name; not the address, since a model that moves says the same."""
-        return ["server", self.model, self.constrained]
+        """The model's name and the code of this client; not the address, since a model that moves says the same."""
+        return ["server", self.model, self.constrained, self.code]
 
     @property
     def window(self) -> int:
