@@ -22,8 +22,8 @@ PACKAGES = ("wildseg", "wildseg_demo")  # those whose imports are followed
 METHODS = "methods"  # the room of what a parameter can name
 INIT = "__init__.py"
 
-# How a result is scheduled, shown or recorded, and not what it is. Anything else that is imported counts; what only these
-# import does not.
+# How a result is scheduled, shown or recorded, and not what it is. Anything else that is imported counts; what only
+# these import does not.
 DECIDES_NO_RESULT = frozenset({"cli", "execution", "report", "tracking"}) | {
     f"core/{name}.py" for name in ("errors", "limits", "lookup", "params", "progress")
 }
