@@ -45,6 +45,7 @@ def tasks() -> list[Task]:
     starts = {argument.value for argument in arguments if isinstance(argument, ast.Constant)}
     starts |= {dotted(path) for path in (fingerprint.PACKAGE / "stages" / "tasks").glob("[!_]*.py")}
     starts |= {"wildseg_demo.world.world"}  # of `wildseg_demo.world.drive`
+    starts |= {f"wildseg.labels.language.{client}" for client in ("local", "server")}  # of `label_inference`
     return [(start, *methods(start)) for start in sorted(starts)]
 
 
@@ -154,7 +155,11 @@ def test_nothing_that_decides_a_result_reads_docstrings_or_its_own_source(used: 
 
 def test_the_package_holds_no_data_that_a_result_could_depend_on() -> None:
     files = {path for path in fingerprint.PACKAGE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
-    assert {path.parent for path in files} <= {fingerprint.PACKAGE / "core" / "presets"}  # they become parameters
+    assert {path.relative_to(fingerprint.PACKAGE).parts[0] for path in files} <= {"core"}  # they become parameters
+
+
+def test_what_is_left_out_exists() -> None:
+    assert [name for name in fingerprint.DECIDES_NO_RESULT if not (fingerprint.PACKAGE / name).exists()] == []
 
 
 # A small package -----------------------------------------------------------------------------------------------------
@@ -262,6 +267,7 @@ def test_every_way_to_import_is_followed(small: Path, statement: str, more: set[
         "import wildseg.room.two",  # gives access to all of wildseg
         "from wildseg import load_clip",  # of the public API
         "from wildseg.core.lookup import load",
+        "from wildseg.other.three import FOLDER\nfrom wildseg.core import lookup\nlookup.load(FOLDER, x)",
         "exec(text)",
         "no Python",
     ],

@@ -160,6 +160,7 @@ def test_folders_of_methods_are_found(code: str, folders: list[str]) -> None:
     "code",
     [
         "from wildseg.core import lookup\nlookup.load(folder, name)",
+        "from wildseg.core import lookup\nfolder = 'methods.cam'\nlookup.load(folder, name)",
         "from wildseg.core import lookup\nlookup.load(f'methods.{kind}', name)",
         "from wildseg.core import lookup\nlookup.load(name='x', folder='methods.cam')",
         "from wildseg.core import lookup\nlookup.load('methods.cam', name)\nload = partial(lookup.load, 'methods.cam')",

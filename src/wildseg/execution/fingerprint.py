@@ -22,12 +22,11 @@ PACKAGES = ("wildseg", "wildseg_demo")  # those whose imports are followed
 METHODS = "methods"  # the room of what a parameter can name
 INIT = "__init__.py"
 
-# What says how a result is come by, is shown or recorded, and not what it is. Anything else that is imported counts.
+# How a result is scheduled, shown or recorded, and not what it is. Anything else that is imported counts; what only
+# these import does not.
 DECIDES_NO_RESULT = frozenset({"cli", "execution", "report", "tracking"}) | {
-    f"core/{name}.py"
-    for name in ("errors", "hints", "limits", "lookup", "progress", "project_root", "schema", "text", "yaml_document",
-                 "yaml_files")
-}  # fmt: skip
+    f"core/{name}.py" for name in ("errors", "limits", "lookup", "progress", "text")
+}
 
 
 @dataclass
@@ -46,7 +45,7 @@ def closure(start: Path) -> Closure:
     """
     sources = _follow([start], None)
     folders = {folder for source in sources.values() for folder in _folders(source) if folder.startswith(METHODS)}
-    methods = {_place(f"{PACKAGE.name}.{folder}") for folder in folders}
+    methods = {PACKAGE.joinpath(*folder.split(".")) for folder in folders}
     return Closure({path for path in sources if path.parent not in methods}, folders)
 
 
@@ -105,16 +104,21 @@ def _loaded(path: Path, source: Source, chosen: Sequence[Path] | None) -> Iterat
     for one in source.imports:
         yield from _imported(one, path)
     for folder in _folders(source):
-        place = _place(f"{PACKAGE.name}.{folder}")
+        place = PACKAGE.joinpath(*folder.split("."))
         # A method that loads a method of the same kind loads another than itself.
         known = place in {one.parent for one in chosen or ()} and not path.is_relative_to(PACKAGE / METHODS)
         yield from () if known else _below(place)
 
 
 def _folders(source: Source) -> Iterator[str]:
+    """Yield the folders that methods are loaded from; an empty one, the whole package, where it is not known."""
     for folder in source.folders:
         module, _, name = folder.rpartition(":")
-        yield dict(parse(_place(module).with_suffix(".py").read_bytes()).constants)[name] if module else folder
+        if not module:
+            yield folder
+            continue
+        files = _existing(_place(module).with_suffix(".py"))
+        yield from (dict(parse(path.read_bytes()).constants).get(name, "") for path in files) if files else ("",)
 
 
 def _imported(one: Import, importer: Path) -> Iterator[Path]:

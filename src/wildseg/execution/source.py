@@ -63,7 +63,7 @@ def parse(content: bytes) -> Source:
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     constants = tuple(_constants(tree))
     # Few files load code by name, and a look at every expression takes as long as all the rest.
-    loads_by_name = any(word.rpartition(".")[2].encode() in content for word in (*HIDDEN, "lookup"))
+    loads_by_name = any(word.encode() in content for word in (*HIDDEN, "lookup"))
     folders, literal, opaque = _loads(tree, dict(constants)) if loads_by_name else ([], [], False)
     inert = all(map(_says_nothing, tree.body))
     return Source(digest, (*imports(tree), *literal), tuple(folders), constants, opaque, inert)
@@ -143,7 +143,8 @@ def _loads(tree: ast.Module, constants: dict[str, str]) -> tuple[list[str], list
         if not isinstance(call, ast.Call) or not call.args:
             continue
         argument, function = call.args[0], _dotted(call.func)
-        text = argument.value if isinstance(argument, ast.Constant) else known.get(_dotted(argument))
+        name = _dotted(argument)  # in capitals: any other may be bound to something else
+        text = argument.value if isinstance(argument, ast.Constant) else known.get(name) if name.isupper() else None
         if function == LOAD and isinstance(text, str):
             folders.append(text)
             followed.add(call.func)

@@ -12,6 +12,7 @@ import numpy as np
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, ParamsError
 from wildseg.core.progress import note, track
+from wildseg.execution import fingerprint
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import catch_data_error, run_frames
 from wildseg.execution.record_cache import StoredRecords
@@ -158,7 +159,9 @@ class LabelJob:
             from wildseg.labels.language.local import LocalModel
 
             device = partial(torch_device, self.runtime.device)
-            return LocalModel(model, self.artifacts.root, device, constrained=constrained, digests=self._digests)
+            code, digests = fingerprint.digest(LocalModel.__module__), self._digests
+            return LocalModel(model, self.artifacts.root, device, constrained=constrained, digests=digests, code=code)
         from wildseg.labels.language.server import ServerModel
 
-        return ServerModel(server, model, constrained, self.runtime.requests, self.runtime.per_minute)
+        code = fingerprint.digest(ServerModel.__module__)
+        return ServerModel(server, model, constrained, self.runtime.requests, self.runtime.per_minute, code)

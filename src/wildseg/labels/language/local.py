@@ -28,6 +28,7 @@ class LocalModel:
         *,
         constrained: bool,
         digests: RecordCache | None = None,
+        code: str = "",
     ) -> None:
         """Store the parameters.
 
@@ -37,8 +38,9 @@ class LocalModel:
             device: resolves the torch device.
             constrained: constrain replies to JSON of class names.
             digests: caches those of large files.
+            code: the fingerprint of this client, part of its identity.
         """
-        self._digests = digests
+        self._digests, self._code = digests, code
         self.model, self.constrained = model, constrained
         folder = root / model
         self.folder = folder if folder.is_dir() else None
@@ -46,9 +48,9 @@ class LocalModel:
 
     @cached_property
     def identity(self) -> Sequence[Any]:
-        """The contents of the folder, or the name."""
+        """The contents of the folder, or the name; and the code of this client."""
         known = self.model if self.folder is None else digest(self.folder, self._digests)
-        return ["local", known, self.constrained]
+        return ["local", known, self.constrained, self._code]
 
     @property
     def window(self) -> int:

@@ -55,13 +55,18 @@ SECRET = 8
 
 @dataclass(frozen=True)
 class ServerModel:
-    """A model behind a server. requests: concurrent requests; per_minute: rate limit, None for none."""
+    """A model behind a server.
+
+    requests: concurrent requests. per_minute: rate limit, None for none. code: the fingerprint of this client, part of
+    its identity.
+    """
 
     url: str
     model: str
     constrained: bool
     requests: int = 4
     per_minute: float | None = None
+    code: str = ""
     _limiter: _RateLimiter = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -84,8 +89,8 @@ class ServerModel:
 
     @property
     def identity(self) -> Sequence[Any]:
-        """The model's name; not the address, on which its replies do not depend."""
-        return ["server", self.model, self.constrained]
+        """The model's name and the code of this client; not the address, on which its replies do not depend."""
+        return ["server", self.model, self.constrained, self.code]
 
     @property
     def window(self) -> int:
