@@ -12,9 +12,9 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from wildseg.execution.params import Params
 
 from tests.stages import tiny_run
-from wildseg.core.params import Params
 from wildseg.execution import fingerprint, frame_task
 from wildseg.execution.runtime import Runtime
 
