@@ -36,3 +36,19 @@ def test_every_page_of_docs_is_reached_from_readme() -> None:
         }
         new = {link for link in links if link.exists()} - reached
     assert set((ROOT / "docs").glob("*.md")) <= reached
+
+
+def test_the_tree_of_the_house_is_what_the_rooms_say_of_themselves() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    said = dict(re.findall(r"^      (\w+)/ +(.*)$", page, re.MULTILINE))
+    rooms = {path.parent.name: path.read_text() for path in ROOT.glob("src/wildseg/*/__init__.py")}
+    assert said == {room: text.split('"""')[1] for room, text in rooms.items()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_of_the_code_that_a_page_names_exists(page: Path) -> None:
+    if page.name == "CHANGELOG.md":
+        return  # names what there was
+    named = re.findall(r"`((?:\w+/)+[\w*]+\.py)`", page.read_text())
+    places = ["", "src/", "src/wildseg/", "src/wildseg_demo/", "models/tiny_clip/"]
+    assert [name for name in named if not any(list(ROOT.glob(f"{place}{name}")) for place in places)] == []
