@@ -14,7 +14,7 @@ from wildseg.core.files import save_table
 from wildseg.core.lookup import DETECTORS
 from wildseg.core.params import Params
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import run_frames
+from wildseg.execution.run_frames import run_frames
 from wildseg.execution.runtime import Runtime
 from wildseg.labels.detection import postprocess, present
 from wildseg.stages.tasks.detect import DetectTask

@@ -13,7 +13,7 @@ from wildseg.artifacts.project import SPLITS, Artifacts, Frame
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, save_json
 from wildseg.core.params import Extract, Params
-from wildseg.execution.frame_task import Results, run_frames
+from wildseg.execution.run_frames import Results, run_frames
 from wildseg.execution.runtime import Runtime
 from wildseg.frames.duplicates import DuplicateFilter
 from wildseg.frames.read_stats import ReadStats
