@@ -11,8 +11,9 @@ import pytest
 from wildseg.core.errors import DataError
 from wildseg.execution import result_store
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import FrameTask, Results, run_frames
+from wildseg.execution.frame_task import FrameTask
 from wildseg.execution.result_store import Entry
+from wildseg.execution.run_frames import Results, run_frames
 from wildseg.execution.runtime import Runtime
 
 

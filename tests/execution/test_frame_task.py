@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from wildseg.core.errors import DataError
 from wildseg.execution import cache_usage, frame_task, result_store
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import FrameTask, Results, run_frames
+from wildseg.execution.frame_task import FrameTask
 from wildseg.execution.result_store import Entry, Store
+from wildseg.execution.run_frames import Results, run_frames
 from wildseg.execution.runtime import Runtime
 
 ITEMS = ("a", "b", "c")
@@ -372,7 +373,7 @@ def test_a_gpu_is_given_several_items_at_a_time_and_one_that_fails_fails_alone(
 ) -> None:
     for name, text in (("b", "bad"), ("d", "another"), ("e", "last")):
         (root / "in" / name).write_text(text)
-    monkeypatch.setattr(frame_task, "gpus", lambda _: ["a kind of GPU"])
+    monkeypatch.setattr("wildseg.execution.run_frames.gpus", lambda _: ["a kind of GPU"])
     failures = Failures("shout", 0.5, 5)
     results = run_frames(ShoutInBatches(root), "abcde", cpu(workers), failures)
     assert sorted((root / "batches").read_text().split()) == ["2", "2"]  # and one alone
@@ -385,7 +386,7 @@ def test_a_result_of_one_kind_of_gpu_is_none_of_another_or_of_the_cpu(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("", "one", "another", "one"):
-        monkeypatch.setattr(frame_task, "gpus", lambda _, name=name: [name] * 2 if name else [])
+        monkeypatch.setattr("wildseg.execution.run_frames.gpus", lambda _, name=name: [name] * 2 if name else [])
         run_frames(ShoutInBatches(root), "a", cpu(1))
     assert computed(root) == "aaa"
 

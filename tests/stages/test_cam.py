@@ -15,7 +15,7 @@ from wildseg.cam.engine import CamConfig, activation_maps
 from wildseg.cam.refinement import Refinement
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.encoders import clip
-from wildseg.execution import frame_task, params, result_store
+from wildseg.execution import params, result_store
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.methods.cam import gradcam, hirescam
@@ -160,7 +160,7 @@ def test_several_frames_together_give_the_maps_of_each_alone(
     recipe = with_cam(values, refine="caa", scales=(1.0, 1.5), flip=True)
     cam.run(recipe, project, CPU)
     alone = {frame: project.load_maps(frame)[1] for frame in ("drive_000000", "drive_000001", "drive_000002")}
-    monkeypatch.setattr(frame_task, "gpus", lambda _: ["one that fills batches"])
+    monkeypatch.setattr("wildseg.execution.run_frames.gpus", lambda _: ["one that fills batches"])
     cam.run(recipe, project, CPU)
     for frame, maps in alone.items():
         np.testing.assert_allclose(project.load_maps(frame)[1], maps, atol=1e-3)  # float16
@@ -170,7 +170,7 @@ def test_a_frame_that_cannot_be_read_does_not_take_its_batch_along(
     project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.frame_path("drive_000002").write_bytes(b"no image")
-    monkeypatch.setattr(frame_task, "gpus", lambda _: ["one that fills batches"])
+    monkeypatch.setattr("wildseg.execution.run_frames.gpus", lambda _: ["one that fills batches"])
     cam.run(with_cam(values, max_failures=0.5), project, CPU)
     assert project.maps_path("drive_000000").is_file()
     assert not project.maps_path("drive_000002").exists()

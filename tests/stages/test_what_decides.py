@@ -12,10 +12,10 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from wildseg.execution.params import Params
 
 from tests.stages import tiny_run
 from wildseg.execution import fingerprint, frame_task
+from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 
 DECIDES_NOTHING = {"execution", *(name for name in fingerprint.DECIDES_NO_RESULT if name.startswith("core/"))}

@@ -16,7 +16,7 @@ from wildseg.core import lookup
 from wildseg.core.errors import DataError, ParamsError
 from wildseg.exchange.coco import LARGEST_SIDE
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import run_frames
+from wildseg.execution.run_frames import run_frames
 from wildseg.execution.runtime import Runtime
 from wildseg.stages.tasks.cam import CamTask, LabelledFrame
 

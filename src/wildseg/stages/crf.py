@@ -8,7 +8,7 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.core.files import save_json
 from wildseg.crf.pixel_counts import PixelCounts
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import run_frames
+from wildseg.execution.run_frames import run_frames
 from wildseg.execution.runtime import Runtime
 from wildseg.stages.tasks.crf import CrfTask
 

@@ -14,7 +14,7 @@ from wildseg.core.errors import WildsegError, did_you_mean
 from wildseg.core.lookup import DETECTORS
 from wildseg.core.tables import save_table
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import run_frames
+from wildseg.execution.run_frames import run_frames
 from wildseg.execution.runtime import Runtime
 from wildseg.labels.detection import postprocess, present
 from wildseg.stages.tasks.detect import DetectTask

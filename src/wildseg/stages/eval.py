@@ -20,7 +20,7 @@ from wildseg.core.files import atomic, empty_dir, save_json
 from wildseg.core.images import load_label_image
 from wildseg.core.maps import ids_of_maps, upsample
 from wildseg.core.progress import track
-from wildseg.execution.frame_task import run_frames
+from wildseg.execution.run_frames import run_frames
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics.groups import Group, report, split_groups
 from wildseg.metrics.levels import classes_in

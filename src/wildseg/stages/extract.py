@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wildseg.artifacts.project import SPLITS, Artifacts, Frame
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, save_json
-from wildseg.execution.frame_task import Results, run_frames
+from wildseg.execution.run_frames import Results, run_frames
 from wildseg.execution.runtime import Runtime
 from wildseg.frames.duplicates import DuplicateFilter
 from wildseg.frames.params import Extract

@@ -14,8 +14,9 @@ from wildseg.core.errors import DataError, ParamsError
 from wildseg.core.progress import note, track
 from wildseg.execution import fingerprint
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import catch_data_error, run_frames
+from wildseg.execution.frame_task import catch_data_error
 from wildseg.execution.record_cache import StoredRecords
+from wildseg.execution.run_frames import run_frames
 from wildseg.execution.runtime import Runtime, torch_device, worker_device
 from wildseg.labels.decide import apply_overrides, decide, threshold_rule
 from wildseg.labels.interface import LabelResult

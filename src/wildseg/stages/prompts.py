@@ -17,7 +17,7 @@ import numpy as np
 from wildseg.artifacts.prompts import DroppedPhrase, PromptSet
 from wildseg.encoders.prompts import COMPETITORS, named
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import run_frames
+from wildseg.execution.run_frames import run_frames
 from wildseg.labels.sharpness import Ranking, rank
 from wildseg.stages.tasks.label import result_of
 from wildseg.stages.tasks.prompts import SynonymTask, TemplateTask

@@ -13,7 +13,7 @@ from wildseg.artifacts.weak import WEAK
 from wildseg.core.files import atomic, empty_dir, save_json
 from wildseg.crf.weak.summary import summary
 from wildseg.execution.failures import Failures
-from wildseg.execution.frame_task import run_frames
+from wildseg.execution.run_frames import run_frames
 from wildseg.execution.runtime import Runtime
 from wildseg.report.sampling import sample_evenly
 from wildseg.report.weak import draw
