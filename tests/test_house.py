@@ -137,7 +137,7 @@ def test_params_accept_a_new_file_of_every_kind(extended: Path, tmp_path: Path) 
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     code = """
 import json, wildseg
-from wildseg.core import params
+from wildseg.execution import params
 values = params.load()
 chosen = [getattr(getattr(values, section), key) for section, key, *_ in params.METHODS]
 print(json.dumps([wildseg.__file__, chosen]))

@@ -151,7 +151,7 @@ def test_checking_params_and_listing_methods_loads_no_network() -> None:
     code = (
         "from click.testing import CliRunner; from wildseg.cli.main import main\n"
         "assert CliRunner().invoke(main, ['methods']).exit_code == 0\n"
-        f"from wildseg.core import params; params.load({str(ROOT / 'params.yaml')!r})"
+        f"from wildseg.execution import params; params.load({str(ROOT / 'params.yaml')!r})"
     )
     assert not loaded_after(code) & {*HEAVY, "cv2", "av", "scipy", "pandas"}
 
