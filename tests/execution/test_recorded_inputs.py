@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ PIPELINE = """
 stages:
   cam:
     cmd: wildseg cam
-    deps: [data/frames, "${cam.boxes}", "src/${cam.method}.py", data/labels.csv]
+    deps: [data/frames, "${cam.boxes}", "src/${cam.method}.py", data/labels.csv, src/room]
     params: [classes, cam]
 """
 PARAMS = "classes: {lawn: [lawn]}\ncam: {method: gradcam, boxes: data/boxes.json}\ntrain: {steps: 3}\n"
@@ -27,6 +28,7 @@ FILES = (
     "data/labels.csv",
     "src/gradcam.py",
     "src/x.py",
+    "src/room/code.py",
 )
 
 
@@ -57,6 +59,9 @@ def longer(name: str) -> Callable[[Path], object]:
         (longer("data/frames/a.jpg"), "data/frames/a.jpg"),
         (longer("data/boxes.json"), "data/boxes.json"),
         (longer("src/gradcam.py"), "src/gradcam.py"),
+        (longer("src/room/code.py"), "src/room/code.py"),
+        (lambda root: (root / "src/room/more.py").write_text("new"), "src/room/more.py"),
+        (lambda root: (root / "data/frames/a.jpg~").write_text("new"), "data/frames/a.jpg~"),
         (lambda root: (root / "data/labels.csv").unlink(), "data/labels.csv"),
         (lambda root: (root / "data/frames/deep/c.jpg").write_text("new"), "data/frames/deep/c.jpg"),
         (lambda root: os.replace(root / "src/x.py", root / "data/frames/a.jpg"), "data/frames/a.jpg"),  # noqa: PTH105
@@ -77,6 +82,9 @@ def test_what_dvc_would_record_may_not_change(change: Callable[[Path], object], 
         longer("src/x.py"),
         lambda root: (root / "src/gradcam.py").write_text("before"),  # saved again by an editor
         lambda root: (root / "data/frames/.a.jpg.part").write_text("hidden"),
+        lambda root: compileall.compile_dir(root / "src/room", quiet=1),
+        lambda root: (root / "src/room/code.py~").write_text("of an editor"),
+        lambda root: (root / "src/room/#code.py#").write_text("of another"),
     ],
 )
 def test_what_dvc_would_not_record_may_change(change: Callable[[Path], object], project: Path) -> None:

@@ -20,6 +20,8 @@ from wildseg.core.yaml_files import load
 from wildseg.execution import dvc_yaml, launcher, parents
 
 PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
+HIDDEN = re.compile(r"\..*")
+BACKUP = re.compile(r".+~|#.*#")  # of an editor, in a folder of code
 TEXTS = frozenset((".py", ".yaml", ".csv", ".json", ".txt"))  # small files that editors rewrite without a change
 Inputs = dict[str, object]  # by the name that an error uses: what must be the same at the end
 
@@ -97,13 +99,14 @@ def _value(params: object, key: str) -> Any:  # noqa: ANN401
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """Yield a file, or all files below a folder but hidden ones."""
+    """Yield a file, or all files below a folder but those that .dvcignore excludes: what Python and editors leave."""
     if not path.is_dir():
         yield path
         return
+    backup = BACKUP if "src" in path.parts else HIDDEN
     for folder, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(folder, name) for name in names if not name.startswith("."))
+        folders[:] = [name for name in folders if not (name.startswith(".") or name == "__pycache__")]
+        yield from (Path(folder, name) for name in names if not (HIDDEN.fullmatch(name) or backup.fullmatch(name)))
 
 
 def _signature(path: Path) -> object:
