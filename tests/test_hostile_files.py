@@ -26,9 +26,11 @@ from wildseg.frames.photos import read_photo
 from wildseg.frames.read_stats import Unusable
 from wildseg.tracking import provenance
 
+DEMO = fingerprint.SOURCE / "wildseg_demo"
 # What reads or opens a file, by the end of its full name.
 READ = (".read_text", ".read_bytes", ".open", ".load_file", ".safe_open", ".numpy.load", ".json.load", ".json.loads",
-        ".yaml.load", ".yaml.safe_load", ".torch.load", ".load_checkpoint", ".factory.load_state_dict",
+        ".yaml.load", ".yaml.safe_load", ".ruamel.yaml.YAML", ".torch.load", ".load_checkpoint",
+        ".factory.load_state_dict",
         ".zipfile.ZipFile", ".sqlite3.connect", ".csv.DictReader", ".csv.reader", ".sha256_of")  # fmt: skip
 
 
@@ -42,8 +44,9 @@ def reads() -> Iterator[str]:
             named = isinstance(child, (ast.FunctionDef, ast.ClassDef))
             yield from inside(child, f"{where}.{child.name}" if named else where, path)
 
-    for path in fingerprint.PACKAGE.rglob("*.py"):
-        yield from inside(tree(path), ".".join(path.relative_to(fingerprint.PACKAGE).with_suffix("").parts), path)
+    for package, start in ((fingerprint.PACKAGE, fingerprint.PACKAGE), (DEMO, fingerprint.SOURCE)):
+        for path in package.rglob("*.py"):
+            yield from inside(tree(path), ".".join(path.relative_to(start).with_suffix("").parts), path)
 
 
 def test_every_place_that_reads_a_file_is_listed() -> None:

@@ -370,7 +370,7 @@ def test_a_model_on_a_full_disk_is_an_os_error_and_the_old_one_stays(artifacts: 
     artifacts.save_segmenter({"a": torch.zeros(3)}, {"old": True})
     code = """
 import resource, sys, torch
-from wildseg.artifacts import Artifacts
+from wildseg.artifacts.project import Artifacts
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
     Artifacts().save_segmenter({"a": torch.zeros(5000)}, {"old": False})

@@ -236,7 +236,7 @@ def test_a_bug_keeps_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_bug_shows_its_traceback_to_a_person(folder: Path) -> None:
     code = (
         "from wildseg.cli import main as cli\nfrom wildseg.execution import params\n"
-        "def broken(): raise ValueError('a bug')\n"
+        "def broken(**_): raise ValueError('a bug')\n"
         "params.load = broken\n"
         "cli.main()\n"
     )  # fmt: skip

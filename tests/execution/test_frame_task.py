@@ -292,7 +292,7 @@ def test_a_cache_that_cannot_be_written_to_is_said_once_and_stops_nothing(
     assert len(others.records) == 3
     assert len(outputs(root)) == 6
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("cache")]
-    assert said == [f"cache: {root / 'file'} cannot be written to (Not a directory); nothing more is kept"]
+    assert said == [f"cache: {root / 'file'} cannot be written to (Not a directory); nothing more is stored"]
 
 
 def test_a_cache_that_fills_up_is_said_once_and_still_read(
@@ -303,7 +303,7 @@ def test_a_cache_that_fills_up_is_said_once_and_still_read(
     monkeypatch.setattr(result_store, "atomic", full)
     assert len(run(root).records) == 3
     assert computed(root) == "bc"
-    assert capsys.readouterr().err.count("nothing more is kept") == 1
+    assert capsys.readouterr().err.count("nothing more is stored") == 1
 
 
 def full(path: Path) -> NoReturn:

@@ -158,4 +158,4 @@ def test_ordinary_video_takes_the_way_that_it_always_took(tmp_path: Path, name: 
         frames, stats = look(path)
         assert stats.notes == []
         np.testing.assert_allclose(middles(frames[0].pixels.rgb()), PATCHES, atol=4)
-        assert frames[0].pixels._view.is_plain  # type: ignore[attr-defined]
+        assert frames[0].pixels._spec.is_plain  # type: ignore[attr-defined]

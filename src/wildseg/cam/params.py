@@ -25,7 +25,7 @@ class Cam:
     """From frames and their labels to one activation map per class."""
 
     method: str
-    refine: str
+    refine: Literal["none"] | str
     scales: Scales
     flip: bool
     max_side: Side | None

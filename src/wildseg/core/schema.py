@@ -118,10 +118,11 @@ def _choice(choices: tuple[Any, ...], value: Any, key: str) -> Any:  # noqa: ANN
 def _either(hints: tuple[Any, ...], value: Any, key: str) -> Any:  # noqa: ANN401
     if value is None and type(None) in hints:
         return None
+    words = [word for hint in hints if get_origin(hint) is Literal for word in get_args(hint)]
+    value = "none" if value is None and "none" in words else value  # as in `_choice`
     for hint in hints:
         if _is_kind(hint, value):  # then it is this one that tells best what is wrong with the value
             return convert(hint, value, key)
-    words = [word for hint in hints if get_origin(hint) is Literal for word in get_args(hint)]
     expected = " or ".join(_name(hint) for hint in hints)
     raise ParamsError(f"{key}: expected {expected}; found {_found(value)}{did_you_mean(value, words)}")
 

@@ -187,7 +187,7 @@ def test_models_are_told_apart_by_every_byte_and_large_files_read_once(
 ) -> None:
     folder = save_llama(tmp_path / "llama")
     weights, before = folder / "model.safetensors", digest(folder)
-    assert local(folder).identity == ["local", before, True]
+    assert local(folder).identity == ["local", before, True, ""]
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1  # a fine-tuned model has the same names, sizes and ends
     weights.write_bytes(content)

@@ -16,15 +16,14 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, get_args, get_type_hints
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.cam.params import Cam
 from wildseg.cli.compare.progress import store, stored
 from wildseg.core import lookup
-from wildseg.core.errors import DataError, WildsegError, did_you_mean
+from wildseg.core.errors import DataError
 from wildseg.core.files import load_bytes
 from wildseg.encoders.weights import identity
 from wildseg.execution import children, fingerprint, result_store
@@ -36,7 +35,6 @@ from wildseg.report.sampling import sample_evenly
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-REFINES: tuple[str, ...] = get_args(get_type_hints(Cam)["refine"])
 ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
@@ -51,20 +49,15 @@ def run(
         ParamsError: there is no such method.
         DataError: no key frame has both a truth and a label, or a file cannot be read.
         ModelError: the model cannot be loaded.
-        WildsegError: there is no such refinement.
     """
     for name in methods:
         lookup.check("methods.cam", name, "compare")
     for name in refines:
-        if name not in REFINES:
-            raise WildsegError(
-                f"--refine: expected one or more of {', '.join(REFINES)}, separated by commas; found {name!r}"
-                f"{did_you_mean(name, REFINES)}"
-            )
+        lookup.check("methods.refine", name, "--refine")
     chosen = choose(params, artifacts, frames)
     folder = artifacts.scratch_folder / "compare"
     variants = [
-        replace(params, cam=replace(params.cam, method=method, refine=refine))  # type: ignore[arg-type]
+        replace(params, cam=replace(params.cam, method=method, refine=refine))
         for method in methods or lookup.available("methods.cam")
         for refine in dict.fromkeys(refines)
     ]
