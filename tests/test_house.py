@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from setuptools import find_packages
 
 from tests import house
 from tests.programs import python
@@ -173,3 +175,10 @@ def test_dvc_names_the_file_of_a_method_by_the_parameter_that_chooses_it() -> No
 
 # A new parameter is two places ---------------------------------------------------------------------------------------
 # params.yaml and the function that uses it.
+
+
+def test_the_demo_is_no_part_of_the_installed_package() -> None:
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    packages = set(find_packages(str(ROOT / "src"), include=found["include"]))
+    assert {"wildseg", "wildseg.core", "wildseg.methods.cam"} <= packages
+    assert not [package for package in packages if package.startswith("wildseg_demo")]
