@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.stages import tiny_run
-from wildseg.execution import fingerprint, frame_task
+from wildseg.execution import fingerprint, run_frames
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 
@@ -71,7 +71,7 @@ def test_all_code_that_runs_for_a_frame_is_part_of_its_fingerprint(
     monkeypatch.setattr(fingerprint, "digest", noted)
     watch = Watch()
     for what_workers_do in ("_set_up", "_compute_and_store"):
-        monkeypatch.setattr(frame_task, what_workers_do, watch.around(getattr(frame_task, what_workers_do)))
+        monkeypatch.setattr(run_frames, what_workers_do, watch.around(getattr(run_frames, what_workers_do)))
     import_module(f"wildseg.stages.{stage}").run(values, artifacts, Runtime(1, "cpu"))
     ran = {str(path.relative_to(fingerprint.PACKAGE)) for path in watch.files() - counted}
     assert len(watch.files() & counted) >= 5
