@@ -223,7 +223,12 @@ def test_it_ends_with_the_stage_and_says_no_more(
     output, _ = process.communicate(timeout=60)
     assert psutil.wait_procs(started, timeout=5)[1] == []
     assert process.returncode == code
-    assert "".join(line for line in output.splitlines(True) if not line.startswith("preflight: ")) == said
+    output = "".join(line for line in output.splitlines(True) if not line.startswith("preflight: "))
+    if number == signal.SIGKILL and not begun and output:
+        # Killed between the start of its child and the last byte of what that is told; Python itself says so.
+        assert output.endswith("EOFError: Ran out of input\n")
+    else:
+        assert output == said
 
 
 @pytest.mark.parametrize(
