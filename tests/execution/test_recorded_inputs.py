@@ -92,6 +92,16 @@ def test_what_dvc_would_not_record_may_change(change: Callable[[Path], object], 
         change(project)
 
 
+def test_data_may_be_called_anything_also_where_the_project_lies_below_a_folder_of_code(project: Path) -> None:
+    below = project / "src" / "mine"
+    below.mkdir()
+    for name in ("dvc.yaml", "params.yaml", "data"):
+        (project / name).rename(below / name)
+    line = "^cam: data/frames/a.jpg~ changed while the stage was running"
+    with pytest.raises(WildsegError, match=line), recorded_inputs.unchanged(below):
+        (below / "data/frames/a.jpg~").write_text("new")
+
+
 def test_by_hand_nothing_is_recorded_and_nothing_looked_at(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(STAGE)
     with recorded_inputs.unchanged(project):

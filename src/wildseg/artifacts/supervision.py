@@ -11,6 +11,7 @@ import numpy as np
 from wildseg.artifacts.frames import KeyFrames
 from wildseg.artifacts.masks import PseudoMasks
 from wildseg.artifacts.weak import WeakLabels
+from wildseg.core.files import sha256_of
 
 MASKS = "masks"  # the kind that has a confidence
 Select = Callable[[np.ndarray, np.ndarray], np.ndarray]  # mask and confidence (H, W) -> mask
@@ -41,8 +42,7 @@ class Supervision(KeyFrames, PseudoMasks, WeakLabels):
         """
         digests = [hashlib.sha256(content).hexdigest() for content in self._bytes(kind, frames, with_confidence)]
         if encoder_weights and Path(encoder_weights).is_file():
-            with Path(encoder_weights).open("rb") as stream:
-                digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+            digests.append(sha256_of(Path(encoder_weights)))
         return digests
 
     def _bytes(self, kind: str, frames: Iterable[str], with_confidence: bool) -> Iterator[bytes]:

@@ -20,8 +20,9 @@ from wildseg.core.yaml_files import load
 from wildseg.execution import dvc_yaml, launcher, parents
 
 PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
+CODE = "src/"  # below it .dvcignore excludes what editors leave; a person's data may be called anything
 HIDDEN = re.compile(r"\..*")
-BACKUP = re.compile(r".+~|#.*#")  # of an editor, in a folder of code
+HIDDEN_OR_BACKUP = re.compile(r"\..*|.+~|#.*#")
 TEXTS = frozenset((".py", ".yaml", ".csv", ".json", ".txt"))  # small files that editors rewrite without a change
 Inputs = dict[str, object]  # by the name that an error uses: what must be the same at the end
 
@@ -81,7 +82,7 @@ def inputs(pipeline: Path, stage: str) -> Inputs:
         return {}
     found: Inputs = {f"{key} in params.yaml": _value(params, key) for key in keys}
     for name in names:
-        for path in _files(folder / name):
+        for path in _files(folder / name, HIDDEN_OR_BACKUP if name.startswith(CODE) else HIDDEN):
             found[os.path.relpath(path, folder)] = _signature(path)
     return found
 
@@ -98,15 +99,14 @@ def _value(params: object, key: str) -> Any:  # noqa: ANN401
     return params
 
 
-def _files(path: Path) -> Iterator[Path]:
-    """Yield a file, or all files below a folder but those that .dvcignore excludes: what Python and editors leave."""
+def _files(path: Path, ignored: re.Pattern[str]) -> Iterator[Path]:
+    """Yield a file, or all files below a folder but those of an `ignored` name, and what Python compiles."""
     if not path.is_dir():
         yield path
         return
-    backup = BACKUP if "src" in path.parts else HIDDEN
     for folder, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not (name.startswith(".") or name == "__pycache__")]
-        yield from (Path(folder, name) for name in names if not (HIDDEN.fullmatch(name) or backup.fullmatch(name)))
+        yield from (Path(folder, name) for name in names if not ignored.fullmatch(name))
 
 
 def _signature(path: Path) -> object:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-import torch
 
 from wildseg.core.classes import IGNORE
-from wildseg.segment import losses
+from wildseg.segment.losses import cross_entropy_term
 
 NEEDS = frozenset({"confidence"})
+
+loss = cross_entropy_term  # of the pixels that `select` leaves
 
 
 def select(mask: np.ndarray, confidence: np.ndarray, min_confidence: float) -> np.ndarray:
@@ -31,23 +30,6 @@ def select(mask: np.ndarray, confidence: np.ndarray, min_confidence: float) -> n
         (H, W) uint8.
     """
     return np.where(_levels(confidence) >= _levels(np.float32(min_confidence)), mask, np.uint8(IGNORE))
-
-
-def loss(
-    logits: torch.Tensor,
-    target: torch.Tensor,
-    weights: torch.Tensor | None,
-    total: Callable[[torch.Tensor], torch.Tensor],
-) -> dict[str, torch.Tensor]:
-    """Return the terms of the loss of one batch, or of one process's share of it.
-
-    Args:
-        logits: (B, C, H, W).
-        target: (B, H, W) int64 ids, 255 ignore, as `select` leaves it.
-        weights: (C,) factor of each id, or None for 1.
-        total: sums a number of pixels, or their weight, over all processes.
-    """
-    return {"cross_entropy": losses.cross_entropy(logits, target, weights, total)}
 
 
 def _levels(confidence: np.ndarray | np.float32) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wildseg.artifacts.frames import KeyFrames
 from wildseg.core import lookup
+from wildseg.core.files import sha256_of
 from wildseg.execution.frame_task import FrameTask
 from wildseg.execution.result_store import Entry
 
@@ -69,9 +69,4 @@ class DetectTask(FrameTask[str]):
 def _identity(model: Path) -> list[list[str]]:
     """Return the names and hashes of the files of a model that lies here; nothing of one on the hub."""
     files = [model] if model.is_file() else sorted(model.iterdir()) if model.is_dir() else []
-    known = []
-    for path in files:
-        if path.is_file():
-            with path.open("rb") as stream:
-                known.append([path.name, hashlib.file_digest(stream, "sha256").hexdigest()])
-    return known
+    return [[path.name, sha256_of(path)] for path in files if path.is_file()]

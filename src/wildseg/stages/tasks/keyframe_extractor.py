@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wildseg.artifacts.frames import KeyFrames
 from wildseg.core import lookup
+from wildseg.core.files import sha256_of
 from wildseg.core.progress import track
 from wildseg.execution import fingerprint, result_store
 from wildseg.execution.frame_task import FrameTask
@@ -187,8 +187,7 @@ def _digest(path: Path) -> str:
     if not path.is_file():
         return "no file"  # a pipe or a device may never end; the reader will say what is wrong with it
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         return str(error)  # the reader will say what is wrong with it
 
