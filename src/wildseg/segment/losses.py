@@ -38,23 +38,6 @@ def cross_entropy(
     return summed / torch.where(mass > 0, mass, 1)
 
 
-def cross_entropy_term(
-    logits: torch.Tensor,
-    target: torch.Tensor,
-    weights: torch.Tensor | None,
-    total: Callable[[torch.Tensor], torch.Tensor],
-) -> dict[str, torch.Tensor]:
-    """Return the only term of a loss by cross entropy, of one batch or of one process's share of it.
-
-    Args:
-        logits: (B, C, H, W).
-        target: (B, H, W) int64 ids, 255 ignore.
-        weights: (C,) factor of each id, or None for 1.
-        total: sums a number of pixels, or their weight, over all processes.
-    """
-    return {"cross_entropy": cross_entropy(logits, target, weights, total)}
-
-
 def sqrt_inverse_weights(counts: np.ndarray) -> np.ndarray:
     """Return the weight of each id, proportional to 1 / sqrt(frequency), at most 8.
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import torch
 
 from wildseg.core.classes import IGNORE
-from wildseg.segment.losses import cross_entropy_term
+from wildseg.segment.losses import cross_entropy
 
 NEEDS = frozenset({"confidence"})
 
-loss = cross_entropy_term  # of the pixels that `select` leaves
+
+def loss(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    weights: torch.Tensor | None,
+    total: Callable[[torch.Tensor], torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """Return the only term: the cross entropy of the pixels that `select` left, as in `methods.losses.cross_entropy`."""
+    return {"cross_entropy": cross_entropy(logits, target, weights, total)}
 
 
 def select(mask: np.ndarray, confidence: np.ndarray, min_confidence: float) -> np.ndarray:
