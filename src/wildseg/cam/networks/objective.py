@@ -1,0 +1,143 @@
+"""What a trained map method defines: the objective of its training, and the maps that its networks give afterwards.
+
+A file of `methods/cam` whose NEEDS hold ``network`` has a function `build(context, **options)` in place of `cam`. It
+returns a `MapObjective`: the stage trains it on the labels of the training frames, saves its networks, and later builds
+it anew, loads what was saved and reads maps.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from torch import Tensor
+
+from wildseg.encoders.cnn.normalisation import Normalisation
+from wildseg.training.context import TrainContext
+from wildseg.training.objective import Objective
+from wildseg.training.optim import OptimConfig
+
+if TYPE_CHECKING:
+    from wildseg.encoders.clip import Clip
+
+NEEDS_NETWORK = "network"  # in NEEDS of a method that is trained
+
+
+@dataclass(frozen=True)
+class NetworkContext:
+    """What a trained map method is built from.
+
+    Attributes:
+        class_names: C names.
+        phrases: of each class, the first one its name for an image-text model.
+        labels: (N, C) bool, the classes of each training frame; N may be 0 where only maps are wanted.
+        training: seed, device and precision.
+        clip: loads the frozen image-text model of the project, on the device; called only where a loss needs it.
+        root: the folder that relative paths, such as of weights, start from.
+    """
+
+    class_names: tuple[str, ...]
+    phrases: tuple[tuple[str, ...], ...]
+    labels: np.ndarray
+    training: TrainContext
+    clip: Callable[[], Clip]
+    root: Path
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes C."""
+        return len(self.class_names)
+
+    def steps(self, epochs: float, batch_size: int) -> int:
+        """Return the optimiser steps of so many passes over the training frames; at least 1."""
+        return max(1, round(epochs * len(self.labels) / batch_size))
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """How training images are made from frames: resized, cropped, mirrored, their colours jittered, normalised.
+
+    Attributes:
+        crop: side of the square result in pixels; what lies outside of the frame is 0 after normalisation.
+        batch_size: images of a step.
+        resize: which side of the frame is resized, ``"long"`` or ``"short"``.
+        size: smallest and largest length of that side in pixels, between which it is drawn.
+        flip: probability of a left-right flip.
+        jitter: of brightness, contrast, saturation and hue, as in torchvision's ColorJitter.
+        saliency: whether batches hold saliency, cropped like the image.
+    """
+
+    crop: int
+    batch_size: int
+    resize: Literal["long", "short"] = "long"
+    size: tuple[int, int] = (320, 640)
+    flip: float = 0.5
+    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    saliency: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingFrames:
+    """The training frames of a network that was trained before, for an objective that follows it.
+
+    Attributes:
+        labels: (N, C) bool.
+        images: yields each (H, W, 3) uint8 RGB, in the order of `labels`; may be called again.
+        maps: of an objective and an image, the classes asked about: (K, h, w) float32 in [0, 1], over the scales and
+            flips of the stage.
+    """
+
+    labels: np.ndarray
+    images: Callable[[], Iterable[np.ndarray]]
+    maps: Callable[[MapObjective, np.ndarray, Sequence[int]], np.ndarray]
+
+
+@dataclass
+class MapObjective(Objective):
+    """A training objective whose networks give activation maps. Subclasses define `loss` and `maps`.
+
+    A batch holds `image` (B, 3, S, S) float32 normalised by `norm`, `labels` (B, C) float32 of 0 and 1, `index` (B,)
+    int64 numbers of training frames; where `crops.saliency`, also `saliency` (B, 1, S, S) in [0, 1] and `has_saliency`
+    (B,) bool. Everything random in `loss` is drawn from torch's default generator of the device, which is seeded by
+    (seed, step).
+
+    Attributes:
+        networks: trained and checkpointed, by name.
+        optim: optimiser, schedule and number of steps.
+        crops: how training images are made.
+        norm: mean and deviation of the images, in training and for maps.
+        stride: pixels of an image per cell of the maps; images are resized to multiples of it.
+        saved: names of the networks that maps need; these alone are saved. Buffers of them, such as a prior, are too.
+        first: an objective to be trained before this one, or None.
+    """
+
+    optim: OptimConfig
+    crops: CropConfig
+    norm: Normalisation
+    stride: int
+    saved: tuple[str, ...]
+    first: MapObjective | None = field(default=None, kw_only=True)
+
+    @abstractmethod
+    def maps(self, pixels: Tensor, classes: Sequence[int]) -> Tensor:
+        """Return maps of one image at one scale, not normalised: (K, h, w), at least 0.
+
+        The networks are in evaluation mode. Gradients are off, and may be switched on inside.
+
+        Args:
+            pixels: (1, 3, H', W') float32 normalised, H' and W' multiples of `stride`.
+            classes: the K queried classes.
+        """
+
+    def follow(self, first: MapObjective, frames: TrainingFrames) -> None:
+        """Take over what `first`, which was trained by now, has learned; by default its networks of the same names.
+
+        Buffers and parameters that `first` does not have stay as they were built.
+        """
+        for name, network in self.networks.items():
+            if name in first.networks:
+                network.load_state_dict(first.networks[name].state_dict(), strict=False)
