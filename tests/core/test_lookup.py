@@ -14,7 +14,7 @@ from wildseg.core.errors import ParamsError
 from wildseg.execution.params import METHODS
 
 EXISTING = [
-    (folder, name, function or key) for _, key, folder, function in METHODS for name in lookup.available(folder)
+    (folder, name, functions or (key,)) for _, key, folder, functions in METHODS for name in lookup.available(folder)
 ]
 
 
@@ -38,8 +38,8 @@ def test_a_folder_lists_its_methods_in_order_and_nothing_private(folder: Path) -
 
 
 def test_options_are_the_keyword_only_parameters_read_without_importing(folder: Path) -> None:
-    assert lookup.option_names("kinds.methods", "rich", "go") == ["width", "colour"]
-    assert lookup.option_names("kinds.methods", "plain", "go") == []
+    assert lookup.option_names("kinds.methods", "rich", ("go",)) == ["width", "colour"]
+    assert lookup.option_names("kinds.methods", "plain", ("go",)) == []
 
 
 def test_the_first_line_of_the_docstring_describes_a_method(folder: Path) -> None:
@@ -60,23 +60,26 @@ def test_only_a_file_of_the_folder_is_a_method(folder: Path, name: str) -> None:
 
 def test_an_unknown_option_is_told_what_the_method_accepts(folder: Path) -> None:
     with pytest.raises(ParamsError, match=r"^k\.colours: rich has no such option; it accepts width, colour; did you m"):
-        lookup.check_options("kinds.methods", "rich", "go", {"width": 1, "colours": 2}, "k")
+        lookup.check_options("kinds.methods", "rich", ("go",), {"width": 1, "colours": 2}, "k")
     with pytest.raises(ParamsError, match=r"^k\.y: plain has no such option; it has no options$"):
-        lookup.check_options("kinds.methods", "plain", "go", {"y": 1}, "k")
+        lookup.check_options("kinds.methods", "plain", ("go",), {"y": 1}, "k")
 
 
 def test_a_method_without_its_function_is_told_so(folder: Path) -> None:
     with pytest.raises(ParamsError, match=r"plain\.py: expected a function walk\(\.\.\.\)"):
-        lookup.option_names("kinds.methods", "plain", "walk")
+        lookup.option_names("kinds.methods", "plain", ("walk",))
 
 
-@pytest.mark.parametrize(("folder", "name", "function"), EXISTING)
-def test_what_is_read_from_a_methods_source_is_what_python_sees(folder: str, name: str, function: str) -> None:
+@pytest.mark.parametrize(("folder", "name", "functions"), EXISTING)
+def test_what_is_read_from_a_methods_source_is_what_python_sees(
+    folder: str, name: str, functions: tuple[str, ...]
+) -> None:
     module = lookup.load(folder, name)
     assert module is importlib.import_module(f"wildseg.{folder}.{name}")
-    parameters = inspect.signature(getattr(module, function)).parameters.values()
+    (function,) = (getattr(module, known) for known in functions if hasattr(module, known))
+    parameters = inspect.signature(function).parameters.values()
     expected = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    assert lookup.option_names(folder, name, function) == expected
+    assert lookup.option_names(folder, name, functions) == expected
 
 
 @pytest.mark.parametrize(("folder", "name", "function"), EXISTING)
@@ -88,7 +91,7 @@ def test_checking_a_method_imports_neither_it_nor_torch() -> None:
     code = (
         "import sys; from wildseg.core import lookup as plugins\n"
         "plugins.check('methods.cam', 'gradcam', 'cam.method')\n"
-        "plugins.check_options('methods.cam', 'gradcam', 'cam', {}, 'cam.options.gradcam')\n"
+        "plugins.check_options('methods.cam', 'gradcam', ('cam',), {}, 'cam.options.gradcam')\n"
         "sys.exit('torch' in sys.modules or 'wildseg.methods.cam.gradcam' in sys.modules)"
     )
     assert python("-c", code).code == 0

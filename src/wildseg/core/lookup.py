@@ -17,13 +17,15 @@ from wildseg.core import hints, schema
 from wildseg.core.errors import ParamsError, did_you_mean
 
 PACKAGE = Path(__file__).parents[1]
-# Where the value of a parameter names a file, and the function in it whose options params.yaml may set.
-METHODS: tuple[tuple[str, str, str, str | None], ...] = (
-    ("extract", "method", "methods.keyframes", "select"),
-    ("label", "method", "methods.labels", "label"),
-    ("cam", "method", "methods.cam", "cam"),
+Functions = tuple[str, ...]  # a method's file defines one of them
+# Where the value of a parameter names a file, and the function in it whose options params.yaml may set: of a CAM method
+# `cam`, or `build` where a network is trained first.
+METHODS: tuple[tuple[str, str, str, Functions | None], ...] = (
+    ("extract", "method", "methods.keyframes", ("select",)),
+    ("label", "method", "methods.labels", ("label",)),
+    ("cam", "method", "methods.cam", ("cam", "build")),
     ("cam", "refine", "methods.refine", None),
-    ("train", "architecture", "methods.architectures", "build"),
+    ("train", "architecture", "methods.architectures", ("build",)),
     ("train", "loss", "methods.losses", None),
 )
 DETECTORS = "methods.detectors"  # no parameter names one of these, but an option of `wildseg detect`
@@ -51,12 +53,12 @@ def check(folder: str, name: str, key: str) -> None:
         raise ParamsError(f"{key}: expected one of {', '.join(known)}; found {name!r}{did_you_mean(name, known)}")
 
 
-def check_options(folder: str, name: str, function: str, options: Mapping[str, object], key: str) -> None:
-    """Raise a ParamsError unless `options` are keyword-only parameters of the method's `function`, of their types.
+def check_options(folder: str, name: str, functions: Functions, options: Mapping[str, object], key: str) -> None:
+    """Raise a ParamsError unless `options` are keyword-only parameters of the method's function, of their types.
 
     The types and limits are those that its signature says; see `wildseg.core.hints`.
     """
-    known = hints.of_options(_function(folder, name, function))
+    known = hints.of_options(_function(folder, name, functions))
     for option, value in options.items():
         if option not in known:
             accepted = f"it accepts {', '.join(known)}" if known else "it has no options"
@@ -64,29 +66,30 @@ def check_options(folder: str, name: str, function: str, options: Mapping[str, o
         schema.convert(known[option], value, f"{key}.{option}")
 
 
-def check_required(folder: str, name: str, function: str, options: Mapping[str, object], key: str) -> None:
-    """Raise a ParamsError unless `options` has all that the method's `function` has no default for."""
-    for option in hints.required(_function(folder, name, function)):
+def check_required(folder: str, name: str, functions: Functions, options: Mapping[str, object], key: str) -> None:
+    """Raise a ParamsError unless `options` has all that the method's function has no default for."""
+    for option in hints.required(_function(folder, name, functions)):
         if option not in options:
             raise ParamsError(f"{key}.{option}: {name} needs this option, and it is missing from params.yaml")
 
 
-def option_names(folder: str, name: str, function: str) -> list[str]:
-    """Return the keyword-only parameters of `function` in the method's source, without importing it."""
-    return list(hints.of_options(_function(folder, name, function)))
+def option_names(folder: str, name: str, functions: Functions) -> list[str]:
+    """Return the keyword-only parameters of the method's function in its source, without importing it."""
+    return list(hints.of_options(_function(folder, name, functions)))
 
 
-def option_defaults(folder: str, name: str, function: str) -> dict[str, Any]:
-    """Return the defaults of the keyword-only parameters of `function` in the method's source, lists for tuples."""
-    return hints.defaults(_function(folder, name, function))
+def option_defaults(folder: str, name: str, functions: Functions) -> dict[str, Any]:
+    """Return the defaults of the keyword-only parameters of the method's function in its source, lists for tuples."""
+    return hints.defaults(_function(folder, name, functions))
 
 
-def _function(folder: str, name: str, function: str) -> ast.FunctionDef:
+def _function(folder: str, name: str, functions: Functions) -> ast.FunctionDef:
     tree = ast.parse((_path(folder) / f"{name}.py").read_text(encoding="utf-8"))
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == function:
+        if isinstance(node, ast.FunctionDef) and node.name in functions:
             return node
-    raise ParamsError(f"{folder}/{name}.py: expected a function {function}(...) in this method's file, found none")
+    wanted = " or ".join(f"{function}(...)" for function in functions)
+    raise ParamsError(f"{folder}/{name}.py: expected a function {wanted} in this method's file, found none")
 
 
 def needs(folder: str, name: str) -> frozenset[str]:

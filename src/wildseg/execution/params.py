@@ -26,7 +26,9 @@ from wildseg.labels.params import Label
 from wildseg.segment.params import Eval, Train
 
 # Those whose options stand in params.yaml, under `options` of their section.
-WITH_OPTIONS = [(section, key, folder, function) for section, key, folder, function in METHODS if function is not None]
+WITH_OPTIONS = [
+    (section, key, folder, functions) for section, key, folder, functions in METHODS if functions is not None
+]
 SHOWN = 8  # names of missing parameters in the line about them
 
 
@@ -79,11 +81,11 @@ def parse(content: object, remark: Callable[[str], object] = lambda _: None) -> 
     _check_consistency(params)
     if olds:
         remark(f"params.yaml: {renamed.line(olds)}")
-    for section, key, folder, function in WITH_OPTIONS:
+    for section, key, folder, functions in WITH_OPTIONS:
         values = getattr(params, section)
         chosen = getattr(values, key)
         written = values.options.get(chosen, {})
-        known = defaults.of_options(section, chosen, lookup.option_defaults(folder, chosen, function))
+        known = defaults.of_options(section, chosen, lookup.option_defaults(folder, chosen, functions))
         lacking += [
             f"{section}.options.{chosen}.{name}" for name in defaults.listed(section, chosen) if name not in written
         ]
@@ -98,8 +100,8 @@ def parse(content: object, remark: Callable[[str], object] = lambda _: None) -> 
 def signatures() -> dict[tuple[str, str], dict[str, Any]]:
     """Return the defaults of the options of every method, by its section and name."""
     return {
-        (section, method): lookup.option_defaults(folder, method, function)
-        for section, _, folder, function in WITH_OPTIONS
+        (section, method): lookup.option_defaults(folder, method, functions)
+        for section, _, folder, functions in WITH_OPTIONS
         for method in lookup.available(folder)
     }
 
@@ -107,13 +109,13 @@ def signatures() -> dict[tuple[str, str], dict[str, Any]]:
 def _check_methods(params: Params) -> None:
     for section, key, folder, _ in METHODS:
         lookup.check(folder, getattr(getattr(params, section), key), f"{section}.{key}")
-    for section, key, folder, function in WITH_OPTIONS:
+    for section, key, folder, functions in WITH_OPTIONS:
         values = getattr(params, section)
         for method, options in values.options.items():
             lookup.check(folder, method, f"{section}.options")
-            lookup.check_options(folder, method, function, options, f"{section}.options.{method}")
+            lookup.check_options(folder, method, functions, options, f"{section}.options.{method}")
         chosen = getattr(values, key)
-        lookup.check_required(folder, chosen, function, values.options.get(chosen, {}), f"{section}.options.{chosen}")
+        lookup.check_required(folder, chosen, functions, values.options.get(chosen, {}), f"{section}.options.{chosen}")
 
 
 def _check_consistency(params: Params) -> None:

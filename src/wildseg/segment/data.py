@@ -1,13 +1,8 @@
-"""Training batches: frames and masks decoded on demand, and a sampler whose batch depends on (seed, step) alone.
-
-So a run that was killed goes on with exactly the batches it would have seen, and batches may be made in any process.
-"""
+"""Training batches: frames and masks decoded on demand, and a sampler whose batch depends on (seed, step) alone."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,11 +12,10 @@ from torchvision.transforms import v2
 
 from wildseg.core.errors import DataError
 from wildseg.segment.augment import skip
+from wildseg.training.sampling import CACHE_BYTES, DecodedCache, item_at
 from wildseg.training.seeds import derive
 
 Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 RGB, mask (H, W) uint8 ids
-
-CACHE_BYTES = 256 * 2**20  # decoded frames of one process; more frames than fit are decoded again when needed
 
 
 class Pairs:
@@ -45,8 +39,7 @@ class Pairs:
         self.frames = tuple(frames)
         self._load_image = load_image
         self._load_mask = load_mask
-        self._cache: OrderedDict[int, Pair] = OrderedDict()
-        self._free = cache_bytes
+        self._cache = DecodedCache(self._read, _bytes, cache_bytes)
         self._sizes = sizes or {}
         self._kind, self._made_by = kind, made_by
 
@@ -64,22 +57,15 @@ class Pairs:
         Raises:
             DataError: image and mask differ in size, or one cannot be read.
         """
-        if index in self._cache:
-            self._cache.move_to_end(index)
-            return self._cache[index]
-        pair = self._read(self.frames[index])
-        self._cache[index] = pair
-        self._free -= _bytes(pair)
-        while self._free < 0:
-            self._free += _bytes(self._cache.popitem(last=False)[1])
-        return pair
+        return self._cache[index]
 
     def size(self, index: int) -> tuple[int, int]:
         """Return (H, W) of a frame."""
         known = self._sizes.get(self.frames[index])
         return known if known else (self[index][1].shape[0], self[index][1].shape[1])
 
-    def _read(self, frame: str) -> Pair:
+    def _read(self, index: int) -> Pair:
+        frame = self.frames[index]
         image, mask = self._load_image(frame), self._load_mask(frame)
         if image.shape[:2] != mask.shape:
             raise DataError(
@@ -124,8 +110,7 @@ class Batches(Dataset[dict[str, torch.Tensor]]):
         return {"image": torch.stack(images), "mask": torch.stack(masks).long()}
 
     def _draw(self, position: int, wanted: bool) -> tuple[torch.Tensor, torch.Tensor] | None:
-        turn, place = divmod(position, len(self._pairs))
-        index = int(_shuffled(len(self._pairs), self._seed, turn)[place])
+        index = item_at(position, len(self._pairs), self._seed)
         if not wanted:
             skip(self._transform, *self._pairs.size(index))
             return None
@@ -133,8 +118,3 @@ class Batches(Dataset[dict[str, torch.Tensor]]):
         pixels = tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1))  # (3, H, W)
         changed, labels = self._transform(pixels, tv_tensors.Mask(torch.from_numpy(mask)))
         return changed.as_subclass(torch.Tensor), labels.as_subclass(torch.Tensor)
-
-
-@lru_cache(maxsize=2)
-def _shuffled(number: int, seed: int, turn: int) -> np.ndarray:
-    return np.random.default_rng(derive(seed, "shuffle", turn)).permutation(number)

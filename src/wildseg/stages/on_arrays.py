@@ -333,7 +333,9 @@ def _checked(section: type, **values: object) -> dict[str, Any]:
 def _method(kind: str, name: str, function: str, options: Mapping[str, Any] | None) -> ModuleType:
     folder = f"methods.{kind}"
     lookup.check(folder, name, "method")
-    lookup.check_options(folder, name, function, options or {}, "options")
+    if "network" in lookup.needs(folder, name):
+        raise ParamsError(f"method: {name} trains a network on the labels of many frames; use it by 'dvc repro'")
+    lookup.check_options(folder, name, (function,), options or {}, "options")
     return lookup.load(folder, name, "method")
 
 

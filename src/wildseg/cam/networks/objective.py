@@ -7,6 +7,7 @@ it anew, loads what was saved and reads maps.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -53,8 +54,12 @@ class NetworkContext:
         return len(self.class_names)
 
     def steps(self, epochs: float, batch_size: int) -> int:
-        """Return the optimiser steps of so many passes over the training frames; at least 1."""
-        return max(1, round(epochs * len(self.labels) / batch_size))
+        """Return the optimiser steps of so many passes over the training frames; 0 epochs train nothing."""
+        return math.ceil(epochs * len(self.labels) / batch_size)
+
+    def weights(self, name: str | None) -> str | None:
+        """Return a set of published weights by name, or the path of a file of weights from the root."""
+        return str(self.root / name) if name and name.endswith(".safetensors") else name
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,46 @@
+"""From a frame and its classes to the maps of a trained network: input sizes, scales, flips and normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional
+
+from wildseg.cam.engine import input_size
+from wildseg.cam.maps import normalise, resample_maps
+from wildseg.cam.networks.objective import MapObjective
+from wildseg.cam.params import Cam
+from wildseg.encoders.clip import resize
+
+
+def network_maps(
+    objective: MapObjective, image: np.ndarray, classes: Sequence[int], cam: Cam, device: str
+) -> np.ndarray:
+    """Return one map per queried class: (K, h, w) float32 in [0, 1], on the finest grid of all scales.
+
+    Args:
+        objective: trained, its networks in evaluation mode on `device`.
+        image: (H, W, 3) uint8 RGB.
+        classes: the K queried classes; may be none.
+        cam: scales, flip and the largest side.
+        device: of torch.
+    """
+    stride = (objective.stride, objective.stride)
+    height, width = image.shape[:2]
+    sizes = [input_size((height, width), stride, scale, cam.max_side) for scale in cam.scales]
+    grid = max((h // stride[0], w // stride[1]) for h, w in sizes)
+    if not classes:
+        return np.zeros((0, *grid), np.float32)
+    views = []
+    for size in sizes:
+        pixels = torch.from_numpy(resize(image, size)).permute(2, 0, 1)
+        pixels = functional.to_dtype(pixels, torch.float32, scale=True)[None]
+        pixels = functional.normalize(pixels, list(objective.norm.mean), list(objective.norm.std)).to(device)
+        for flipped in (False, True) if cam.flip else (False,):
+            with torch.no_grad():
+                maps = objective.maps(pixels.flip(3) if flipped else pixels, classes).float()
+            maps = normalise(maps.flip(2) if flipped else maps)
+            views.append(resample_maps(maps, grid))
+    return (views[0] if len(views) == 1 else normalise(torch.stack(views).mean(0))).cpu().numpy()
