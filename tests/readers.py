@@ -29,7 +29,7 @@ from wildseg.core.files import load_json
 from wildseg.encoders import captions, clip, configs, downloads, vocabulary
 from wildseg.encoders.cnn import normalisation
 from wildseg.execution import cache_usage, large_entries, params, presets, repair
-from wildseg.execution.result_store import Store
+from wildseg.execution.result_store import ResultStore
 from wildseg.frames import reader
 from wildseg.frames.read_stats import ReadStats
 from wildseg.frames.sources import Source
@@ -106,7 +106,7 @@ def _checkpoint(folder: Path) -> bool:
 
 def _trained(path: Path) -> object:
     files = {"weights": path.with_name("model.safetensors")}
-    found = large_entries.get(Store(path.parents[1]), KEY, files, TrainingResult.of_record)
+    found = large_entries.get(ResultStore(path.parents[1]), KEY, files, TrainingResult.of_record)
     assert not files["weights"].exists()
     return found
 
@@ -129,7 +129,7 @@ def _words(path: Path) -> bool:
 
 
 def _own_file(path: Path) -> bytes | None:
-    photo = _Photo(PhotoCache(Store(None), "", {}), path, None)
+    photo = _Photo(PhotoCache(ResultStore(None), "", {}), path, None)
     photo._decoded = np.zeros((8, 8, 3), np.uint8)  # it was a picture when it was decoded
     return photo.own_file(None)
 
@@ -259,9 +259,9 @@ READERS = {
                                   lambda _, path: progress.stored(path, KEY), None),
     "checkpoint": Reader(("training.checkpoint._read",), ".wildseg/train/key/state.safetensors",
                          lambda a, path: _checkpoint(path.parents[1]), False),
-    "cache": Reader(("execution.result_store.Store.get", "execution.result_store._unpack"),
+    "cache": Reader(("execution.result_store.ResultStore.get", "execution.result_store._unpack"),
                     f".wildseg/cache/cam/{KEY[:2]}/{KEY[2:]}",
-                    lambda _, path: Store(path.parents[1]).get(KEY), None),
+                    lambda _, path: ResultStore(path.parents[1]).get(KEY), None),
     "cache of trained models": Reader(("execution.large_entries.get", "execution.large_entries._restore"),
                                       f".wildseg/cache/train/{KEY[:2]}/{KEY[2:]}",
                                       lambda _, path: _trained(path), None),

@@ -21,7 +21,7 @@ from tests.test_safety import called, tree
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import ModelError
 from wildseg.execution import fingerprint
-from wildseg.execution.result_store import MAGIC, Store
+from wildseg.execution.result_store import MAGIC, ResultStore
 from wildseg.frames.photos import read_photo
 from wildseg.frames.read_stats import Unusable
 from wildseg.tracking import provenance
@@ -35,7 +35,7 @@ READ = (".read_text", ".read_bytes", ".open", ".load_file", ".safe_open", ".nump
 
 
 def reads() -> Iterator[str]:
-    """Every function of the package that reads a file: ``files.load_json``, ``entries.Store.get``."""
+    """Every function of the package that reads a file: ``files.load_json``, ``result_store.ResultStore.get``."""
 
     def inside(node: ast.AST, where: str, path: Path) -> Iterator[str]:
         for child in ast.iter_child_nodes(node):
@@ -179,7 +179,7 @@ def test_an_entry_of_the_cache_that_is_none_of_ours_is_removed(tmp_path: Path) -
     path = tmp_path / KEY[:2] / KEY[2:]
     path.parent.mkdir()
     path.write_bytes(wrong_entry(tmp_path))
-    store = Store(tmp_path)
+    store = ResultStore(tmp_path)
     assert store.get(KEY) is None
     assert store.damaged == 1
     assert not path.exists()

@@ -8,14 +8,14 @@ import pytest
 
 from wildseg.core.errors import WildsegError
 from wildseg.execution import cache_usage, result_store
-from wildseg.execution.result_store import Entry, Store
+from wildseg.execution.result_store import Entry, ResultStore
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(result_store.VARIABLE, raising=False)
     for stage, count in (("cam", 3), ("crf", 1)):
-        store = Store(tmp_path / ".wildseg" / "cache" / stage)
+        store = ResultStore(tmp_path / ".wildseg" / "cache" / stage)
         for number in range(count):
             store.put(f"{number:064x}", Entry(None, {"file": bytes(1000)}))
     return tmp_path

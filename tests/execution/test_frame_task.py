@@ -22,7 +22,7 @@ from wildseg.core.errors import DataError
 from wildseg.execution import cache_usage, frame_task, result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import FrameTask
-from wildseg.execution.result_store import Entry, Store
+from wildseg.execution.result_store import Entry, ResultStore
 from wildseg.execution.run_frames import Results, run_frames
 from wildseg.execution.runtime import Runtime
 
@@ -208,7 +208,7 @@ def test_every_ingredient_counts(root: Path, changed: dict[str, object]) -> None
 def test_a_damaged_entry_is_never_believed(
     damage: tuple[int, int], cut: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    store = Store(tmp_path_factory.mktemp("store"))
+    store = ResultStore(tmp_path_factory.mktemp("store"))
     store.put("00aa", Entry([1, 2], {"x": b"content", "y": b""}))
     (path,) = [path for path in store.folder.rglob("*") if path.is_file()]
     content = bytearray(path.read_bytes())
@@ -346,7 +346,9 @@ def test_an_entry_of_other_files_is_computed_again(root: Path) -> None:
     run(root)
     computed(root)
     (path,) = [path for path in stored(root) if b"TEXT OF B" in path.read_bytes()]
-    Store(root / ".wildseg/cache/shout").put(path.parent.name + path.name, Entry({"size": 9}, {"upper": b"TEXT OF B"}))
+    ResultStore(root / ".wildseg/cache/shout").put(
+        path.parent.name + path.name, Entry({"size": 9}, {"upper": b"TEXT OF B"})
+    )
     assert run(root).cached == 2
     assert computed(root) == "b"
     assert outputs(root) == expected_outputs(root)

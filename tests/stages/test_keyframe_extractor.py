@@ -132,9 +132,9 @@ def test_a_record_that_names_other_files_is_not_followed(
 ) -> None:
     run(project)
     before = files(project)
-    get = result_store.Store.get
+    get = result_store.ResultStore.get
 
-    def planted(store: result_store.Store, key: str) -> result_store.Entry | None:
+    def planted(store: result_store.ResultStore, key: str) -> result_store.Entry | None:
         entry = get(store, key)
         if entry is None or not isinstance(entry.record, dict):  # a picture, or what was found in a photo
             return entry
@@ -143,7 +143,7 @@ def test_a_record_that_names_other_files_is_not_followed(
         chosen = [frame | {"name": record} for frame in entry.record["chosen"]]
         return result_store.Entry(entry.record | {"chosen": chosen})
 
-    monkeypatch.setattr(result_store.Store, "get", planted)
+    monkeypatch.setattr(result_store.ResultStore, "get", planted)
     run(project)
     assert files(project) == before
     assert [path.name for path in project.root.rglob("outside*")] == []
@@ -339,7 +339,7 @@ def test_an_entry_that_names_another_file_is_computed_anew(project: Artifacts, d
     precious.write_text("not of the cache")
     folder = result_store.location(project.root)
     assert folder is not None
-    store = result_store.Store(folder / "extract")
+    store = result_store.ResultStore(folder / "extract")
     for path in (folder / "extract").glob("??/*"):
         key = path.parent.name + path.name
         entry = store.get(key)

@@ -29,7 +29,7 @@ from wildseg.core.tables import load_table
 from wildseg.execution import cache_usage, large_entries
 from wildseg.execution import params as parameters
 from wildseg.execution.params import Params
-from wildseg.execution.result_store import Store
+from wildseg.execution.result_store import ResultStore
 from wildseg.execution.runtime import Runtime
 from wildseg.methods.architectures import unet
 from wildseg.segment import fit, predict
@@ -488,7 +488,7 @@ def test_a_damaged_entry_trains_anew_and_is_replaced(
     (entry,) = (tmp_path / "cache" / "train").glob("??/*")
     whole = entry.read_bytes()
     if damage == "other record":
-        store, key = Store(entry.parents[1]), entry.parent.name + entry.name
+        store, key = ResultStore(entry.parents[1]), entry.parent.name + entry.name
         large_entries.put(store, key, {"steps": 8}, {"weights": project.segmenter_weights})
     else:
         middle = len(whole) // 2

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from wildseg.core.errors import check_regular
 from wildseg.core.files import atomic
-from wildseg.execution.result_store import CHECKSUM, MAGIC, Store, path_of
+from wildseg.execution.result_store import CHECKSUM, MAGIC, ResultStore, path_of
 
 Result = TypeVar("Result")
 
@@ -24,7 +24,7 @@ BLOCK = 2**20  # bytes in memory at a time
 LARGEST_HEADER = 2**26  # bytes of JSON; a curve has 200 points
 
 
-def put(store: Store, key: str, record: Any, files: Mapping[str, Path]) -> None:  # noqa: ANN401
+def put(store: ResultStore, key: str, record: Any, files: Mapping[str, Path]) -> None:  # noqa: ANN401
     """Store a record that JSON can hold and copies of files by role; a full disk is reported once and is no error."""
     if store.folder is None or store.problem is not None:
         return
@@ -36,7 +36,7 @@ def put(store: Store, key: str, record: Any, files: Mapping[str, Path]) -> None:
         store.give_up(f"cache: {store.folder.parent} cannot be written to ({reason}); nothing more is kept")
 
 
-def get(store: Store, key: str, files: Mapping[str, Path], parse: Callable[[Any], Result]) -> Result | None:
+def get(store: ResultStore, key: str, files: Mapping[str, Path], parse: Callable[[Any], Result]) -> Result | None:
     """Put the files of an entry in place and return its record; None where there is none, or it is damaged.
 
     A damaged entry is removed and counted in `store.damaged`, and no file is touched.

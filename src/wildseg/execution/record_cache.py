@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wildseg.execution.result_store import Entry, Store, key_of, note
+from wildseg.execution.result_store import Entry, ResultStore, key_of, note
 
 
 class StoredRecords:
@@ -14,7 +14,7 @@ class StoredRecords:
 
     def __init__(self, root: Path, name: str) -> None:
         """Open the records called `name` of the project folder `root`."""
-        self._store = Store.of(root, name)
+        self._store = ResultStore.of(root, name)
         self._name = name
         self.cached = 0
         self.computed = 0

@@ -41,7 +41,7 @@ class Entry:
     transient: bool = False
 
 
-class Store:
+class ResultStore:
     """Entries of one stage in a folder; several processes may read and write at the same time."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -50,7 +50,7 @@ class Store:
         self.damaged = 0
 
     @classmethod
-    def of(cls, root: Path, stage: str) -> Store:
+    def of(cls, root: Path, stage: str) -> ResultStore:
         """Open the store of a stage of the project folder `root`."""
         folder = location(root)
         return cls(folder / stage if folder else None)
@@ -122,7 +122,7 @@ def path_of(folder: Path, key: str) -> Path:
     return folder / key[:2] / key[2:]
 
 
-def note(store: Store, stage: str, hits: int, misses: int) -> None:
+def note(store: ResultStore, stage: str, hits: int, misses: int) -> None:
     """Record for `wildseg cache` how many items of a run were cached, and how many were computed."""
     if store.folder is not None:
         with suppress(OSError), atomic(store.folder.parent / f"{stage}.json") as temporary:

@@ -22,7 +22,7 @@ from wildseg.core.progress import note, track
 from wildseg.execution import result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import FrameTask, catch_data_error, write_outputs
-from wildseg.execution.result_store import Store, key_of
+from wildseg.execution.result_store import ResultStore, key_of
 from wildseg.execution.runtime import Runtime, worker_device
 from wildseg.execution.worker_pool import WorkerPool, gpus, worker_pool
 
@@ -108,7 +108,7 @@ class _Run(Generic[Item]):
 
     def __init__(self, task: FrameTask[Item], runtime: Runtime, failures: Failures) -> None:
         self.store_name = task.store or task.stage
-        self.store = Store.of(task.root, self.store_name)
+        self.store = ResultStore.of(task.root, self.store_name)
         self.cached = 0
         self.computed = 0
         self.restored: list[str] = []
@@ -206,7 +206,7 @@ def _set_up(task: FrameTask[Item], device: str, rank: int) -> FrameTask[Item]:
 
 
 def _compute_and_store(
-    store: Store, batch: Sequence[tuple[Item, str]], task: FrameTask[Item]
+    store: ResultStore, batch: Sequence[tuple[Item, str]], task: FrameTask[Item]
 ) -> tuple[list[Any], str | None]:
     """Return the record of each item, or why there is none, and why nothing can be stored, if that is so."""
     items = [item for item, _ in batch]
@@ -225,7 +225,9 @@ def _compute_and_store(
     return records, store.problem
 
 
-def _restore_or_compute(store: Store, base: str, item: Item, task: FrameTask[Item]) -> tuple[Any, bool, str | None]:
+def _restore_or_compute(
+    store: ResultStore, base: str, item: Item, task: FrameTask[Item]
+) -> tuple[Any, bool, str | None]:
     """Return the record of an item, or why there is none, whether it was stored, and why nothing can be stored."""
     try:
         key = key_of([base, *task.inputs(item)])

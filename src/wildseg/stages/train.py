@@ -21,7 +21,7 @@ from wildseg.encoders.cnn.build import loaded
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.encoders.precision import resolve_precision
 from wildseg.execution import fingerprint, large_entries, launcher
-from wildseg.execution.result_store import Store, key_of, note, versions
+from wildseg.execution.result_store import ResultStore, key_of, note, versions
 from wildseg.execution.runtime import Runtime, gpus, torch_device
 from wildseg.segment import fit, supervision
 from wildseg.segment.objective import NAME
@@ -59,7 +59,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime, accept: Callable
     torch.set_num_threads(min(torch.get_num_threads(), runtime.workers))
     inputs = _read(params, artifacts, runtime)
     key = _key(params, artifacts, inputs, runtime)
-    store = Store.of(artifacts.root, "train")
+    store = ResultStore.of(artifacts.root, "train")
     checkpoints = Checkpoints(artifacts.scratch_folder / "train", key[:16])
     processes = inputs.context.distributed
 
@@ -156,7 +156,7 @@ def _train(
     return trainer.result()
 
 
-def _restore(artifacts: Artifacts, store: Store, key: str) -> TrainingResult | None:
+def _restore(artifacts: Artifacts, store: ResultStore, key: str) -> TrainingResult | None:
     """Put the weights of a stored training in place and return its result; None where there is none."""
     if store.has(key):
         empty_dir(artifacts.segmenter_folder)

@@ -25,7 +25,7 @@ from wildseg.core.files import save_bytes
 from wildseg.core.progress import track
 from wildseg.execution import children, fingerprint
 from wildseg.execution.project_lock import writing
-from wildseg.execution.result_store import Entry, Store, key_of, versions
+from wildseg.execution.result_store import Entry, ResultStore, key_of, versions
 from wildseg_demo.world.itinerary import DRIVES, FRAMES_PER_SECOND, Leg
 from wildseg_demo.world.video import open_video
 from wildseg_demo.world.world import HEIGHT, WIDTH
@@ -57,7 +57,7 @@ def write_drive(name: str, legs: tuple[Leg, ...], video_dir: Path, truth_dir: Pa
 
 def serve_drive(name: str, legs: tuple[Leg, ...], video_dir: Path, truth_dir: Path, workers: int) -> tuple[int, bool]:
     """Do as `write_drive`, from what is kept of an earlier rendering if there is any; return also whether there was."""
-    store = Store.of(Path(), "world")
+    store = ResultStore.of(Path(), "world")
     first, *others = (f"wildseg_demo.world.{module}" for module in CODE)
     key = key_of([name, [repr(leg) for leg in legs], fingerprint.digest(first, *others), versions(*LIBRARIES)])
     kept = store.get(key)

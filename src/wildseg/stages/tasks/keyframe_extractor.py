@@ -15,7 +15,7 @@ from wildseg.core.files import sha256_of
 from wildseg.core.progress import track
 from wildseg.execution import fingerprint, result_store
 from wildseg.execution.frame_task import FrameTask
-from wildseg.execution.result_store import Entry, Store, key_of
+from wildseg.execution.result_store import Entry, ResultStore, key_of
 from wildseg.frames.duplicates import ImageSignature, signature_of
 from wildseg.frames.image import shrink
 from wildseg.frames.read_stats import ReadStats
@@ -70,7 +70,7 @@ class KeyframeExtractor(FrameTask[Source]):
     settings: Extract
     bar: bool
 
-    results: Store = field(init=False, repr=False)
+    results: ResultStore = field(init=False, repr=False)
     key: str = field(init=False, repr=False)  # of all sources
     photo_key: str = field(init=False, repr=False)  # of all photos, whatever chooses among them
     digests: dict[Path, str] = field(init=False, repr=False)  # of the files of the source at hand
@@ -95,7 +95,7 @@ class KeyframeExtractor(FrameTask[Source]):
 
     def setup(self, device: str) -> Sequence[str]:
         """Open the result store, and make the keys of what is stored beside the results of whole sources."""
-        self.results = Store.of(self.root, self.stage)
+        self.results = ResultStore.of(self.root, self.stage)
         versions = result_store.versions(*self.libraries)
         self.key = key_of([self.depends_on(), self.code(), versions])
         codes = [fingerprint.digest("wildseg.stages.tasks.photo_cache"), fingerprint.digest(type(self).__module__)]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from wildseg.core.errors import DataError, check_regular
-from wildseg.execution.result_store import Entry, Store, key_of
+from wildseg.execution.result_store import Entry, ResultStore, key_of
 from wildseg.frames.image import mean_difference
 from wildseg.frames.jpeg import strip_metadata
 from wildseg.frames.photos import Photo, decode_photo, same_pixels
@@ -32,7 +32,7 @@ MORE = 2**20  # bytes that a file may be larger than its pixels and still be rea
 class PhotoCache:
     """Opens the photos of a folder, decoding only what must be."""
 
-    def __init__(self, store: Store, base: str, digests: Mapping[Path, str]) -> None:
+    def __init__(self, store: ResultStore, base: str, digests: Mapping[Path, str]) -> None:
         """Remember where answers are kept.
 
         Args:
