@@ -9,6 +9,7 @@ from __future__ import annotations
 from wildseg.artifacts.boxes import Boxes, FrameBoxes, Listing
 from wildseg.artifacts.frames import SPLITS, Frame
 from wildseg.artifacts.labels import Labels
+from wildseg.artifacts.map_network import MapNetworkFiles
 from wildseg.artifacts.maps import Maps
 from wildseg.artifacts.prompts import DroppedPhrase, PromptFiles, PromptSet
 from wildseg.artifacts.segmenter import SegmenterFiles
@@ -18,5 +19,5 @@ from wildseg.artifacts.truth import Truth
 __all__ = ["SPLITS", "Artifacts", "DroppedPhrase", "Frame", "FrameBoxes", "Listing", "PromptSet"]
 
 
-class Artifacts(Supervision, Labels, PromptFiles, Maps, Boxes, Truth, SegmenterFiles):
+class Artifacts(Supervision, Labels, PromptFiles, Maps, Boxes, Truth, MapNetworkFiles, SegmenterFiles):
     """The files of one project folder, by kind: each is a file of `wildseg.artifacts`."""

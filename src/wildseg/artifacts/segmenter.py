@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wildseg.artifacts.curve import save_curve
 from wildseg.artifacts.folder import Project
 from wildseg.core.errors import DataError, check_regular
 from wildseg.core.files import atomic, load_bytes, load_json, save_json
 from wildseg.core.names import made_by
-from wildseg.core.tables import save_table
 
 if TYPE_CHECKING:
     import torch
 
 CURVE = ("loss", "lr", "val_miou")  # columns that every curve has
-DIGITS = {"lr": 8}  # after the point; 6 for all others
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -69,12 +68,7 @@ class SegmenterFiles(Project):
 
     def save_curve(self, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         """Write metrics/train/curve.csv: one line for each (step, values by curve); an empty cell was not measured."""
-        names = [*CURVE, *sorted({name for _, values in points for name in values} - set(CURVE))]
-        rows = [
-            (step, *(f"{values[name]:.{DIGITS.get(name, 6)}f}" if name in values else "" for name in names))
-            for step, values in points
-        ]
-        save_table(self.metrics_path("train/curve.csv"), ("step", *names), rows)
+        save_curve(self.metrics_path("train/curve.csv"), CURVE, points)
 
     def load_segmenter(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Read (weights by name, config) of the trained model.

@@ -15,14 +15,12 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from wildseg.cam.networks.objective import CropConfig
+from wildseg.cam.networks.objective import CropConfig, SaliencyOf
 from wildseg.core.errors import DataError
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.training.sampling import DecodedCache, item_at
 from wildseg.training.seeds import derive
 
-# From a frame's name and its image (H, W, 3) uint8 RGB to its saliency (H, W) float32 in [0, 1], or None.
-SaliencyOf = Callable[[str, np.ndarray], np.ndarray | None]
 Decoded = tuple[np.ndarray, np.ndarray | None]
 
 

@@ -35,8 +35,8 @@ def network_maps(
         return np.zeros((0, *grid), np.float32)
     views = []
     for size in sizes:
-        pixels = torch.from_numpy(resize(image, size)).permute(2, 0, 1)
-        pixels = functional.to_dtype(pixels, torch.float32, scale=True)[None]
+        pixels = torch.from_numpy(np.stack([resize(image, size)])).permute(0, 3, 1, 2)  # a copy, which can be written
+        pixels = functional.to_dtype(pixels, torch.float32, scale=True)
         pixels = functional.normalize(pixels, list(objective.norm.mean), list(objective.norm.std)).to(device)
         for flipped in (False, True) if cam.flip else (False,):
             with torch.no_grad():

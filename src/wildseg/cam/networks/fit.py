@@ -13,6 +13,7 @@ from wildseg.cam.networks.engine import network_maps
 from wildseg.cam.networks.objective import MapObjective, TrainingFrames
 from wildseg.cam.params import Cam
 from wildseg.training.context import TrainContext
+from wildseg.training.events import Event
 from wildseg.training.loader import stream
 from wildseg.training.trainer import Trainer
 
@@ -33,16 +34,16 @@ class Progress:
     """One step of a training in phases.
 
     Attributes:
-        phase: number of the phase, from 0.
+        phase: its number, from 0.
         step: of all phases together, from 1.
         trainer: of the phase, after the step.
-        curves: what is plotted of it by name, see `Event.curves`; empty between reports.
+        event: of the trainer, whose steps are those of the phase.
     """
 
     phase: int
     step: int
     trainer: Trainer
-    curves: dict[str, float]
+    event: Event
 
 
 def train(
@@ -86,7 +87,7 @@ def _phase(
     assert isinstance(phase, MapObjective)
     batches = MapBatches(images, phase.crops, phase.norm, context.seed)
     for event in trainer.run(partial(stream, batches, workers=workers)):
-        yield Progress(number, done + event.step, trainer, event.curves)
+        yield Progress(number, done + event.step, trainer, event)
 
 
 def _training_frames(images: LabelledImages, context: TrainContext, cam: Cam) -> TrainingFrames:

@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from wildseg.encoders.clip import Clip
 
 NEEDS_NETWORK = "network"  # in NEEDS of a method that is trained
+NEEDS_CLIP = "clip"  # and of one whose training uses the image-text model
+
+# From a frame's name and its image (H, W, 3) uint8 RGB to its saliency (H, W) float32 in [0, 1], or None.
+SaliencyOf = Callable[[str, np.ndarray], np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class NetworkContext:
         labels: (N, C) bool, the classes of each training frame; N may be 0 where only maps are wanted.
         training: seed, device and precision.
         clip: loads the frozen image-text model of the project, on the device; called only where a loss needs it.
+        cam_method: loads a training-free method of `methods/cam` by its name and the parameter that names it.
         root: the folder that relative paths, such as of weights, start from.
     """
 
@@ -46,6 +52,7 @@ class NetworkContext:
     labels: np.ndarray
     training: TrainContext
     clip: Callable[[], Clip]
+    cam_method: Callable[[str, str], ModuleType]
     root: Path
 
     @property
@@ -118,6 +125,7 @@ class MapObjective(Objective):
         stride: pixels of an image per cell of the maps; images are resized to multiples of it.
         saved: names of the networks that maps need; these alone are saved. Buffers of them, such as a prior, are too.
         first: an objective to be trained before this one, or None.
+        saliency: from where batches take it, if `crops.saliency`.
     """
 
     optim: OptimConfig
@@ -126,6 +134,7 @@ class MapObjective(Objective):
     stride: int
     saved: tuple[str, ...]
     first: MapObjective | None = field(default=None, kw_only=True)
+    saliency: SaliencyOf | None = field(default=None, kw_only=True)
 
     @abstractmethod
     def maps(self, pixels: Tensor, classes: Sequence[int]) -> Tensor:

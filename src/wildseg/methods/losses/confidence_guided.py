@@ -19,7 +19,7 @@ def loss(
     weights: torch.Tensor | None,
     total: Callable[[torch.Tensor], torch.Tensor],
 ) -> dict[str, torch.Tensor]:
-    """Return the only term: the cross entropy of the pixels that `select` left, as in `methods.losses.cross_entropy`."""
+    """Return the only term, the cross entropy of the pixels that `select` left; see `methods.losses.cross_entropy`."""
     return {"cross_entropy": cross_entropy(logits, target, weights, total)}
 
 

@@ -1,0 +1,26 @@
+"""The curves of a training: one line a step that was reported, one column a curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wildseg.core.tables import save_table
+
+DIGITS = {"lr": 8}  # after the point; 6 for all others
+
+
+def save_curve(path: Path, always: Sequence[str], points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+    """Write a table of curves.
+
+    Args:
+        path: of the CSV file.
+        always: the columns that every such table has, first.
+        points: (step, values by curve); an empty cell was not measured.
+    """
+    names = [*always, *sorted({name for _, values in points for name in values} - set(always))]
+    rows = [
+        (step, *(f"{values[name]:.{DIGITS.get(name, 6)}f}" if name in values else "" for name in names))
+        for step, values in points
+    ]
+    save_table(path, ("step", *names), rows)
