@@ -17,7 +17,6 @@ from wildseg.encoders.cnn import build, normalisation, published
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.encoders.cnn.published import TIMM
 
-STRIDES = (8, 16, 32)  # that dilation can give
 DEEPEST = 5  # segmentation-models-pytorch knows up to five halvings
 
 
@@ -43,8 +42,9 @@ class Backbone(torch.nn.Module):
         self.strides = tuple(round(side / outputs[i].shape[2]) for i in self._stages)
         last = outputs[-1].shape[2:]
         if self.strides[-1] != stride or last != (side // stride, side // stride):
+            why = ", its patch" if isinstance(encoder, PatchEncoder) else ""
             raise ModelError(f"{key}: expected an encoder with an output stride of {stride}, that of {name} is "
-                             f"{side / last[0]:g}{_instead(encoder)}")  # fmt: skip
+                             f"{side / last[0]:g}{why}")  # fmt: skip
 
     def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         """Return the features of each stage, from the finest to the coarsest: (B, channels[i], h, w).
@@ -60,6 +60,7 @@ class PatchEncoder(torch.nn.Module):
     """A vision transformer of timm: the grid of its patches' tokens after the last block and its norm.
 
     Attributes:
+        network: its name.
         patch: side of a patch in pixels.
         model: the transformer, without its head.
     """
@@ -67,6 +68,7 @@ class PatchEncoder(torch.nn.Module):
     def __init__(self, network: str, patch: int, **options: Any) -> None:  # noqa: ANN401
         """Build the transformer `network` of timm, with `options` of `timm.create_model`."""
         super().__init__()
+        self.network = network
         self.patch = patch
         self.model = timm.create_model(network, **options)
         self.model.prune_intermediate_layers(1, prune_norm=False, prune_head=True)
@@ -75,11 +77,14 @@ class PatchEncoder(torch.nn.Module):
         """Return one stage: (B, C, H / patch, W / patch) of images (B, 3, H, W).
 
         Raises:
-            ValueError: a side of the images is no multiple of the patch.
+            ModelError: a side of the images is no multiple of the patch.
         """
         height, width = pixels.shape[2:]
         if height % self.patch or width % self.patch:
-            raise ValueError(f"expected sides that are multiples of {self.patch} pixels, found {height}x{width}")
+            raise ModelError(
+                f"expected images whose sides are multiples of {self.patch} pixels, the patch of "
+                f"{self.network}; found {width}x{height}"
+            )
         return list(self.model.forward_intermediates(pixels, indices=1, norm=True, intermediates_only=True))
 
 
@@ -152,7 +157,3 @@ def _reductions(name: str, key: str) -> list[int]:
 
 def _is_image(output: torch.Tensor, side: int) -> bool:
     return output.shape[1:] == (3, side, side)
-
-
-def _instead(encoder: torch.nn.Module) -> str:
-    return ", its patch" if hasattr(encoder, "patch") else ""

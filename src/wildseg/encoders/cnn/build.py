@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import segmentation_models_pytorch as smp
@@ -97,20 +98,24 @@ def _load(encoder: torch.nn.Module, name: str, path: Path, dropped: list[str], k
     return f"encoder weights: {len(fitted.state)} of {len(found)} tensors from {path.name}{left_out}"
 
 
-def _whole(name: str) -> list[str]:
+@cache
+def _whole(name: str) -> tuple[str, ...]:
     """Return the names of all tensors of the network that an encoder is a part of, or of the encoder at full depth."""
-    if name.startswith(TIMM):
-        return list(without_numbers(lambda: timm.create_model(name.removeprefix(TIMM))).state_dict())
-    return list(without_numbers(lambda: smp.encoders.get_encoder(name, weights=None)).state_dict())
+    return tuple(_bare(name).state_dict())
 
 
-def _any_size(name: str) -> dict[str, bool]:
+@cache
+def _any_size(name: str) -> Mapping[str, bool]:
     """Return the options by which a transformer of timm takes images of any size, where it has such."""
-    if not name.startswith(TIMM):
-        return {}
-    network = without_numbers(lambda: timm.create_model(name.removeprefix(TIMM)))
-    known = {option for kind in type(network).__mro__ for option in inspect.signature(kind.__init__).parameters}
+    kinds = type(_bare(name)).__mro__ if name.startswith(TIMM) else ()
+    known = {option for kind in kinds for option in inspect.signature(kind.__init__).parameters}
     return {option: value for option, value in ANY_SIZE.items() if option in known}
+
+
+def _bare(name: str) -> torch.nn.Module:
+    if name.startswith(TIMM):
+        return without_numbers(lambda: timm.create_model(name.removeprefix(TIMM)))
+    return without_numbers(lambda: smp.encoders.get_encoder(name, weights=None))
 
 
 def without_numbers(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
