@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import segmentation_models_pytorch as smp
@@ -19,28 +21,35 @@ from wildseg.encoders.cnn.published import TIMM, Published
 from wildseg.encoders.downloads import quiet_hub, reason
 
 LOADED = "loaded_weights"  # the attribute of a network that says what was loaded into its encoder
+# Of timm: position embeddings are resampled to the image, and windows masked where they exceed it.
+ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}
+PROBE = 64  # pixels, side of the image that an encoder is tried on
 
 
-def create(network: Callable[..., torch.nn.Module], name: str, weights: str | None) -> torch.nn.Module:
+def create(
+    network: Callable[..., torch.nn.Module], name: str, weights: str | None, key: str = published.KEY
+) -> torch.nn.Module:
     """Build a network around the encoder `name`, load the encoder's weights, drop what it never runs.
 
     Args:
         network: takes `encoder_name` and `encoder_weights` and returns a network with an `encoder`.
         name: any encoder of segmentation-models-pytorch, or ``tu-`` and the name of a network of timm.
         weights: None (random), a published set such as ``imagenet``, or a local .safetensors file.
+        key: the parameter that names the encoder, for error lines; `<key>_weights` names its weights.
 
     Raises:
         ModelError: there is no such encoder or set of weights, it cannot be fetched, or it does not fit.
     """
     file = weights if weights and weights.endswith(".safetensors") else None
-    published.check(name, None if file else weights)
-    chosen = published.fetch(name, None if file else weights)
-    with _one_line(name, chosen), chosen.fetches, quiet_hub():
-        built = network(encoder_name=chosen.name, encoder_weights=chosen.weights, **chosen.options)
+    published.check(name, None if file else weights, key)
+    chosen = published.fetch(name, None if file else weights, key)
+    with _one_line(name, chosen, key), chosen.fetches, quiet_hub():
+        options = {**chosen.options, **_any_size(name)}
+        built = network(encoder_name=chosen.name, encoder_weights=chosen.weights, **options)
     encoder = built.get_submodule("encoder")
-    dropped = _drop_unused_stages(encoder, name)
+    dropped = _drop_unused_stages(encoder, name, key)
     if file:
-        setattr(built, LOADED, _load(encoder, name, Path(file), dropped))
+        setattr(built, LOADED, _load(encoder, name, Path(file), dropped, key))
     elif weights:
         setattr(built, LOADED, f"encoder weights: {weights} of {name}")
     return built
@@ -52,7 +61,7 @@ def loaded(network: torch.nn.Module) -> str:
 
 
 @contextmanager
-def _one_line(name: str, chosen: Published) -> Iterator[None]:
+def _one_line(name: str, chosen: Published, key: str) -> Iterator[None]:
     # Building fails on a depth or size the encoder does not have; weights fail in as many ways as they are written.
     try:
         yield
@@ -61,21 +70,21 @@ def _one_line(name: str, chosen: Published) -> Iterator[None]:
     except Exception as error:
         if chosen.weights is None:
             text = " ".join(str(error).split())
-            raise ModelError(f"train.encoder: {name} cannot be built with these options: {text}") from error
+            raise ModelError(f"{key}: {name} cannot be built with these options: {text}") from error
         raise ModelError(
-            f"train.encoder_weights: the published weights of {chosen.name} cannot be used: {reason(error)}; "
-            f"{published.INSTEAD}"
+            f"{key}_weights: the published weights of {chosen.name} cannot be used: {reason(error)}; "
+            f"{published.instead(key)}"
         ) from error
 
 
-def _load(encoder: torch.nn.Module, name: str, path: Path, dropped: list[str]) -> str:
+def _load(encoder: torch.nn.Module, name: str, path: Path, dropped: list[str], key: str) -> str:
     """Load a file into the encoder; return in a few words what was loaded and what was left out."""
     try:
         check_regular(path)
         found = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise DataError(f"train.encoder_weights: {path}: expected a .safetensors file ({error})") from error
-    where = f"train.encoder_weights: {path} does not fit {name}"
+        raise DataError(f"{key}_weights: {path}: expected a .safetensors file ({error})") from error
+    where = f"{key}_weights: {path} does not fit {name}"
     try:
         fitted = match_weights(encoder, found, [*_whole(name), *dropped], where)
     except ModelError as error:
@@ -89,40 +98,46 @@ def _load(encoder: torch.nn.Module, name: str, path: Path, dropped: list[str]) -
     return f"encoder weights: {len(fitted.state)} of {len(found)} tensors from {path.name}{left_out}"
 
 
-def _whole(name: str) -> list[str]:
+@cache
+def _whole(name: str) -> tuple[str, ...]:
     """Return the names of all tensors of the network that an encoder is a part of, or of the encoder at full depth."""
+    return tuple(_bare(name).state_dict())
+
+
+@cache
+def _any_size(name: str) -> Mapping[str, bool]:
+    """Return the options by which a transformer of timm takes images of any size, where it has such."""
+    kinds = type(_bare(name)).__mro__ if name.startswith(TIMM) else ()
+    known = {option for kind in kinds for option in inspect.signature(kind.__init__).parameters}
+    return {option: value for option, value in ANY_SIZE.items() if option in known}
+
+
+def _bare(name: str) -> torch.nn.Module:
+    if name.startswith(TIMM):
+        return without_numbers(lambda: timm.create_model(name.removeprefix(TIMM)))
+    return without_numbers(lambda: smp.encoders.get_encoder(name, weights=None))
+
+
+def without_numbers(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    """Build a network for its shapes and names alone: without memory where possible, and nothing random is drawn."""
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
-                return _names(name)
+                return build()
         except (RuntimeError, NotImplementedError):  # a network that computes while it is built
-            return _names(name)
+            return build()
 
 
-def _names(name: str) -> list[str]:
-    if name.startswith(TIMM):
-        return list(timm.create_model(name.removeprefix(TIMM)).state_dict())
-    return list(smp.encoders.get_encoder(name, weights=None).state_dict())
-
-
-def _drop_unused_stages(encoder: torch.nn.Module, name: str) -> list[str]:
+def _drop_unused_stages(encoder: torch.nn.Module, name: str, key: str) -> list[str]:
     """Replace the stages that an encoder of less than full depth holds but never runs; return their tensors' names.
 
     They would be saved with every model: three quarters of a resnet18 of depth 4 are its unused last stage.
     """
     ran: set[torch.nn.Module] = set()
     hooks = [module.register_forward_hook(lambda module, *_: ran.add(module)) for module in encoder.modules()]
-    training = encoder.training
     try:
-        with torch.no_grad():
-            encoder.eval()(torch.zeros(1, 3, 64, 64))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise ModelError(
-            f"train.encoder: expected an encoder for images of any size; {name} fails on 64x64 pixels "
-            f"({' '.join(str(error).split())})"
-        ) from error
+        probe(encoder, name, key)
     finally:
-        encoder.train(training)
         for hook in hooks:
             hook.remove()
     unused = [child for child, stage in encoder.named_children() if ran.isdisjoint(stage.modules())]
@@ -130,3 +145,23 @@ def _drop_unused_stages(encoder: torch.nn.Module, name: str) -> list[str]:
     for child in unused:
         setattr(encoder, child, torch.nn.Identity())
     return names
+
+
+def probe(encoder: torch.nn.Module, name: str, key: str) -> tuple[list[torch.Tensor], int]:
+    """Run an encoder on one small black image, as in evaluation; return its features and the side of the image.
+
+    Raises:
+        ModelError: the encoder takes images of one size only.
+    """
+    side = PROBE - PROBE % int(getattr(encoder, "patch", 1))
+    training = encoder.training
+    try:
+        with torch.no_grad():
+            return list(encoder.eval()(torch.zeros(1, 3, side, side))), side
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ModelError(
+            f"{key}: expected an encoder for images of any size; {name} fails on {side}x{side} pixels "
+            f"({' '.join(str(error).split())})"
+        ) from error
+    finally:
+        encoder.train(training)

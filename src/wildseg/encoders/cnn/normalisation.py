@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from wildseg.core.errors import DataError, ModelError, check_regular
 from wildseg.encoders.cnn.imagenet import MEAN, STD
-from wildseg.encoders.cnn.published import INSTEAD, SMP, TIMM, check, split, tags_of, timm_cfg
+from wildseg.encoders.cnn.published import KEY, SMP, TIMM, check, instead, split, tags_of, timm_cfg
 from wildseg.encoders.downloads import hub_file
 
 # Where a file of weights may be described: as timm, segmentation-models-pytorch and this package write it, and as
@@ -37,12 +37,13 @@ class Normalisation:
         return f"images normalised by mean {_words(self.mean)} and std {_words(self.std)} ({self.source})"
 
 
-def of(name: str, weights: str | None) -> Normalisation:
+def of(name: str, weights: str | None, key: str = KEY) -> Normalisation:
     """Return the normalisation of an encoder's weights: ImageNet's for random ones.
 
     Args:
         name: the encoder, as `wildseg.encoders.cnn.build.create` takes it.
         weights: None, a published set, or a local .safetensors file.
+        key: the parameter that names the encoder, for error lines.
 
     Raises:
         DataError: a config beside the file has an impossible value.
@@ -51,20 +52,20 @@ def of(name: str, weights: str | None) -> Normalisation:
     if weights is None:
         return Normalisation()
     if weights.endswith(".safetensors"):
-        return _of_file(name, Path(weights))
-    check(name, weights)
+        return _of_file(name, Path(weights), key)
+    check(name, weights, key)
     if name.startswith(TIMM):
         cfg = timm_cfg(name, weights)
         said = {"mean": cfg.mean, "std": cfg.std}
         return _read(said, f"as timm published {cfg.tag or weights}", f"the weights {weights!r} of {name}")
     settings = smp.encoders.encoders[name]["pretrained_settings"][weights]
-    what = f"train.encoder_weights: the weights {weights!r} of {name}"
-    path = hub_file(what, settings["repo_id"], SMP[:1], settings["revision"], INSTEAD, SMP)
+    what = f"{key}_weights: the weights {weights!r} of {name}"
+    path = hub_file(what, settings["repo_id"], SMP[:1], settings["revision"], instead(key), SMP)
     return _read(_json(path), f"as {settings['repo_id']} was published", str(path))
 
 
-def _of_file(name: str, path: Path) -> Normalisation:
-    if (inside := _metadata(path)) and "mean" in inside:
+def _of_file(name: str, path: Path, key: str) -> Normalisation:
+    if (inside := _metadata(path, key)) and "mean" in inside:
         return _read(inside, "the file's own metadata", str(path))
     others = []
     for beside in (path.with_suffix(".json"), *(path.parent / other for other in BESIDE)):
@@ -134,14 +135,14 @@ def _three(values: Any, key: str, where: str) -> tuple[float, float, float]:  # 
     return float(values[0]), float(values[1]), float(values[2])
 
 
-def _metadata(path: Path) -> dict[str, Any]:
+def _metadata(path: Path, key: str) -> dict[str, Any]:
     """Return the metadata of a file of weights; values are parsed as JSON where possible."""
     try:
         check_regular(path)
         with safe_open(path, "np") as file:
             told = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise DataError(f"train.encoder_weights: {path}: expected a .safetensors file ({error})") from error
+        raise DataError(f"{key}_weights: {path}: expected a .safetensors file ({error})") from error
     values: dict[str, Any] = {}
     for key, text in told.items():
         try:

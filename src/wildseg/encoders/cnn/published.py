@@ -20,7 +20,7 @@ PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
 FILES = ("model.safetensors", "pytorch_model.bin")  # as timm looks for them on the hub
 SMP = ("config.json", "model.safetensors")  # as segmentation-models-pytorch has them there
 ANY = "imagenet"  # the set that timm takes for a network where none is named
-INSTEAD = "give null or a local .safetensors file as train.encoder_weights"
+KEY = "train.encoder"  # the parameter that names the encoder; `<key>_weights` names its weights
 
 
 @dataclass(frozen=True)
@@ -37,42 +37,48 @@ class Published:
     fetches: AbstractContextManager[None] = field(default_factory=nullcontext)
 
 
-def check(name: str, weights: str | None) -> None:
+def instead(key: str) -> str:
+    """Return what else may be done where published weights cannot be had, as the end of an error line."""
+    return f"give null or a local .safetensors file as {key}_weights"
+
+
+def check(name: str, weights: str | None, key: str = KEY) -> None:
     """Raise a ModelError, with the nearest that there is, unless there are an encoder `name` and published `weights`.
 
     Args:
         name: any encoder of segmentation-models-pytorch, or ``tu-`` and the name of a network of timm, with or
             without the tag of a set of weights: ``tu-resnet18.a1_in1k``.
         weights: None, or a set: of timm's, a tag of the network, or ``imagenet`` for the one that timm would take.
+        key: the parameter that names the encoder, for error lines.
     """
     known = smp.encoders.get_encoder_names()
     if name not in known and not (name.startswith(TIMM) and timm.is_model(name.removeprefix(TIMM))):
         known += [TIMM + other for other in timm.list_models()] if name.startswith(TIMM) else []
         raise ModelError(
-            f"train.encoder: expected an encoder of segmentation-models-pytorch (resnet18, mobilenet_v2, mit_b0, ... "
+            f"{key}: expected an encoder of segmentation-models-pytorch (resnet18, mobilenet_v2, mit_b0, ... "
             f"or {TIMM}<a network of timm>), found {name!r}{did_you_mean(name, known)}"
         )
     network, tag = split(name)
     if tag and tag not in (tags := tags_of(network)):
         raise ModelError(
-            f"train.encoder: expected {TIMM}{network}, or with a tag of its weights ({_few(tags)}), found {name!r}"
+            f"{key}: expected {TIMM}{network}, or with a tag of its weights ({_few(tags)}), found {name!r}"
             f"{did_you_mean(tag, tags)}"
         )
     if weights is not None:
-        _check_set(name, network, tag, weights)
+        _check_set(name, network, tag, weights, key)
 
 
-def _check_set(name: str, network: str, tag: str, weights: str) -> None:
+def _check_set(name: str, network: str, tag: str, weights: str, key: str) -> None:
     if weights.endswith(PICKLES):
         raise ModelError(
-            f"train.encoder_weights: expected a .safetensors file; {weights!r} is a pickle file, which can run code; "
+            f"{key}_weights: expected a .safetensors file; {weights!r} is a pickle file, which can run code; "
             "convert it to safetensors where you trust it (safetensors.torch.save_file of its state dict)"
         )
     if name.startswith(TIMM):
         known = tags_of(network)
         if not known:
             raise ModelError(
-                f"train.encoder_weights: expected null or a .safetensors file for {name}, of which timm has no "
+                f"{key}_weights: expected null or a .safetensors file for {name}, of which timm has no "
                 f"published weights; found {weights!r}"
             )
         known = [tag] if tag else known
@@ -81,7 +87,7 @@ def _check_set(name: str, network: str, tag: str, weights: str) -> None:
         known = list(smp.encoders.encoders[name]["pretrained_settings"])
     if weights not in known:
         raise ModelError(
-            f"train.encoder_weights: expected null, a .safetensors file or, for {name}, {_few(known)}; "
+            f"{key}_weights: expected null, a .safetensors file or, for {name}, {_few(known)}; "
             f"found {weights!r}{did_you_mean(weights, known)}"
         )
 
@@ -115,7 +121,7 @@ def timm_cfg(name: str, weights: str | None = None) -> Any:  # noqa: ANN401
         return None
 
 
-def fetch(name: str, weights: str | None) -> Published:
+def fetch(name: str, weights: str | None, key: str = KEY) -> Published:
     """Return how the library is told to take published weights, which lie here after this wherever they are on the hub.
 
     Raises:
@@ -123,11 +129,11 @@ def fetch(name: str, weights: str | None) -> Published:
     """
     if weights is None:
         return Published(name)
-    what = f"train.encoder_weights: the weights {weights!r} of {name}"
+    what = f"{key}_weights: the weights {weights!r} of {name}"
     if not name.startswith(TIMM):
         settings = smp.encoders.encoders[name]["pretrained_settings"][weights]
         for file in SMP:
-            hub_file(what, settings["repo_id"], [file], settings["revision"], INSTEAD, SMP)
+            hub_file(what, settings["repo_id"], [file], settings["revision"], instead(key), SMP)
         return Published(name, weights)
     network, tag = split(name)
     cfg = timm_cfg(name, weights)
@@ -137,7 +143,7 @@ def fetch(name: str, weights: str | None) -> Published:
             full, True, {}, report_progress(f"weights of {full}", Path(torch.hub.get_dir()) / "checkpoints")
         )
     repo, _, revision = cfg.hf_hub_id.partition("@")
-    path = hub_file(what, repo, FILES, revision or None, INSTEAD)
+    path = hub_file(what, repo, FILES, revision or None, instead(key))
     return Published(full, True, {"pretrained_cfg_overlay": {"file": str(path)}})
 
 

@@ -1,0 +1,180 @@
+"""Backbones: the features of an encoder's stages, beside those of timm and segmentation-models-pytorch themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from safetensors.torch import save, save_file
+
+from tests.hub import Hub
+from wildseg.core.errors import DataError, ModelError
+from wildseg.encoders.cnn import backbone
+from wildseg.encoders.cnn.backbone import Backbone
+from wildseg.encoders.cnn.build import loaded
+
+
+def make(name: str, stride: int, weights: str | None = None) -> Backbone:
+    torch.manual_seed(0)
+    return backbone.create(name, weights, stride, key="cam.options.classifier.encoder").eval()
+
+
+def copy_into(other: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """Give a network of timm the weights of another one of the same architecture, whose names may have `_` for `.`."""
+    given = {key.removeprefix("model.").replace(".", "_"): value for key, value in state.items()}
+    own = {
+        key: given.get(key.removeprefix("model.").replace(".", "_"), value) for key, value in other.state_dict().items()
+    }
+    other.load_state_dict(own)
+    return other.eval()
+
+
+def compare(found: list[torch.Tensor], expected: list[torch.Tensor]) -> None:
+    assert [x.shape for x in found] == [x.shape for x in expected]
+    assert all(bool(x.std() > 0) for x in found)
+    for x, y in zip(found, expected, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "channels", "strides"),
+    [
+        ("resnet18", 8, (64, 64, 128, 256, 512), (2, 4, 8, 8, 8)),
+        ("tu-resnet18", 32, (64, 64, 128, 256, 512), (2, 4, 8, 16, 32)),
+        ("tu-regnetx_002", 16, (32, 24, 56, 152, 368), (2, 4, 8, 16, 16)),
+        ("tu-tf_efficientnet_lite0", 8, (16, 24, 40, 112, 320), (2, 4, 8, 8, 8)),
+        ("tu-mobilenetv3_small_050", 16, (16, 8, 16, 24, 288), (2, 4, 8, 16, 16)),
+        ("tu-convnext_atto", 16, (40, 80, 160, 320), (4, 8, 16, 16)),
+        ("mit_b0", 32, (32, 64, 160, 256), (4, 8, 16, 32)),
+        ("tu-vit_tiny_patch16_224", 16, (192,), (16,)),
+        ("tu-vit_small_patch14_dinov2", 14, (384,), (14,)),
+    ],
+)
+def test_a_backbone_knows_channels_and_strides_of_its_stages(
+    name: str, stride: int, channels: tuple, strides: tuple
+) -> None:
+    found = make(name, stride)
+    assert (found.channels, found.strides) == (channels, strides)
+    height, width = 4 * stride, 6 * stride
+    with torch.no_grad():
+        features = found(torch.rand(2, 3, height, width))
+    expected = [(2, c, height // s, width // s) for c, s in zip(channels, strides, strict=True)]
+    assert [tuple(x.shape) for x in features] == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["tu-resnet18", "tu-convnext_atto", "tu-tf_efficientnet_lite0", "tu-swin_s3_tiny_224", "tu-hgnetv2_b0"]
+)
+def test_features_are_those_of_timms_own_network(name: str) -> None:
+    found = make(name, 32)
+    other = timm.create_model(name.removeprefix("tu-"), features_only=True)
+    pixels = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        expected = copy_into(other, found.encoder.state_dict())(pixels)
+        if expected[0].shape[-1] == found.channels[0]:  # the transformer gives channels last
+            expected = [x.permute(0, 3, 1, 2) for x in expected]
+        compare(found(pixels), expected)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "vit_wee_patch16_reg1_gap_256"],
+)
+def test_a_transformers_tokens_are_those_that_timm_gives(name: str) -> None:
+    if not timm.is_model(name):
+        pytest.skip(f"this version of timm has no {name}")
+    found = make(f"tu-{name}", 16)
+    other = copy_into(timm.create_model(name), found.encoder.state_dict())
+    pixels = torch.rand(1, 3, *timm.get_pretrained_cfg(name).input_size[1:])
+    with torch.no_grad():
+        tokens = other.forward_features(pixels)[:, other.num_prefix_tokens :]
+        compare(found(pixels), [tokens.mT.unflatten(2, (pixels.shape[2] // 16, pixels.shape[3] // 16))])
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
+@pytest.mark.parametrize("stride", [8, 32])
+def test_features_are_those_of_segmentation_models_pytorch(name: str, stride: int) -> None:
+    found = make(name, stride)
+    other = smp.encoders.get_encoder(name, weights=None, output_stride=stride)
+    other.load_state_dict(found.encoder.state_dict())
+    pixels = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        compare(found(pixels), other.eval()(pixels)[1:])
+
+
+def test_dilation_fills_in_cells_between_those_of_the_strided_network() -> None:
+    # With holes in place of strides a convolution sees what it saw before, at every cell that there was before.
+    strided, dilated = make("tu-resnet18", 32), make("tu-resnet18", 8)
+    pixels = torch.rand(1, 3, 128, 96)
+    with torch.no_grad():
+        compare([dilated(pixels)[-1][..., ::4, ::4]], [strided(pixels)[-1]])
+
+
+@pytest.mark.parametrize("name", ["tu-resnet18", "tu-vit_tiny_patch16_224", "mit_b0"])
+def test_a_file_gives_a_backbone_its_weights(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    whole = timm.create_model(name[3:]) if name.startswith("tu-") else smp.encoders.get_encoder(name, weights=None)
+    save_file({f"backbone.{k}": v.contiguous() for k, v in whole.state_dict().items()}, tmp_path / "w.safetensors")
+    stride = 32 if name == "mit_b0" else 16
+    found = make(name, stride, str(tmp_path / "w.safetensors"))
+    assert loaded(found).startswith(f"encoder weights: {len(found.encoder.state_dict())} of ")
+    given = {key.replace(".", "_"): value for key, value in whole.state_dict().items()}
+    own = {key.removeprefix("model.").replace(".", "_"): value for key, value in found.encoder.state_dict().items()}
+    assert all(torch.equal(value, given[key]) for key, value in own.items())
+
+
+def test_a_published_set_is_fetched_and_brings_its_normalisation(hub: Hub) -> None:
+    torch.manual_seed(1)
+    state = timm.create_model("vit_tiny_patch16_224").state_dict()
+    repo = timm.get_pretrained_cfg("vit_tiny_patch16_224").hf_hub_id
+    hub.repositories[repo] = {"model.safetensors": save(state)}
+    found = make("tu-vit_tiny_patch16_224", 16, "imagenet")
+    assert torch.equal(found.encoder.state_dict()["model.pos_embed"], state["pos_embed"])
+    assert found.norm.mean == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "line"),
+    [
+        ("densenet121", 16, "densenet121 cannot be dilated to an output stride of 16; its own is 32"),
+        ("tu-hgnetv2_b0", 8, "tu-hgnetv2_b0 cannot be dilated to an output stride of 8; its own is 32"),
+        ("tu-vit_tiny_patch16_224", 8, "output stride of 8, that of tu-vit_tiny_patch16_224 is 16, its patch"),
+        ("tu-mixer_s32_224", 32, "expected an encoder for images of any size; tu-mixer_s32_224 fails on 64x64"),
+        ("resnet19", 16, "found 'resnet19'; did you mean 'resnet18'?"),
+        ("tu-resnet10x", 16, "found 'tu-resnet10x'; did you mean 'tu-resnet10t'?"),
+    ],
+)
+def test_an_encoder_that_does_not_serve_is_one_line_that_names_the_parameter(name: str, stride: int, line: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        make(name, stride)
+    assert str(caught.value).startswith("cam.options.classifier.encoder: ")
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("weights", "line"),
+    [
+        ("imagnet", "cam.options.classifier.encoder_weights: expected null, a .safetensors file or, for resnet18, "),
+        ("w.pth", "cam.options.classifier.encoder_weights: expected a .safetensors file; 'w.pth' is a pickle"),
+        ("no.safetensors", "cam.options.classifier.encoder_weights: no.safetensors: expected a .safetensors file"),
+    ],
+)
+def test_weights_that_do_not_serve_are_one_line_that_names_the_parameter(weights: str, line: str) -> None:
+    with pytest.raises((ModelError, DataError)) as caught:
+        make("resnet18", 16, weights)
+    assert str(caught.value).startswith(line)
+
+
+def test_images_that_no_grid_of_patches_covers_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"multiples of 16 pixels, the patch of vit_tiny_patch16_224; found 40x32"):
+        make("tu-vit_tiny_patch16_224", 16)(torch.rand(1, 3, 32, 40))
+
+
+def test_gradients_reach_the_first_stage() -> None:
+    found = make("tu-mobilenetv3_small_050", 16).train()
+    found(torch.rand(2, 3, 64, 64))[-1].sum().backward()
+    assert float(next(found.parameters()).grad.abs().sum()) > 0
