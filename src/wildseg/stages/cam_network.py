@@ -1,0 +1,208 @@
+"""Before the maps: the network of a trained map method, trained once on the labels of the training frames."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from wildseg.artifacts.project import Artifacts
+from wildseg.cam.networks import fit
+from wildseg.cam.networks.data import LabelledImages
+from wildseg.cam.networks.objective import MapObjective, NetworkContext
+from wildseg.core.errors import DataError
+from wildseg.core.files import empty_dir, sha256_of
+from wildseg.core.progress import track
+from wildseg.encoders.precision import resolve_precision
+from wildseg.encoders.weights import identity
+from wildseg.execution import fingerprint, large_entries
+from wildseg.execution.result_store import ResultStore, key_of, versions
+from wildseg.execution.runtime import Runtime, gpus, torch_device
+from wildseg.stages.tasks.cam import CamTask, build_network
+from wildseg.training.checkpoint import Checkpoints
+from wildseg.training.context import TrainContext
+from wildseg.training.distributed import DistributedContext
+from wildseg.training.events import Event, TrainingResult
+from wildseg.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from wildseg.execution.params import Params
+
+STORE = "cam_network"
+LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "open_clip_torch", "numpy", "pillow")
+LOADERS = 8  # processes that prepare batches for a GPU; on the CPU training itself takes all cores
+SECONDS = 20.0  # between checkpoints
+
+
+def run(params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask, present: Mapping[str, list[int]]) -> None:
+    """Write models/cam and metrics/cam/curve.csv, from the result store where it has the same training.
+
+    A training-free method leaves a config that says so, and a curve without a line.
+
+    Raises:
+        DataError: no training frame.
+        WildsegError: a network, its weights or the device do not exist, or the loss is not finite.
+    """
+    empty_dir(artifacts.map_network_folder)
+    if not task.needs_network:
+        artifacts.save_map_network_config({"method": params.cam.method, "network": None})
+        artifacts.save_map_network_curve([])
+        return
+    torch.set_num_threads(min(torch.get_num_threads(), runtime.workers))
+    training = _Training.of(params, artifacts, runtime, task, present)
+    for remark in training.remarks():
+        print(f"cam: {remark}", flush=True)
+    store = ResultStore.of(artifacts.root, STORE)
+    files = {"weights": artifacts.map_network_weights}
+    result = large_entries.get(store, training.key, files, TrainingResult.of_record)
+    cached = result is not None
+    if result is None:
+        result = training.run(artifacts, runtime)
+        if result.history:
+            large_entries.put(store, training.key, result.record(), files)
+    artifacts.save_map_network_config(training.describe(result))
+    artifacts.save_map_network_curve([(event.step, event.curves) for event in result.history])
+    print(f"cam: {training.summary(result)}{', from the cache' if cached else ''}", flush=True)
+
+
+@dataclass
+class _Training:
+    """The training of one network: what it is of, its key, and what is known of its labels."""
+
+    params: Params
+    task: CamTask
+    objective: MapObjective
+    images: LabelledImages
+    context: TrainContext
+    key: str
+    trainers: dict[int, Trainer] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask, present: Mapping[str, list[int]]
+    ) -> _Training:
+        frames = [frame.name for frame in artifacts.load_frames("train", after="label") if frame.name in present]
+        if not frames:
+            raise DataError(f"cam: {params.cam.method} expected key frames of the split train, found none")
+        labels = np.zeros((len(frames), len(params.classes)), bool)
+        for row, frame in enumerate(frames):
+            labels[row, present[frame]] = True
+        device = torch_device(runtime.device)
+        context = TrainContext(
+            params.seed, resolve_precision("auto", device), None, DistributedContext(device), section=f"cam.options.{params.cam.method}"
+        )
+        torch.manual_seed(params.seed)  # the first weights
+        objective = build_network(task, labels, context)
+        images = LabelledImages(frames, labels, artifacts.load_image, objective.saliency)
+        key = _key(params, artifacts, runtime, task, images, context, objective)
+        return cls(params, task, objective, images, context, key)
+
+    def remarks(self) -> Iterator[str]:
+        """Yield what image labels cannot teach: a class that is in no training frame, and one that is in all."""
+        names = self.params.classes.names
+        share = self.images.labels.mean(0)
+        if never := [name for name, part in zip(names, share, strict=True) if part == 0]:
+            yield f"no training frame is labelled {', '.join(never)}: the network cannot learn maps of it"
+        if always := [name for name, part in zip(names, share, strict=True) if part == 1]:
+            yield (
+                f"every training frame is labelled {', '.join(always)}: without a frame that lacks it, its map shows what "
+                "frames have in common; labels of parts of frames (tiles) would tell"
+            )
+
+    def run(self, artifacts: Artifacts, runtime: Runtime) -> TrainingResult:
+        """Train all phases, from checkpoints where there are such, and write the weights."""
+        folder = artifacts.scratch_folder / "cam"
+        checkpoints = [Checkpoints(folder, f"{self.key[:16]}-{phase}") for phase in range(len(fit.phases(self.objective)))]
+
+        def restore(phase: int, trainer: Trainer) -> bool:
+            self.trainers[phase] = trainer
+            return checkpoints[phase].restore(trainer)
+
+        on_gpu = self.context.device.startswith("cuda")
+        workers = min(runtime.workers, LOADERS) if on_gpu else 0
+        steps = fit.steps(self.objective)
+        saved = time.monotonic()
+        events = fit.train(self.objective, self.images, self.context, self.params.cam, restore, workers)
+        for progress in track(events, steps, f"cam: training {self.params.cam.method}") if steps else events:
+            last = progress.event.step == progress.trainer.optim.steps
+            if progress.event.curves:
+                artifacts.save_map_network_curve([(event.step, event.curves) for event in self.history()])
+            if last or time.monotonic() - saved > SECONDS:
+                checkpoints[progress.phase].save(progress.trainer)
+                saved = time.monotonic()
+        artifacts.save_map_network_weights(saved_tensors(self.objective))
+        for checkpoint in checkpoints:
+            checkpoint.remove()
+        parameters = sum(p.numel() for network in self.objective.networks.values() for p in network.parameters())
+        return TrainingResult(steps, None, parameters, self.history())
+
+    def history(self) -> list[Event]:
+        """Return the reported events of all phases, their steps counted through."""
+        done, events = 0, []
+        for _, trainer in sorted(self.trainers.items()):
+            events += [replace(event, step=done + event.step) for event in trainer.history]
+            done += trainer.optim.steps
+        return events
+
+    def describe(self, result: TrainingResult) -> dict[str, Any]:
+        """Return what models/cam/config.json holds."""
+        return {
+            "method": self.params.cam.method,
+            "network": {
+                "options": self.params.cam.options.get(self.params.cam.method, {}),
+                "class_names": list(self.params.classes.names),
+                "mean": list(self.objective.norm.mean),
+                "std": list(self.objective.norm.std),
+                "stride": self.objective.stride,
+                "steps": result.steps,
+                "parameters": result.parameters,
+            },
+        }
+
+    def summary(self, result: TrainingResult) -> str:
+        """Return a finished training in one line."""
+        loss = f", loss {result.history[-1].loss:.4f}" if result.history else ""
+        return f"{self.params.cam.method} trained on {len(self.images)} frames, {result.steps} steps{loss}"
+
+
+def saved_tensors(objective: MapObjective) -> dict[str, torch.Tensor]:
+    """Return the tensors that maps need, as ``<network>.<tensor>``."""
+    return {
+        f"{name}.{key}": tensor
+        for name in objective.saved
+        for key, tensor in objective.networks[name].state_dict().items()
+    }
+
+
+def _key(
+    params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask,
+    images: LabelledImages, context: TrainContext, objective: MapObjective,
+) -> str:  # fmt: skip
+    """Return the key of everything that the trained network depends on: hex."""
+    options = params.cam.options.get(params.cam.method, {})
+    code = fingerprint.digest("wildseg.cam.networks.fit", "wildseg.artifacts.frames", *task.methods())
+    passes = [params.cam.scales, params.cam.flip, params.cam.max_side] if objective.first else []
+    clip = identity(params.clip.model, params.clip.pretrained, artifacts.root) if task.needs_clip else None
+    frames = [hashlib.sha256(artifacts.frame_bytes(frame)).hexdigest() for frame in images.frames]
+    settings = [params.cam.method, options, _digests(options, artifacts.root), params.classes.phrases, passes, clip]
+    where = [context.seed, context.precision, context.device.split(":")[0]]
+    return key_of([settings, where, images.frames, images.labels.tolist(), frames, code, versions(*LIBRARIES),
+                   gpus(runtime)[:1]])  # fmt: skip
+
+
+def _digests(options: Mapping[str, Any], root: Path) -> dict[str, list[str]]:
+    """Return the content of each file or folder that an option names, such as weights or saliency."""
+    found: dict[str, list[str]] = {}
+    for name, value in options.items():
+        path = root / value if isinstance(value, str) and value else None
+        if path is not None and path.is_file():
+            found[name] = [sha256_of(path)]
+        elif path is not None and path.is_dir():
+            found[name] = [f"{file.name} {sha256_of(file)}" for file in sorted(path.iterdir()) if file.is_file()]
+    return found
