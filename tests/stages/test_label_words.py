@@ -160,8 +160,8 @@ def test_too_few_frames_of_two_classes_are_said_and_the_template_most_often_righ
     label.run(replace(values, clip=few), project, CPU)
     (line,) = said_of_templates(capsys.readouterr().out)
     assert line == (
-        "label: 5 of 5 frames show two classes or more, too few to tell templates apart by sharpness (8 are needed); "
-        f"of 5 it is {CANDIDATES[0]!r}: its best guess is right most often, in 100.0%"
+        "label: 5 of 5 frames show two classes or more, too few to rank templates by sharpness (8 are needed); "
+        f"of 5, {CANDIDATES[0]!r} is used: the highest top-1 accuracy, 100.0%"
     )
     assert project.load_prompts().templates == CANDIDATES[:1]
 
