@@ -172,7 +172,7 @@ def test_no_class_in_any_frame_takes_the_first_template_and_is_then_told_as_ever
     with pytest.raises(DataError, match="found none"):
         label.run(replace(values, label=replace(values.label, threshold=1.0)), project, CPU)
     (line,) = said_of_templates(capsys.readouterr().out)
-    assert line.endswith(f"of 5 it is {CANDIDATES[0]!r}: no frame shows any class")
+    assert line.endswith(f"of 5, {CANDIDATES[0]!r} is used: no frame shows any class")
     assert not project.prompts_json.exists()
 
 
