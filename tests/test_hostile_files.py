@@ -23,7 +23,7 @@ from wildseg.core.errors import ModelError
 from wildseg.execution import fingerprint
 from wildseg.execution.result_store import MAGIC, ResultStore
 from wildseg.frames.photos import read_photo
-from wildseg.frames.read_stats import Unusable
+from wildseg.frames.read_stats import DecodeError
 from wildseg.tracking import provenance
 
 DEMO = fingerprint.SOURCE / "wildseg_demo"
@@ -141,7 +141,7 @@ def test_the_traps_would_work(name: str, tmp_path: Path) -> None:
 
 def test_a_picture_that_is_a_program_is_no_photo(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(postscript(tmp_path / "marker"))
-    with pytest.raises(Unusable, match="not a picture in a known format"):
+    with pytest.raises(DecodeError, match="not a picture in a known format"):
         read_photo(tmp_path / "a.jpg")
 
 

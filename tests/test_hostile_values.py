@@ -29,7 +29,7 @@ from wildseg.encoders.weights import identity
 from wildseg.execution.runtime import Runtime
 from wildseg.frames import read_stats
 from wildseg.frames.photos import read_photo
-from wildseg.frames.read_stats import Unusable
+from wildseg.frames.read_stats import DecodeError
 from wildseg.frames.video import read_video
 from wildseg.segment.predict import describe
 from wildseg.stages import cam, crf, label
@@ -187,7 +187,7 @@ def test_a_key_frame_that_claims_gigabytes_is_refused_by_its_header(size: tuple[
 )
 def test_a_photo_that_claims_gigabytes_is_refused_by_its_header(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(content)
-    with little_memory(), pytest.raises(Unusable, match="pixels"):
+    with little_memory(), pytest.raises(DecodeError, match="pixels"):
         read_photo(tmp_path / "a.png")
 
 
@@ -206,7 +206,7 @@ def test_a_list_of_videos_under_a_videos_name_is_no_video(tmp_path: Path) -> Non
     with open_video(tmp_path / "other.mp4", (64, 64), 10) as write:
         write(np.zeros((64, 64, 3), np.uint8))
     (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
-    with pytest.raises(Unusable, match="a list of other files"):
+    with pytest.raises(DecodeError, match="a list of other files"):
         next(read_video(tmp_path / "a.mp4", "a", read_stats.ReadStats()))
 
 

@@ -26,7 +26,7 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError
 from wildseg.core.tables import load_table
 from wildseg.execution import result_store
-from wildseg.frames.read_stats import ReadStats, Unusable
+from wildseg.frames.read_stats import DecodeError, ReadStats
 from wildseg.frames.reader import read
 from wildseg.frames.sample import Sample
 from wildseg.frames.sources import Source, find_sources
@@ -407,7 +407,7 @@ def test_a_file_that_may_not_be_read_is_quarantined() -> None:
 def test_the_run_fails_above_the_share_of_failures_and_never_at_it(bad: int, good: int, percent: int) -> None:
     stats = ReadStats(files=bad + good)
     for n in range(bad):
-        stats.add_bad_file(f"{n}.png", Unusable("it is broken"))
+        stats.add_bad_file(f"{n}.png", DecodeError("it is broken"))
     if bad and Fraction(bad, bad + good) > Fraction(percent, 100):
         with pytest.raises(DataError) as caught:
             stats.check(percent / 100)

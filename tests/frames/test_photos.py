@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from wildseg.frames.photos import read_photo
-from wildseg.frames.read_stats import ReadStats, Unusable
+from wildseg.frames.read_stats import DecodeError, ReadStats
 from wildseg.frames.reader import read
 from wildseg.frames.sources import Source
 
@@ -233,7 +233,7 @@ BAD = {
 
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_photo_says_why_in_one_line(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(Unusable, match=BAD[kind]) as caught:
+    with pytest.raises(DecodeError, match=BAD[kind]) as caught:
         read_photo(make_bad(tmp_path / "a.png", kind))
     assert "\n" not in str(caught.value)
 
@@ -247,7 +247,7 @@ def test_no_damage_escapes_as_another_error(tmp_path: Path, seed: int) -> None:
     for place in rng.integers(0, min(len(content), 400), 12):
         content[place] = rng.integers(256)
     path.write_bytes(bytes(content))
-    with contextlib.suppress(Unusable):
+    with contextlib.suppress(DecodeError):
         assert read_photo(path).dtype == np.uint8
 
 

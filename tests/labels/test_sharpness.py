@@ -67,7 +67,7 @@ def frames(*beliefs: list[float], number: int = MIN_FRAMES) -> tuple[np.ndarray,
     return np.tile(np.array(beliefs), (number, 1, 1)), np.tile([True, True, False], (number, 1))
 
 
-def test_a_template_to_which_everything_looks_alike_is_clueless_and_comes_last() -> None:
+def test_a_template_to_which_everything_looks_alike_is_uninformative_and_comes_last() -> None:
     probabilities, present = frames([0.33, 0.33, 0.34], [0.5, 0.3, 0.2], [0.6, 0.3, 0.1])
     ranking = rank(["blank", "calm", "sharp"], probabilities, present, "ratio_of_sums", guard=0.05)
     assert [(one.template, one.below_guard) for one in ranking.candidates] == [
@@ -78,15 +78,15 @@ def test_a_template_to_which_everything_looks_alike_is_clueless_and_comes_last()
     assert rank(["blank", "calm", "sharp"], probabilities, present, "ratio_of_sums", guard=1.0).best == "blank"
 
 
-@pytest.mark.parametrize(("wrong", "clueless"), [(1, False), (2, True)])
-def test_a_template_may_be_right_as_much_more_seldom_as_the_guard_says(wrong: int, clueless: bool) -> None:
+@pytest.mark.parametrize(("wrong", "uninformative"), [(1, False), (2, True)])
+def test_a_template_may_be_right_as_much_more_seldom_as_the_guard_says(wrong: int, uninformative: bool) -> None:
     probabilities, present = frames([0.5, 0.4, 0.1], [0.4, 0.4, 0.2], number=20)
     probabilities[:wrong, 1] = [0.2, 0.2, 0.6]
     ranking = rank(["sure", "unsure"], probabilities, present, "ratio_of_sums", guard=0.05)
     (unsure,) = (one for one in ranking.candidates if one.template == "unsure")
     assert unsure.top1 == 1 - wrong / 20
-    assert unsure.below_guard is clueless
-    assert (ranking.best == "unsure") is not clueless
+    assert unsure.below_guard is uninformative
+    assert (ranking.best == "unsure") is not uninformative
 
 
 def test_of_equals_the_first_wins() -> None:

@@ -130,7 +130,7 @@ def test_a_class_in_no_frame_is_left_out_of_the_mean_average_precision() -> None
     assert ml.mean_average_precision(values) == pytest.approx(values[[0, 1, 3, 4]].mean())
 
 
-def test_classes_forgotten_together_are_counted_by_frame() -> None:
+def test_joint_false_negatives_are_counted_by_frame() -> None:
     target = np.array([[1, 1, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]], bool)
     preds = np.array([[0, 0, 1], [0, 1, 1], [0, 0, 0], [1, 1, 0]], bool)
     expected = [[2, 1, 0], [1, 2, 1], [0, 1, 2]]  # of 0 and 1 in the first frame, of 1 and 2 in the third

@@ -24,7 +24,7 @@ def test_the_background_is_a_column_where_it_may_be_answered() -> None:
     assert rows == [("lawn", "background", "0.250000"), ("lawn", "lawn", "0.750000"), ("lawn", "road", "0.000000")]
 
 
-def test_what_is_forgotten_together_is_a_share_of_what_is_forgotten() -> None:
+def test_joint_false_negatives_are_a_share_of_the_false_negatives_of_a_class() -> None:
     together = np.array([[4, 1, 0], [1, 2, 0], [0, 0, 0]])
     assert list(joint_false_negative_rows(together, ["curb", "water", "sky"])) == [
         ("curb", "curb", "1.000000"), ("curb", "water", "0.250000"), ("curb", "sky", "0.000000"),

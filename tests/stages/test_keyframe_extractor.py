@@ -19,7 +19,7 @@ from wildseg.core.errors import DataError, ParamsError
 from wildseg.execution import result_store
 from wildseg.frames import video
 from wildseg.frames.photos import Photo, decode_photo
-from wildseg.frames.read_stats import Unusable
+from wildseg.frames.read_stats import DecodeError
 from wildseg.stages.tasks import keyframe_extractor, photo_cache
 
 
@@ -270,7 +270,7 @@ def test_a_photo_that_the_system_could_not_read_is_tried_again(
 ) -> None:
     def failing(path: Path) -> Photo:
         if path.name == "img_04.png":
-            raise Unusable("it cannot be decoded (Input/output error)") from OSError(errno.EIO, "Input/output error")
+            raise DecodeError("it cannot be decoded (Input/output error)") from OSError(errno.EIO, "Input/output error")
         return decode_photo(path)
 
     with monkeypatch.context() as patch:
@@ -285,7 +285,7 @@ def test_a_photo_for_which_there_was_no_memory_is_tried_again(
     photos: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(path: Path) -> Photo:
-        raise Unusable("it cannot be decoded (MemoryError)") from MemoryError()
+        raise DecodeError("it cannot be decoded (MemoryError)") from MemoryError()
 
     with monkeypatch.context() as patch:
         patch.setattr(photo_cache, "decode_photo", failing)
@@ -327,7 +327,7 @@ def test_a_video_that_the_system_could_not_read_to_its_end_is_read_again(
 
 def test_a_photo_that_changes_while_it_is_read_is_told(photos: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
     run(photos, **SOME)
-    monkeypatch.setattr(photo_cache, "decode_photo", lambda _: (_ for _ in ()).throw(Unusable("the file is empty")))
+    monkeypatch.setattr(photo_cache, "decode_photo", lambda _: (_ for _ in ()).throw(DecodeError("the file is empty")))
     with pytest.raises(DataError, match=r"img_00\.png: changed while it was read \(the file is empty\); run the same"):
         run(photos, **SOME, max_side=8)
 

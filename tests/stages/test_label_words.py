@@ -160,8 +160,8 @@ def test_too_few_frames_of_two_classes_are_said_and_the_template_most_often_righ
     label.run(replace(values, clip=few), project, CPU)
     (line,) = said_of_templates(capsys.readouterr().out)
     assert line == (
-        "label: 5 of 5 frames show two classes or more, too few to tell templates apart by sharpness (8 are needed); "
-        f"of 5 it is {CANDIDATES[0]!r}: its best guess is right most often, in 100.0%"
+        "label: 5 of 5 frames show two classes or more, too few to rank templates by sharpness (8 are needed); "
+        f"of 5, {CANDIDATES[0]!r} is used: the highest top-1 accuracy, 100.0%"
     )
     assert project.load_prompts().templates == CANDIDATES[:1]
 
@@ -172,7 +172,7 @@ def test_no_class_in_any_frame_takes_the_first_template_and_is_then_told_as_ever
     with pytest.raises(DataError, match="found none"):
         label.run(replace(values, label=replace(values.label, threshold=1.0)), project, CPU)
     (line,) = said_of_templates(capsys.readouterr().out)
-    assert line.endswith(f"of 5 it is {CANDIDATES[0]!r}: no frame shows any class")
+    assert line.endswith(f"of 5, {CANDIDATES[0]!r} is used: no frame shows any class")
     assert not project.prompts_json.exists()
 
 

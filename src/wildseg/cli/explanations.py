@@ -18,7 +18,7 @@ from wildseg.core.names import plain
 from wildseg.execution.runtime import Runtime, torch_device
 from wildseg.frames.image import shrink
 from wildseg.frames.photos import read_photo
-from wildseg.frames.read_stats import Unusable
+from wildseg.frames.read_stats import DecodeError
 from wildseg.stages.explainer import Explainer, Explanation, ExplanationRequest
 
 
@@ -99,7 +99,7 @@ def find(artifacts: Artifacts, text: str) -> tuple[str, np.ndarray]:
     if path.is_file():
         try:
             return path.stem, read_photo(path)
-        except Unusable as error:
+        except DecodeError as error:
             raise DataError(f"{path}: expected a picture: {error}") from error
     table = artifacts.frames_folder / "frames.csv"
     names = [frame.name for frame in artifacts.load_frames()] if table.exists() else []

@@ -35,8 +35,8 @@ CICP_PRIMARIES = {1: SRGB, 9: REC2020, 12: P3}
 CICP_CURVES: dict[int, float | None] = {1: None, 4: 2.2, 6: None, 8: 1.0, 13: None, 14: None, 15: None}
 
 
-class UnusableProfile(Exception):
-    """Why the declared colours of a photo cannot be used, as a short clause."""
+class ProfileError(Exception):
+    """Declared colours of a photo that are invalid or not supported; the reason is a short clause."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def conversion(
         cicp: primaries and tone curve of a PNG's chunk of that name, which Pillow does not read.
 
     Raises:
-        UnusableProfile: the declared colours are invalid; the caller takes them as sRGB.
+        ProfileError: the declared colours are invalid; the caller takes them as sRGB.
     """
     profile = embedded or (_by_cicp(*cicp) if cicp else _profile(picture))
     if profile is None:
@@ -81,7 +81,7 @@ def _profile(picture: Image.Image) -> bytes | None:
     if "icc_profile" in picture.info:
         profile = picture.info["icc_profile"]
         if not isinstance(profile, bytes) or not profile:  # None: parts of it are missing
-            raise UnusableProfile("it is incomplete")
+            raise ProfileError("it is incomplete")
         return profile
     if "srgb" in picture.info:
         return None
@@ -93,7 +93,7 @@ def _profile(picture: Image.Image) -> bytes | None:
 
 def _by_cicp(primaries: int, curve: int) -> bytes:
     if primaries not in CICP_PRIMARIES or curve not in CICP_CURVES:
-        raise UnusableProfile(f"cICP {primaries}/{curve} is not converted")
+        raise ProfileError(f"cICP {primaries}/{curve} is not converted")
     return matrix_profile(CICP_PRIMARIES[primaries], D65, CICP_CURVES[curve])
 
 
@@ -104,7 +104,7 @@ def _by_gamma(gamma: float | None, xy: tuple[float, ...] | None) -> bytes:
     try:
         return matrix_profile(primaries, white, None if is_srgb or not gamma else 1 / gamma)
     except ValueError as error:
-        raise UnusableProfile(f"gAMA and cHRM name {error}") from error
+        raise ProfileError(f"gAMA and cHRM name {error}") from error
 
 
 def _is_adobe_rgb(picture: Image.Image) -> bool:
@@ -119,15 +119,15 @@ def _is_adobe_rgb(picture: Image.Image) -> bool:
 
 
 def _mode_for(profile: bytes, mode: str) -> str:
-    """Return the mode in which a picture of `mode` is handed to a profile; raises UnusableProfile."""
+    """Return the mode in which a picture of `mode` is handed to a profile; raises ProfileError."""
     if len(profile) > MAX_PROFILE:
-        raise UnusableProfile(f"it takes {len(profile):,} bytes")
+        raise ProfileError(f"it takes {len(profile):,} bytes")
     _opened(profile)
     space = profile[16:20].decode("latin-1").strip()  # ICC.1:2001-04, 6.1.7
     is_grey = mode in GREY_MODES or mode.startswith("I;16")
     fits = {"GRAY": is_grey, "RGB": mode != "CMYK", "CMYK": mode == "CMYK"}  # grey ones may carry one of colours
     if not fits.get(space, False):
-        raise UnusableProfile(f"it is one for {space} and the picture is {'grey' if is_grey else mode}")
+        raise ProfileError(f"it is one for {space} and the picture is {'grey' if is_grey else mode}")
     return SPACES[space]
 
 
@@ -135,7 +135,7 @@ def _opened(profile: bytes) -> ImageCms.ImageCmsProfile:
     try:
         return ImageCms.ImageCmsProfile(io.BytesIO(profile))
     except Exception as error:
-        raise UnusableProfile("it cannot be read") from error
+        raise ProfileError("it cannot be read") from error
 
 
 @lru_cache(maxsize=8)  # all photos of a camera have the same
@@ -149,10 +149,10 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
             flags=EXACT if mode in ("L", "I;16") else ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
-    except UnusableProfile:
+    except ProfileError:
         raise
     except Exception as error:
-        raise UnusableProfile("it is broken") from error
+        raise ProfileError("it is broken") from error
 
 
 @lru_cache(maxsize=4)
@@ -163,12 +163,12 @@ def _greys(profile: bytes, size: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _is_srgb(profile: bytes, mode: str) -> bool:
-    """Return whether a profile changes no colour by more than a level; raises UnusableProfile for one of nonsense."""
+    """Return whether a profile changes no colour by more than a level; raises ProfileError for an inverted one."""
     values = _samples(mode)
     found = np.asarray(_transform(profile, mode).apply(Image.fromarray(values, mode)))
     black, white = found[0, 0].astype(int), found[-1, 0].astype(int)
     if white.min() < 128 or black.max() > 127:
-        raise UnusableProfile("its white is dark or its black is bright")
+        raise ProfileError("its white is dark or its black is bright")
     if mode == "CMYK":
         return False
     return bool(np.abs(found.astype(int) - values.reshape(len(values), 1, -1)).max() <= 1)

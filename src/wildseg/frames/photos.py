@@ -14,10 +14,10 @@ from PIL import Image, ImageFile
 from wildseg.core.errors import SpecialFile, check_regular
 from wildseg.frames import embedded_icc
 from wildseg.frames.image import EXIF_ORIENTATIONS, UPRIGHT, Orientation
-from wildseg.frames.photo_colour import MAX_PROFILE, UnusableProfile, conversion
+from wildseg.frames.photo_colour import MAX_PROFILE, ProfileError, conversion
 from wildseg.frames.pixel_format import colour_key, to_rgb
 from wildseg.frames.png import cicp, without_large_profile
-from wildseg.frames.read_stats import MAX_PIXELS, Unusable, reason_of
+from wildseg.frames.read_stats import MAX_PIXELS, DecodeError, reason_of
 
 ORIENTATION_TAG = 0x0112
 PHOTOMETRIC_TAG, WHITE_IS_ZERO = 262, 0  # TIFF 6.0, section 8
@@ -58,12 +58,12 @@ def decode_photo(path: Path) -> Photo:
     stripes.
 
     Raises:
-        Unusable: the file is empty, broken, too large or not a picture, or its values have no defined white.
+        DecodeError: the file is empty, broken, too large or not a picture, or its values have no defined white.
     """
     try:
         check_regular(path)
         if not path.stat().st_size:
-            raise Unusable("the file is empty")
+            raise DecodeError("the file is empty")
         content, profile = without_large_profile(path, MAX_PROFILE) or (path, None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata nobody reads, and about sizes that are checked here
@@ -71,16 +71,16 @@ def decode_photo(path: Path) -> Photo:
                 _check_size(*picture.size)
                 _check_whole(path, content, picture)
                 return _decode(picture, profile)
-    except Unusable:
+    except DecodeError:
         raise
     except SpecialFile as error:
-        raise Unusable(str(error)) from error
+        raise DecodeError(str(error)) from error
     except Image.DecompressionBombError as error:
-        raise Unusable("it claims more pixels than a photo has") from error
+        raise DecodeError("it claims more pixels than a photo has") from error
     except Image.UnidentifiedImageError as error:
-        raise Unusable("it is not a picture in a known format") from error
+        raise DecodeError("it is not a picture in a known format") from error
     except Exception as error:  # decoders of broken files raise whatever they stumble over
-        raise Unusable(f"it cannot be decoded ({reason_of(error)})") from error
+        raise DecodeError(f"it cannot be decoded ({reason_of(error)})") from error
 
 
 def same_pixels(content: bytes, pixels: np.ndarray) -> bool:
@@ -107,7 +107,7 @@ def _decode(picture: ImageFile.ImageFile, profile: bytes | None) -> Photo:
     remark, converted = None, None
     try:
         converted = conversion(picture, profile, code)
-    except UnusableProfile as error:
+    except ProfileError as error:
         remark = f"unusable colour profile ({error}), taken as sRGB"
     orientation = _turn(picture)
     width, height = picture.size
@@ -131,21 +131,21 @@ def _stripes(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise Unusable(f"it claims {width}x{height} pixels, more than {MAX_PIXELS // 1_000_000} million")
+        raise DecodeError(f"it claims {width}x{height} pixels, more than {MAX_PIXELS // 1_000_000} million")
 
 
 def _check_whole(path: Path, content: Path | io.BytesIO, picture: Image.Image) -> None:
-    """Raise Unusable where Pillow, like most decoders, would fill in what is missing or take what is wrong."""
+    """Raise DecodeError where Pillow, like most decoders, would fill in what is missing or take what is wrong."""
     if picture.format == "PNG":
         again_from = io.BytesIO(content.getbuffer()) if isinstance(content, io.BytesIO) else content
         with Image.open(again_from, formats=FORMATS) as again:  # verify() leaves a picture unfit for load()
             again.verify()  # the checksums, of which load() skips those of the pixels
     elif picture.format == "JPEG2000" and END_OF_CODESTREAM not in path.read_bytes():
-        raise Unusable("it is cut off: the mark at its end is missing")
+        raise DecodeError("it is cut off: the mark at its end is missing")
     elif picture.format in ("JPEG", "MPO"):
         size = path.stat().st_size
         if picture.width * picture.height > MAX_JPEG_PIXELS_A_BYTE * size:
-            raise Unusable(f"it claims {picture.width}x{picture.height} pixels, more than its {size} bytes can hold")
+            raise DecodeError(f"it claims {picture.width}x{picture.height} pixels, more than its {size} bytes can hold")
 
 
 def _is_inverted(picture: Image.Image) -> bool:

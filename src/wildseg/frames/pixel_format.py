@@ -9,7 +9,7 @@ from PIL import Image
 
 from wildseg.frames.image import composite_on_black
 from wildseg.frames.photo_colour import Conversion
-from wildseg.frames.read_stats import Unusable
+from wildseg.frames.read_stats import DecodeError
 
 # Grey values of 2 and 4 bits are stretched to 8 bits when they are read, what names the transparent one is not.
 STRETCHED = {"L;2": 85, "L;4": 17}
@@ -42,10 +42,10 @@ def to_rgb(part: Image.Image, converted: Conversion | None, key: TransparentValu
         key: the value or colour that stands for "transparent", where one does.
 
     Raises:
-        Unusable: its values have no defined white.
+        DecodeError: its values have no defined white.
     """
     if part.mode == "F":
-        raise Unusable("its values are floating-point numbers, for which no white is defined")
+        raise DecodeError("its values are floating-point numbers, for which no white is defined")
     if part.mode == "I" or part.mode.startswith("I;16"):
         values = np.asarray(part)
         image = _of_16_bit(values, converted)
@@ -78,7 +78,7 @@ def _opaque(values: np.ndarray, key: TransparentValue) -> np.ndarray:
 def _of_16_bit(values: np.ndarray, converted: Conversion | None) -> np.ndarray:
     """Return (h, w, 3) uint8 of grey values (h, w) in 0..65535."""
     if values.size and not 0 <= values.min() <= values.max() <= 65535:
-        raise Unusable("its values are 32-bit numbers, for which no white is defined")
+        raise DecodeError("its values are 32-bit numbers, for which no white is defined")
     return _table(converted)[values]
 
 

@@ -10,8 +10,8 @@ from wildseg.core.errors import DataError, one_line
 MAX_PIXELS = 150_000_000
 
 
-class Unusable(Exception):
-    """Why a picture or video cannot be used, as a short sentence for quarantine.csv."""
+class DecodeError(Exception):
+    """A picture or video that cannot be decoded; the reason is a short sentence for quarantine.csv."""
 
     @property
     def transient(self) -> bool:
@@ -59,7 +59,7 @@ class ReadStats:
         if row not in self.notes:
             self.notes.append(row)
 
-    def add_bad_file(self, item: str, reason: Unusable) -> None:
+    def add_bad_file(self, item: str, reason: DecodeError) -> None:
         """Record a file of which nothing can be used."""
         self.transient += reason.transient
         self.bad_files.append((one_line(item), one_line(str(reason))))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wildseg.frames.photos import read_photo
 from wildseg.frames.prefetch import prefetch
-from wildseg.frames.read_stats import ReadStats, Unusable
+from wildseg.frames.read_stats import DecodeError, ReadStats
 from wildseg.frames.sample import ArrayPixels, Pixels, Sample
 from wildseg.frames.sources import Source
 from wildseg.frames.subsampling import TOLERANCE_S, RateSubsampler
@@ -18,7 +18,7 @@ PREFETCH = 3  # frames decoded in advance: enough to keep a decoder busy, few en
 
 
 def decoded(path: Path) -> Pixels:
-    """Decode a photo at once; raises Unusable."""
+    """Decode a photo at once; raises DecodeError."""
     return ArrayPixels(read_photo(path))
 
 
@@ -70,5 +70,5 @@ def _all(source: Source, stats: ReadStats, open_photo: Callable[[Path], Pixels])
                 pixels = open_photo(path)
                 stats.decoded += 1
                 yield Sample(source.name, position, None, pixels)
-        except Unusable as error:
+        except DecodeError as error:
             stats.add_bad_file(path.name, error)

@@ -16,7 +16,7 @@ from wildseg.frames.ffmpeg_log import CapturedErrors
 from wildseg.frames.frame_copy import FrameCopier
 from wildseg.frames.image import grey, mean_difference, size_for_width
 from wildseg.frames.lost_frames import ReadProgress, duration_s, rate_of, record_lost_frames
-from wildseg.frames.read_stats import MAX_PIXELS, ReadStats, Unusable, reason_of
+from wildseg.frames.read_stats import MAX_PIXELS, DecodeError, ReadStats, reason_of
 from wildseg.frames.rendering import SCALING, RenderSpec, RenderSpecs, render
 from wildseg.frames.sample import Pixels, Sample
 from wildseg.frames.streams import decoder_for, main_video, unread_streams
@@ -121,7 +121,7 @@ def read_video(path: Path, source: str, stats: ReadStats) -> Iterator[Sample]:
     and before it requests the next frame.
 
     Raises:
-        Unusable: the file is not a video, or not one frame of it can be decoded.
+        DecodeError: the file is not a video, or not one frame of it can be decoded.
     """
     with _opened(path) as (container, stream, broken):
         truncated = truncation(path)
@@ -157,7 +157,7 @@ def _samples(
         good += 1
         yield sample
     if frame is None or not good:
-        raise Unusable("it holds no frame that can be decoded")
+        raise DecodeError("it holds no frame that can be decoded")
     known = stats.decoded + stats.lost - known_before
     last_s = float(frame.duration * stream.time_base) if frame.duration else None
     record_lost_frames(packets, ReadProgress(clock.elapsed_s, clock.now_s, last_s, known), truncated, path, stats)
@@ -185,7 +185,7 @@ def expected_frames(path: Path) -> tuple[int, float | None]:
             if seconds is None and container.duration:
                 seconds = container.duration / av.time_base
             return stream.frames or round((seconds or 0.0) * rate_of(stream)), seconds
-    except Unusable:
+    except DecodeError:
         return 0, 0.0
 
 
@@ -195,24 +195,24 @@ def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoS
     try:
         check_regular(path)
         if not path.stat().st_size:
-            raise Unusable("the file is empty")
+            raise DecodeError("the file is empty")
         # Only this file is opened: a playlist under a video's name must not make us fetch what it names.
         with CapturedErrors() as log:
             container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
-        raise Unusable(f"it is not a video that can be opened ({reason_of(error)})") from error
+        raise DecodeError(f"it is not a video that can be opened ({reason_of(error)})") from error
     with container:
         stream = main_video(container)
         if stream is None:
-            raise Unusable("it holds no video")
+            raise DecodeError("it holds no video")
         if container.format.name in PLAYLISTS:
-            raise Unusable("it is a list of other files under a video's name")
+            raise DecodeError("it is a list of other files under a video's name")
         if stream.codec_context is None:
-            raise Unusable("its codec is not known here")
+            raise DecodeError("its codec is not known here")
         if container.format.name.endswith("_pipe") or container.format.name == "image2":
-            raise Unusable("it is a picture under a video's name; give it a picture's suffix")
+            raise DecodeError("it is a picture under a video's name; give it a picture's suffix")
         if stream.width * stream.height > MAX_PIXELS:
-            raise Unusable(f"it claims {stream.width}x{stream.height} pixels a frame")
+            raise DecodeError(f"it claims {stream.width}x{stream.height} pixels a frame")
         # With more threads, what a damaged frame looks like, and whether it is marked, depends on who is faster.
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for frames larger than the header says

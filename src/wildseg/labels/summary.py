@@ -40,7 +40,7 @@ def template_rows(ranking: Ranking | None) -> list[tuple[str, str, str, str]]:
     cell = lambda value: "" if value is None else f"{value:.6f}"  # noqa: E731
     rows = []
     for place, one in enumerate(ranking.candidates if ranking else ()):
-        verdict = "clueless" if one.below_guard else "" if place else "chosen"
+        verdict = "uninformative" if one.below_guard else "" if place else "chosen"
         rows.append((one.template, cell(one.sharpness), cell(one.top1), verdict))
     return rows
 
@@ -51,13 +51,13 @@ def template_remark(ranking: Ranking) -> str:
     if ranking.sufficient:
         return (
             f"{best.template!r} is the sharpest of {number} templates, {best.sharpness:.4f} on {ranking.frames} frames "
-            f"of two classes or more; its best guess is right in {best.top1:.1%}, {ranking.below_guard} were too "
-            "clueless"
+            f"of two classes or more; its top-1 accuracy is {best.top1:.1%}; "
+            f"{ranking.below_guard} templates are uninformative"
         )
-    why = "no frame shows any class" if best.top1 is None else f"its best guess is right most often, in {best.top1:.1%}"
+    why = "no frame shows any class" if best.top1 is None else f"the highest top-1 accuracy, {best.top1:.1%}"
     return (
-        f"{ranking.frames} of {ranking.sampled_frames} frames show two classes or more, too few to tell templates "
-        f"apart by sharpness ({MIN_FRAMES} are needed); of {number} it is {best.template!r}: {why}"
+        f"{ranking.frames} of {ranking.sampled_frames} frames show two classes or more, too few to rank templates "
+        f"by sharpness ({MIN_FRAMES} are needed); of {number}, {best.template!r} is used: {why}"
     )
 
 
@@ -68,7 +68,7 @@ def _best(ranking: Ranking) -> dict[str, object]:
         "sharpness": best.sharpness,
         "top1": best.top1,
         "candidates": len(ranking.candidates),
-        "clueless": ranking.below_guard,
+        "uninformative": ranking.below_guard,
         "frames": ranking.frames,
     }
 

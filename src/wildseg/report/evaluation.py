@@ -23,15 +23,17 @@ from wildseg.report.tables import (
 
 
 def save_tables(folder: Path, seen: Levels, held_out: Levels) -> None:
-    """Write iou.csv, confusion.csv and forgotten.csv; of the frames of seen and of held-out sources."""
+    """Write iou.csv, confusion.csv and joint_false_negatives.csv; of the frames of seen and of held-out sources."""
     report, new = seen.report(), held_out.report()
     levels = {"maps": report["cam"], "pseudo masks": report["pseudo"], "model": report["segmenter"]}
-    save_plotted_table(folder / "iou.csv", IOU_COLUMNS, iou_rows(levels | {"model, unseen": new["segmenter"]}))
+    save_plotted_table(folder / "iou.csv", IOU_COLUMNS, iou_rows(levels | {"model, held out": new["segmenter"]}))
     rows = confusion_rows(seen.segmenter.matrix, ["background", *seen.class_names], seen.background)
     save_plotted_table(folder / "confusion.csv", CONFUSION_COLUMNS, rows)
     together = seen.joint_false_negatives() + held_out.joint_false_negatives()
     save_plotted_table(
-        folder / "forgotten.csv", JOINT_FALSE_NEGATIVE_COLUMNS, joint_false_negative_rows(together, seen.class_names)
+        folder / "joint_false_negatives.csv",
+        JOINT_FALSE_NEGATIVE_COLUMNS,
+        joint_false_negative_rows(together, seen.class_names),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 IOU_COLUMNS = ("class", "level", "iou")
 CONFUSION_COLUMNS = ("actual", "predicted", "share")
-JOINT_FALSE_NEGATIVE_COLUMNS = ("forgotten", "with", "share")
+JOINT_FALSE_NEGATIVE_COLUMNS = ("class", "with", "share")
 
 
 def iou_rows(levels: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, str, str]]:
@@ -38,10 +38,10 @@ def confusion_rows(confusion: np.ndarray, names: Sequence[str], background: bool
 
 
 def joint_false_negative_rows(together: np.ndarray, names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield (class, other class, share of the frames in which the class is missed where the other is missed too).
+    """Yield (class, other class, share): of the frames where the class is a false negative, those where both are.
 
     Args:
-        together: (K, K) frames, the class's own misses on the diagonal; a class that is never missed has no rows.
+        together: (K, K) frames, false negatives of a class by itself on the diagonal; a class without any has no rows.
         names: of the K classes.
     """
     for index, name in enumerate(names):

@@ -19,7 +19,7 @@ from wildseg.execution.result_store import Entry, ResultStore, key_of
 from wildseg.frames.image import mean_difference
 from wildseg.frames.jpeg import strip_metadata
 from wildseg.frames.photos import Photo, decode_photo, same_pixels
-from wildseg.frames.read_stats import Unusable
+from wildseg.frames.read_stats import DecodeError
 from wildseg.frames.sample import ArrayPixels, Pixels
 
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -57,13 +57,13 @@ class PhotoCache:
         """Return the pixels of a photo, decoded when they are asked for, and now if it is not known to be whole.
 
         Raises:
-            Unusable: it cannot be read, as `read_photo` says.
+            DecodeError: it cannot be read, as `read_photo` says.
         """
         digest = self._digests.get(path, "")
         photo = _Photo(self, path, digest if DIGEST.fullmatch(digest) else None)
         why_not, remark = self._found(photo)
         if why_not is not None:
-            raise Unusable(why_not)
+            raise DecodeError(why_not)
         if remark is not None:
             self._remarks.setdefault(remark, []).append(path.name)
         return photo
@@ -136,17 +136,17 @@ class _Photo:
         """Decode, and return why that cannot be done, and the remark of `decode_photo`.
 
         Raises:
-            Unusable: the system could not read it, which says nothing about its bytes.
+            DecodeError: the system could not read it, which says nothing about its bytes.
         """
         try:
             return None, self.decode().remark
-        except Unusable as error:
+        except DecodeError as error:
             if error.transient:
                 raise
             return str(error), None
 
     def decode(self) -> Photo:
-        """Decode, and hold the pixels; raises Unusable."""
+        """Decode, and hold the pixels; raises DecodeError."""
         self._known.opening(self._path)
         photo = decode_photo(self._path)
         self._decoded = photo.pixels
@@ -193,7 +193,7 @@ class _Photo:
             return pixels
         try:
             return self.decode().pixels
-        except Unusable as error:  # it could be read before
+        except DecodeError as error:  # it could be read before
             raise DataError(f"{self._path}: changed while it was read ({error}); run the same again") from error
 
 
