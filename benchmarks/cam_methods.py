@@ -21,8 +21,9 @@ from wildseg.core.errors import ModelError
 from wildseg.execution import params
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
-from wildseg.stages import cam, crf
+from wildseg.stages import crf
 from wildseg.stages import eval as measure
+from wildseg.stages.cam import stage as cam
 
 ROOT = Path(__file__).parents[1]
 

@@ -32,8 +32,9 @@ from wildseg.frames.photos import read_photo
 from wildseg.frames.read_stats import DecodeError
 from wildseg.frames.video import read_video
 from wildseg.segment.predict import describe
-from wildseg.stages import cam, crf, label
+from wildseg.stages import crf, label
 from wildseg.stages import eval as eval_stage
+from wildseg.stages.cam import stage as cam
 from wildseg.tracking import model
 from wildseg_demo.world.video import open_video
 

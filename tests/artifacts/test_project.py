@@ -20,7 +20,8 @@ from tests.stages import tiny_run
 from wildseg.artifacts.project import SPLITS, Artifacts, Frame
 from wildseg.core.errors import DataError
 from wildseg.execution.runtime import Runtime
-from wildseg.stages import cam, label
+from wildseg.stages import label
+from wildseg.stages.cam import stage as cam
 
 # Names as videos and photos have them.
 NAMES = ("drive_000001", "Wiese, süd_000002", 'say "hi"_000003', "草地 (1).v2_000004", "-rf_000005")

@@ -20,7 +20,7 @@ from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.methods.cam import gradcam, hirescam
 from wildseg.methods.refine import caa
-from wildseg.stages import cam
+from wildseg.stages.cam import stage as cam
 
 NAMES = ("sky", "tree", "cement_road")
 CPU = Runtime(1, "cpu")

@@ -20,7 +20,8 @@ from wildseg.execution import params, result_store
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.labels.sharpness import rank
-from wildseg.stages import cam, label
+from wildseg.stages import label
+from wildseg.stages.cam import stage as cam
 from wildseg.stages.prompts import sample
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,8 @@ from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
 from wildseg.execution import params
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
-from wildseg.stages import cam, crf, label, on_arrays
+from wildseg.stages import crf, label, on_arrays
+from wildseg.stages.cam import stage as cam
 
 ROOT = Path(__file__).parents[2]
 CPU = Runtime(1, "cpu")

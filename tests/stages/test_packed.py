@@ -25,7 +25,8 @@ from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.segment.augment import augmentation
 from wildseg.segment.data import Batches, Pairs
-from wildseg.stages import cam, crf, extract
+from wildseg.stages import crf, extract
+from wildseg.stages.cam import stage as cam
 from wildseg.training.loader import stream
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from wildseg.core.limits import Between, Count, Natural, Options, Scales, Share, Side
 
@@ -34,3 +34,8 @@ class Cam:
     max_failures: Share
     options: Options
     caa: Caa
+
+    @property
+    def method_options(self) -> dict[str, Any]:
+        """The options of the chosen method."""
+        return self.options.get(self.method, {})

@@ -16,6 +16,8 @@ STAGES = {
     "eval": "Measure labels, maps, masks and model.",
 }
 
+FOLDERS = frozenset({"cam"})  # stages of several files, of which `stage` is the one that runs
+
 group = click.Group("stages")
 
 
@@ -40,7 +42,7 @@ def _stage(name: str) -> Callable[[], None]:
                     preflight.run(values, artifacts.root, name)
                 if name == "train":
                     launcher.again(name, lock.pass_on)
-                stage = importlib.import_module(f"wildseg.stages.{name}")
+                stage = importlib.import_module(f"wildseg.stages.{name}{'.stage' if name in FOLDERS else ''}")
                 last = (recorded_inputs.check,) if name == "train" else ()
                 stage.run(values, artifacts, runtime, *last)
 

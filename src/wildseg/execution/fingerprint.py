@@ -53,7 +53,7 @@ def digest(module: str, *methods: str) -> str:
     """Return the fingerprint of the code behind a result: hex, the same as long as no code that decides it changes.
 
     Args:
-        module: the module that computes it, dotted, such as ``"wildseg.stages.cam"``.
+        module: the module that computes it, dotted, such as ``"wildseg.stages.cam.task"``.
         methods: those that it loads by name, such as ``"wildseg.methods.cam.gradcam"``. Where it loads from a folder
             and none of these lies there, all methods of the folder count.
     """

@@ -17,7 +17,6 @@ from wildseg.cam.params import Cam
 from wildseg.core import lookup
 from wildseg.encoders.clip import Clip
 from wildseg.encoders.cnn.normalisation import Normalisation
-from wildseg.execution import defaults
 from wildseg.metrics.evaluation import evaluate
 from wildseg.training.context import TrainContext
 from wildseg_demo.world.surfaces import NAMES
@@ -45,7 +44,9 @@ def images() -> LabelledImages:
 def cam(**values: object) -> Cam:
     """The section cam at one scale."""
     from dataclasses import replace
+
     from wildseg.execution.params import load
+
     return replace(load("/work/main/params.yaml").cam, **{"scales": SCALES, **values})
 
 

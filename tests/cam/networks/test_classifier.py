@@ -1,4 +1,4 @@
-"""The classifier of trained maps: its loss, its maps by two ways, what is frozen, and that it learns where things are."""
+"""The classifier of trained maps: loss, maps by two ways, what is frozen, and that it learns where surfaces are."""
 
 from __future__ import annotations
 

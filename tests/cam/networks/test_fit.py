@@ -16,7 +16,6 @@ from wildseg.cam.networks.engine import network_maps
 from wildseg.cam.networks.objective import CropConfig, MapObjective, TrainingFrames
 from wildseg.cam.params import Cam
 from wildseg.encoders.cnn.normalisation import Normalisation
-from wildseg.execution import defaults
 from wildseg.training.checkpoint import Checkpoints
 from wildseg.training.context import TrainContext
 from wildseg.training.optim import OptimConfig
@@ -27,7 +26,9 @@ LABELS = np.array([[True, False], [False, True], [True, True]])
 
 def cam(**values: object) -> Cam:
     from dataclasses import replace
+
     from wildseg.execution.params import load
+
     return replace(load("/work/main/params.yaml").cam, **values)
 
 
@@ -92,9 +93,7 @@ def test_a_phase_starts_from_the_weights_of_the_one_before_and_from_its_maps() -
     (start,) = last.started_from
     assert torch.equal(start["head.weight"], first.net.head.weight)
     assert torch.equal(last.net.head.weight, first.net.head.weight)  # no step of its own
-    expected = [
-        network_maps(first, images().image(k), [0, 1], cam(scales=(1.0,)), "cpu").sum((1, 2)) for k in range(3)
-    ]
+    expected = [network_maps(first, images().image(k), [0, 1], cam(scales=(1.0,)), "cpu").sum((1, 2)) for k in range(3)]
     np.testing.assert_allclose(start["prior"], np.mean(expected, 0), rtol=1e-6)
     assert start["prior"].abs().sum() > 0
 

@@ -25,8 +25,9 @@ from wildseg.execution.fingerprint import fingerprint
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.execution.worker_pool import worker_pool
-from wildseg.stages import cam, crf, label
+from wildseg.stages import crf, label
 from wildseg.stages import eval as evaluate
+from wildseg.stages.cam import stage as cam
 
 ROOT = Path(__file__).parents[3]
 RAY = Runtime(2, "cpu", engine="ray", chosen=True)

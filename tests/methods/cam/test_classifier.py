@@ -69,14 +69,18 @@ def test_options_of_the_map_are_given_on(pixels: torch.Tensor) -> None:
         build(map="softmax_gradcam", map_options={"competitors": which}).maps(pixels, [1]) for which in ("all", "all")
     )
     torch.testing.assert_close(one, other)
-    with pytest.raises(ParamsError, match=r"^cam\.options\.classifier\.map_options\.competitor: softmax_gradcam has no"):
+    with pytest.raises(
+        ParamsError, match=r"^cam\.options\.classifier\.map_options\.competitor: softmax_gradcam has no"
+    ):
         build(map="softmax_gradcam", map_options={"competitor": "all"})
 
 
 def test_what_cannot_be_is_one_line() -> None:
     with pytest.raises(ParamsError, match=r"^cam\.options\.classifier\.map: expected one of .*; did you mean 'cam'"):
         build(map="camm")
-    with pytest.raises(ParamsError, match=r"^cam\.options\.classifier\.map: expected a CAM method for CNNs; chefer need"):
+    with pytest.raises(
+        ParamsError, match=r"^cam\.options\.classifier\.map: expected a CAM method for CNNs; chefer need"
+    ):
         build(map="chefer")
     with pytest.raises(ModelError, match=r"^cam\.options\.classifier\.encoder: expected an encoder"):
         build(encoder="resnet19")

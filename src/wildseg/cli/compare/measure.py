@@ -24,7 +24,7 @@ from wildseg.execution.runtime import worker_device
 from wildseg.metrics.confusion import Confusion, mean_recall, miou
 from wildseg.metrics.cost import peak_mib, timed
 from wildseg.report.method_table import Row
-from wildseg.stages import cam
+from wildseg.stages.cam import stage as cam
 
 
 @dataclass(frozen=True)

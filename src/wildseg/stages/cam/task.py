@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wildseg.artifacts.frames import KeyFrames
+from wildseg.artifacts.map_network import MapNetworkFiles
 from wildseg.artifacts.maps import Maps
 from wildseg.cam.blank import count_blank
 from wildseg.cam.boxes import cells_inside
 from wildseg.core import lookup
 from wildseg.core.errors import DataError
-from wildseg.core.files import empty_dir
+from wildseg.core.files import empty_dir, sha256_of
 from wildseg.encoders.weights import identity
 from wildseg.execution.frame_task import FrameTask, catch_data_error
 from wildseg.execution.result_store import Entry
@@ -25,10 +27,13 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; the process of 
 
     from wildseg.artifacts.prompts import PromptSet
     from wildseg.cam.engine import CamConfig
+    from wildseg.cam.networks.objective import MapObjective
     from wildseg.cam.params import Cam
+    from wildseg.core.classes import Classes
     from wildseg.encoders.clip import Clip
     from wildseg.encoders.params import Clip as ClipParams
     from wildseg.exchange.coco import FrameBoxes
+    from wildseg.training.context import TrainContext
 
 
 @dataclass(frozen=True)
@@ -44,18 +49,21 @@ class LabelledFrame:
 class CamTask(FrameTask[LabelledFrame]):
     """Activation maps by one method.
 
-    cam: the section of params.yaml. clip: the image-text model. phrases: the synonyms of each class. prompts:
-    templates, and phrases that compete with the classes.
+    cam: the section of params.yaml. clip: the image-text model. classes: with the synonyms of each. prompts: templates,
+    and phrases that compete with the classes.
     """
 
     cam: Cam
     clip: ClipParams
-    phrases: tuple[tuple[str, ...], ...]
+    classes: Classes
     prompts: PromptSet
 
+    # A training-free method reads the image-text model, another the network that the stage has trained.
     model: Clip = field(init=False, repr=False)
     texts: torch.Tensor = field(init=False, repr=False)  # (M, d), classes first, then background phrases
     config: CamConfig = field(init=False, repr=False)
+    objective: MapObjective = field(init=False, repr=False)
+    device: str = field(init=False, repr=False)
 
     stage = "cam"
     libraries = ("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow")
@@ -66,15 +74,25 @@ class CamTask(FrameTask[LabelledFrame]):
         """Return what all maps depend on: nothing that is said of methods and refinements not chosen."""
         left_out = {"max_failures", "boxes"} if self.cam.refine == "caa" else {"max_failures", "boxes", "caa"}
         chosen = {name: value for name, value in asdict(self.cam).items() if name not in left_out}
+        chosen["options"] = self.cam.method_options
+        if self.needs_network:
+            return {"cam": chosen, "network": sha256_of(MapNetworkFiles(self.root).map_network_weights)}
         return {
-            "cam": chosen | {"options": self.cam.options.get(self.cam.method, {})},
+            "cam": chosen,
             "model": identity(self.clip.model, self.clip.pretrained, self.root),
-            "prompts": [self.phrases, self.prompts.background, self.prompts.templates],
+            "prompts": [self.classes.phrases, self.prompts.background, self.prompts.templates],
         }
 
+    @property
+    def needs_network(self) -> bool:
+        """Whether the method reads a network that it trains."""
+        return "network" in lookup.needs("methods.cam", self.cam.method)
+
     def methods(self) -> tuple[str, ...]:
-        """Return the modules of the CAM method and of the refinement."""
-        return f"wildseg.methods.cam.{self.cam.method}", f"wildseg.methods.refine.{self.cam.refine}"
+        """Return the modules of the CAM method, of the one that reads its network, if any, and of the refinement."""
+        read_by = self.cam.method_options.get("map") if self.needs_network else None
+        named = [self.cam.method, *([str(read_by)] if read_by else [])]
+        return *(f"wildseg.methods.cam.{name}" for name in named), f"wildseg.methods.refine.{self.cam.refine}"
 
     def name(self, item: LabelledFrame) -> str:
         """Return the name of the frame."""
@@ -99,17 +117,22 @@ class CamTask(FrameTask[LabelledFrame]):
         Maps(self.root).pack_maps(frames)
 
     def setup(self, device: str) -> Sequence[str]:
-        """Load the image-text model and encode the phrases.
+        """Load the image-text model and encode the phrases, or load the trained network.
 
         Raises:
+            DataError: the trained network is broken.
             ModelError: the model cannot be had, or cannot be traced.
         """
         from wildseg.encoders import clip
 
+        self.device = device
+        if self.needs_network:
+            self.objective = trained_network(self, device)
+            return ()
         self.config = cam_config(self.cam)
         self.model = clip.load(self.clip.model, self.clip.pretrained, device=device, root=self.root)
         self.model.tower()  # a model that cannot be traced is an error now
-        phrases = (*self.phrases, *((phrase,) for phrase in self.prompts.background))
+        phrases = (*self.classes.phrases, *((phrase,) for phrase in self.prompts.background))
         self.texts = self.model.classifier(phrases, self.prompts.templates)
         return self.model.notes
 
@@ -134,9 +157,13 @@ class CamTask(FrameTask[LabelledFrame]):
 
     def _maps(self, items: Sequence[LabelledFrame], images: Sequence[np.ndarray]) -> list[np.ndarray]:
         from wildseg.cam.engine import activation_maps_of_batch
+        from wildseg.cam.networks.engine import network_maps
 
         present = [item.present for item in items]
-        return activation_maps_of_batch(self.model, images, self.texts, present, len(self.phrases), self.config)
+        if self.needs_network:
+            pairs = zip(images, present, strict=True)
+            return [network_maps(self.objective, image, classes, self.cam, self.device) for image, classes in pairs]
+        return activation_maps_of_batch(self.model, images, self.texts, present, len(self.classes), self.config)
 
     def _entry(self, item: LabelledFrame, maps: np.ndarray) -> Entry:
         blank, emptied = count_blank(maps), 0
@@ -165,3 +192,54 @@ def cam_config(cam: Cam) -> CamConfig:
     return CamConfig(
         method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.pos_embed_interpolation
     )
+
+
+def build_network(task: CamTask, labels: np.ndarray, context: TrainContext) -> MapObjective:
+    """Return what a trained map method optimises, its networks as they are before the first step.
+
+    Args:
+        task: method, options and classes.
+        labels: (N, C) bool of the training frames; N is 0 where nothing is trained.
+        context: of the training.
+
+    Raises:
+        ParamsError: an option means nothing.
+        ModelError: a network or its weights cannot be had.
+    """
+    from wildseg.cam.networks.objective import NetworkContext
+    from wildseg.encoders import clip
+
+    def load_clip() -> Clip:
+        return clip.load(task.clip.model, task.clip.pretrained, device=context.device, root=task.root)
+
+    method = lookup.load("methods.cam", task.cam.method, "cam.method")
+    cam_method = partial(lookup.load, "methods.cam")
+    names, phrases = task.classes.names, task.classes.phrases
+    built = NetworkContext(names, phrases, labels, context, load_clip, cam_method, task.root)
+    objective: MapObjective = method.build(built, **task.cam.method_options)
+    return objective
+
+
+def trained_network(task: CamTask, device: str) -> MapObjective:
+    """Return the objective with its networks as `cam` trained and saved them, on a torch device.
+
+    Raises:
+        DataError: models/cam is missing or broken.
+    """
+    from wildseg.training.context import TrainContext
+    from wildseg.training.distributed import DistributedContext
+
+    context = TrainContext(distributed=DistributedContext(device=device))
+    objective = build_network(task, np.zeros((0, len(task.classes)), bool), context)
+    files = MapNetworkFiles(task.root)
+    tensors = files.load_map_network_weights()
+    for name in objective.saved:
+        own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        try:
+            objective.networks[name].load_state_dict(own)
+        except RuntimeError as error:
+            raise DataError(
+                f"{files.map_network_weights}: expected the network of {task.cam.method} ({error})"
+            ) from error
+        objective.networks[name].to(device).eval()
+    return objective

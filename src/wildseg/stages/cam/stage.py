@@ -14,18 +14,19 @@ from wildseg.artifacts.project import Artifacts, Listing
 from wildseg.cam.competition import no_competitors_message
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, ParamsError
+from wildseg.core.files import empty_dir
 from wildseg.exchange.coco import LARGEST_SIDE
 from wildseg.execution.failures import Failures
 from wildseg.execution.run_frames import run_frames
 from wildseg.execution.runtime import Runtime
-from wildseg.stages.tasks.cam import CamTask, LabelledFrame
+from wildseg.stages.cam.task import CamTask, LabelledFrame
 
 if TYPE_CHECKING:
     from wildseg.execution.params import Params
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
-    """Read key frames and their labels, trace each new frame once, write one file of maps per frame.
+    """Read key frames and their labels, train the method's network if it has one, write one file of maps per frame.
 
     Frames that cannot be read are listed in data/cams/quarantine.csv, after those of the stage before.
 
@@ -36,8 +37,10 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """
     task = make_task(params, artifacts)
     _check_competition(task)
+    _check_refinement(task)
     quarantined = artifacts.load_quarantine("label")
     present = _labels(params, artifacts)
+    _network(params, artifacts, runtime, task, present)
     limits = _limits(params, artifacts)
     items = [LabelledFrame(frame, classes, limits.frames.get(frame)) for frame, classes in present.items()]
     failures = Failures("cam", params.cam.max_failures, len(items))
@@ -57,16 +60,25 @@ def make_task(params: Params, artifacts: Artifacts) -> CamTask:
     Raises:
         DataError: no prompts.json.
     """
-    return CamTask(artifacts.root, params.cam, params.clip, params.classes.phrases, artifacts.load_prompts())
+    return CamTask(artifacts.root, params.cam, params.clip, params.classes, artifacts.load_prompts())
 
 
 # Read ------------------------------------------------------------------------------------------------------------
 
 
 def _check_competition(task: CamTask) -> None:
-    texts = len(task.phrases) + len(task.prompts.background)
+    texts = len(task.classes) + len(task.prompts.background)
     if texts < 2 and "competition" in lookup.needs("methods.cam", task.cam.method):
         raise ParamsError(no_competitors_message(task.cam.method))
+
+
+def _check_refinement(task: CamTask) -> None:
+    needed = lookup.needs("methods.refine", task.cam.refine)
+    if task.needs_network and needed:
+        raise ParamsError(
+            f"cam.refine: expected none, because {task.cam.method} reads a network of its own; {task.cam.refine} needs "
+            f"the {' and '.join(sorted(needed)).replace('_', ' ')} of the image-text model"
+        )
 
 
 def _labels(params: Params, artifacts: Artifacts) -> dict[str, list[int]]:
@@ -102,6 +114,23 @@ def _size_of(artifacts: Artifacts, frame: str) -> tuple[int, int]:
     except DataError:
         return LARGEST_SIDE, LARGEST_SIDE  # it is quarantined, here or by a stage before: any size will do
     return width, height
+
+
+# The network -----------------------------------------------------------------------------------------------------
+
+
+def _network(
+    params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask, present: Mapping[str, list[int]]
+) -> None:
+    """Leave models/cam and its curve: a trained network, or that the method is training-free."""
+    if task.needs_network:
+        from wildseg.stages.cam import network  # loads torch, which this process has no other use for
+
+        network.run(params, artifacts, runtime, task, present)
+        return
+    empty_dir(artifacts.map_network_folder)
+    artifacts.save_map_network_config({"method": params.cam.method, "network": None})
+    artifacts.save_map_network_curve([])
 
 
 # The summary -----------------------------------------------------------------------------------------------------

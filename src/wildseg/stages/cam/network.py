@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ import torch
 from wildseg.artifacts.project import Artifacts
 from wildseg.cam.networks import fit
 from wildseg.cam.networks.data import LabelledImages
-from wildseg.cam.networks.objective import MapObjective, NetworkContext
+from wildseg.cam.networks.objective import NEEDS_CLIP, MapObjective
+from wildseg.core import lookup
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, sha256_of
 from wildseg.core.progress import track
@@ -24,7 +25,7 @@ from wildseg.encoders.weights import identity
 from wildseg.execution import fingerprint, large_entries
 from wildseg.execution.result_store import ResultStore, key_of, versions
 from wildseg.execution.runtime import Runtime, gpus, torch_device
-from wildseg.stages.tasks.cam import CamTask, build_network
+from wildseg.stages.cam.task import CamTask, build_network
 from wildseg.training.checkpoint import Checkpoints
 from wildseg.training.context import TrainContext
 from wildseg.training.distributed import DistributedContext
@@ -40,7 +41,9 @@ LOADERS = 8  # processes that prepare batches for a GPU; on the CPU training its
 SECONDS = 20.0  # between checkpoints
 
 
-def run(params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask, present: Mapping[str, list[int]]) -> None:
+def run(
+    params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask, present: Mapping[str, list[int]]
+) -> None:
     """Write models/cam and metrics/cam/curve.csv, from the result store where it has the same training.
 
     A training-free method leaves a config that says so, and a curve without a line.
@@ -49,12 +52,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask, p
         DataError: no training frame.
         WildsegError: a network, its weights or the device do not exist, or the loss is not finite.
     """
-    empty_dir(artifacts.map_network_folder)
-    if not task.needs_network:
-        artifacts.save_map_network_config({"method": params.cam.method, "network": None})
-        artifacts.save_map_network_curve([])
-        return
     torch.set_num_threads(min(torch.get_num_threads(), runtime.workers))
+    empty_dir(artifacts.map_network_folder)
     training = _Training.of(params, artifacts, runtime, task, present)
     for remark in training.remarks():
         print(f"cam: {remark}", flush=True)
@@ -95,7 +94,11 @@ class _Training:
             labels[row, present[frame]] = True
         device = torch_device(runtime.device)
         context = TrainContext(
-            params.seed, resolve_precision("auto", device), None, DistributedContext(device), section=f"cam.options.{params.cam.method}"
+            params.seed,
+            resolve_precision("auto", device),
+            None,
+            DistributedContext(device=device),
+            section=f"cam.options.{params.cam.method}",
         )
         torch.manual_seed(params.seed)  # the first weights
         objective = build_network(task, labels, context)
@@ -111,14 +114,16 @@ class _Training:
             yield f"no training frame is labelled {', '.join(never)}: the network cannot learn maps of it"
         if always := [name for name, part in zip(names, share, strict=True) if part == 1]:
             yield (
-                f"every training frame is labelled {', '.join(always)}: without a frame that lacks it, its map shows what "
-                "frames have in common; labels of parts of frames (tiles) would tell"
+                f"every training frame is labelled {', '.join(always)}: without a frame that lacks it, its map shows "
+                "what frames have in common; labels of parts of frames (tiles) would give negatives"
             )
 
     def run(self, artifacts: Artifacts, runtime: Runtime) -> TrainingResult:
         """Train all phases, from checkpoints where there are such, and write the weights."""
         folder = artifacts.scratch_folder / "cam"
-        checkpoints = [Checkpoints(folder, f"{self.key[:16]}-{phase}") for phase in range(len(fit.phases(self.objective)))]
+        checkpoints = [
+            Checkpoints(folder, f"{self.key[:16]}-{phase}") for phase in range(len(fit.phases(self.objective)))
+        ]
 
         def restore(phase: int, trainer: Trainer) -> bool:
             self.trainers[phase] = trainer
@@ -155,7 +160,7 @@ class _Training:
         return {
             "method": self.params.cam.method,
             "network": {
-                "options": self.params.cam.options.get(self.params.cam.method, {}),
+                "options": self.params.cam.method_options,
                 "class_names": list(self.params.classes.names),
                 "mean": list(self.objective.norm.mean),
                 "std": list(self.objective.norm.std),
@@ -185,10 +190,11 @@ def _key(
     images: LabelledImages, context: TrainContext, objective: MapObjective,
 ) -> str:  # fmt: skip
     """Return the key of everything that the trained network depends on: hex."""
-    options = params.cam.options.get(params.cam.method, {})
+    options = params.cam.method_options
     code = fingerprint.digest("wildseg.cam.networks.fit", "wildseg.artifacts.frames", *task.methods())
     passes = [params.cam.scales, params.cam.flip, params.cam.max_side] if objective.first else []
-    clip = identity(params.clip.model, params.clip.pretrained, artifacts.root) if task.needs_clip else None
+    needs_clip = NEEDS_CLIP in lookup.needs("methods.cam", params.cam.method)
+    clip = identity(params.clip.model, params.clip.pretrained, artifacts.root) if needs_clip else None
     frames = [hashlib.sha256(artifacts.frame_bytes(frame)).hexdigest() for frame in images.frames]
     settings = [params.cam.method, options, _digests(options, artifacts.root), params.classes.phrases, passes, clip]
     where = [context.seed, context.precision, context.device.split(":")[0]]
