@@ -81,7 +81,12 @@ def test_features_are_those_of_timms_own_network(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "vit_wee_patch16_reg1_gap_256"],
+    [
+        "vit_tiny_patch16_224",
+        "deit_tiny_distilled_patch16_224",
+        "vit_wee_patch16_reg1_gap_256",
+        "vit_tiny_patch16_dinov3_qkvb",
+    ],
 )
 def test_a_transformers_tokens_are_those_that_timm_gives(name: str) -> None:
     if not timm.is_model(name):

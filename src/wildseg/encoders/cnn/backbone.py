@@ -70,8 +70,9 @@ class PatchEncoder(torch.nn.Module):
         super().__init__()
         self.network = network
         self.patch = patch
-        self.model = timm.create_model(network, **options)
-        self.model.prune_intermediate_layers(1, prune_norm=False, prune_head=True)
+        transformer: Any = timm.create_model(network, **options)
+        transformer.prune_intermediate_layers(1, prune_norm=False, prune_head=True)
+        self.model = transformer
 
     def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         """Return one stage: (B, C, H / patch, W / patch) of images (B, 3, H, W).
@@ -112,7 +113,9 @@ def create(name: str, weights: str | None, stride: int, key: str = published.KEY
     def network(encoder_name: str, encoder_weights: str | bool | None, **options: Any) -> Backbone:  # noqa: ANN401
         if patch:
             transformer = encoder_name.removeprefix(TIMM)
-            encoder = PatchEncoder(transformer, patch, pretrained=encoder_weights is not None, **options)
+            encoder: torch.nn.Module = PatchEncoder(
+                transformer, patch, pretrained=encoder_weights is not None, **options
+            )
         else:
             encoder = _pyramid(encoder_name, encoder_weights, stride, reductions[-1], key, options)
         return Backbone(encoder, name, stride, norm, key)
@@ -149,7 +152,7 @@ def _reductions(name: str, key: str) -> list[int]:
         return [2**i for i in range(1, DEEPEST + 1)]
     network = published.split(name)[0]
     try:
-        features = build.without_numbers(lambda: timm.create_model(network, features_only=True))
+        features: Any = build.without_numbers(lambda: timm.create_model(network, features_only=True))
     except Exception as error:  # networks that have no stages fail in as many ways as they are written
         raise ModelError(f"{key}: {name} has no stages that give features ({' '.join(str(error).split())})") from error
     return [int(reduction) for reduction in features.feature_info.reduction()]

@@ -107,8 +107,8 @@ def _whole(name: str) -> tuple[str, ...]:
 @cache
 def _any_size(name: str) -> Mapping[str, bool]:
     """Return the options by which a transformer of timm takes images of any size, where it has such."""
-    kinds = type(_bare(name)).__mro__ if name.startswith(TIMM) else ()
-    known = {option for kind in kinds for option in inspect.signature(kind.__init__).parameters}
+    kinds = inspect.getmro(type(_bare(name))) if name.startswith(TIMM) else ()
+    known = {option for kind in kinds for option in inspect.signature(kind).parameters}
     return {option: value for option, value in ANY_SIZE.items() if option in known}
 
 
