@@ -43,11 +43,7 @@ def images() -> LabelledImages:
 
 def cam(**values: object) -> Cam:
     """The section cam at one scale."""
-    from dataclasses import replace
-
-    from wildseg.execution.params import load
-
-    return replace(load("/work/main/params.yaml").cam, **{"scales": SCALES, **values})
+    return defaults.section(Cam, "cam", **{"scales": SCALES, **values})
 
 
 def context(root: Path = Path(), clip: Clip | None = None, seed: int = 0) -> NetworkContext:

@@ -25,11 +25,7 @@ LABELS = np.array([[True, False], [False, True], [True, True]])
 
 
 def cam(**values: object) -> Cam:
-    from dataclasses import replace
-
-    from wildseg.execution.params import load
-
-    return replace(load("/work/main/params.yaml").cam, **values)
+    return defaults.section(Cam, "cam", **values)
 
 
 class Pixelwise(nn.Module):
