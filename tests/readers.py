@@ -289,7 +289,7 @@ HARMLESS = {
     "labels.language.transport.read_error": "shown as text",
     "core.files.open_loose": "opened for the readers of files.py",
     "artifacts.shards.pack": "bytes that were just written",
-    "wildseg_demo.world.drive.serve_drive": "bytes that were just rendered",
+    "wildseg_demo.world.drive.restore_or_write": "bytes that were just rendered",
     "execution.project_lock._try": "locked, and only written",
     "execution.project_lock._read": "plain values, shown with escapes",
     "artifacts.supervision.Supervision.training_digests": "hashed",

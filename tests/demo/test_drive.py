@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from wildseg_demo.world import drive
-from wildseg_demo.world.drive import serve_drive, write_drive
+from wildseg_demo.world.drive import restore_or_write, write_drive
 from wildseg_demo.world.itinerary import DRIVES, Leg
 
 LEGS = (Leg(seed=1, kind="street", frames=4, metres_per_frame=0.8), Leg(2, "park", 3, 2.0))
@@ -63,12 +63,12 @@ def test_a_drive_that_was_rendered_is_kept_for_the_copies_of_experiments(
 ) -> None:
     monkeypatch.delenv("WILDSEG_CACHE", raising=False)
     monkeypatch.chdir(tmp_path)
-    assert serve_drive("tour", LEGS, tmp_path / "a", tmp_path / "a/truth", workers=1) == (7, False)
+    assert restore_or_write("tour", LEGS, tmp_path / "a", tmp_path / "a/truth", workers=1) == (7, False)
     copy = tmp_path / ".dvc/tmp/exps/tmp1"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
     monkeypatch.setattr(drive, "write_drive", None)  # whoever renders again fails
-    assert serve_drive("tour", LEGS, copy / "b", copy / "b/truth", workers=1) == (7, True)
+    assert restore_or_write("tour", LEGS, copy / "b", copy / "b/truth", workers=1) == (7, True)
     written = {path.relative_to(copy / "b"): path.read_bytes() for path in (copy / "b").rglob("*") if path.is_file()}
     assert written == {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert len(written) == 8
@@ -77,6 +77,6 @@ def test_a_drive_that_was_rendered_is_kept_for_the_copies_of_experiments(
 def test_another_drive_or_none_kept_is_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WILDSEG_CACHE", raising=False)
-    assert serve_drive("tour", LEGS[1:], tmp_path / "a", tmp_path / "a/truth", workers=1) == (3, False)
+    assert restore_or_write("tour", LEGS[1:], tmp_path / "a", tmp_path / "a/truth", workers=1) == (3, False)
     monkeypatch.setenv("WILDSEG_CACHE", "off")
-    assert serve_drive("tour", LEGS[1:], tmp_path / "a", tmp_path / "a/truth", workers=1) == (3, False)
+    assert restore_or_write("tour", LEGS[1:], tmp_path / "a", tmp_path / "a/truth", workers=1) == (3, False)

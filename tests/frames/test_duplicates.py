@@ -182,8 +182,8 @@ def test_a_picture_that_is_not_flat_is_compared_by_its_hash_alone() -> None:
 
 
 def test_looks_are_kept_as_json_and_read_back() -> None:
-    looks = signature_of(scene(1))
-    assert ImageSignature.from_record(json.loads(json.dumps(looks.record()))) == looks
+    signature = signature_of(scene(1))
+    assert ImageSignature.from_record(json.loads(json.dumps(signature.record()))) == signature
     for record in (
         None,
         7,

@@ -37,7 +37,7 @@ def read_rows(path: Path, sheet: Sheet, class_names: Sequence[str]) -> Iterator[
                 raise DataError(
                     f"{path}, line {line}: expected {len(sheet.columns)} columns; {missing[0]!r} is missing"
                 )
-            wanted = _in_one_cell(path, cells, class_names, doubtful=sheet.doubtful)
+            wanted = _in_one_cell(path, cells, class_names, encoding_guessed=sheet.encoding_guessed)
             yield cells["Frame"], np.array([name in wanted for name in class_names], bool)
         return
     columns = _columns_of_classes(path, sheet, class_names)
@@ -47,13 +47,17 @@ def read_rows(path: Path, sheet: Sheet, class_names: Sequence[str]) -> Iterator[
         yield cells.get("Frame", ""), np.array(ticks, bool)
 
 
-def _in_one_cell(path: Path, cells: Mapping[str, str], class_names: Sequence[str], *, doubtful: bool) -> list[str]:
+def _in_one_cell(
+    path: Path, cells: Mapping[str, str], class_names: Sequence[str], *, encoding_guessed: bool
+) -> list[str]:
     parts = [part.strip() for part in cells["Labels"].split(",")]
     # A class may have such a character in its name.
     names = [name.strip() for part in parts for name in ([part] if part in class_names else INSIDE.split(part))]
     wanted = [name for name in names if name]
     if unknown := [name for name in wanted if name not in class_names]:
-        hint = "; the file is not UTF-8: save it as 'CSV UTF-8'" if doubtful and not unknown[0].isascii() else ""
+        hint = (
+            "; the file is not UTF-8: save it as 'CSV UTF-8'" if encoding_guessed and not unknown[0].isascii() else ""
+        )
         raise DataError(f"{path}, frame {cells['Frame']!r}: expected classes of params.yaml, "
                         f"found {unknown[0]!r}{did_you_mean(unknown[0], class_names)}{hint}")  # fmt: skip
     return wanted

@@ -64,8 +64,8 @@ def id_remarks(seen: TruthStats, class_names: Sequence[str], folder: Path, *, ba
     Raises:
         DataError: ids fit no order of classes.
     """
-    doubt = check_id_offset(seen.pixels, seen.masks, class_names, folder, background=background)
-    lines = [doubt] if doubt else []
+    warning = check_id_offset(seen.pixels, seen.masks, class_names, folder, background=background)
+    lines = [warning] if warning else []
     if seen.resampled:
         lines.append(f"{seen.resampled} truths of another size were brought to that of their frame by its nearest "
                      "pixels")  # fmt: skip
@@ -84,5 +84,5 @@ def agreement_remarks(seen: TruthStats, pseudo: np.ndarray, class_names: Sequenc
     if not seen.masks:
         return []
     matrix = without_ignored(pseudo)
-    doubt = id_offset_warning(miou(matrix), miou(raise_truth_ids(matrix)), class_names, folder)
-    return [doubt] if doubt else []
+    warning = id_offset_warning(miou(matrix), miou(raise_truth_ids(matrix)), class_names, folder)
+    return [warning] if warning else []

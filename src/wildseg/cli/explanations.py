@@ -35,7 +35,7 @@ def show(
     runtime: Runtime,
     frames: Sequence[str],
     classes: Sequence[str],
-    question: ExplanationRequest,
+    request: ExplanationRequest,
     output: Output,
     max_side: int | None = None,
 ) -> None:
@@ -46,7 +46,7 @@ def show(
         runtime: where to compute.
         frames: names of key frames, or files of pictures.
         classes: by name.
-        question: which pixels, layers and methods.
+        request: which pixels, layers and methods.
         output: where sheets go: outside of ``data``.
         max_side: frames are first shrunk so that their longer side is at most this; None leaves them.
 
@@ -58,7 +58,7 @@ def show(
     classes = list(dict.fromkeys(classes))
     for name in classes:
         explainer.class_id(name)  # before any work is done
-    explainer.layers.chosen(question.layers)
+    explainer.layers.chosen(request.layers)
     titles: dict[str, str] = {}
     for frame in dict.fromkeys(frames):
         title, image = find(artifacts, frame)
@@ -67,8 +67,8 @@ def show(
             raise WildsegError(f"{frame}: {titles[title]} has the same name, and so have its pictures; explain them "
                                "one by one, with another --into")  # fmt: skip
         for name in classes:
-            found = explainer.explain(title, image, name, question)
-            path = output.into / plain(title) / f"{name}{_suffix(question)}.png"
+            found = explainer.explain(title, image, name, request)
+            path = output.into / plain(title) / f"{name}{_suffix(request)}.png"
             with atomic(path) as temporary:
                 Image.fromarray(explainer.draw(found)).save(temporary)
             if output.maps:
@@ -157,9 +157,9 @@ def _numbers(option: str, names: str, text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _suffix(question: ExplanationRequest) -> str:
-    if question.pixel is not None:
-        return "-at-{}-{}".format(*question.pixel)
-    if question.box is not None:
-        return "-in-{}-{}-{}-{}".format(*question.box)
-    return "-everywhere" if question.everywhere else ""
+def _suffix(request: ExplanationRequest) -> str:
+    if request.pixel is not None:
+        return "-at-{}-{}".format(*request.pixel)
+    if request.box is not None:
+        return "-in-{}-{}-{}-{}".format(*request.box)
+    return "-everywhere" if request.everywhere else ""

@@ -150,7 +150,7 @@ def explain(
     if list_layers:
         explanations.show_layers(Artifacts(), runtime)
         return
-    question = ExplanationRequest(
+    request = ExplanationRequest(
         pixel=explanations.pixel(pixel) if pixel is not None else None,
         box=explanations.box(region) if region is not None else None,
         everywhere=everywhere,
@@ -159,4 +159,4 @@ def explain(
         features=features,
     )
     output = explanations.Output(Path(into), save_maps)
-    explanations.show(Artifacts(), runtime, frames, classes, question, output, max_side)
+    explanations.show(Artifacts(), runtime, frames, classes, request, output, max_side)

@@ -49,9 +49,9 @@ def _show_ids(params: Params, artifacts: Artifacts, truths: Sequence[tuple[Frame
         found.add(mask)
         pixels += np.bincount(mask.ids.ravel(), minlength=256)
     folder = artifacts.truth_folders[0]
-    doubt = check_id_offset(found.pixels, found.masks, names, folder, background=bool(params.background))
-    if doubt:
-        print(f"truth: {doubt}")
+    warning = check_id_offset(found.pixels, found.masks, names, folder, background=bool(params.background))
+    if warning:
+        print(f"truth: {warning}")
     by_id = dict(enumerate(params.classes.with_background)) | {255: "ignore"}
     for value in np.flatnonzero(pixels):
         print(f"{value:>5}  {by_id[int(value)]:<24} {pixels[value] / pixels.sum():7.2%}")

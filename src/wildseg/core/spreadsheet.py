@@ -26,16 +26,17 @@ BLANK = " \t\r\n\ufeff\u00a0"
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table: the names of its columns, requested ones as they were requested; its rows as (line, cells by column).
+    """A table as a spreadsheet saves it.
 
-    A row may be shorter than the header: only what stands there is in its cells. separator: between cells. doubtful:
-    the text was not UTF-8, so that letters other than English ones may have been read wrongly.
+    columns: names of the columns; those the caller named are spelled its way. rows: (line number, cells by column); a
+    row that is shorter than the header lacks the last columns. separator: between cells. encoding_guessed: the file is
+    not UTF-8, so that letters other than English ones may be wrong.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[int, dict[str, str]], ...]
     separator: str = ","
-    doubtful: bool = False
+    encoding_guessed: bool = False
 
 
 def load_sheet(path: Path, first: str, *others: str) -> Sheet:
@@ -44,7 +45,7 @@ def load_sheet(path: Path, first: str, *others: str) -> Sheet:
     Raises:
         DataError: the file is missing, is no table with such a column, or has cells without a column.
     """
-    text, doubtful = _decoded(path)
+    text, encoding_guessed = _decoded(path)
     separator, text = _named_separator(text)
     known = {name.casefold(): name for name in (first, *others)}
     found = ""
@@ -58,7 +59,7 @@ def load_sheet(path: Path, first: str, *others: str) -> Sheet:
             # A table as it is written here is taken to the letter: names of files may have spaces around them.
             exact = candidate == "," and first in header and set(others) <= {*header}
             cells = tuple(_named_cells(path, rows, columns, candidate, exact))
-            return Sheet(tuple(filter(None, columns)), cells, candidate, doubtful)
+            return Sheet(tuple(filter(None, columns)), cells, candidate, encoding_guessed)
     expected = ", ".join((first, *others))
     shown = repr(shorten(found, 80)) if found else "an empty file"
     raise DataError(f"{path}: expected a CSV file with the columns {expected} in its first line, separated by commas, "

@@ -35,7 +35,7 @@ def plausibility_warnings(path: Path, boxes: Mapping[str, tuple[Size, np.ndarray
     beyond: np.ndarray = np.any(corners[:, 2:] > sizes + _slack(sizes), axis=1)
     if beyond.any():
         _check_corners(path, frames, sizes, written, beyond, solid)
-        return [f"{_told(frames, sizes, written, beyond)}; is their size that of another picture?"]
+        return [f"{_describe(frames, sizes, written, beyond)}; is their size that of another picture?"]
     hundred = (corners[:, 2:] <= 100.5).all() and (sizes.min() >= 200) and solid.sum() >= FEW
     if hundred and (corners[:, 2:].max(0) > 50).all():
         return [f"all {len(frames)} boxes lie within the first 100 x 100 pixels; are they per cent of the picture?"]
@@ -72,11 +72,11 @@ def _check_corners(
     if (second > first).all() and (second <= sizes[solid] + _slack(sizes[solid])).all():
         raise DataError(
             f"{path}: expected boxes as x, y, width and height, found x0, y0, x1, y1, it seems: "
-            f"{_told(frames, sizes, written, beyond)}; subtract x0 and y0 from the latter two"
+            f"{_describe(frames, sizes, written, beyond)}; subtract x0 and y0 from the latter two"
         )
 
 
-def _told(frames: list[str], sizes: np.ndarray, written: np.ndarray, beyond: np.ndarray) -> str:
+def _describe(frames: list[str], sizes: np.ndarray, written: np.ndarray, beyond: np.ndarray) -> str:
     index = int(np.flatnonzero(beyond)[0])
     return (
         f"{int(beyond.sum())} of {len(frames)} boxes reach beyond their picture, for instance "

@@ -49,7 +49,7 @@ class KeyFrameNames:
 class Listing:
     """What a file of boxes lists.
 
-    frames: boxes by the name of the frame. strangers: listed names that are no key frames. notes: what was left out, or
+    frames: boxes by the name of the frame. unmatched: listed names that are no key frames. notes: what was left out, or
     may be a mistake, in a line each.
     """
 
@@ -74,15 +74,15 @@ def read(path: Path, class_names: Sequence[str], key_frames: KeyFrameNames | Non
     images, categories, annotations = (
         _entries(path, content, key) for key in ("images", "categories", "annotations")
     )  # fmt: skip
-    frames, strangers = _frames(path, images, key_frames)
+    frames, unmatched = _frames(path, images, key_frames)
     sizes = {frame: _size(path, entry, frame, key_frames) for frame, entry in frames.values()}
     of_image = {name: frame for name, (frame, _) in frames.items()}
     names = _names_of_categories(path, categories)
     used: set[str] = set()
     rows: dict[str, list[tuple[float, ...]]] = {frame: [] for frame in sizes}
     for entry in annotations:
-        image, category = _reference(path, entry, of_image.keys() | strangers, names)
-        if image in strangers:
+        image, category = _reference(path, entry, of_image.keys() | unmatched, names)
+        if image in unmatched:
             continue
         used.add(category)
         value = _class_id(path, names[category], class_names)
@@ -95,7 +95,7 @@ def read(path: Path, class_names: Sequence[str], key_frames: KeyFrameNames | Non
         notes += plausibility_warnings(
             path, {frame: ((here.width, here.height), here.boxes[:, :4]) for frame, here in found.items()}
         )
-    return Listing(found, tuple(strangers.values()), tuple(notes))
+    return Listing(found, tuple(unmatched.values()), tuple(notes))
 
 
 def _entries(path: Path, content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ def put(store: ResultStore, key: str, record: Any, files: Mapping[str, Path]) ->
             _write(entry, record, files)
     except OSError as error:
         reason = error.strerror or error
-        store.give_up(f"cache: {store.folder.parent} cannot be written to ({reason}); nothing more is kept")
+        store.disable(f"cache: {store.folder.parent} cannot be written to ({reason}); nothing more is kept")
 
 
 def get(store: ResultStore, key: str, files: Mapping[str, Path], parse: Callable[[Any], Result]) -> Result | None:

@@ -95,14 +95,14 @@ class ResultStore:
                 temporary.write_bytes(_pack(entry))
         except OSError as error:
             reason = error.strerror or error
-            self.give_up(f"cache: {folder.parent} cannot be written to ({reason}); nothing more is stored")
+            self.disable(f"cache: {folder.parent} cannot be written to ({reason}); nothing more is stored")
 
     @property
     def problem(self) -> str | None:
         """The reason why this process stores nothing more; a worker passes it to the process that reports it."""
         return _problems.get(self.folder.parent) if self.folder else None
 
-    def give_up(self, problem: str | None) -> None:
+    def disable(self, problem: str | None) -> None:
         """Store nothing more in this process, in any store of this cache; report `problem` once. None: no change."""
         if problem is None or self.folder is None:
             return

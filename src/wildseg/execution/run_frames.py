@@ -148,7 +148,7 @@ class _Run(Generic[Item]):
             self._task.empty_outputs()
             answers = pool.each(partial(_restore_or_compute, self.store, self._base), items)
             for item, (record, cached, problem) in zip(items, answers, strict=True):
-                self.store.give_up(problem)
+                self.store.disable(problem)
                 if isinstance(record, _Failed):
                     self._failures.add(self._task.name(item), record.reason)
                     continue
@@ -178,7 +178,7 @@ class _Run(Generic[Item]):
         batches = [missing[start : start + size] for start in range(0, len(missing), size)]
         answers = pool.each(partial(_compute_and_store, self.store), batches)
         for batch, (records, problem) in zip(batches, answers, strict=True):
-            self.store.give_up(problem)
+            self.store.disable(problem)
             for (item, _), record in zip(batch, records, strict=True):
                 if isinstance(record, _Failed):
                     self._failures.add(self._task.name(item), record.reason)

@@ -115,8 +115,8 @@ class DuplicateFilter:
         """
         colours = np.frombuffer(signature.colours, np.uint8).astype(np.int16)
         near = np.flatnonzero(np.bitwise_count(self._hashes[: self._count] ^ np.uint64(signature.hash)) <= bits)
-        told_by_hash = ~(self._flat[near] | signature.flat)
-        if np.any(told_by_hash | (np.abs(self._colours[near] - colours).max(axis=1) <= SAME_LEVELS)):
+        informative = ~(self._flat[near] | signature.flat)
+        if np.any(informative | (np.abs(self._colours[near] - colours).max(axis=1) <= SAME_LEVELS)):
             return False
         if self._count == len(self._hashes):
             for name in ("_hashes", "_flat", "_colours"):

@@ -19,7 +19,7 @@ from wildseg.report.explanation import Sheet, Strip, draw
 from wildseg.segment.explain import layers as network_layers
 from wildseg.segment.explain import regions
 from wildseg.segment.explain.components import colours, principal_components
-from wildseg.segment.explain.evidence import grid_covers, heat, record
+from wildseg.segment.explain.evidence import evidence_map, grid_covers, record
 from wildseg.segment.explain.layers import Layer
 
 # By the name on the command line: the method of cam/methods, its heading, and how to read it.
@@ -62,7 +62,7 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _LayerResult:
     """What one layer shows: maps (methods, H, W); its features (H, W, 3) uint8 and the share of variance in them."""
 
     maps: np.ndarray
@@ -98,7 +98,7 @@ class Explainer:
             )
         return self.names.index(name)
 
-    def explain(self, title: str, image: np.ndarray, name: str, question: ExplanationRequest) -> Explanation:
+    def explain(self, title: str, image: np.ndarray, name: str, request: ExplanationRequest) -> Explanation:
         """Explain the model's answer to one frame, (H, W, 3) uint8 RGB, with regard to the class `name`.
 
         The answer is the one to the frame as it is: in one size, and not mirrored.
@@ -106,40 +106,42 @@ class Explainer:
         Raises:
             WildsegError: a class, a layer or a pixel that is asked about does not exist.
         """
-        value, layers = self.class_id(name), self.layers.chosen(question.layers)
+        value, layers = self.class_id(name), self.layers.chosen(request.layers)
         probabilities = self._predictor.probabilities(image[None])[0].cpu().numpy()  # (C + 1, H, W)
         prediction = probabilities.argmax(0).astype(np.uint8)
-        region, words = _region(question, prediction, value, name)
+        region, target = _region(request, prediction, value, name)
         pixels = self._predictor.normalised(image[None])
         weights = torch.from_numpy(region).to(pixels.device)
-        looks = [self._look(layer, pixels, weights, value, question) for layer in layers]
+        results = [self._explain_layer(layer, pixels, weights, value, request) for layer in layers]
         sheet = Sheet(
             title=f"{title}: {name}",
-            target=words,
+            target=target,
             class_id=value,
             image=image,
             prediction=prediction,
             probability=probabilities[value],
             region=region,
             layers=[f"{layer.name}, 1/{layer.stride:g}" for layer in layers],
-            strips=_strips(looks, question),
+            strips=_strips(results, request),
         )
-        maps = np.stack([look.maps for look in looks], axis=1)
-        return Explanation([layer.name for layer in layers], question.methods, maps, sheet)
+        maps = np.stack([result.maps for result in results], axis=1)
+        return Explanation([layer.name for layer in layers], request.methods, maps, sheet)
 
     def draw(self, explanation: Explanation) -> np.ndarray:
         """Draw what is found: (height, width, 3) uint8 RGB."""
         return draw(explanation.sheet, self.names)
 
-    def _look(self, layer: Layer, pixels: Tensor, region: Tensor, value: int, question: ExplanationRequest) -> _Look:
+    def _explain_layer(
+        self, layer: Layer, pixels: Tensor, region: Tensor, value: int, request: ExplanationRequest
+    ) -> _LayerResult:
         trace = record(self._network, layer.name, pixels, region, value)
         covered = grid_covers(self._network, trace.size)
-        methods = [lookup.load("methods.cam", METHODS[method][0]) for method in question.methods]
-        maps = np.stack([heat(trace, method, covered).cpu().numpy() for method in methods])
-        if not question.features:
-            return _Look(maps, None, 0.0)
+        methods = [lookup.load("methods.cam", METHODS[method][0]) for method in request.methods]
+        maps = np.stack([evidence_map(trace, method, covered).cpu().numpy() for method in methods])
+        if not request.features:
+            return _LayerResult(maps, None, 0.0)
         scores, shares = principal_components(trace.activations[0])
-        return _Look(maps, _cells(colours(scores.cpu().numpy()), covered, trace.size), float(shares.sum()))
+        return _LayerResult(maps, _cells(colours(scores.cpu().numpy()), covered, trace.size), float(shares.sum()))
 
 
 def _plain_names(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -151,30 +153,30 @@ def _plain_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _region(question: ExplanationRequest, prediction: np.ndarray, value: int, name: str) -> tuple[np.ndarray, str]:
+def _region(request: ExplanationRequest, prediction: np.ndarray, value: int, name: str) -> tuple[np.ndarray, str]:
     """Return the pixels asked about, (H, W) float32, and in words which they are."""
     height, width = prediction.shape
-    if question.pixel is not None:
-        x, y = question.pixel
+    if request.pixel is not None:
+        x, y = request.pixel
         return regions.pixel((height, width), x, y), f"asked about the pixel {x},{y}"
-    if question.box is not None:
-        x0, y0, x1, y1 = question.box
+    if request.box is not None:
+        x0, y0, x1, y1 = request.box
         return regions.box((height, width), x0, y0, x1, y1), f"asked about the box {x0},{y0},{x1},{y1}"
-    if question.everywhere:
+    if request.everywhere:
         return regions.everywhere((height, width)), "asked about all pixels"
     region = regions.predicted_as(prediction, value)
     share = f", {region.mean():.1%} of the frame" if region.any() else ": there are none, so all maps are zero"
     return region, f"asked about the pixels answered as {name}{share}"
 
 
-def _strips(looks: Sequence[_Look], question: ExplanationRequest) -> list[Strip]:
+def _strips(results: Sequence[_LayerResult], request: ExplanationRequest) -> list[Strip]:
     strips = []
-    for index, method in enumerate(question.methods):
-        maps = [look.maps[index] for look in looks]
+    for index, method in enumerate(request.methods):
+        maps = [result.maps[index] for result in results]
         strips.append(Strip(*METHODS[method][1:], maps, ["" if each.any() else ": nothing" for each in maps]))
-    pictures = [look.features for look in looks if look.features is not None]
+    pictures = [result.features for result in results if result.features is not None]
     if pictures:
-        strips.append(Strip(*FEATURES, pictures, [f": {look.share:.0%}" for look in looks]))
+        strips.append(Strip(*FEATURES, pictures, [f": {result.share:.0%}" for result in results]))
     return strips
 
 

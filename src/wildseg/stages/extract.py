@@ -55,7 +55,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     report = summary(frames, found.scores, sources, stats, dropped)
     save_json(artifacts.metrics_path("extract.json"), report)
     _note_absent(settings.held_out, [source.name for source in sources])
-    _say_notes(stats.notes)
+    _print_notes(stats.notes)
     _note_ignored(ignored_files(artifacts.root / settings.source))
     photos = sum(number for name, number in found.cached_photos.items() if name not in results.restored)
     print(
@@ -84,7 +84,7 @@ class _Found:
         self.dropped["blurred"] += selection.blurred
         self.cached_photos[source.name] = selection.cached_photos
         for frame in selection.chosen:
-            if self._bits is not None and not self._duplicates.add_if_new(frame.looks, self._bits):
+            if self._bits is not None and not self._duplicates.add_if_new(frame.signature, self._bits):
                 self.dropped["duplicates"] += 1
                 self._artifacts.frame_path(frame.name).unlink()
                 continue
@@ -163,7 +163,7 @@ def _note_absent(held_out: Sequence[str], names: Sequence[str]) -> None:
         print(f"extract: extract.held_out names {', '.join(absent)}, which is none of the sources {', '.join(names)}")
 
 
-def _say_notes(notes: Sequence[tuple[str, str]]) -> None:
+def _print_notes(notes: Sequence[tuple[str, str]]) -> None:
     """Print one line for each thing to say, however many files it is said of."""
     files: dict[str, list[str]] = {}
     for item, text in notes:

@@ -35,7 +35,7 @@ def encode_regions(visual: VisionTransformer, images: Tensor, corners: list[tupl
     *blocks, last = visual.transformer.resblocks
     for block in blocks:
         tokens = block(tokens)
-    pooled = _ask_per_box(last, tokens, inside)  # (B, R, C)
+    pooled = _attend_per_box(last, tokens, inside)  # (B, R, C)
     return visual.ln_post(pooled) @ visual.proj
 
 
@@ -48,7 +48,7 @@ def _positions(visual: VisionTransformer, corners: list[tuple[int, int]], shape:
     return torch.stack(parts), table[0]
 
 
-def _ask_per_box(block: ResidualAttentionBlock, tokens: Tensor, inside: Tensor) -> Tensor:
+def _attend_per_box(block: ResidualAttentionBlock, tokens: Tensor, inside: Tensor) -> Tensor:
     """A residual attention block for the class token alone, once per box: (B, 1+N, C) to (B, R, C)."""
     attention = block.attn
     heads, width = attention.num_heads, tokens.shape[-1]

@@ -17,7 +17,7 @@ class Camera:
 
     Attributes:
         height: metres above ground.
-        pitch: radians, positive looks down.
+        pitch: radians, positive is down.
         field_of_view: horizontal, radians.
         lateral: metres right of the path's centre line.
         phase: radians, shifts the sway.
@@ -30,7 +30,7 @@ class Camera:
     phase: float
 
     def pose_at(self, bend: Bend, travelled: float) -> "Pose":
-        """Where the camera is and looks after `travelled` metres along the path."""
+        """Position and orientation of the camera after `travelled` metres along the path."""
         heading = np.arctan2(bend.at(travelled + 2) - bend.at(travelled), 2.0)
         return Pose(
             x=bend.at(travelled) + self.lateral + 0.15 * np.sin(0.7 * travelled),
@@ -103,7 +103,7 @@ class Pose:
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """Mount a camera: 0.6 to 1.2 m high, looking 4 to 18 degrees down, 65 to 88 degrees wide."""
+    """Mount a camera: 0.6 to 1.2 m high, pitched 4 to 18 degrees down, 65 to 88 degrees wide."""
     return Camera(
         height=float(rng.uniform(0.6, 1.2)),
         pitch=float(np.deg2rad(rng.uniform(4, 18))),

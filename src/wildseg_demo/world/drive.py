@@ -55,7 +55,9 @@ def write_drive(name: str, legs: tuple[Leg, ...], video_dir: Path, truth_dir: Pa
     return index
 
 
-def serve_drive(name: str, legs: tuple[Leg, ...], video_dir: Path, truth_dir: Path, workers: int) -> tuple[int, bool]:
+def restore_or_write(
+    name: str, legs: tuple[Leg, ...], video_dir: Path, truth_dir: Path, workers: int
+) -> tuple[int, bool]:
     """Do as `write_drive`, from what is kept of an earlier rendering if there is any; return also whether there was."""
     store = ResultStore.of(Path(), "world")
     first, *others = (f"wildseg_demo.world.{module}" for module in CODE)
@@ -103,7 +105,7 @@ def main(video_dir: Path, truth_dir: Path, workers: int) -> None:
     """Render the field drive and the test drive, with exact truth masks."""
     with writing(Path(), "world"):
         for name, legs in DRIVES.items():
-            frames, kept = serve_drive(name, legs, video_dir, truth_dir, workers)
+            frames, kept = restore_or_write(name, legs, video_dir, truth_dir, workers)
             click.echo(f"{name}: {frames} frames in {len(legs)} places{', from the cache' if kept else ''}")
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wildseg_demo.world.appearance import Appearance
 from wildseg_demo.world.camera import Pose
-from wildseg_demo.world.look import Look
 from wildseg_demo.world.noise import Field, lookup, tiles
 from wildseg_demo.world.sky import sky_colours, skyline
 from wildseg_demo.world.surfaces import Surface
@@ -71,24 +71,24 @@ def hit_ground(terrain: Terrain, pose: Pose, east: Field, north: Field, up: Fiel
     return Hits(surface, u, y, rows, distance, on_face, np.arctan2(east, north), -up / level)
 
 
-def shade_ground(hits: Hits, shadow: NDArray[np.uint8], look: Look) -> Field:
+def shade_ground(hits: Hits, shadow: NDArray[np.uint8], appearance: Appearance) -> Field:
     """Colours of ground hits, (N, 3) RGB: texture, tree shadows, haze."""
     colours = np.empty((len(hits.surface), 3), np.float32)
     for surface, paint in _PAINTERS.items():
         chosen = np.flatnonzero(hits.surface == surface)
         if chosen.size:
-            colours[chosen] = paint(_Texture(hits.only(chosen), look))
-    shaded = shadow.take(cells_of(hits.rows, hits.u)) * np.float32(look.shade / 255)
+            colours[chosen] = paint(_Texture(hits.only(chosen), appearance))
+    shaded = shadow.take(cells_of(hits.rows, hits.u)) * np.float32(appearance.shade / 255)
     shaded[hits.surface == Surface.WATER] *= np.float32(0.3)  # water mirrors the sky rather than the sun
-    mist = (1 - np.exp(-look.haze * hits.distance))[:, None]
-    return colours * (1 - shaded)[:, None] * (1 - mist) + look.horizon * mist
+    mist = (1 - np.exp(-appearance.haze * hits.distance))[:, None]
+    return colours * (1 - shaded)[:, None] * (1 - mist) + appearance.horizon * mist
 
 
 class _Texture:
     """Hits on one surface with the noise that its painter asks for."""
 
-    def __init__(self, hits: Hits, look: Look) -> None:
-        self.hits, self.look = hits, look
+    def __init__(self, hits: Hits, appearance: Appearance) -> None:
+        self.hits, self.appearance = hits, appearance
         # Far texture is finer than a pixel; fading it out stands in for proper filtering.
         self.fade = np.clip(6 / np.maximum(hits.distance, 0.1), 0.12, 1).astype(np.float32)
 
@@ -102,10 +102,10 @@ class _Texture:
         return self._noise(tiles().smooth, 2, 0.03)
 
     def colour(self, surface: Surface) -> Field:
-        return self.look.colours[surface]
+        return self.appearance.colours[surface]
 
     def _noise(self, tile: Field, stream: int, texel: float) -> Field:
-        offset = np.float32(self.look.offset[stream])
+        offset = np.float32(self.appearance.offset[stream])
         return lookup(tile, self.hits.u + offset, self.hits.y + offset, texel)
 
 
@@ -123,7 +123,7 @@ def _soil(at: _Texture) -> Field:
 
 def _cement(at: _Texture) -> Field:
     gain = 1 + 0.06 * at.large() + 0.05 * at.medium() + 0.07 * at.fine()
-    joint = np.mod(at.hits.y, np.float32(at.look.joint)) < 0.04
+    joint = np.mod(at.hits.y, np.float32(at.appearance.joint)) < 0.04
     gain[joint] *= 1 - 0.3 * at.fade[joint]
     return at.colour(Surface.CEMENT_ROAD) * gain[:, None]
 
@@ -154,20 +154,20 @@ def _bricks(at: _Texture, surface: Surface, along: float, across: float) -> Fiel
 
 
 def _red_bricks(at: _Texture) -> Field:
-    return _bricks(at, Surface.RED_BRICK_PATH, *at.look.brick)
+    return _bricks(at, Surface.RED_BRICK_PATH, *at.appearance.brick)
 
 
 def _yellow_bricks(at: _Texture) -> Field:
-    return _bricks(at, Surface.YELLOW_BRICK_PATH, *at.look.brick[::-1])
+    return _bricks(at, Surface.YELLOW_BRICK_PATH, *at.appearance.brick[::-1])
 
 
 def _water(at: _Texture) -> Field:
-    """Mirrored sky and far trees, broken by ripples; the steeper the look, the more of the bottom."""
+    """Mirrored sky and far trees, broken by ripples; the steeper the view, the more of the bottom."""
     ripples = lookup(tiles().lumpy, at.hits.u, at.hits.y * np.float32(0.5), 0.02)
     mirrored = at.hits.dip + 0.02 * ripples * at.fade
-    reflection = sky_colours(mirrored, at.look)
-    trees = mirrored < skyline(at.hits.azimuth, at.look) + 0.06
-    reflection[trees] = at.colour(Surface.TREE) * 1.3 + 0.1 * at.look.horizon
+    reflection = sky_colours(mirrored, at.appearance)
+    trees = mirrored < skyline(at.hits.azimuth, at.appearance) + 0.06
+    reflection[trees] = at.colour(Surface.TREE) * 1.3 + 0.1 * at.appearance.horizon
     sine = at.hits.dip / np.sqrt(1 + at.hits.dip**2)
     mirror = np.clip(1.05 - 1.4 * sine, 0.15, 0.9)[:, None]
     return (at.colour(Surface.WATER) * (1 - mirror) + reflection * mirror) * (1 + 0.05 * ripples)[:, None]

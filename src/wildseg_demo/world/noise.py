@@ -1,7 +1,7 @@
 """Fractal noise, the raw material of every texture in the rendered world.
 
 Noise is drawn once, in the frequency domain, as square tiles that repeat without a seam; a texture then
-only looks values up. Amplitude falls with spatial frequency k as k ** -falloff.
+only samples values. Amplitude falls with spatial frequency k as k ** -falloff.
 """
 
 from functools import cache
@@ -37,7 +37,7 @@ def fractal_tile(rng: np.random.Generator, falloff: float) -> Field:
 
 @cache
 def tiles() -> Tiles:
-    """The tiles shared by all worlds; worlds differ in where they look."""
+    """The tiles shared by all worlds; worlds differ in where they sample them."""
     rng = np.random.default_rng(20240229)
     return Tiles(*(fractal_tile(rng, falloff) for falloff in (1.6, 1.3, 1.0, 0.5)))
 

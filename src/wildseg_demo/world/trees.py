@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wildseg_demo.world.appearance import Appearance
 from wildseg_demo.world.camera import Pose
-from wildseg_demo.world.look import Look
 from wildseg_demo.world.noise import Field, lookup, tiles
 from wildseg_demo.world.surfaces import Surface
 from wildseg_demo.world.terrain import CELL, COLUMNS, ROWS, U_MIN, Y_MIN, Bend, Terrain, column_of, row_of
@@ -55,15 +55,15 @@ def _hedge(terrain: Terrain, rng: np.random.Generator) -> list[Tree]:
     ]
 
 
-def cast_shadows(trees: list[Tree], bend: Bend, look: Look) -> NDArray[np.uint8]:
+def cast_shadows(trees: list[Tree], bend: Bend, appearance: Appearance) -> NDArray[np.uint8]:
     """The share of sunlight that trees take from the ground: (ROWS, COLUMNS), 0 none to 255 all."""
     shadow = np.zeros((ROWS, COLUMNS), np.uint8)
-    if not look.sunny:
+    if not appearance.sunny:
         return shadow
-    reach = 0.65 / np.tan(look.sun_elevation)  # the crown's centre is at about 0.65 of the tree's height
+    reach = 0.65 / np.tan(appearance.sun_elevation)  # the crown's centre is at about 0.65 of the tree's height
     for tree in trees:
-        y = tree.y + tree.height * reach * np.sin(look.sun_azimuth)
-        x = tree.u + bend.at(tree.y) + tree.height * reach * np.cos(look.sun_azimuth)
+        y = tree.y + tree.height * reach * np.sin(appearance.sun_azimuth)
+        x = tree.u + bend.at(tree.y) + tree.height * reach * np.cos(appearance.sun_azimuth)
         _drop_shadow(shadow, x - bend.at(y), y, tree)
     return shadow
 
@@ -81,7 +81,9 @@ def _drop_shadow(shadow: NDArray[np.uint8], u: float, y: float, tree: Tree) -> N
     np.maximum(shadow[rows, columns], taken, out=shadow[rows, columns])
 
 
-def draw_trees(image: Field, mask: NDArray[np.uint8], trees: list[Tree], bend: Bend, pose: Pose, look: Look) -> None:
+def draw_trees(
+    image: Field, mask: NDArray[np.uint8], trees: list[Tree], bend: Bend, pose: Pose, appearance: Appearance
+) -> None:
     """Paint all visible trees into image and mask, far to near.
 
     Args:
@@ -90,13 +92,13 @@ def draw_trees(image: Field, mask: NDArray[np.uint8], trees: list[Tree], bend: B
         trees: where they stand.
         bend: turns their path coordinates into world ones.
         pose: the camera's.
-        look: colours and light.
+        appearance: colours and light.
     """
     height, width = mask.shape
     anchored = [(pose.ground_point(tree.u + bend.at(tree.y), tree.y, width, height), tree) for tree in trees]
     for (column, row, depth), tree in sorted(anchored, key=lambda item: -item[0][2]):
         if _NEAREST < depth < _FARTHEST:
-            _draw_tree(image, mask, tree, column, row, pose.focal(width) / depth, depth, look)
+            _draw_tree(image, mask, tree, column, row, pose.focal(width) / depth, depth, appearance)
 
 
 def _draw_tree(
@@ -107,7 +109,7 @@ def _draw_tree(
     row: float,
     pixels_per_metre: float,
     depth: float,
-    look: Look,
+    appearance: Appearance,
 ) -> None:
     """One billboard whose foot stands at (column, row)."""
     height, width = mask.shape
@@ -122,11 +124,13 @@ def _draw_tree(
     u, v = np.meshgrid(across, above)  # metres right of and above the foot
 
     leaves, trunk = _silhouette(tree, u, v)
-    mist = np.float32(1 - np.exp(-look.haze * depth))
+    mist = np.float32(1 - np.exp(-appearance.haze * depth))
     window, labels = image[rows, columns], mask[rows, columns]
     grain = lookup(tiles().grainy, u + tree.seed % 91, v + tree.seed % 57, 0.02)
-    window[leaves] = _foliage(tree, u[leaves], v[leaves], grain[leaves], look) * (1 - mist) + look.horizon * mist
-    window[trunk] = _BARK * (1 + 0.2 * grain[trunk, None]) * (1 - mist) + look.horizon * mist
+    window[leaves] = (
+        _foliage(tree, u[leaves], v[leaves], grain[leaves], appearance) * (1 - mist) + appearance.horizon * mist
+    )
+    window[trunk] = _BARK * (1 + 0.2 * grain[trunk, None]) * (1 - mist) + appearance.horizon * mist
     labels[leaves | trunk] = Surface.TREE
 
 
@@ -145,11 +149,11 @@ def _silhouette(tree: Tree, u: Field, v: Field) -> tuple[NDArray[np.bool_], NDAr
     return leaves, trunk & ~leaves
 
 
-def _foliage(tree: Tree, u: Field, v: Field, grain: Field, look: Look) -> Field:
+def _foliage(tree: Tree, u: Field, v: Field, grain: Field, appearance: Appearance) -> Field:
     """Leaf colours, (N, 3): lighter above and, under the sun, on one side."""
     light = 1 + 0.3 * grain + 0.4 * (v / tree.height - 0.55)
-    if look.sunny:
-        light -= 0.2 * np.clip(u / tree.crown_radius, -1, 1) * np.float32(np.cos(look.sun_azimuth))
+    if appearance.sunny:
+        light -= 0.2 * np.clip(u / tree.crown_radius, -1, 1) * np.float32(np.cos(appearance.sun_azimuth))
     autumn, pale = (tree.seed % 37) / 37, (tree.seed % 101) / 101  # trees of one world differ a little
     own = np.array([1 + 0.4 * autumn, 1, 1], np.float32) * np.float32(0.8 + 0.5 * pale)
-    return look.colours[Surface.TREE] * own * np.clip(light, 0.25, 2.2)[:, None]
+    return appearance.colours[Surface.TREE] * own * np.clip(light, 0.25, 2.2)[:, None]

@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.segment.explain.networks import Curved, picture, seeded
 from wildseg.core import lookup
-from wildseg.segment.explain.evidence import grid_covers, heat, record
+from wildseg.segment.explain.evidence import evidence_map, grid_covers, record
 
 grad_cam = pytest.importorskip("pytorch_grad_cam")
 THEIRS = {"gradcam": grad_cam.GradCAM, "hirescam": grad_cam.HiResCAM}
@@ -31,7 +31,7 @@ def theirs(name: str, network: nn.Module, layer: str, channel: int, region: np.n
 
 def ours(name: str, network: nn.Module, layer: str, channel: int, region: np.ndarray) -> np.ndarray:
     trace = record(network, layer, picture(*region.shape), torch.from_numpy(region), channel)
-    return heat(trace, lookup.load("methods.cam", name), grid_covers(network, region.shape)).numpy()
+    return evidence_map(trace, lookup.load("methods.cam", name), grid_covers(network, region.shape)).numpy()
 
 
 def sets(height: int, width: int) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from tests.methods.architectures.test_architectures import ALL, SMALL
 from tests.segment.explain.networks import Curved, seeded
 from wildseg.core import lookup
 from wildseg.core.errors import ModelError
-from wildseg.segment.explain.evidence import grid_covers, heat, record
+from wildseg.segment.explain.evidence import evidence_map, grid_covers, record
 from wildseg.segment.explain.layers import find
 
 STAGES = {
@@ -51,7 +51,7 @@ def test_every_layer_that_is_found_in_any_architecture_can_be_explained_in_a_fra
         assert trace.activations.shape[2] * layer.stride == covered[0], layer
         assert trace.activations.shape[3] * layer.stride == covered[1], layer
         for name in ("gradcam", "hirescam"):
-            map_ = heat(trace, lookup.load("methods.cam", name), covered)
+            map_ = evidence_map(trace, lookup.load("methods.cam", name), covered)
             assert map_.shape == (height, width)
             assert 0 <= map_.min() <= map_.max() <= 1
             shown += int(map_.any())
@@ -76,7 +76,7 @@ def test_a_map_lies_over_the_frame_and_not_over_what_it_is_padded_with(architect
     assert (across.float() + 0.5).mul(last.stride).mean().item() == pytest.approx(x, abs=1.5 * last.stride)
     covered = grid_covers(network, (height, width))
     assert covered == (raw.shape[0] * last.stride, raw.shape[1] * last.stride)
-    map_ = heat(trace, lookup.load("methods.cam", "hirescam"), covered)
+    map_ = evidence_map(trace, lookup.load("methods.cam", "hirescam"), covered)
     rows, columns = (map_ > 0).nonzero(as_tuple=True)
     assert (rows - y).abs().max() <= 3 * last.stride
     assert (columns - x).abs().max() <= 3 * last.stride

@@ -14,7 +14,7 @@ from wildseg.cam.trace import Trace
 from wildseg.core import lookup
 from wildseg.core.errors import WildsegError
 from wildseg.segment.explain import regions
-from wildseg.segment.explain.evidence import heat, record
+from wildseg.segment.explain.evidence import evidence_map, record
 from wildseg.segment.explain.regions import RegionSum
 
 SIZE = (12, 16)
@@ -69,7 +69,7 @@ def test_then_every_method_is_cam_and_that_is_the_logit(name: str) -> None:
 @pytest.mark.parametrize("name", LINEAR_METHODS)
 def test_no_pixel_gives_a_map_of_zeros(name: str) -> None:
     trace = record(seeded(Curved), "features", picture(), torch.zeros(SIZE), CLASS)
-    assert torch.equal(heat(trace, method(name), SIZE), torch.zeros(SIZE))
+    assert torch.equal(evidence_map(trace, method(name), SIZE), torch.zeros(SIZE))
 
 
 @pytest.mark.parametrize("name", LINEAR_METHODS)
@@ -106,8 +106,8 @@ def test_a_soft_set_weighs_its_pixels(name: str) -> None:
 @pytest.mark.parametrize("factor", [0.5, 1 / 192, 1e-9])
 def test_dividing_by_the_number_of_pixels_changes_no_map(name: str, factor: float) -> None:
     network, region = seeded(Curved), some_region()
-    whole = heat(record(network, "features", picture(), region, CLASS), method(name), SIZE)
-    small = heat(record(network, "features", picture(), factor * region, CLASS), method(name), SIZE)
+    whole = evidence_map(record(network, "features", picture(), region, CLASS), method(name), SIZE)
+    small = evidence_map(record(network, "features", picture(), factor * region, CLASS), method(name), SIZE)
     torch.testing.assert_close(small, whole, rtol=0, atol=1e-5)
     assert whole.max() == pytest.approx(1, abs=1e-5)
 
@@ -157,7 +157,7 @@ def test_nothing_is_left_behind_on_the_network(training: bool) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     modes = [module.training for module in network.modules()]
     trace = record(network, "features", picture(), some_region(), CLASS)
-    heat(trace, method("gradcam"), SIZE)
+    evidence_map(trace, method("gradcam"), SIZE)
     assert [module.training for module in network.modules()] == modes
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in network.modules())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())

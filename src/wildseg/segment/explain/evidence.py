@@ -35,7 +35,7 @@ def record(network: nn.Module, layer: str, pixels: Tensor, region: Tensor, chann
     return record_module(RegionSum(network, region), network.get_submodule(layer), pixels, (channel,))
 
 
-def heat(trace: Trace, method: ModuleType, padded: tuple[int, int]) -> Tensor:
+def evidence_map(trace: Trace, method: ModuleType, padded: tuple[int, int]) -> Tensor:
     """Return what speaks for the class, (H, W) float32 in [0, 1]; zero where nothing does, as for an empty M.
 
     Args:

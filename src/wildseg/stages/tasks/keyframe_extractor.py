@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A frame that the method chose; `score` is the method's, `looks` those of the whole picture.
+    """A frame that the method chose; `score` is the method's, `signature` those of the whole picture.
 
     `picture` is the key under which its file is kept.
     """
@@ -40,7 +40,7 @@ class Chosen:
     index: int
     time_s: float | None
     score: float
-    looks: ImageSignature
+    signature: ImageSignature
     picture: str
 
 
@@ -137,8 +137,8 @@ class KeyframeExtractor(FrameTask[Source]):
             sharp = _Sharp(self._shown(item, samples), self.settings.min_sharpness)
             for sample, score in method.select(sharp, **options):
                 picture = photos.picture_key(sample.pixels, self.settings.max_side) or key_of([own, sample.index])
-                looks = self._write(sample, picture, photos)
-                selection.chosen.append(Chosen(sample.name, sample.index, sample.time_s, score, looks, picture))
+                signature = self._write(sample, picture, photos)
+                selection.chosen.append(Chosen(sample.name, sample.index, sample.time_s, score, signature, picture))
         for photo, remark in photos.remarks():
             selection.stats.note(photo, remark)
         cached_photos = len(item.paths) - photos.decoded if item.kind == "photos" else 0
@@ -154,17 +154,17 @@ class KeyframeExtractor(FrameTask[Source]):
         """Write a key frame, from the cache if it is known; return how it looks."""
         frames = KeyFrames(self.root)
         entry = self.results.get(picture)
-        if entry is not None and "frame" in entry.files and (looks := ImageSignature.from_record(entry.record)):
+        if entry is not None and "frame" in entry.files and (signature := ImageSignature.from_record(entry.record)):
             frames.save_image_bytes(sample.name, entry.files["frame"])
-            return looks
+            return signature
         image = sample.pixels.rgb()
-        looks = signature_of(image)
+        signature = signature_of(image)
         content = photos.own_file(sample.pixels, self.settings.max_side)
         if content is None:
             content = frames.encode_image(shrink(image, self.settings.max_side))
         frames.save_image_bytes(sample.name, content)
-        self.results.put(picture, Entry(looks.record(), {"frame": content}))
-        return looks
+        self.results.put(picture, Entry(signature.record(), {"frame": content}))
+        return signature
 
 
 class _Sharp(Iterable[Sample]):
@@ -194,7 +194,8 @@ def _digest(path: Path) -> str:
 
 def _to_record(selection: Selection) -> dict[str, Any]:
     chosen = [
-        asdict(frame) | {"score": frame.score if math.isfinite(frame.score) else None, "looks": frame.looks.record()}
+        asdict(frame)
+        | {"score": frame.score if math.isfinite(frame.score) else None, "signature": frame.signature.record()}
         for frame in selection.chosen
     ]
     return {"chosen": chosen, "stats": asdict(selection.stats), "blurred": selection.blurred,
@@ -209,10 +210,10 @@ def selection_of(source: Source, record: dict[str, Any]) -> Selection:
     """
     chosen = []
     for row in record["chosen"]:
-        score, looks = row["score"], ImageSignature.from_record(row["looks"])
-        if looks is None:
+        score, signature = row["score"], ImageSignature.from_record(row["signature"])
+        if signature is None:
             raise ValueError("frames that look like nothing")
-        chosen.append(Chosen(**(row | {"score": math.inf if score is None else score, "looks": looks})))
+        chosen.append(Chosen(**(row | {"score": math.inf if score is None else score, "signature": signature})))
     if any(frame.name != f"{source.name}_{frame.index:06d}" or not DIGEST.fullmatch(frame.picture) for frame in chosen):
         raise ValueError("frames of another source")  # names become paths, and are not taken from just any file
     stats = dict(record["stats"])

@@ -118,7 +118,7 @@ class PhotoCache:
         """Have the last large photo forget its pixels, if another is now decoded."""
         with self._holding:  # photos are read ahead in a thread of their own
             if self._large is not None and self._large is not photo:
-                self._large.forget()
+                self._large.release()
             self._large = photo
 
 
@@ -154,7 +154,7 @@ class _Photo:
             self._known.hold(self)
         return photo
 
-    def forget(self) -> None:
+    def release(self) -> None:
         """Hold the pixels no longer."""
         self._decoded = None
 

@@ -1,4 +1,4 @@
-"""How a world looks: colours, light, weather. Jittered so widely that classes overlap in colour."""
+"""The appearance of a world: colours, light, weather. Jittered so widely that classes overlap in colour."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ _GREY_SKY = ((0.82, 0.83, 0.85), (0.66, 0.69, 0.74))
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """Everything about a world that is not geometry.
 
     Attributes:
@@ -46,7 +46,7 @@ class Look:
         exposure: brightness factor.
         white_balance: (3,) factors.
         sensor_noise: standard deviation, in units of full scale.
-        offset: (8,) where this world looks textures up.
+        offset: (8,) where this world samples textures.
     """
 
     colours: Field
@@ -68,13 +68,13 @@ class Look:
     offset: NDArray[np.float64]
 
 
-def draw_look(rng: np.random.Generator) -> Look:
+def draw_appearance(rng: np.random.Generator) -> Appearance:
     """Draw colours, light and weather of a world."""
     colours = np.zeros((len(Surface) + 1, 3), np.float32)
     for surface, kinds in _TYPICAL.items():
         colours[surface] = _jitter(rng, kinds[int(rng.integers(len(kinds)))], 0.022)
     sky = _CLEAR_SKY if rng.random() < 0.7 else _GREY_SKY
-    return Look(
+    return Appearance(
         colours=colours,
         horizon=_jitter(rng, sky[0], 0.02),
         zenith=_jitter(rng, sky[1], 0.02),
