@@ -19,7 +19,6 @@ import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
-from wildseg.stages.tasks.cam import cam_config
 
 from benchmarks.timing import Result, compare
 from wildseg.cam.engine import CamConfig, activation_maps, maps_of
@@ -27,6 +26,7 @@ from wildseg.cam.params import Cam
 from wildseg.cam.record import record_clip
 from wildseg.encoders.clip import Clip
 from wildseg.execution import defaults
+from wildseg.stages.cam.task import cam_config
 
 MODEL = "ViT-B-16-quickgelu"
 SIZE = (384, 512)

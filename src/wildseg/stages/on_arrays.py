@@ -35,7 +35,7 @@ from wildseg.methods import segmenter
 from wildseg.metrics import evaluation
 from wildseg.metrics.evaluation import Evaluation
 from wildseg.segment.deployed import Segmenter
-from wildseg.stages.tasks.cam import cam_config
+from wildseg.stages.cam.task import cam_config
 
 GAUSSIAN = {"weight": 3.0, "sxy": 1.0}
 BILATERAL = {"weight": 8.0, "sxy": 40.0, "srgb": 6.0}

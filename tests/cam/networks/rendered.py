@@ -17,6 +17,7 @@ from wildseg.cam.params import Cam
 from wildseg.core import lookup
 from wildseg.encoders.clip import Clip
 from wildseg.encoders.cnn.normalisation import Normalisation
+from wildseg.execution import defaults
 from wildseg.metrics.evaluation import evaluate
 from wildseg.training.context import TrainContext
 from wildseg_demo.world.surfaces import NAMES

@@ -16,6 +16,7 @@ from wildseg.cam.networks.engine import network_maps
 from wildseg.cam.networks.objective import CropConfig, MapObjective, TrainingFrames
 from wildseg.cam.params import Cam
 from wildseg.encoders.cnn.normalisation import Normalisation
+from wildseg.execution import defaults
 from wildseg.training.checkpoint import Checkpoints
 from wildseg.training.context import TrainContext
 from wildseg.training.optim import OptimConfig
