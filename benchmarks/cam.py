@@ -71,7 +71,7 @@ def _forward(clip: Clip, pixels: torch.Tensor) -> None:
 
 
 def _maps(clip: Clip, pixels: torch.Tensor, texts: torch.Tensor, count: int, recipe: CamConfig) -> None:
-    maps_of(record_clip(clip, pixels, texts, range(count), CLASSES, recipe.look), recipe)
+    maps_of(record_clip(clip, pixels, texts, range(count), CLASSES, recipe.record_config), recipe)
 
 
 def _memory(method: str, count: int) -> Result:
