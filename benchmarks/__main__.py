@@ -1,4 +1,4 @@
-"""Measure everything, or what is named, and print tables; `--save` also writes results.json and README.md."""
+"""Run all benchmarks, or those named, and print tables; `--save` also writes results.json and README.md."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ WHAT = {
     "nothing_to_do": "dvc repro when everything is up to date",
     "incremental": "a run with 1 % new frames, against the run of all",
     "memory": "the memory of each stage with 100 and with 2,000 frames",
-    "map_bytes": "what is kept of activation maps, against whole arrays",
+    "map_bytes": "the stored size of activation maps, against whole arrays",
 }
-ASKED_FOR = {"gpu": "maps, training and prediction of real sizes on a GPU; only where it is named"}
+ON_REQUEST = {"gpu": "maps, training and prediction of real sizes on a GPU; only if named"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    known = WHAT | ASKED_FOR
+    known = WHAT | ON_REQUEST
     parser.add_argument("what", nargs="*", help=f"one or more of {', '.join(known)}; default: all but the last")
     parser.add_argument(
-        "--save", action="store_true", help="write what was measured into benchmarks/results.json and README.md"
+        "--save", action="store_true", help="write the results into benchmarks/results.json and README.md"
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.what) - set(known):

@@ -4,7 +4,7 @@
     python -m benchmarks.cam_methods sclip naclip       # some
 
 Needs a finished `dvc repro`. Writes nothing into the project: maps and masks go to a temporary folder. A method that
-the model cannot be asked for has a line of dashes.
+the model does not support has a line of dashes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 def main() -> None:
     """Print one line of a Markdown table per method, without refinement and with CAA."""
     default = params.load(ROOT / "params.yaml")
-    print("| cam.method | refine | scales | maps | pseudo masks | maps, unseen | pseudo masks, unseen |")
+    print("| cam.method | refine | scales | maps | pseudo masks | maps, held out | pseudo masks, held out |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     wanted = sys.argv[1:]
     for name in wanted:
@@ -56,7 +56,7 @@ def variants(default: Params, names: Sequence[str] = ()) -> list[Params]:
 
 
 def levels(values: Params, folder: Path) -> tuple[float, float, float, float]:
-    """Run cam and crf in `folder` and return mIoU of maps and masks, on the drive and on unseen sources."""
+    """Run cam and crf in `folder` and return mIoU of maps and masks, on seen and on held-out sources."""
     artifacts = Artifacts(folder)
     (folder / "data").mkdir()
     for shared in ("frames", "labels", "raw", "truth"):

@@ -1,4 +1,4 @@
-"""A video as a camera gives it, 30 frames a second of 1920x1080, made of the demo drive and kept for the next time.
+"""A video as a camera records it, 1920x1080 at 30 frames a second, made of the demo drive and cached.
 
 The drive's frames are enlarged and blended into one another, and a fine texture moves over them, so that the encoder
 finds edges, motion and noise to spend bits on: some 20 Mbit/s, as action cameras do.

@@ -1,4 +1,4 @@
-"""Decoding and choosing key frames, against PyAV decoding the same videos and looking at no frame.
+"""Decoding and choosing key frames, against PyAV decoding the same videos and no more.
 
 On the demo drives, whose frames are tiny, and on a video of a camera's size.
 """
@@ -17,8 +17,8 @@ from benchmarks.project import Project, default_project
 from benchmarks.timing import Result, compare
 
 RUNS = 3
-# How PyAV decodes when nothing is said, and with a thread for each frame. The latter uses all cores, but which frames
-# of a damaged video come out as damaged then depends on which thread is faster, so that the stage cannot use it.
+# PyAV by default, and with a thread for each frame. The latter uses all cores, but which frames of a damaged video
+# are flagged then depends on which thread is faster, so that the stage cannot use it.
 PEERS = {"SLICE": "PyAV decoding the same", "AUTO": "PyAV decoding the same with a thread a frame"}
 
 

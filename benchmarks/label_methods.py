@@ -42,24 +42,24 @@ DRAWS = 1000
 class Rows(NamedTuple):
     """Frames that have a truth.
 
-    truth, valid, present: (n, K) bool. belief: (n, K) scores. stretch: (n,) the stretch of the video of each.
+    truth, valid, present: (n, K) bool. scores: (n, K) scores. stretch: (n,) the stretch of the video of each.
     """
 
     truth: np.ndarray
     valid: np.ndarray
     present: np.ndarray
-    belief: np.ndarray
+    scores: np.ndarray
     stretch: np.ndarray
 
     def recall(self, rows: np.ndarray | slice = slice(None)) -> float:
         """Return the recall at equal precision of some rows."""
-        return multilabel.recall_at_precision(self.truth[rows], self.belief[rows], PRECISION, self.valid[rows])
+        return multilabel.recall_at_precision(self.truth[rows], self.scores[rows], PRECISION, self.valid[rows])
 
 
 def main() -> None:
-    """Print one line of a Markdown table per setting and drive."""
+    """Print one line of a Markdown table per setting and group of sources."""
     default = params.load(ROOT / "params.yaml")
-    print("| label.method | threshold | options | drive | precision | recall | F1 | recall at .95 | mAP | gain |")
+    print("| label.method | threshold | options | sources | precision | recall | F1 | recall at .95 | mAP | gain |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     first: dict[str, Rows] = {}
     for method, threshold, options in SETTINGS:
@@ -68,16 +68,16 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             found = measured(replace(default, label=chosen), Path(folder))
         first = first or found
-        for drive, rows in found.items():
-            told = ", ".join(f"{name}: {value}" for name, value in options.items())
+        for sources, rows in found.items():
+            shown = ", ".join(f"{name}: {value}" for name, value in options.items())
             numbers = " | ".join(f"{value:.3f}" for value in _numbers(rows))
-            low, high = gain_in(first[drive], rows)
-            gain = f"{rows.recall() - first[drive].recall():+.3f} ({low:+.3f}..{high:+.3f})"
-            print(f"| {method} | {threshold} | {told} | {drive} | {numbers} | {gain} |", flush=True)
+            low, high = gain_in(first[sources], rows)
+            gain = f"{rows.recall() - first[sources].recall():+.3f} ({low:+.3f}..{high:+.3f})"
+            print(f"| {method} | {threshold} | {shown} | {sources} | {numbers} | {gain} |", flush=True)
 
 
 def measured(values: Params, folder: Path) -> dict[str, Rows]:
-    """Run label in `folder`; return what it said of the frames that have a truth, by drive."""
+    """Run label in `folder`; return its labels of the frames with truth, by group of sources."""
     artifacts = Artifacts(folder)
     (folder / "data").mkdir()
     for shared in ("frames", "raw", "truth"):
@@ -89,19 +89,19 @@ def measured(values: Params, folder: Path) -> dict[str, Rows]:
     labels, scores = artifacts.load_labels(names), artifacts.load_scores(names)
     trained_on = {frame.source for frame in frames if frame.split != "test"}
     found = {}
-    for drive, known in (("the drive", {True}), ("unseen", {False}), ("both", {True, False})):
+    for sources, seen in (("seen", {True}), ("held out", {False}), ("both", {True, False})):
         with_truth = [
             (frame, mask)
             for frame in frames
-            if (frame.source in trained_on) in known and (mask := _truth(artifacts, frame, names)) is not None
+            if (frame.source in trained_on) in seen and (mask := _truth(artifacts, frame, names)) is not None
         ]
         rows = [
             (*classes_in(mask, len(names), values.eval.min_presence), labels[frame.name], scores[frame.name])
             for frame, mask in with_truth
         ]
-        truth, valid, present, belief = (np.stack(column) for column in zip(*rows, strict=True))
+        truth, valid, present, scores = (np.stack(column) for column in zip(*rows, strict=True))
         stretch = _stretches([frame for frame, _ in with_truth], values.extract.stretch_s)
-        found[drive] = Rows(truth, valid, present, belief, stretch)
+        found[sources] = Rows(truth, valid, present, scores, stretch)
     return found
 
 
@@ -121,7 +121,7 @@ def gain_in(one: Rows, other: Rows, seed: int = 0) -> tuple[float, float]:
 
 
 def _numbers(rows: Rows) -> tuple[float, ...]:
-    report = multilabel.summary(rows.truth, rows.present, rows.belief, rows.valid)
+    report = multilabel.summary(rows.truth, rows.present, rows.scores, rows.valid)
     return report["precision"], report["recall"], report["f1"], rows.recall(), report["map"]
 
 

@@ -161,7 +161,7 @@ def _steps(form: Form, videos: int, dvc_only: bool) -> Steps:
     if not dvc_only:
         repro = partial(form.dvc, "repro")
         return Steps(
-            ("`dvc repro`, all frames known to the cache of frames", repro),
+            ("`dvc repro`, all frames in the result store", repro),
             ("`dvc repro`, 1 % new frames: one more video", repro),
             lambda: None,
             partial(add_video, form.folder, "drive_050_new", 10_000, new),
@@ -188,9 +188,9 @@ def _measure(form: Form, steps: Steps, endpoint: str | None) -> None:
     form.note("files in data/frames, data/cams and data/masks", f"{count:,} ({size / 1e6:,.0f} MB)")
     form.time("`dvc repro`, nothing to do", partial(form.dvc, "repro"))
     _commit(form)
-    kept: set[Path] = set()
+    present: set[Path] = set()
     if endpoint:
-        kept = _push(form, "all", kept)
+        present = _push(form, "all", present)
         copy = form.folder.with_name("copy")
         form.run("git", "clone", "--quiet", str(form.folder), str(copy))
         form.time("`dvc pull` into an empty clone", partial(form.dvc, "pull", cwd=copy))
@@ -200,16 +200,16 @@ def _measure(form: Form, steps: Steps, endpoint: str | None) -> None:
     steps.prepare_new()
     form.time(*steps.new_frames)
     if endpoint:
-        _push(form, "1 % new frames", kept)
+        _push(form, "1 % new frames", present)
 
 
-def _push(form: Form, what: str, kept: set[Path]) -> set[Path]:
-    """Push, note what was sent, and return the files of DVC's cache, which the remote now has, too."""
+def _push(form: Form, what: str, present: set[Path]) -> set[Path]:
+    """Push, note what was pushed, and return the files of DVC's cache, which the remote now has, too."""
     objects = {path for path in (form.folder / ".dvc" / "cache" / "files").rglob("*") if path.is_file()}
-    sent = objects - kept
+    pushed = objects - present
     form.time(f"`dvc push`, {what}", partial(form.dvc, "push"))
     form.note(
-        f"sent by it: {what}", f"{len(sent):,} objects, {sum(path.stat().st_size for path in sent) / 1e6:,.1f} MB"
+        f"pushed by it: {what}", f"{len(pushed):,} objects, {sum(path.stat().st_size for path in pushed) / 1e6:,.1f} MB"
     )
     return objects
 

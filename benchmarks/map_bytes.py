@@ -1,6 +1,6 @@
-"""What is kept of activation maps, against arrays of the same classes at the frame's full size in float32.
+"""The stored size of activation maps, against arrays of the same classes at the frame's full size in float32.
 
-Maps are kept on the encoder's grid, so that the share depends on the size of a frame beside that of a cell: measured on
+Maps are stored on the encoder's grid, so that the ratio depends on the size of a frame relative to a cell: measured on
 the demo drive as it is, and on a few of its frames enlarged to a camera's size.
 """
 
@@ -35,7 +35,7 @@ def measure() -> Iterator[Result]:
 
 def _result(project: Project) -> Result:
     artifacts = project.artifacts
-    kept = sum(path.stat().st_size for path in artifacts.cams_folder.rglob("*") if path.is_file())
+    stored = sum(path.stat().st_size for path in artifacts.cams_folder.rglob("*") if path.is_file())
     frames = [frame.name for frame in artifacts.load_frames()]
     whole = 0
     for frame in frames:
@@ -43,6 +43,8 @@ def _result(project: Project) -> Result:
         classes, maps = artifacts.load_maps(frame)
         whole += 4 * len(classes) * height * width
     _, rows, columns = maps.shape
-    name = f"maps of a frame of {width}x{height} on {columns}x{rows} cells (1/{whole / kept:.0f})"
-    ratio, per = kept / whole, 1024 * len(frames)
-    return Result(name, "KiB", kept / per, whole / per, "float32 at the frame's full size", ratio, ratio, ratio, runs=1)
+    name = f"maps of a frame of {width}x{height} on {columns}x{rows} cells (1/{whole / stored:.0f})"
+    ratio, per = stored / whole, 1024 * len(frames)
+    return Result(
+        name, "KiB", stored / per, whole / per, "float32 at the frame's full size", ratio, ratio, ratio, runs=1
+    )

@@ -5,7 +5,7 @@
 Each stage runs as its command, on two workers, over frames of 64x48 from a video of as many frames. Counted is the
 memory of the command and of all its processes together, twenty times a second: shared pages once, and without pages of
 files, such as libraries, which the system drops when it needs the room.
-`label` takes one look a frame and `train` a few steps, since neither changes what is kept of a frame.
+`label` encodes one view a frame and `train` runs a few steps: neither changes what is stored of a frame.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from wildseg.core.images import save_label_image
 
 FEW, MANY = 100, 2000  # frames
 SIZE = (64, 48)
-EVERY_S = 0.05  # between two looks at the memory
+EVERY_S = 0.05  # between two readings of the memory
 LIGHT = film.EVERY_FRAME | {
     "label.options.clip.tiles": 1,
     "train.steps": 20,

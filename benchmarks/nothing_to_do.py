@@ -88,7 +88,7 @@ def _new_repository(folder: Path) -> None:
 def _repro(folder: Path) -> None:
     output = _dvc(folder, "repro")
     if "Data and pipelines are up to date." not in output:
-        raise SystemExit(f"expected nothing to do, but dvc repro said:\n{output}")
+        raise SystemExit(f"expected nothing to do, but dvc repro printed:\n{output}")
 
 
 def _dvc(folder: Path, *arguments: str) -> str:

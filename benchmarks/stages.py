@@ -46,7 +46,7 @@ def label(project: Project) -> Iterator[Result]:
         pixels = torch.randn(passes, 3, *model.size)
         with _one_core():
             yield compare(
-                f"label on one core, a frame in {len(tile_boxes(tiles))} looks by {tiles_by}",
+                f"label on one core, a frame in {len(tile_boxes(tiles))} views by {tiles_by}",
                 partial(project.run, "label", settings, workers=1),
                 partial(_encode, model, pixels, frames),
                 f"open_clip's `encode_image`, {passes} image{'s' if passes > 1 else ''}",

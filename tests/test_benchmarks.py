@@ -74,7 +74,7 @@ def test_saving_replaces_the_table_of_one_benchmark_and_nothing_else(
 
 def test_the_tables_in_the_readme_are_those_of_the_results() -> None:
     kept = json.loads((table.HERE / "results.json").read_text())
-    assert set(kept) <= set(command.WHAT | command.ASKED_FOR)
+    assert set(kept) <= set(command.WHAT | command.ON_REQUEST)
     assert table._tables(kept) in (table.HERE / "README.md").read_text()
 
 
@@ -99,8 +99,8 @@ def test_the_readme_has_a_place_for_the_table() -> None:
     assert text.index(table.BEGIN) < text.index(table.END)
 
 
-def test_everything_that_can_be_asked_for_exists() -> None:
-    for name in command.WHAT | command.ASKED_FOR:
+def test_every_benchmark_that_can_be_named_exists() -> None:
+    for name in command.WHAT | command.ON_REQUEST:
         assert find_spec(f"benchmarks.{name}") is not None
 
 
@@ -108,13 +108,13 @@ def test_what_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr("sys.argv", ["benchmarks", "stage"])
     with pytest.raises(SystemExit):
         command.main()
-    assert f"expected some of {', '.join(command.WHAT | command.ASKED_FOR)}; found stage" in capsys.readouterr().err
+    assert f"expected some of {', '.join(command.WHAT | command.ON_REQUEST)}; found stage" in capsys.readouterr().err
 
 
 def test_the_gain_of_a_label_method_is_that_of_stretches_drawn_again() -> None:
     truth = np.random.default_rng(0).random((24, 3)) < 0.5
     valid, stretch = np.ones_like(truth), np.arange(24) // 4
-    wrong, right = (label_methods.Rows(truth, valid, truth, belief, stretch) for belief in (1.0 - truth, truth * 1.0))
+    wrong, right = (label_methods.Rows(truth, valid, truth, scores, stretch) for scores in (1.0 - truth, truth * 1.0))
     assert label_methods.gain_in(right, right) == (0, 0)
     assert label_methods.gain_in(wrong, right) == (1, 1)
     half = np.where(stretch[:, None] < 3, truth, 0.0)  # finds all in three of six stretches and nothing in the others

@@ -1,1 +1,1 @@
-"""What everything stands on: errors, classes, parameters, files, progress, and the lookup of methods."""
+"""Shared by all rooms: errors, classes, parameters, files, progress, and the lookup of methods."""

@@ -78,10 +78,10 @@ def assumption_note(local: LocalConfig, model: str, file: Path, preparation: Map
 
     Weights that declare what their captions were of are from this package's own recipe, and leave nothing to assume.
     """
-    told = _of_another(local, model, file) if local.shared and not local.own else []
+    notes = _other_architecture(local, model, file) if local.shared and not local.own else []
     if not set(COLOURS) <= set(local.preparation) and not captions.declares_region_captions(file):
-        told.append(_assumed(local, model, file, preparation["mean"]))
-    return tuple(told)
+        notes.append(_assumed(local, model, file, preparation["mean"]))
+    return tuple(notes)
 
 
 def _assumed(local: LocalConfig, model: str, file: Path, mean: Sequence[float]) -> str:
@@ -110,12 +110,12 @@ def _such_as(tags: Sequence[str], most: int = 3) -> str:
     return f"{', '.join(tags[:most])}{f' and {len(tags) - most} more' if len(tags) > most else ''}"
 
 
-def _of_another(local: LocalConfig, model: str, file: Path) -> list[str]:
+def _other_architecture(local: LocalConfig, model: str, file: Path) -> list[str]:
     """Return a line where open_clip knows `model` as another architecture than the config beside the file."""
-    known, told = open_clip.get_model_config(model), open_clip.get_model_config(local.name)
+    known, declared = open_clip.get_model_config(model), open_clip.get_model_config(local.name)
     if known is None:
         return []
-    pairs = [(known, told), *((known[part], told[part]) for part in ("vision_cfg", "text_cfg"))]
+    pairs = [(known, declared), *((known[part], declared[part]) for part in ("vision_cfg", "text_cfg"))]
     differ = [
         f"{key} {theirs[key]} instead of {ours[key]}"
         for ours, theirs in pairs
@@ -123,8 +123,8 @@ def _of_another(local: LocalConfig, model: str, file: Path) -> list[str]:
         if ours[key] != theirs[key]
     ]
     differ += (
-        [f"{_activation(_quick(told))} instead of {_activation(_quick(known))}"]
-        if _quick(known) != _quick(told)
+        [f"{_activation(_quick(declared))} instead of {_activation(_quick(known))}"]
+        if _quick(known) != _quick(declared)
         else []
     )
     if not differ:

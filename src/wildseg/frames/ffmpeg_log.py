@@ -58,8 +58,8 @@ class CapturedErrors:
     @property
     def errors(self) -> list[LogMessage]:
         """The messages in order."""
-        heard = [message for message in self._messages if message[0] <= av.logging.ERROR]
-        return [LogMessage(by, " ".join(text.split())) for _, by, text in heard]
+        errors = [message for message in self._messages if message[0] <= av.logging.ERROR]
+        return [LogMessage(by, " ".join(text.split())) for _, by, text in errors]
 
     def of(self, part: str) -> bool:
         """Return whether this part of FFmpeg reported an error."""

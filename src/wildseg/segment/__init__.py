@@ -1,1 +1,1 @@
-"""The segmentation model: data, augmentation, losses, prediction, and explanations of what it answers."""
+"""The segmentation model: data, augmentation, losses, prediction, and explanations of its predictions."""

@@ -64,7 +64,7 @@ def test_what_fails_in_passing_is_tried_again(bad_server: Misbehaving) -> None:
         ("empty", "its answer is no chat completion", 6),
         ("nobody", "expected a model it has, found 'nobody'", 1),
         ("strict", "set label.language.constrained to false", 1),
-        ("locked", "it wants a key, and there is none; set WILDSEG_API_KEY", 1),
+        ("locked", "it requires a key, and there is none; set WILDSEG_API_KEY", 1),
         ("moved", "it refused the query .HTTP 307", 1),
         ("dies:0", "refused the query .HTTP 400: the money is used up", 1),
     ],

@@ -21,7 +21,7 @@ from wildseg.encoders.downloads import hub_file
 # Where a file of weights may be described: as timm, segmentation-models-pytorch and this package write it, and as
 # transformers does.
 BESIDE = ("config.json", "preprocessor_config.json")
-SAY = "a config.json with mean and std beside the file would say"
+HOW_TO_DECLARE = "a config.json with mean and std beside the file would say"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Normalisation:
 
     def __str__(self) -> str:
         """Say it in one line."""
-        return f"images normalised by mean {_words(self.mean)} and std {_words(self.std)} ({self.source})"
+        return f"images normalised by mean {_numbers(self.mean)} and std {_numbers(self.std)} ({self.source})"
 
 
 def of(name: str, weights: str | None, key: str = KEY) -> Normalisation:
@@ -56,8 +56,8 @@ def of(name: str, weights: str | None, key: str = KEY) -> Normalisation:
     check(name, weights, key)
     if name.startswith(TIMM):
         cfg = timm_cfg(name, weights)
-        said = {"mean": cfg.mean, "std": cfg.std}
-        return _read(said, f"as timm published {cfg.tag or weights}", f"the weights {weights!r} of {name}")
+        declared = {"mean": cfg.mean, "std": cfg.std}
+        return _read(declared, f"as timm published {cfg.tag or weights}", f"the weights {weights!r} of {name}")
     settings = smp.encoders.encoders[name]["pretrained_settings"][weights]
     what = f"{key}_weights: the weights {weights!r} of {name}"
     path = hub_file(what, settings["repo_id"], SMP[:1], settings["revision"], instead(key), SMP)
@@ -68,29 +68,29 @@ def _of_file(name: str, path: Path, key: str) -> Normalisation:
     if (inside := _metadata(path, key)) and "mean" in inside:
         return _read(inside, "the file's own metadata", str(path))
     others = []
-    for beside in (path.with_suffix(".json"), *(path.parent / other for other in BESIDE)):
-        if not beside.is_file():
+    for config in (path.with_suffix(".json"), *(path.parent / other for other in BESIDE)):
+        if not config.is_file():
             continue
-        content = _json(beside)
-        if other := _of_another(content, name):
-            others.append(f"{beside.name} beside it is of {other}")
-        elif said := _said(content):
-            return _read(said, f"as {beside.name} beside the file says", str(beside))
+        content = _json(config)
+        if other := _other_network(content, name):
+            others.append(f"{config.name} beside it is of {other}")
+        elif declared := _declared(content):
+            return _read(declared, f"as {config.name} beside the file says", str(config))
     return _assumed(name, others)
 
 
 def _assumed(name: str, others: Sequence[str]) -> Normalisation:
-    hints = "; ".join([*others, SAY])
+    hints = "; ".join([*others, HOW_TO_DECLARE])
     for network in dict.fromkeys((split(name)[0], name.replace("-", "_"))):
         if timm.is_model(network) and (cfg := timm_cfg(name if name.startswith(TIMM) else f"{TIMM}{network}")):
             means = [timm_cfg(f"{TIMM}{network}.{tag}").mean for tag in tags_of(network)]
             differ = dict.fromkeys(mean for mean in means if mean != cfg.mean)
-            also = f", whose other sets want mean {' or '.join(map(_words, differ))}" if differ else ""
+            also = f", whose other sets want mean {' or '.join(map(_numbers, differ))}" if differ else ""
             return Normalisation(tuple(cfg.mean), tuple(cfg.std), f"assumed: timm's for {network}{also}; {hints}")
     return Normalisation(source=f"assumed: ImageNet's; {hints}")
 
 
-def _said(content: Mapping[str, Any]) -> dict[str, Any]:
+def _declared(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return mean, std, range and order of colours from a config; empty where it has none."""
     inner = content.get("pretrained_cfg")
     both = {**content, **inner} if isinstance(inner, dict) else dict(content)
@@ -103,22 +103,22 @@ def _said(content: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _of_another(content: Mapping[str, Any], name: str) -> str:
+def _other_network(content: Mapping[str, Any], name: str) -> str:
     """Return the network that a config is of, if it says so and it is not the encoder `name`; else an empty string."""
-    told = content.get("encoder", content.get("architecture"))
+    stated = content.get("encoder", content.get("architecture"))
     plain = lambda network: split(network)[0].partition(".")[0].replace("-", "_")  # noqa: E731
-    return told if isinstance(told, str) and plain(told) != plain(name) else ""
+    return stated if isinstance(stated, str) and plain(stated) != plain(name) else ""
 
 
-def _read(said: Mapping[str, Any], source: str, where: str) -> Normalisation:
+def _read(declared: Mapping[str, Any], source: str, where: str) -> Normalisation:
     """Check the config's values, and convert them to RGB in [0, 1]."""
-    if (space := said.get("input_space", "RGB")) != "RGB":
+    if (space := declared.get("input_space", "RGB")) != "RGB":
         raise ModelError(f"{where}: expected weights for images as RGB, found {space!r}; take others")
-    given = said.get("input_range") or (0, 1)
+    given = declared.get("input_range") or (0, 1)
     if not isinstance(given, (list, tuple)) or list(given) not in ([0, 1], [0, 255]):
         raise ModelError(f"{where}: expected an input_range of [0, 1] or [0, 255], found {given!r}; take others")
     high = given[1]
-    mean, std = (_three(said.get(key), key, where) for key in ("mean", "std"))
+    mean, std = (_three(declared.get(key), key, where) for key in ("mean", "std"))
     if not 0 <= min(mean) <= max(mean) <= high:
         hint = "; divide mean and std by 255, or say input_range: [0, 255]" if max(mean) > 1 else ""
         raise DataError(f"{where}: expected a mean within [0, {high}], found {list(mean)}{hint}")
@@ -140,16 +140,16 @@ def _metadata(path: Path, key: str) -> dict[str, Any]:
     try:
         check_regular(path)
         with safe_open(path, "np") as file:
-            told = file.metadata() or {}
+            stated = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise DataError(f"{key}_weights: {path}: expected a .safetensors file ({error})") from error
     values: dict[str, Any] = {}
-    for key, text in told.items():
+    for key, text in stated.items():
         try:
             values[key] = json.loads(text)
         except (ValueError, RecursionError):
             values[key] = text
-    return _said(values)
+    return _declared(values)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -167,5 +167,5 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _words(values: Sequence[float]) -> str:
+def _numbers(values: Sequence[float]) -> str:
     return " ".join(f"{value:.4g}" for value in values)

@@ -61,16 +61,16 @@ def gather(conversations: Sequence[Conversation[Conclusion]]) -> Conversations[C
     A refused query is thrown into its conversation as `NoReply`; if that is not caught, it ends all of them.
     """
     concluded: dict[int, Conclusion] = {}
-    heard: dict[int, Sequence[ChatReply | QueryRefused] | None] = dict.fromkeys(range(len(conversations)))
-    while heard:
+    received: dict[int, Sequence[ChatReply | QueryRefused] | None] = dict.fromkeys(range(len(conversations)))
+    while received:
         pending: dict[int, Sequence[ChatQuery]] = {}
-        for number, replies in heard.items():
+        for number, replies in received.items():
             try:
                 pending[number] = _advance(conversations[number], replies)
             except StopIteration as end:
                 concluded[number] = end.value
-        answered = iter((yield [query for queries in pending.values() for query in queries]) if pending else ())
-        heard = {number: [next(answered) for _ in queries] for number, queries in pending.items()}
+        replies_in_order = iter((yield [query for queries in pending.values() for query in queries]) if pending else ())
+        received = {number: [next(replies_in_order) for _ in queries] for number, queries in pending.items()}
     return [concluded[number] for number in range(len(conversations))]
 
 

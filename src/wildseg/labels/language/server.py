@@ -212,19 +212,19 @@ class ServerModel:
     def _refused(self, error: urllib.error.HTTPError) -> QueryFailed:
         """Return a permanent refusal with advice for the user."""
         key = key_for(self.url)
-        said = read_error(error, key)
+        message = read_error(error, key)
         if error.code in (401, 403):
-            has = "it refused the key of the environment" if key else "it wants a key, and there is none"
+            has = "it refused the key of the environment" if key else "it requires a key, and there is none"
             advice = f"{has}; set WILDSEG_API_KEY{openai_key_hint(self.url)}"
-        elif error.code == 404 or "model" in said.lower() and "not found" in said.lower():
+        elif error.code == 404 or "model" in message.lower() and "not found" in message.lower():
             advice = (
                 f"expected a model it has, found {self.model!r}, or an address that ends in /v1, found {self.url!r}"
             )
-        elif any(word in said.lower() for word in ("response_format", "schema", "grammar", "guided")):
+        elif any(word in message.lower() for word in ("response_format", "schema", "grammar", "guided")):
             advice = "it does not take the JSON schema of the answer; set label.language.constrained to false"
         else:
             advice = "it refused the query"
-        reason = f"HTTP {error.code}: {said}"
+        reason = f"HTTP {error.code}: {message}"
         return QueryFailed(f"{advice} ({reason})", reason, error.code in AFFECTS_ALL or error.code < 400)
 
 
@@ -232,17 +232,17 @@ def control_query(query: ChatQuery) -> ChatQuery:
     """Return a control query of the same form, without the content that a server may refuse."""
     if query.image is None:
         return replace(query, messages=(("user", "What do you know of this? Nothing is an answer."),))
-    said = tuple((role, text if role == "user" else "-") for role, text in query.messages)
-    return replace(query, messages=said, image=ImageInput.grey())
+    emptied = tuple((role, text if role == "user" else "-") for role, text in query.messages)
+    return replace(query, messages=emptied, image=ImageInput.grey())
 
 
 def messages(query: ChatQuery) -> list[dict[str, Any]]:
     """Return a query as messages of the chat API, the image in front of the first text."""
-    said: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in query.messages]
+    turns: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in query.messages]
     if query.image is not None:
         image = {"type": "image_url", "image_url": {"url": _data_url(query.image)}}
-        said[0]["content"] = [image, {"type": "text", "text": said[0]["content"]}]
-    return said
+        turns[0]["content"] = [image, {"type": "text", "text": turns[0]["content"]}]
+    return turns
 
 
 def schema(names: Sequence[str]) -> dict[str, Any]:

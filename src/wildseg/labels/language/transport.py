@@ -98,15 +98,15 @@ def read_error(error: urllib.error.HTTPError, key: str) -> str:
         content = error.read(2**16).decode(errors="replace")
     except (OSError, http.client.HTTPException):
         content = ""
-    said: Any = content
+    body: Any = content
     with suppress(ValueError, RecursionError):
-        said = json.loads(content)
-    return shorten(redacted(message_of(said) or str(error.reason), key), MAX_LETTERS)  # half a key is one, too
+        body = json.loads(content)
+    return shorten(redacted(message_of(body) or str(error.reason), key), MAX_LETTERS)  # half a key is one, too
 
 
-def message_of(said: Any) -> str:  # noqa: ANN401
+def message_of(body: Any) -> str:  # noqa: ANN401
     """Return the message of an error, as long as it is, on one line; what would steer a terminal as escapes."""
-    inner = said.get("error", said.get("detail", said)) if isinstance(said, dict) else said
+    inner = body.get("error", body.get("detail", body)) if isinstance(body, dict) else body
     text = inner.get("message", inner) if isinstance(inner, dict) else inner
     return words_of(str(text))
 

@@ -29,12 +29,12 @@ def vote_labels(
     """Query `sampling.votes` times and return the shares of votes as scores; 0 if no reply can be parsed."""
     conversations = []
     for vote in range(sampling.votes):
-        seen = image.flipped() if sampling.flip and vote % 2 else image
-        conversations.append(one(seen, class_order(len(names), sampling, vote), sampling.seed + SEED_STEP * vote))
+        view = image.flipped() if sampling.flip and vote % 2 else image
+        conversations.append(one(view, class_order(len(names), sampling, vote), sampling.seed + SEED_STEP * vote))
     outcomes = yield from gather(conversations)
     decisions = [decision for decision, _ in outcomes]
-    said = [turn for _, turns in outcomes for turn in turns]
-    return LabelResult(shares(decisions, len(names)), threshold(sampling.ties), record(decisions, names, said))
+    recorded = [turn for _, turns in outcomes for turn in turns]
+    return LabelResult(shares(decisions, len(names)), threshold(sampling.ties), record(decisions, names, recorded))
 
 
 def class_order(classes: int, sampling: SamplingParams, vote: int) -> list[int]:

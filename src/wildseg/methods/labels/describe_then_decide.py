@@ -39,12 +39,12 @@ def label(
     def one(listed: ClassList, image: ImageInput) -> Vote:
         query = listed.free((("user", listed.fill(describe)),), image)
         (reply,) = yield [query]
-        said = [turn_record(query, reply)]
+        turns = [turn_record(query, reply)]
         description = without_reasoning(reply.text)
         if not description:
-            return Decision(Parsed((), (), "no description"), ()), said
-        words = (("user", listed.fill(decide, description=description)),)
-        decision = yield from listed.decide(words, None, last=True)
-        return decision, said
+            return Decision(Parsed((), (), "no description"), ()), turns
+        messages = (("user", listed.fill(decide, description=description)),)
+        decision = yield from listed.decide(messages, None, last=True)
+        return decision, turns
 
     return label_by_list(frames, request, one)

@@ -55,14 +55,14 @@ def label(
         return decision, ()
 
     def step_by_step(listed: ClassList, image: ImageInput) -> Vote:
-        said: tuple[Message, ...] = ()
+        history: tuple[Message, ...] = ()
         recorded = []
         for step in (describe, weigh):
-            query = listed.free((*said, ("user", listed.fill(step))), image)
+            query = listed.free((*history, ("user", listed.fill(step))), image)
             (reply,) = yield [query]
             recorded.append(turn_record(query, reply))
-            said = (*query.messages, ("assistant", without_reasoning(reply.text) or "-"))
-        decision = yield from listed.decide((*said, ("user", listed.fill(decide))), image, last=True)
+            history = (*query.messages, ("assistant", without_reasoning(reply.text) or "-"))
+        decision = yield from listed.decide((*history, ("user", listed.fill(decide))), image, last=True)
         return decision, recorded
 
     return label_by_list(frames, request, at_once if turns == 1 else step_by_step)

@@ -1,1 +1,1 @@
-"""Why a trained segmenter answers what it answers: maps and features of any of its layers."""
+"""Explanations of a trained segmenter: evidence maps and features of any of its layers."""
