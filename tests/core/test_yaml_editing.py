@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from wildseg.core import yaml_files
 from wildseg.core.yaml_document import edit
 
 DEFAULT = (Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8")
+APART = 16  # so many values of params.yaml are never in one line
 TEXT = """\
 # what this is
 seed: 0   # any
@@ -116,22 +119,29 @@ def leaves(content: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
             yield (*path, name)
 
 
+def at(content: dict[str, Any], path: tuple[str, ...]) -> Any:  # noqa: ANN401
+    return reduce(getitem, path, content)
+
+
+def nested(values: dict[tuple[str, ...], Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for (*parents, name), value in values.items():
+        reduce(lambda section, parent: section.setdefault(parent, {}), parents, found)[name] = value
+    return found
+
+
 def test_each_value_of_params_yaml_can_be_changed_and_changed_back_to_the_byte() -> None:
     content = read(DEFAULT)
     paths = list(leaves(content))
     assert len(paths) > 80
-    for path in paths:
-        changed: Any = "changed"
-        old = content
-        for name in path:
-            old = old[name]
-        back = old
-        for name in reversed(path):
-            changed, back = {name: changed}, {name: back}
-        once = edit(DEFAULT, changed)
-        lines_below = old.count("\n") if isinstance(old, str) else 0  # of a text that stands below its key
-        assert len(changed_lines(DEFAULT, once)) == 2 + lines_below, path
-        assert read(edit(once, back)) == content
+    for start in range(APART):  # several in one edit: it takes a tenth of a second
+        old = {path: at(content, path) for path in paths[start::APART]}
+        once = edit(DEFAULT, nested(dict.fromkeys(old, "changed")))
+        lines_below = sum(
+            value.count("\n") for value in old.values() if isinstance(value, str)
+        )  # of a text below its key
+        assert len(changed_lines(DEFAULT, once)) == 2 * len(old) + lines_below, list(old)
+        assert read(edit(once, nested(old))) == content
 
 
 VALUES = st.recursive(
