@@ -20,6 +20,7 @@ from safetensors.torch import save, save_file
 
 from tests.encoders.models import save as save_clip
 from tests.hub import Hub, nobody, point_to
+from tests.packages import LITE0, install_lite0
 from tests.programs import SOURCE
 from wildseg.cli.main import main
 from wildseg.core.errors import WildsegError
@@ -99,7 +100,7 @@ FIVE = {"unet": {"encoder_depth": 5, "decoder_channels": [32, 16, 16, 8, 8]}}
     [
         ("extract", {}, {"encoder_weights": "imagnet"}, "found 'imagnet'; did you mean 'imagenet'"),
         ("crf", {}, {"encoder_weights": "none.safetensors"}, "none.safetensors: expected a .safetensors file"),
-        ("cam", {}, {"encoder": "tu-swin_tiny_patch4_window7_224", "options": FIVE}, "for images of any size"),
+        ("cam", {}, {"encoder": "tu-efficientformer_l1", "options": FIVE}, "for images of any size"),
         (
             "label",
             {},
@@ -158,6 +159,20 @@ def test_what_was_fetched_is_fetched_before_and_looked_for_again_once_it_is_gone
     assert file.read_bytes() == weights
     file.unlink()
     preflight.run(wish, tmp_path, "extract")
+    assert checked == ["encoder"] * 2
+
+
+def test_a_set_from_a_package_is_checked_before_and_again_once_it_is_gone(
+    checked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = values(encoder="tu-tf_efficientnet_lite0", encoder_weights=LITE0)
+    file = install_lite0(tmp_path / "site", monkeypatch)
+    for _ in range(2):
+        preflight.run(wish, tmp_path, "extract")
+    assert checked == ["encoder"]
+    file.unlink()
+    with pytest.raises(WildsegError, match=r"train\.encoder_weights: .*expected the weights efficientnet-lite0"):
+        preflight.run(wish, tmp_path, "cam")
     assert checked == ["encoder"] * 2
 
 

@@ -21,6 +21,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from tests.packages import LITE0, install_lite0, lite0_state
 from tests.segment.networks import stripes
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
@@ -296,6 +297,27 @@ def test_images_are_normalised_as_the_encoders_weights_want_them_in_training_and
     line = next(line for line in capsys.readouterr().out.splitlines() if "encoder weights" in line)
     assert line.startswith("train: encoder weights: 60 of 60 tensors from w.safetensors; images normalised by mean ")
     assert line.endswith("(as config.json beside the file says)")
+
+
+def test_a_set_from_a_package_is_trained_and_used_with_its_normalisation(
+    project: Artifacts, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_lite0(project.root / "site", monkeypatch)
+    used = []
+    whole = fit.augmentation
+    monkeypatch.setattr(fit, "augmentation", lambda *values: used.append(values[-2:]) or whole(*values))
+    train.run(values(encoder="tu-tf_efficientnet_lite0", encoder_weights=LITE0, steps=1, lr=1e-12), project, CPU)
+    state, config = project.load_segmenter()
+    half = (0.5, 0.5, 0.5)
+    assert used == [(half, half)]
+    assert (config["mean"], config["std"]) == (list(half), list(half))
+    torch.testing.assert_close(state["encoder.model.conv_stem.weight"], lite0_state()["conv_stem.weight"])
+    mixed = np.tile(np.array([0, 51, 255], np.uint8), (1, 2, 2, 1))
+    seen = predict.load(unet.build, state, config).normalised(mixed)
+    torch.testing.assert_close(seen[0, :, 0, 0], torch.tensor([-1.0, -0.6, 1.0]))
+    line = next(line for line in capsys.readouterr().out.splitlines() if "encoder weights" in line)
+    assert "tensors from efficientnet-lite0; left out: " in line
+    assert line.endswith("by mean 0.5 0.5 0.5 and std 0.5 0.5 0.5 (as efficientnet-lite0 was published)")
 
 
 def test_frames_of_any_size_are_trained_together(project: Artifacts) -> None:

@@ -30,7 +30,7 @@ def test_networks_of_timm_serve_as_encoders() -> None:
 
 def test_a_network_for_one_size_of_image_is_refused() -> None:
     with pytest.raises(ModelError, match="expected an encoder for images of any size"):
-        encoder_of(None, "tu-maxvit_rmlp_pico_rw_256")
+        unet.build(2, "tu-efficientformer_l1", None)
 
 
 def test_unknown_published_weights_are_told_what_there_is() -> None:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from wildseg.core.errors import DataError, ModelError, check_regular
-from wildseg.encoders.cnn import published
+from wildseg.encoders.cnn import packaged, published
 from wildseg.encoders.cnn.match_weights import match_weights
 from wildseg.encoders.cnn.published import TIMM, Published
 from wildseg.encoders.downloads import quiet_hub, reason
@@ -34,22 +34,26 @@ def create(
     Args:
         network: takes `encoder_name` and `encoder_weights` and returns a network with an `encoder`.
         name: any encoder of segmentation-models-pytorch, or ``tu-`` and the name of a network of timm.
-        weights: None (random), a published set such as ``imagenet``, or a local .safetensors file.
+        weights: None (random), a published set such as ``imagenet``, one that a package ships, or a local .safetensors
+            file.
         key: the parameter that names the encoder, for error lines; `<key>_weights` names its weights.
 
     Raises:
         ModelError: there is no such encoder or set of weights, it cannot be fetched, or it does not fit.
     """
-    file = weights if weights and weights.endswith(".safetensors") else None
+    file = Path(weights) if weights and weights.endswith(".safetensors") else None
+    packed = weights if weights in packaged.PACKAGED else None
     published.check(name, None if file else weights, key)
-    chosen = published.fetch(name, None if file else weights, key)
+    chosen = published.fetch(name, None if file or packed else weights, key)
     with _one_line(name, chosen, key), chosen.fetches, quiet_hub():
         options = {**chosen.options, **_any_size(name)}
         built = network(encoder_name=chosen.name, encoder_weights=chosen.weights, **options)
     encoder = built.get_submodule("encoder")
     dropped = _drop_unused_stages(encoder, name, key)
     if file:
-        setattr(built, LOADED, _load(encoder, name, Path(file), dropped, key))
+        setattr(built, LOADED, _load(encoder, name, _read(file, key), dropped, str(file), key))
+    elif packed:
+        setattr(built, LOADED, _load(encoder, name, packaged.read(packed, key), dropped, packed, key))
     elif weights:
         setattr(built, LOADED, f"encoder weights: {weights} of {name}")
     return built
@@ -77,14 +81,19 @@ def _one_line(name: str, chosen: Published, key: str) -> Iterator[None]:
         ) from error
 
 
-def _load(encoder: torch.nn.Module, name: str, path: Path, dropped: list[str], key: str) -> str:
-    """Load a file into the encoder; return in a few words what was loaded and what was left out."""
+def _read(path: Path, key: str) -> dict[str, torch.Tensor]:
     try:
         check_regular(path)
-        found = load_file(path)
+        return load_file(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{key}_weights: {path}: expected a .safetensors file ({error})") from error
-    where = f"{key}_weights: {path} does not fit {name}"
+
+
+def _load(
+    encoder: torch.nn.Module, name: str, found: dict[str, torch.Tensor], dropped: list[str], source: str, key: str
+) -> str:
+    """Load tensors into the encoder; return in a few words what was loaded and what was left out."""
+    where = f"{key}_weights: {source} does not fit {name}"
     try:
         fitted = match_weights(encoder, found, [*_whole(name), *dropped], where)
     except ModelError as error:
@@ -95,7 +104,7 @@ def _load(encoder: torch.nn.Module, name: str, path: Path, dropped: list[str], k
     # Not by the encoder's own way, which renames what other files hold.
     torch.nn.Module.load_state_dict(encoder, fitted.state, strict=False)
     left_out = f"; left out: {', '.join(fitted.left_out)}" if fitted.left_out else ""
-    return f"encoder weights: {len(fitted.state)} of {len(found)} tensors from {path.name}{left_out}"
+    return f"encoder weights: {len(fitted.state)} of {len(found)} tensors from {Path(source).name}{left_out}"
 
 
 @cache
@@ -159,9 +168,10 @@ def probe(encoder: torch.nn.Module, name: str, key: str) -> tuple[list[torch.Ten
         with torch.no_grad():
             return list(encoder.eval()(torch.zeros(1, 3, side, side))), side
     except (RuntimeError, ValueError, AssertionError) as error:
+        text = " ".join(str(error).split())
         raise ModelError(
-            f"{key}: expected an encoder for images of any size; {name} fails on {side}x{side} pixels "
-            f"({' '.join(str(error).split())})"
+            f"{key}: expected an encoder for images of any size; {name} fails on {side}x{side} pixels"
+            f"{f' ({text})' if text else ''}"
         ) from error
     finally:
         encoder.train(training)

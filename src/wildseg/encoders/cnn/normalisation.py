@@ -14,6 +14,7 @@ import timm
 from safetensors import SafetensorError, safe_open
 
 from wildseg.core.errors import DataError, ModelError, check_regular
+from wildseg.encoders.cnn import packaged
 from wildseg.encoders.cnn.imagenet import MEAN, STD
 from wildseg.encoders.cnn.published import KEY, SMP, TIMM, check, instead, split, tags_of, timm_cfg
 from wildseg.encoders.downloads import hub_file
@@ -54,6 +55,9 @@ def of(name: str, weights: str | None, key: str = KEY) -> Normalisation:
     if weights.endswith(".safetensors"):
         return _of_file(name, Path(weights), key)
     check(name, weights, key)
+    if weights in packaged.PACKAGED:
+        entry = packaged.PACKAGED[weights]
+        return Normalisation(entry.mean, entry.std, f"as {weights} was published")
     if name.startswith(TIMM):
         cfg = timm_cfg(name, weights)
         declared = {"mean": cfg.mean, "std": cfg.std}

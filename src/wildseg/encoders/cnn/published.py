@@ -13,6 +13,7 @@ import timm
 import torch
 
 from wildseg.core.errors import ModelError, did_you_mean
+from wildseg.encoders.cnn import packaged
 from wildseg.encoders.downloads import hub_file, report_progress
 
 TIMM = "tu-"  # the prefix under which segmentation-models-pytorch reaches every network of timm
@@ -48,7 +49,8 @@ def check(name: str, weights: str | None, key: str = KEY) -> None:
     Args:
         name: any encoder of segmentation-models-pytorch, or ``tu-`` and the name of a network of timm, with or
             without the tag of a set of weights: ``tu-resnet18.a1_in1k``.
-        weights: None, or a set: of timm's, a tag of the network, or ``imagenet`` for the one that timm would take.
+        weights: None, or a set: of timm's, a tag of the network, or ``imagenet`` for the one that timm would take; or
+            one that a package ships.
         key: the parameter that names the encoder, for error lines.
     """
     known = smp.encoders.get_encoder_names()
@@ -64,7 +66,9 @@ def check(name: str, weights: str | None, key: str = KEY) -> None:
             f"{key}: expected {TIMM}{network}, or with a tag of its weights ({_few(tags)}), found {name!r}"
             f"{did_you_mean(tag, tags)}"
         )
-    if weights is not None:
+    if weights in packaged.PACKAGED:
+        packaged.check(name, weights, key)
+    elif weights is not None:
         _check_set(name, network, tag, weights, key)
 
 
@@ -85,6 +89,7 @@ def _check_set(name: str, network: str, tag: str, weights: str, key: str) -> Non
         known = [ANY, *known]
     else:
         known = list(smp.encoders.encoders[name]["pretrained_settings"])
+    known += [other for other, entry in packaged.PACKAGED.items() if entry.encoder == name]
     if weights not in known:
         raise ModelError(
             f"{key}_weights: expected null, a .safetensors file or, for {name}, {_few(known)}; "
