@@ -22,11 +22,11 @@ import torch.nn.functional as F
 
 from benchmarks.timing import Result, compare
 from wildseg.cam.engine import CamConfig, activation_maps, maps_of
+from wildseg.cam.params import Cam
 from wildseg.cam.record import record_clip
-from wildseg.cam.refinement import Refinement
-from wildseg.core import lookup
 from wildseg.encoders.clip import Clip
-from wildseg.methods.refine import caa
+from wildseg.execution import defaults
+from wildseg.stages.cam.task import cam_config
 
 MODEL = "ViT-B-16-quickgelu"
 SIZE = (384, 512)
@@ -43,15 +43,20 @@ def measure() -> Iterator[Result]:
     clip, texts = _clip(SIZE), _texts()
     pixels = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
     peer, peer_name = partial(_forward, clip, pixels), "open_clip's image tower, no gradient"
-    es = CamConfig(lookup.load("methods.cam", "softmax_gradcam"), refine=Refinement(caa))
+    es = config("softmax_gradcam", "caa")
     for count in (1, 2, 4, 8):
         name = f"softmax_gradcam with CAA, {count} class{'es' if count > 1 else ''}"
         yield compare(name, partial(_maps, clip, pixels, texts, count, es), peer, peer_name, runs=RUNS)
     for method in ("gradcam", "hirescam", *SINGLE):
-        plain = CamConfig(lookup.load("methods.cam", method))
+        plain = config(method)
         yield compare(f"{method}, 1 class", partial(_maps, clip, pixels, texts, 1, plain), peer, peer_name, runs=RUNS)
     for method, count in MEASURED_LARGE:
         yield _memory(method, count)
+
+
+def config(method: str, refine: str = "none") -> CamConfig:
+    """Return the shipped parameters at one scale and full size, with a method and a refinement."""
+    return cam_config(defaults.section(Cam, "cam", method=method, refine=refine, scales=(1.0,), max_side=None))
 
 
 def _clip(size: tuple[int, int]) -> Clip:
@@ -71,7 +76,7 @@ def _forward(clip: Clip, pixels: torch.Tensor) -> None:
 
 
 def _maps(clip: Clip, pixels: torch.Tensor, texts: torch.Tensor, count: int, recipe: CamConfig) -> None:
-    maps_of(record_clip(clip, pixels, texts, range(count), CLASSES, recipe.look), recipe)
+    maps_of(record_clip(clip, pixels, texts, range(count), CLASSES, recipe.record_config), recipe)
 
 
 def _memory(method: str, count: int) -> Result:
@@ -89,8 +94,7 @@ def main() -> None:
     """Make the maps of one large frame and print the peak of this process in GiB."""
     method, count = sys.argv[1], int(sys.argv[2])
     image = np.random.default_rng(0).integers(0, 256, (*LARGE, 3), np.uint8)
-    recipe = CamConfig(lookup.load("methods.cam", method), refine=Refinement(caa))
-    activation_maps(_clip((224, 224)), image, _texts(), range(count), CLASSES, recipe)
+    activation_maps(_clip((224, 224)), image, _texts(), range(count), CLASSES, config(method, "caa"))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 

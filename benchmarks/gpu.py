@@ -19,14 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.cam import config
 from benchmarks.timing import Result, compare
 from wildseg.cam.engine import CamConfig, activation_maps_of_batch
-from wildseg.cam.refinement import Refinement
 from wildseg.core import lookup
 from wildseg.encoders.clip import Clip
 from wildseg.encoders.precision import autocast
 from wildseg.methods.losses import cross_entropy
-from wildseg.methods.refine import caa
 from wildseg.segment import predict
 from wildseg.segment.objective import SegmenterObjective
 from wildseg.segment.predict import Predictor
@@ -44,7 +43,7 @@ RUNS = 5
 # In [0, 1]. torch lets convolutions round their inputs to TF32 (10 bits of mantissa) on a GPU, and they are all that a
 # segmenter has; the maps come of matrix products, which it computes in float32.
 MAPS_TOLERANCE, PROBABILITIES_TOLERANCE = 1e-4, 5e-3
-METHODS = (("gradcam", None), ("softmax_gradcam", Refinement(caa)), ("naclip", None))
+METHODS = (("gradcam", "none"), ("softmax_gradcam", "caa"), ("naclip", "none"))
 
 
 def measure() -> Iterator[Result]:
@@ -65,8 +64,8 @@ def maps(clip: Clip, images: list[np.ndarray]) -> Iterator[Result]:
     on_gpu = _moved(clip, "cuda")
     peer = partial(_forward, on_gpu.network.visual, torch.randn(FRAMES, 3, *SIZE, device="cuda"))
     for method, refine in METHODS:
-        ours = partial(_maps, on_gpu, images, CamConfig(lookup.load("methods.cam", method), refine=refine))
-        name = f"{method}{' with CAA' if refine else ''}, {CLASSES} classes, a frame of {SIZE[1]}x{SIZE[0]}"
+        ours = partial(_maps, on_gpu, images, config(method, refine))
+        name = f"{method}{' with CAA' if refine == 'caa' else ''}, {CLASSES} classes, a frame of {SIZE[1]}x{SIZE[0]}"
         yield compare(
             name, _until_done(ours), _until_done(peer), "open_clip's image tower alone", per=FRAMES, runs=RUNS
         )
@@ -121,10 +120,9 @@ def prediction() -> Result:
 def differences(clip: Clip, images: list[np.ndarray]) -> Iterator[Result]:
     """Yield the largest differences between GPU and CPU, of maps and of the network's probabilities, both in [0, 1]."""
     for method, refine in METHODS:
-        recipe = CamConfig(lookup.load("methods.cam", method), refine=refine)
-        there, here = (_maps(_moved(clip, device), images, recipe) for device in ("cuda", "cpu"))
+        there, here = (_maps(_moved(clip, device), images, config(method, refine)) for device in ("cuda", "cpu"))
         largest = max(float(np.abs(a - b).max()) for a, b in zip(there, here, strict=True))
-        yield _difference(f"maps of {method}{' with CAA' if refine else ''}", largest, MAPS_TOLERANCE)
+        yield _difference(f"maps of {method}{' with CAA' if refine == 'caa' else ''}", largest, MAPS_TOLERANCE)
     network, ids = _segmenter().eval(), range(1, CLASSES + 1)
     here = Predictor(network, ids).probabilities(np.stack(images))
     there = Predictor(network, ids, device="cuda").probabilities(np.stack(images)).cpu()

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from wildseg.cam.affinity import Affinity, Transition, boxes, spread, transition
+from tests.cam.configs import caa_params
+from wildseg.cam import affinity
+from wildseg.cam.affinity import Transition, boxes, spread, transition
 from wildseg.cam.maps import normalise
 
 W = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]], dtype=torch.float64)
@@ -67,12 +69,12 @@ def test_rows_sum_to_one_after_few_rounds_and_columns_too_after_many() -> None:
 def test_uniform_attention_leaves_nothing_to_see() -> None:
     maps = torch.rand(2, 3, 4)
     uniform = torch.full((13, 13), 1 / 13)
-    assert normalise(Affinity().refine(maps, uniform)).abs().max() < 1e-5
+    assert normalise(affinity.refine(maps, uniform, caa_params())).abs().max() < 1e-5
 
 
 def test_attention_of_each_patch_to_itself_keeps_the_map_inside_its_boxes() -> None:
     maps = torch.rand(2, 3, 4)
-    refined = Affinity().refine(maps, torch.eye(13))
+    refined = affinity.refine(maps, torch.eye(13), caa_params())
     torch.testing.assert_close(refined, (maps * boxes(maps, 0.4)).double())
 
 
@@ -94,11 +96,11 @@ def test_the_affinity_is_symmetric_and_its_square_positive() -> None:
 def test_an_empty_map_has_no_box_and_stays_empty() -> None:
     maps = torch.zeros(1, 3, 4)
     assert not boxes(maps, 0.4).any()
-    assert not normalise(Affinity().refine(maps, random_attention(13).float())).any()
+    assert not normalise(affinity.refine(maps, random_attention(13).float(), caa_params())).any()
 
 
 def test_no_map_at_all_goes_through() -> None:
-    assert Affinity().refine(torch.zeros(0, 3, 4), torch.eye(13)).shape == (0, 3, 4)
+    assert affinity.refine(torch.zeros(0, 3, 4), torch.eye(13), caa_params()).shape == (0, 3, 4)
 
 
 def test_boxes_join_components_that_touch_by_a_corner() -> None:
@@ -133,23 +135,32 @@ def test_boxes_are_those_of_opencv_contours() -> None:
 
 
 def test_blocks_are_counted_from_the_last_after_leaving_some_out() -> None:
-    assert list(Affinity(layers=2).blocks(5)) == [3, 4]
-    assert list(Affinity(layers=2, skip_last=1).blocks(5)) == [2, 3]
-    assert list(Affinity().blocks(12)) == [4, 5, 6, 7, 8, 9, 10, 11]  # as published: the last eight of twelve
-    assert list(Affinity(layers=8).blocks(5)) == [0, 1, 2, 3, 4]
-    assert list(Affinity(layers=8, skip_last=9).blocks(5)) == [0]
+    assert list(affinity.blocks(5, caa_params(layers=2))) == [3, 4]
+    assert list(affinity.blocks(5, caa_params(layers=2, skip_last=1))) == [2, 3]
+    assert list(affinity.blocks(12, caa_params())) == [
+        4,
+        5,
+        6,
+        7,
+        8,
+        9,
+        10,
+        11,
+    ]  # as published: the last eight of twelve
+    assert list(affinity.blocks(5, caa_params(layers=8))) == [0, 1, 2, 3, 4]
+    assert list(affinity.blocks(5, caa_params(layers=8, skip_last=9))) == [0]
 
 
 def test_the_class_token_takes_no_part() -> None:
     maps, attention = torch.rand(1, 2, 3, dtype=torch.float64), random_attention(7)
     expected = spread(maps, transition(attention[1:, 1:], 3), boxes(maps, 0.4), 2)
-    torch.testing.assert_close(Affinity().refine(maps, attention), expected)
+    torch.testing.assert_close(affinity.refine(maps, attention, caa_params()), expected)
 
 
 def test_the_matrix_is_left_as_it_was() -> None:
     attention = random_attention(7)
     before = attention.clone()
-    Affinity().refine(torch.rand(2, 2, 3, dtype=torch.float64), attention)
+    affinity.refine(torch.rand(2, 2, 3, dtype=torch.float64), attention, caa_params())
     assert torch.equal(attention, before)
 
 
@@ -157,5 +168,5 @@ def test_boxes_end_early_only_where_they_are_told_to() -> None:
     maps = torch.zeros(1, 5, 5, dtype=torch.float64)
     maps[0, 4, 4] = 1
     attention = random_attention(26)
-    assert Affinity().refine(maps, attention).any()
-    assert not Affinity(exclusive_box_ends=True).refine(maps, attention).any()
+    assert affinity.refine(maps, attention, caa_params()).any()
+    assert not affinity.refine(maps, attention, caa_params(exclusive_box_ends=True)).any()

@@ -11,12 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.cam.configs import by_caa, cam_config
 from tests.encoders.models import noise, random_clip
-from wildseg.cam.engine import CamConfig, activation_maps
-from wildseg.cam.refinement import Refinement
+from wildseg.cam.engine import activation_maps
 from wildseg.encoders.clip import Clip, resize
 from wildseg.methods.cam import softmax_gradcam
-from wildseg.methods.refine import caa
 
 PUBLISHED = {"competitors": "present", "pool": "patches", "target": "probability", "normalise_twice": True}
 SIZES = [(64, 64), (53, 71), (90, 130)]  # the native one, and some that are no multiple of a patch
@@ -108,11 +107,11 @@ def test_maps_and_refined_maps_are_those_of_the_published_procedure(
 ) -> None:
     image = noise(size)
     maps, refined = published(clip, image, texts, present)
-    plain = CamConfig(softmax_gradcam, PUBLISHED, pos_embed_interpolation="bilinear_half")
-    recipe = CamConfig(
+    plain = cam_config(softmax_gradcam, PUBLISHED, pos_embed_interpolation="bilinear_half")
+    recipe = cam_config(
         softmax_gradcam,
         PUBLISHED,
-        Refinement(caa, {"exclusive_box_ends": True}),
+        by_caa(exclusive_box_ends=True),
         pos_embed_interpolation="bilinear_half",
     )
     assert maps.std((1, 2)).min() > 0.05
@@ -127,18 +126,18 @@ def test_maps_and_refined_maps_are_those_of_the_published_procedure(
 def test_of_more_blocks_than_eight_the_last_eight_are_averaged(clip_of_ten: Clip, texts: Tensor) -> None:
     image = noise((53, 71))
     _, refined = published(clip_of_ten, image, texts, [0, 3])
-    recipe = CamConfig(
+    recipe = cam_config(
         softmax_gradcam,
         PUBLISHED,
-        Refinement(caa, {"exclusive_box_ends": True}),
+        by_caa(exclusive_box_ends=True),
         pos_embed_interpolation="bilinear_half",
     )
     found = activation_maps(clip_of_ten, image, texts, [0, 3], FOREGROUND, recipe)
     np.testing.assert_allclose(found, refined, atol=1e-4, rtol=0)
-    all_of_them = CamConfig(
+    all_of_them = cam_config(
         softmax_gradcam,
         PUBLISHED,
-        Refinement(caa, {"layers": 10, "exclusive_box_ends": True}),
+        by_caa(layers=10, exclusive_box_ends=True),
         pos_embed_interpolation="bilinear_half",
     )
     assert abs(activation_maps(clip_of_ten, image, texts, [0, 3], FOREGROUND, all_of_them) - refined).max() > 1e-3
@@ -147,5 +146,5 @@ def test_of_more_blocks_than_eight_the_last_eight_are_averaged(clip_of_ten: Clip
 def test_at_the_native_size_default_maps_differ_by_the_rounding_of_positions_alone(clip: Clip, texts: Tensor) -> None:
     image = noise((64, 64))
     maps, _ = published(clip, image, texts, [0, 3])
-    found = activation_maps(clip, image, texts, [0, 3], FOREGROUND, CamConfig(softmax_gradcam))
+    found = activation_maps(clip, image, texts, [0, 3], FOREGROUND, cam_config(softmax_gradcam))
     np.testing.assert_allclose(found, maps, atol=1e-2, rtol=0)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from tests.cam.configs import by_caa, caa_params, cam_config
 from tests.encoders.models import noise, random_clip
-from wildseg.cam.affinity import Affinity
-from wildseg.cam.engine import CamConfig, activation_maps, input_size, maps_of
+from wildseg.cam import affinity
+from wildseg.cam.engine import activation_maps, input_size, maps_of
 from wildseg.cam.maps import normalise, resample_maps
 from wildseg.cam.record import record_clip
 from wildseg.cam.refinement import Refinement
 from wildseg.cam.tower_state import RecordConfig
 from wildseg.encoders.clip import Clip, resize
 from wildseg.methods.cam import gradcam, hirescam
-from wildseg.methods.refine import caa
 
 
 @pytest.fixture(scope="module")
@@ -54,33 +52,33 @@ def test_input_sizes_are_rounded_up_to_whole_patches(
 def test_a_frame_of_the_native_size_is_seen_as_it_is(clip: Clip, texts: Tensor) -> None:
     image = noise((48, 64))
     trace = record_clip(clip, clip.pixels([image]), texts, (0, 2), 3)
-    expected = maps_of(trace, CamConfig(gradcam))
-    found = activation_maps(clip, image, texts, (0, 2), 3, CamConfig(gradcam))
+    expected = maps_of(trace, cam_config(gradcam))
+    found = activation_maps(clip, image, texts, (0, 2), 3, cam_config(gradcam))
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
     assert found.dtype == np.float32
 
 
 def test_maps_reach_from_zero_to_one(clip: Clip, texts: Tensor) -> None:
-    maps = activation_maps(clip, noise((60, 90)), texts, (0, 1, 2), 3, CamConfig(hirescam))
+    maps = activation_maps(clip, noise((60, 90)), texts, (0, 1, 2), 3, cam_config(hirescam))
     assert maps.shape == (3, 8, 12)
     np.testing.assert_allclose(maps.min((1, 2)), 0, atol=1e-6)
     np.testing.assert_allclose(maps.max((1, 2)), 1, atol=1e-3)
 
 
-@pytest.mark.parametrize("refine", [None, Refinement(caa)])
+@pytest.mark.parametrize("refine", [None, by_caa()])
 def test_a_frame_without_any_class_has_no_map_on_the_same_grid(
     clip: Clip, texts: Tensor, refine: Refinement | None
 ) -> None:
-    recipe = CamConfig(gradcam, refine=refine, scales=(1.0, 1.5), flip=True)
+    recipe = cam_config(gradcam, refine=refine, scales=(1.0, 1.5), flip=True)
     with_classes = activation_maps(clip, noise((48, 64)), texts, (1,), 3, recipe)
     assert activation_maps(clip, noise((48, 64)), texts, (), 3, recipe).shape == (0, *with_classes.shape[1:])
 
 
 def test_scales_are_averaged_on_the_finest_grid(clip: Clip, texts: Tensor) -> None:
     image = noise((48, 64))
-    fine = activation_maps(clip, image, texts, (0, 1), 3, CamConfig(gradcam, scales=(2.0,)))
-    coarse = activation_maps(clip, image, texts, (0, 1), 3, CamConfig(gradcam, scales=(1.0,)))
-    found = activation_maps(clip, image, texts, (0, 1), 3, CamConfig(gradcam, scales=(1.0, 2.0)))
+    fine = activation_maps(clip, image, texts, (0, 1), 3, cam_config(gradcam, scales=(2.0,)))
+    coarse = activation_maps(clip, image, texts, (0, 1), 3, cam_config(gradcam, scales=(1.0,)))
+    found = activation_maps(clip, image, texts, (0, 1), 3, cam_config(gradcam, scales=(1.0, 2.0)))
     enlarged = np.stack([cv2.resize(m, (16, 12), interpolation=cv2.INTER_LINEAR) for m in coarse])
     mean = (fine + enlarged) / 2
     mean -= mean.min((1, 2), keepdims=True)
@@ -88,43 +86,43 @@ def test_scales_are_averaged_on_the_finest_grid(clip: Clip, texts: Tensor) -> No
 
 
 def test_with_flip_the_maps_of_a_mirrored_frame_are_mirrored(clip: Clip, texts: Tensor) -> None:
-    image, recipe = noise((48, 64)), CamConfig(gradcam, flip=True, refine=Refinement(caa))
+    image, recipe = noise((48, 64)), cam_config(gradcam, flip=True, refine=by_caa())
     plain = activation_maps(clip, image, texts, (0, 1), 3, recipe)
     mirrored = activation_maps(clip, image[:, ::-1].copy(), texts, (0, 1), 3, recipe)
     np.testing.assert_allclose(mirrored[:, :, ::-1], plain, atol=1e-4)
-    alone = activation_maps(clip, image, texts, (0, 1), 3, CamConfig(gradcam, refine=Refinement(caa)))
+    alone = activation_maps(clip, image, texts, (0, 1), 3, cam_config(gradcam, refine=by_caa()))
     assert np.abs(alone - plain).max() > 1e-3
 
 
 def test_the_longer_side_is_limited(clip: Clip, texts: Tensor) -> None:
     image = noise((480, 640))
-    found = activation_maps(clip, image, texts, (0,), 3, CamConfig(gradcam, max_side=64))
+    found = activation_maps(clip, image, texts, (0,), 3, cam_config(gradcam, max_side=64))
     np.testing.assert_array_equal(
-        found, activation_maps(clip, resize(image, (48, 64)), texts, (0,), 3, CamConfig(gradcam))
+        found, activation_maps(clip, resize(image, (48, 64)), texts, (0,), 3, cam_config(gradcam))
     )
 
 
 def test_refining_spreads_the_methods_own_maps_along_recorded_attention(clip: Clip, texts: Tensor) -> None:
-    image, affinity = noise((48, 64)), Affinity(layers=2, skip_last=1)
+    image, options = noise((48, 64)), {"layers": 2, "skip_last": 1}
     trace = record_clip(clip, clip.pixels([image]), texts, (0, 2), 3, config=RecordConfig(attention=True))
     mean = torch.stack(trace.attention[:2]).mean(0)  # of three blocks, the two before the last
-    expected = normalise(affinity.refine(maps_of(trace, CamConfig(gradcam)), mean))
-    found = activation_maps(clip, image, texts, (0, 2), 3, CamConfig(gradcam, refine=Refinement(caa, asdict(affinity))))
+    expected = normalise(affinity.refine(maps_of(trace, cam_config(gradcam)), mean, caa_params(**options)))
+    found = activation_maps(clip, image, texts, (0, 2), 3, cam_config(gradcam, refine=by_caa(**options)))
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
 
 
 def test_the_same_frame_gives_the_same_bytes(clip: Clip, texts: Tensor) -> None:
-    recipe = CamConfig(gradcam, flip=True, refine=Refinement(caa))
+    recipe = cam_config(gradcam, flip=True, refine=by_caa())
     one, other = (activation_maps(clip, noise((48, 64)), texts, (0, 1), 3, recipe) for _ in range(2))
     assert one.tobytes() == other.tobytes()
 
 
 def test_half_the_bits_change_a_map_by_less_than_a_ten_thousandth(clip: Clip, texts: Tensor) -> None:
     pixels = clip.pixels([noise((48, 64))])
-    single = maps_of(record_clip(clip, pixels, texts, (0, 1), 3), CamConfig(gradcam))
+    single = maps_of(record_clip(clip, pixels, texts, (0, 1), 3), cam_config(gradcam))
     clip.network.double()
     try:
-        double = maps_of(record_clip(clip, pixels.double(), texts.double(), (0, 1), 3), CamConfig(gradcam))
+        double = maps_of(record_clip(clip, pixels.double(), texts.double(), (0, 1), 3), cam_config(gradcam))
     finally:
         clip.network.float()
     torch.testing.assert_close(single.double(), double, atol=1e-4, rtol=0)

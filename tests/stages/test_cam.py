@@ -9,17 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.cam.configs import by_caa, cam_config
 from tests.encoders.models import noise, save
 from wildseg.artifacts.project import Artifacts, Frame, FrameBoxes, PromptSet
-from wildseg.cam.engine import CamConfig, activation_maps
-from wildseg.cam.refinement import Refinement
+from wildseg.cam.engine import activation_maps
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.encoders import clip
 from wildseg.execution import params, result_store
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.methods.cam import gradcam, hirescam
-from wildseg.methods.refine import caa
 from wildseg.stages.cam import stage as cam
 
 NAMES = ("sky", "tree", "cement_road")
@@ -75,12 +74,12 @@ def test_parameters_reach_the_maps(project: Artifacts, values: Params) -> None:
     cam.run(changed, project, CPU)
     model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
     texts = model.classifier(values.classes.phrases, TEMPLATES)
-    recipe = CamConfig(
+    recipe = cam_config(
         hirescam,
         {},
-        Refinement(caa, {"layers": 2, "skip_last": 1, "sinkhorn": 2, "power": 1, "box": 0.3}),
-        (1.0, 1.5),
-        True,
+        by_caa(layers=2, skip_last=1, sinkhorn=2, power=1, box=0.3),
+        scales=(1.0, 1.5),
+        flip=True,
     )
     expected = activation_maps(model, project.load_image("drive_000000"), texts, (0, 2), 3, recipe)
     _, maps = project.load_maps("drive_000000")
@@ -184,7 +183,7 @@ def test_maps_are_asked_for_in_the_words_that_label_left_and_not_in_those_of_par
     cam.run(values, project, CPU)
     model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
     texts = model.classifier(values.classes.phrases, ("an aerial view of {}",))
-    recipe = CamConfig(gradcam, {}, None, (1.0,))
+    recipe = cam_config(gradcam)
     expected = activation_maps(model, project.load_image("drive_000000"), texts, (0, 2), 3, recipe)
     np.testing.assert_allclose(project.load_maps("drive_000000")[1], expected, atol=1e-3)
 

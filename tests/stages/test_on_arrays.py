@@ -168,7 +168,6 @@ def test_the_defaults_are_those_of_params_yaml() -> None:
                 assert value == wanted, f"{name}({parameter})"
     assert vars(values.crf.gaussian) == on_arrays.GAUSSIAN
     assert vars(values.crf.bilateral) == on_arrays.BILATERAL
-    assert vars(on_arrays.Affinity()) == vars(values.cam.caa)
     for function in (ws.Segmenter.predict, ws.Segmenter.probabilities):
         assert defaults(function) == {"scales": values.eval.scales, "flip": values.eval.flip}
 

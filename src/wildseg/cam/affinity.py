@@ -8,48 +8,36 @@ the map already marks strongly, while any patch may receive.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from wildseg.cam.params import Caa
+
 EIGHT_NEIGHBOURS = np.ones((3, 3), int)
 BLOCK = 2**21  # numbers of a matrix that are there in double precision at a time
 
 
-@dataclass(frozen=True)
-class Affinity:
-    """Parameters of the refinement.
+def blocks(number: int, caa: Caa) -> range:
+    """Return which of a network's `number` blocks are averaged, counted from 0; at least the first."""
+    end = number - caa.skip_last
+    return range(max(0, end - caa.layers), end) if end > 0 else range(1)
 
-    layers: blocks that are averaged, counted from the last. skip_last: blocks left out at the end before counting; in a
-    model that pools its class token, the patches of the last block were never trained to attend well. sinkhorn: rounds
-    of normalising columns, then rows. power: how often the affinity is applied. box: share of a map's maximum above
-    which a place is inside a box. exclusive_box_ends: end boxes before the last row and column, as the published code
-    does.
+
+def refine(maps: Tensor, attention: Tensor, caa: Caa) -> Tensor:
+    """Return refined maps (K, h, w) float64, not normalised.
+
+    Args:
+        maps: (K, h, w) in [0, 1].
+        attention: the mean over `blocks`, (1 + h*w, 1 + h*w), token 0 the class token.
+        caa: the parameters.
     """
-
-    layers: int = 8
-    skip_last: int = 0
-    sinkhorn: int = 3
-    power: int = 2
-    box: float = 0.4
-    exclusive_box_ends: bool = False
-
-    def blocks(self, number: int) -> range:
-        """Return which of a network's blocks are averaged, counted from 0; at least the first."""
-        end = number - self.skip_last
-        return range(max(0, end - self.layers), end) if end > 0 else range(1)
-
-    def refine(self, maps: Tensor, attention: Tensor) -> Tensor:
-        """Return refined maps (K, h, w) float64, not normalised.
-
-        Args:
-            maps: (K, h, w) in [0, 1].
-            attention: the mean over `blocks`, (1 + h*w, 1 + h*w), token 0 the class token.
-        """
-        patches = transition(attention[1:, 1:], self.sinkhorn)
-        return spread(maps, patches, boxes(maps, self.box, self.exclusive_box_ends), self.power)
+    patches = transition(attention[1:, 1:], caa.sinkhorn)
+    return spread(maps, patches, boxes(maps, caa.box, caa.exclusive_box_ends), caa.power)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ A method returns raw maps; every step that methods share is done here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,31 +22,29 @@ from wildseg.cam.tower_state import RecordConfig
 from wildseg.cam.trace import Trace
 from wildseg.encoders.clip import Clip, resize
 
+if TYPE_CHECKING:
+    from wildseg.cam.params import Cam
+
 MAX_ATTENTION_ENTRIES = 2**28  # float32 attention weights of a batch at a time: one gigabyte
 
 
 @dataclass(frozen=True)
 class CamConfig:
-    """The parameters of activation maps.
+    """How activation maps are made.
 
-    method: a module of `methods/cam`; options: its own. refine: the refinement, or None. scales: input sizes relative
-    to the frame. flip: also run on the mirrored frame. max_side: frames are first shrunk so that their longer side has
-    at most this many pixels. pos_embed_interpolation: how position embeddings are brought to the frame's grid.
+    cam: all parameters, see there. method: the module of `methods/cam` that they name. refine: the refinement that they
+    name, or None.
     """
 
+    cam: Cam
     method: ModuleType
-    options: Mapping[str, Any] = field(default_factory=dict)
     refine: Refinement | None = None
-    scales: Sequence[float] = (1.0,)
-    flip: bool = False
-    max_side: int | None = None
-    pos_embed_interpolation: str = "bicubic"
 
     @property
     def record_config(self) -> RecordConfig:
         """Return which attention must be recorded."""
         averaged = self.refine.blocks if self.refine and self.refine.needs_attention else None
-        return RecordConfig("attention" in self.method.NEEDS, averaged, self.pos_embed_interpolation)
+        return RecordConfig("attention" in self.method.NEEDS, averaged, self.cam.pos_embed_interpolation)
 
 
 def activation_maps(
@@ -75,7 +73,7 @@ def activation_maps_of_batch(
 ) -> list[np.ndarray]:
     """Return what `activation_maps` returns for each of several images of one size, which pass the network together."""
     patch = clip.tower().patch
-    sizes = [input_size(images[0].shape[:2], patch, scale, config.max_side) for scale in config.scales]
+    sizes = [input_size(images[0].shape[:2], patch, scale, config.cam.max_side) for scale in config.cam.scales]
     grid = max((height // patch[0], width // patch[1]) for height, width in sizes)
     most = max(1, MAX_ATTENTION_ENTRIES // (grid[0] * grid[1]) ** 2)
     if len(images) > most:
@@ -90,7 +88,7 @@ def activation_maps_of_batch(
     views: list[list[Tensor]] = [[] for _ in numbers]
     for size in sizes:
         pixels = clip.pixels([resize(images[number], size) for number in numbers])
-        for flipped in (False, True) if config.flip else (False,):
+        for flipped in (False, True) if config.cam.flip else (False,):
             traces = record_batch(
                 clip, pixels.flip(3) if flipped else pixels, texts, queried, num_classes, config.record_config
             )
@@ -108,7 +106,7 @@ def maps_of(trace: Trace, config: CamConfig) -> Tensor:
     Raises:
         ModelError: the refinement needs attention, and the network has none.
     """
-    maps = normalise(config.method.cam(trace, **config.options))
+    maps = normalise(config.method.cam(trace, **config.cam.method_options))
     return maps if config.refine is None else config.refine.refine(maps, trace)
 
 

@@ -10,7 +10,14 @@ from wildseg.core.limits import Between, Count, Natural, Options, Scales, Share,
 
 @dataclass(frozen=True)
 class Caa:
-    """Class-aware attention affinity (CLIP-ES): which blocks, how often normalised, how far spread."""
+    """Class-aware attention affinity (CLIP-ES); see `wildseg.cam.affinity`.
+
+    layers: blocks that are averaged, counted from the last. skip_last: blocks left out at the end before counting; in a
+    model that pools its class token, the patches of the last block were never trained to attend well. sinkhorn: rounds
+    of normalising columns, then rows. power: how often the affinity is applied. box: share of a map's maximum above
+    which a place is inside a box. exclusive_box_ends: end boxes before the last row and column, as the published code
+    does.
+    """
 
     layers: Count
     skip_last: Natural
@@ -22,7 +29,13 @@ class Caa:
 
 @dataclass(frozen=True)
 class Cam:
-    """From frames and their labels to one activation map per class."""
+    """From frames and their labels to one activation map per class.
+
+    method: a file of `methods/cam`; options: of each method, by its name. refine: a file of `methods/refine`, whose
+    options are the field of its name. scales: input sizes relative to the frame. flip: also run on the mirrored frame.
+    max_side: frames are first shrunk so that their longer side has at most this many pixels. pos_embed_interpolation:
+    how position embeddings are brought to the frame's grid. boxes: a COCO file of boxes outside of which maps are 0.
+    """
 
     method: str
     refine: Literal["none"] | str

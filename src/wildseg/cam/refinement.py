@@ -1,15 +1,15 @@
 """A refinement of maps with its options, as the engine calls it.
 
-A refinement is a file of `methods/refine` with ``refine(maps, trace, **options)``: maps (K, h, w) in [0, 1] and the
-recorded pass in, maps (K, h, w) out, not normalised, or the same object where nothing is to be refined. ``NEEDS`` names
-what must be recorded; with ``mean_attention`` it is the mean attention over the blocks that a second function,
-``blocks(number, **options)``, returns.
+A refinement is a file of `methods/refine` with ``refine(maps, trace, options)``: maps (K, h, w) in [0, 1], the recorded
+pass and the refinement's section of the parameters in, maps (K, h, w) out, not normalised, or the same object where
+nothing is to be refined. ``NEEDS`` names what must be recorded; with ``mean_attention`` it is the mean attention over
+the blocks that a second function, ``blocks(number, options)``, returns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -21,10 +21,10 @@ from wildseg.cam.trace import Trace
 
 @dataclass(frozen=True)
 class Refinement:
-    """`method`: a module of `methods/refine`; `options`: its own."""
+    """`method`: a module of `methods/refine`; `options`: the section of its name, None where it has none."""
 
     method: ModuleType
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Any = None
 
     @property
     def needs_attention(self) -> bool:
@@ -33,7 +33,7 @@ class Refinement:
 
     def blocks(self, number: int) -> Collection[int]:
         """Return the transformer blocks, of `number` in all, whose mean attention is recorded, counted from 0."""
-        return self.method.blocks(number, **self.options)
+        return self.method.blocks(number, self.options)
 
     def refine(self, maps: Tensor, trace: Trace) -> Tensor:
         """Return refined maps (K, h, w) in [0, 1], of the type of `maps`.
@@ -42,5 +42,5 @@ class Refinement:
             maps: (K, h, w) in [0, 1].
             trace: the recorded pass that they were made from.
         """
-        refined = self.method.refine(maps, trace, **self.options)
+        refined = self.method.refine(maps, trace, self.options)
         return maps if refined is maps else normalise(refined).to(maps)

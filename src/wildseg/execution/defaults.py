@@ -10,14 +10,15 @@ import copy
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from wildseg.core import yaml_files
+from wildseg.core import schema, yaml_files
 from wildseg.core.yaml_document import Document
 
 SHIPPED = Path(__file__).with_name("params.yaml")
 OWN = "classes"  # without a default
 OPTIONS = "options"
+Section = TypeVar("Section")
 LEAVES = frozenset({"classes", "background", "threshold", "definitions"})  # whose mappings hold no parameters
 
 
@@ -34,6 +35,20 @@ def sections() -> dict[str, Any]:
         if isinstance(value, dict) and OPTIONS in value:
             value[OPTIONS] = {}
     return content
+
+
+def section(kind: type[Section], name: str, **changes: object) -> Section:
+    """Return a section as params.yaml would be read with `changes` and nothing else in it.
+
+    Args:
+        kind: its dataclass, such as `wildseg.cam.params.Cam`.
+        name: of the section, such as ``"cam"``.
+        changes: by name, sections inside of it as mappings.
+
+    Raises:
+        ParamsError: a name or value means nothing; the line names it without the section.
+    """
+    return schema.read(kind, changes, "", sections()[name])
 
 
 def listed(section: str, method: str) -> list[str]:

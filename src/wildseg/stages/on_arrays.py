@@ -6,23 +6,19 @@ Each function calls what its stage calls, with the defaults of params.yaml, so t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, get_type_hints
 
 import numpy as np
 
-from wildseg.cam.affinity import Affinity
-from wildseg.cam.engine import CamConfig
 from wildseg.cam.engine import activation_maps as maps_of_image
-from wildseg.cam.params import Caa, Cam
-from wildseg.cam.refinement import Refinement
+from wildseg.cam.params import Cam
 from wildseg.core import lookup, schema
 from wildseg.core.checks import check_image
 from wildseg.core.classes import Classes
-from wildseg.core.errors import DataError, ParamsError, one_of
+from wildseg.core.errors import DataError, ParamsError
 from wildseg.core.limits import Share
 from wildseg.crf import masks
 from wildseg.crf.dense import DenseCrf
@@ -30,7 +26,7 @@ from wildseg.crf.params import Crf
 from wildseg.crf.validation import problem
 from wildseg.encoders import clip as encoders
 from wildseg.encoders.clip import Clip
-from wildseg.encoders.positions import POS_EMBED_MODES
+from wildseg.execution import defaults
 from wildseg.execution.runtime import torch_device
 from wildseg.labels.decide import decide, threshold_rule
 from wildseg.labels.interface import LabelRequest, NamedImage
@@ -39,6 +35,7 @@ from wildseg.methods import segmenter
 from wildseg.metrics import evaluation
 from wildseg.metrics.evaluation import Evaluation
 from wildseg.segment.deployed import Segmenter
+from wildseg.stages.cam.task import cam_config
 
 GAUSSIAN = {"weight": 3.0, "sxy": 1.0}
 BILATERAL = {"weight": 8.0, "sxy": 40.0, "srgb": 6.0}
@@ -126,7 +123,8 @@ def label_image(
     """
     chosen = _checked(Label, rule=rule, threshold=threshold, fallback=fallback)
     _check_encoder_alone(method)
-    module = _method("labels", method, "label", options)
+    _check_method("labels", method, "label", options)
+    module = lookup.load("methods.labels", method, "method")
     phrases, sentences = _texts(background, templates)
     request = LabelRequest(classes.names, classes.phrases, phrases, sentences, lambda: clip, _no_table)
     (result,) = module.label([NamedImage("image", partial(check_image, image))], request, **(options or {}))
@@ -185,16 +183,24 @@ def activation_maps(
         >>> maps.shape  # two classes, 24 x 32 patches
         (2, 24, 32)
     """
-    chosen = _checked(Cam, scales=scales, flip=flip, max_side=max_side)
-    one_of("pos_embed_interpolation", pos_embed_interpolation, POS_EMBED_MODES)
-    spread = schema.read(Caa, {**asdict(Affinity()), **(caa or {})}, "caa")
-    refinement = Refinement(lookup.load("methods.refine", refine, "refine"), asdict(spread) if refine == "caa" else {})
-    module = _method("cam", method, "cam", options)
-    config = CamConfig(module, options or {}, refinement, chosen["scales"], flip, max_side, pos_embed_interpolation)
+    lookup.check("methods.refine", refine, "refine")
+    _check_method("cam", method, "cam", options)
+    params = defaults.section(
+        Cam,
+        "cam",
+        method=method,
+        refine=refine,
+        scales=scales,
+        flip=flip,
+        max_side=max_side,
+        pos_embed_interpolation=pos_embed_interpolation,
+        options={method: options or {}},
+        caa=caa or {},
+    )
     phrases, sentences = _texts(background, templates)
     texts = clip.classifier((*classes.phrases, *((phrase,) for phrase in phrases)), sentences)
     indices = _indices(present, classes).tolist()
-    maps = maps_of_image(clip, check_image(image), texts, indices, len(classes), config)
+    maps = maps_of_image(clip, check_image(image), texts, indices, len(classes), cam_config(params))
     return maps.astype(np.float16).astype(np.float32)
 
 
@@ -330,13 +336,12 @@ def _checked(section: type, **values: object) -> dict[str, Any]:
     return {name: schema.convert(hints[name], value, name) for name, value in values.items()}
 
 
-def _method(kind: str, name: str, function: str, options: Mapping[str, Any] | None) -> ModuleType:
+def _check_method(kind: str, name: str, function: str, options: Mapping[str, Any] | None) -> None:
     folder = f"methods.{kind}"
     lookup.check(folder, name, "method")
     if "network" in lookup.needs(folder, name):
         raise ParamsError(f"method: {name} trains a network on the labels of many frames; use it by 'dvc repro'")
     lookup.check_options(folder, name, (function,), options or {}, "options")
-    return lookup.load(folder, name, "method")
 
 
 def _check_encoder_alone(method: str) -> None:

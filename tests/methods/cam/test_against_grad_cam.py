@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.cam.configs import cam_config
 from tests.cam.networks import ConvNet
 from tests.encoders.models import random_clip
-from wildseg.cam.engine import CamConfig, maps_of
+from wildseg.cam.engine import maps_of
 from wildseg.cam.maps import normalise
 from wildseg.cam.record import record_clip, record_module
 from wildseg.core import lookup
@@ -61,7 +62,7 @@ def test_maps_of_a_resnet(method: str, layer: str, resnet: nn.Module) -> None:
     pixels = torch.randn(1, 3, 128, 160, generator=torch.Generator().manual_seed(0))
     target = getattr(resnet, layer)[-1]
     trace = record_module(resnet, target, pixels, (3, 500, 7))
-    found = maps_of(trace, CamConfig(lookup.load("methods.cam", method)))
+    found = maps_of(trace, cam_config(lookup.load("methods.cam", method)))
     assert found.std() > 0.05
     np.testing.assert_allclose(enlarged(found, pixels), theirs(method, resnet, target, pixels, (3, 500, 7)), atol=2e-4)
 
@@ -86,7 +87,7 @@ def test_maps_of_a_clip(method: str, kind: str, tmp_path: Path) -> None:
     height, width = clip.tower().native_grid
     pixels = torch.randn(1, 3, *clip.size, generator=torch.Generator().manual_seed(1))
     classes = (0, 1, 2, 5)
-    found = maps_of(record_clip(clip, pixels, texts, classes, 6), CamConfig(lookup.load("methods.cam", method)))
+    found = maps_of(record_clip(clip, pixels, texts, classes, 6), cam_config(lookup.load("methods.cam", method)))
     assert found.amax((1, 2)).sum() > 1.9
     visual = clip.network.visual
     if kind == "resnet":
@@ -113,7 +114,7 @@ def test_scorecam_of_a_small_network() -> None:
     pixels = torch.randn(1, 3, 24, 32)
     layer = nn.Sequential(*network.features, nn.AvgPool2d(4))  # maps smaller than the image, to be enlarged
     network.features = layer
-    found = maps_of(record_module(network, layer, pixels, (0, 3)), CamConfig(lookup.load("methods.cam", "scorecam")))
+    found = maps_of(record_module(network, layer, pixels, (0, 3)), cam_config(lookup.load("methods.cam", "scorecam")))
     np.testing.assert_allclose(enlarged(found, pixels), theirs("scorecam", network, layer, pixels, (0, 3)), atol=2e-4)
 
 
@@ -126,7 +127,7 @@ def test_eigencam_but_for_the_sign_which_the_package_leaves_to_chance(layer: str
     trace = record_module(resnet, target, pixels, (3,))
     projection = torch.from_numpy(get_2d_projection(trace.activations.numpy().copy()))
     expected = projection if projection.max() > -projection.min() else -projection
-    found = maps_of(trace, CamConfig(lookup.load("methods.cam", "eigencam")))
+    found = maps_of(trace, cam_config(lookup.load("methods.cam", "eigencam")))
     np.testing.assert_allclose(found, normalise(expected.relu()), atol=2e-4)
     with grad_cam.EigenCAM(model=resnet, target_layers=[target]) as cam:
         package = cam(input_tensor=pixels, targets=None)
@@ -137,7 +138,7 @@ def test_scorecam_of_a_clip(tmp_path: Path) -> None:
     clip = random_clip(tmp_path, "vit-quickgelu")
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
     pixels = torch.randn(1, 3, *clip.size, generator=torch.Generator().manual_seed(1))
-    found = maps_of(record_clip(clip, pixels, texts, (0, 3), 4), CamConfig(lookup.load("methods.cam", "scorecam")))
+    found = maps_of(record_clip(clip, pixels, texts, (0, 3), 4), cam_config(lookup.load("methods.cam", "scorecam")))
     layer = clip.network.visual.transformer.resblocks[-1].ln_1
     reshape = lambda tokens: tokens[:, 1:].transpose(1, 2).unflatten(2, clip.vit.native_grid)  # noqa: E731
     expected = theirs("scorecam", Classifier(clip, texts), layer, pixels, (0, 3), reshape_transform=reshape)

@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from tests.cam.configs import by_caa, cam_config
 from tests.cam.networks import ConvNet
 from tests.encoders.models import noise, random_clip
-from wildseg.cam.engine import CamConfig, activation_maps, maps_of
+from wildseg.cam.engine import activation_maps, maps_of
 from wildseg.cam.record import record_clip, record_module
-from wildseg.cam.refinement import Refinement
 from wildseg.cam.tower_state import RecordConfig
 from wildseg.core import lookup
 from wildseg.core.errors import ModelError
 from wildseg.encoders.clip import Clip
-from wildseg.methods.refine import caa
 
 METHODS = lookup.available("methods.cam")
 CLASSES = (0, 2, 3)
@@ -98,15 +97,15 @@ def test_maps_of_a_transformer_have_the_right_shape_and_no_odd_values(method: Mo
 def test_maps_follow_a_left_right_flip(method: ModuleType, network: ConvNet) -> None:
     skip_what_a_cnn_lacks(method)
     pixels = torch.randn(1, 3, 10, 12, generator=torch.Generator().manual_seed(0))
-    plain = maps_of(record_module(network, network.features, pixels, CLASSES), CamConfig(method))
-    flipped = maps_of(record_module(network, network.features, pixels.flip(3), CLASSES), CamConfig(method))
+    plain = maps_of(record_module(network, network.features, pixels, CLASSES), cam_config(method))
+    flipped = maps_of(record_module(network, network.features, pixels.flip(3), CLASSES), cam_config(method))
     torch.testing.assert_close(flipped.flip(2), plain, atol=1e-4, rtol=0)
 
 
 def test_maps_differ_between_classes_unless_the_method_says_otherwise(method: ModuleType, network: ConvNet) -> None:
     skip_what_a_cnn_lacks(method)
     network.head.weight.data *= 20  # as a trained one's, by whose scores channels are told apart
-    maps = maps_of(record_module(network, network.features, torch.randn(1, 3, 10, 12), CLASSES), CamConfig(method))
+    maps = maps_of(record_module(network, network.features, torch.randn(1, 3, 10, 12), CLASSES), cam_config(method))
     assert_told_apart(maps, method)
 
 
@@ -127,7 +126,7 @@ def test_nothing_is_left_behind_on_the_network(method: ModuleType, network: Conv
 def test_nothing_is_left_behind_on_a_transformer(method: ModuleType, clip: Clip) -> None:
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"]], ["{}"])
-    activation_maps(clip, noise((48, 64)), texts, [1], 2, CamConfig(method))
+    activation_maps(clip, noise((48, 64)), texts, [1], 2, cam_config(method))
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in clip.network.parameters())
     assert not any(m._forward_hooks or m._backward_hooks or m.training for m in clip.network.modules())
 
@@ -136,8 +135,8 @@ def test_asking_for_classes_in_another_order_gives_their_maps_in_that_order(meth
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
     pixels = clip.pixels([noise((48, 64))])
-    there = maps_of(record_clip(clip, pixels, texts, (0, 2, 3), 4, RecordConfig(attention=True)), CamConfig(method))
-    back = maps_of(record_clip(clip, pixels, texts, (3, 0, 2), 4, RecordConfig(attention=True)), CamConfig(method))
+    there = maps_of(record_clip(clip, pixels, texts, (0, 2, 3), 4, RecordConfig(attention=True)), cam_config(method))
+    back = maps_of(record_clip(clip, pixels, texts, (3, 0, 2), 4, RecordConfig(attention=True)), cam_config(method))
     torch.testing.assert_close(back, there[[2, 0, 1]], atol=1e-4, rtol=0)
 
 
@@ -151,7 +150,7 @@ def test_maps_of_a_transformer_differ_between_classes_unless_the_method_says_oth
     size = tuple(6 * side for side in clip.tower().patch)
     pixels = clip.pixels([noise(size)])
     trace = record_clip(clip, pixels, texts, CLASSES, 4, config=RecordConfig(attention=True))
-    maps = maps_of(trace, CamConfig(method))
+    maps = maps_of(trace, cam_config(method))
     assert_told_apart(maps, method)
 
 
@@ -160,7 +159,7 @@ def test_maps_can_be_refined_and_looked_at_in_several_sizes(method: ModuleType, 
     clip = random_clip(tmp_path, kind)
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"]], ["{}"])
-    recipe = CamConfig(method, refine=Refinement(caa, {"layers": 2}), scales=(1.0, 1.5), flip=True)
+    recipe = cam_config(method, refine=by_caa(layers=2), scales=(1.0, 1.5), flip=True)
     patch = clip.tower().patch
     maps = activation_maps(clip, noise((2 * patch[0], 4 * patch[1])), texts, [0, 2], 2, recipe)
     assert maps.shape == (2, 3, 6)
@@ -176,7 +175,7 @@ def test_a_frame_smaller_than_a_patch_has_one_cell_that_shows_nothing(
     clip = random_clip(tmp_path, kind)
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"]], ["{}"])
-    maps = activation_maps(clip, noise((3, 5)), texts, [0, 2], 2, CamConfig(method, refine=Refinement(caa)))
+    maps = activation_maps(clip, noise((3, 5)), texts, [0, 2], 2, cam_config(method, refine=by_caa()))
     np.testing.assert_array_equal(maps, np.zeros((2, 1, 1)))
 
 
@@ -184,7 +183,7 @@ def test_a_frame_of_one_colour_gives_finite_maps(method: ModuleType, clip: Clip)
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"]], ["{}"])
     maps = activation_maps(
-        clip, np.full((48, 64, 3), 90, np.uint8), texts, [0, 2], 2, CamConfig(method, refine=Refinement(caa))
+        clip, np.full((48, 64, 3), 90, np.uint8), texts, [0, 2], 2, cam_config(method, refine=by_caa())
     )
     assert np.isfinite(maps).all()
     assert maps.min() >= 0
@@ -194,7 +193,7 @@ def test_a_frame_of_one_colour_gives_finite_maps(method: ModuleType, clip: Clip)
 def test_memory_is_flat_over_fifty_frames(method: ModuleType, clip: Clip) -> None:
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"]], ["{}"])
-    recipe = CamConfig(method, refine=Refinement(caa, {"layers": 2}))
+    recipe = cam_config(method, refine=by_caa(layers=2))
 
     def tensors_after(frames: int) -> int:  # how many are still there
         for number in range(frames):

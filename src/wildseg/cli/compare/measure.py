@@ -108,13 +108,13 @@ class _PlainPass:
     """A pass of the image tower over the views of a frame, without gradient: the unit of cost."""
 
     def __init__(self, model: Clip, config: CamConfig) -> None:
-        self.model, self.config, self.tower = model, config, model.tower(config.pos_embed_interpolation)
+        self.model, self.config, self.tower = model, config, model.tower(config.cam.pos_embed_interpolation)
 
     def prepare(self, image: np.ndarray) -> list[torch.Tensor]:
         """Return the frame in each of the sizes, (1, 3, h*p, w*q); twice with a mirrored view."""
-        patch = self.tower.patch
-        sizes = [input_size(image.shape[:2], patch, scale, self.config.max_side) for scale in self.config.scales]
-        return [self.model.pixels([resize(image, size)]) for size in sizes] * (2 if self.config.flip else 1)
+        patch, cam = self.tower.patch, self.config.cam
+        sizes = [input_size(image.shape[:2], patch, scale, cam.max_side) for scale in cam.scales]
+        return [self.model.pixels([resize(image, size)]) for size in sizes] * (2 if cam.flip else 1)
 
     @torch.no_grad()
     def forward(self, views: Sequence[torch.Tensor]) -> None:

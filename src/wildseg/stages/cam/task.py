@@ -181,17 +181,14 @@ class CamTask(FrameTask[LabelledFrame]):
 
 
 def cam_config(cam: Cam) -> CamConfig:
-    """Gather what params.yaml says about maps."""
+    """Load the method and the refinement that the parameters name."""
     from wildseg.cam.engine import CamConfig
     from wildseg.cam.refinement import Refinement
 
     section = getattr(cam, cam.refine, None)  # a refinement's options are in a section of its name
-    options = asdict(section) if is_dataclass(section) and not isinstance(section, type) else {}
+    options = section if is_dataclass(section) else None
     refine = Refinement(lookup.load("methods.refine", cam.refine, "cam.refine"), options)
-    method = lookup.load("methods.cam", cam.method, "cam.method")
-    return CamConfig(
-        method, cam.options.get(cam.method, {}), refine, cam.scales, cam.flip, cam.max_side, cam.pos_embed_interpolation
-    )
+    return CamConfig(cam, lookup.load("methods.cam", cam.method, "cam.method"), refine)
 
 
 def build_network(task: CamTask, labels: np.ndarray, context: TrainContext) -> MapObjective:
