@@ -19,9 +19,7 @@ from wildseg.core import lookup, schema
 from wildseg.core.checks import check_image
 from wildseg.core.classes import Classes
 from wildseg.core.errors import DataError, ParamsError
-from wildseg.core.limits import Share
 from wildseg.crf import masks
-from wildseg.crf.dense import DenseCrf
 from wildseg.crf.params import Crf
 from wildseg.crf.validation import problem
 from wildseg.encoders import clip as encoders
@@ -36,9 +34,6 @@ from wildseg.metrics import evaluation
 from wildseg.metrics.evaluation import Evaluation
 from wildseg.segment.deployed import Segmenter
 from wildseg.stages.cam.task import cam_config
-
-GAUSSIAN = {"weight": 3.0, "sxy": 1.0}
-BILATERAL = {"weight": 8.0, "sxy": 40.0, "srgb": 6.0}
 
 
 @dataclass(frozen=True)
@@ -250,37 +245,19 @@ def pseudo_mask(
     indices = np.flatnonzero(present)
     if wrong := problem(indices, np.asarray(maps), np.size(present)):
         raise DataError(f"maps: {wrong}")
-    chosen = _checked(
+    params = defaults.section(
         Crf,
+        "crf",
         alpha=alpha,
         sharpen=sharpen,
         iterations=iterations,
-        gaussian={**GAUSSIAN, **(gaussian or {})},
-        bilateral={**BILATERAL, **(bilateral or {})},
+        gaussian=gaussian or {},
+        bilateral=bilateral or {},
         image_mode=image_mode,
+        min_confidence=min_confidence,
         confidence_from=confidence_from,
     )
-    smoothness, appearance = chosen["gaussian"], chosen["bilateral"]
-    crf = DenseCrf(
-        iterations=iterations,
-        gaussian_weight=smoothness.weight,
-        gaussian_sxy=smoothness.sxy,
-        bilateral_weight=appearance.weight,
-        bilateral_sxy=appearance.sxy,
-        bilateral_srgb=appearance.srgb,
-        image_mode=image_mode,
-    )
-    return masks.pseudo_mask(
-        check_image(image),
-        indices,
-        maps,
-        crf,
-        background=bool(background),
-        alpha=chosen["alpha"],
-        sharpen=chosen["sharpen"],
-        threshold=schema.convert(Share, min_confidence, "min_confidence"),
-        confidence_from=confidence_from,
-    )
+    return masks.pseudo_mask(check_image(image), indices, maps, params, background=bool(background))
 
 
 def load_segmenter(folder: Path | str, *, device: str = "auto") -> Segmenter:
