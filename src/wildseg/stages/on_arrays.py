@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 import numpy as np
 
 from wildseg.cam.engine import activation_maps as maps_of_image
 from wildseg.cam.params import Cam
-from wildseg.core import lookup, schema
+from wildseg.core import lookup
 from wildseg.core.checks import check_image
 from wildseg.core.classes import Classes
 from wildseg.core.errors import DataError, ParamsError
@@ -26,7 +26,7 @@ from wildseg.encoders import clip as encoders
 from wildseg.encoders.clip import Clip
 from wildseg.execution import defaults
 from wildseg.execution.runtime import torch_device
-from wildseg.labels.decide import decide, threshold_rule
+from wildseg.labels.decide import present_classes
 from wildseg.labels.interface import LabelRequest, NamedImage
 from wildseg.labels.params import Label
 from wildseg.methods import segmenter
@@ -34,6 +34,7 @@ from wildseg.metrics import evaluation
 from wildseg.metrics.evaluation import Evaluation
 from wildseg.segment.deployed import Segmenter
 from wildseg.stages.cam.task import cam_config
+from wildseg.stages.tasks.label import label_images
 
 
 @dataclass(frozen=True)
@@ -116,15 +117,21 @@ def label_image(
         >>> labels.names
         ('lawn', 'curb')
     """
-    chosen = _checked(Label, rule=rule, threshold=threshold, fallback=fallback)
+    params = defaults.section(
+        Label,
+        "label",
+        method=method,
+        rule=rule,
+        threshold=threshold,
+        fallback=fallback,
+        options={method: options or {}},
+    )
     _check_encoder_alone(method)
     _check_method("labels", method, "label", options)
-    module = lookup.load("methods.labels", method, "method")
     phrases, sentences = _texts(background, templates)
     request = LabelRequest(classes.names, classes.phrases, phrases, sentences, lambda: clip, _no_table)
-    (result,) = module.label([NamedImage("image", partial(check_image, image))], request, **(options or {}))
-    natural, relative = threshold_rule(result, rule)
-    present = decide(result.scores[None], classes.names, natural, chosen["threshold"], fallback, relative=relative)[0]
+    (result,) = label_images([NamedImage("image", partial(check_image, image))], request, params)
+    (present,) = present_classes(result.scores[None], classes.names, result, params)
     return Labels(classes.names, result.scores, present)
 
 
@@ -305,12 +312,6 @@ def evaluate(
 
 
 # What callers hand in ------------------------------------------------------------------------------------------------
-
-
-def _checked(section: type, **values: object) -> dict[str, Any]:
-    """Return values as the parameters of the same names in a section of params.yaml would be read."""
-    hints = get_type_hints(section, include_extras=True)
-    return {name: schema.convert(hints[name], value, name) for name, value in values.items()}
 
 
 def _check_method(kind: str, name: str, function: str, options: Mapping[str, Any] | None) -> None:
