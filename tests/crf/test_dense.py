@@ -1,20 +1,24 @@
 """The lattice of pydensecrf against the same equations as plain sums, in float64."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
+from tests.crf.configs import crf_params, with_changes
 from wildseg.core.errors import ParamsError
 from wildseg.crf import dense
-from wildseg.crf.dense import DenseCrf, colours
+from wildseg.crf.dense import check, colours, marginals
+from wildseg.crf.params import Crf
 from wildseg.crf.unary import energies
 
-CLIP_ES = DenseCrf(10, gaussian_weight=3, gaussian_sxy=1, bilateral_weight=4, bilateral_sxy=67, bilateral_srgb=3)
-OURS = DenseCrf(5, gaussian_weight=3, gaussian_sxy=3, bilateral_weight=8, bilateral_sxy=40, bilateral_srgb=6)
+CLIP_ES = crf_params(
+    iterations=10, gaussian_weight=3, gaussian_sxy=1, bilateral_weight=4, bilateral_sxy=67, bilateral_srgb=3
+)
+OURS = crf_params(
+    iterations=5, gaussian_weight=3, gaussian_sxy=3, bilateral_weight=8, bilateral_sxy=40, bilateral_srgb=6
+)
 
 
-def exact(probabilities: np.ndarray, image: np.ndarray, crf: DenseCrf) -> np.ndarray:
+def exact(probabilities: np.ndarray, image: np.ndarray, crf: Crf) -> np.ndarray:
     """Mean field over all pairs of pixels: (K, H, W) float64."""
     count, height, width = probabilities.shape
     rows, columns = np.mgrid[:height, :width]
@@ -22,17 +26,17 @@ def exact(probabilities: np.ndarray, image: np.ndarray, crf: DenseCrf) -> np.nda
     colour = image.reshape(-1, 3).astype(np.float64)
     distance = ((positions[:, None] - positions) ** 2).sum(-1)
     contrast = ((colour[:, None] - colour) ** 2).sum(-1)
-    smooth = np.exp(-distance / (2 * crf.gaussian_sxy**2))
-    similar = np.exp(-distance / (2 * crf.bilateral_sxy**2) - contrast / (2 * crf.bilateral_srgb**2))
+    smooth = np.exp(-distance / (2 * crf.gaussian.sxy**2))
+    similar = np.exp(-distance / (2 * crf.bilateral.sxy**2) - contrast / (2 * crf.bilateral.srgb**2))
     message = np.zeros_like(smooth)
-    for weight, kernel in ((crf.gaussian_weight, smooth), (crf.bilateral_weight, similar)):
+    for weight, kernel in ((crf.gaussian.weight, smooth), (crf.bilateral.weight, similar)):
         norm = kernel.sum(1) ** -0.5
         message += weight * norm[:, None] * kernel * norm
     unary = -np.log(np.clip(probabilities.astype(np.float64), 1e-5, 1)).reshape(count, -1)
-    marginals = softmax(-unary)
+    field = softmax(-unary)
     for _ in range(crf.iterations):
-        marginals = softmax(-unary + marginals @ message)
-    return marginals.reshape(probabilities.shape)
+        field = softmax(-unary + field @ message)
+    return field.reshape(probabilities.shape)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -40,8 +44,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(0)
 
 
-def run(probabilities: np.ndarray, image: np.ndarray, crf: DenseCrf) -> np.ndarray:
-    return crf.marginals(energies(probabilities, 1), image)
+def run(probabilities: np.ndarray, image: np.ndarray, crf: Crf) -> np.ndarray:
+    return marginals(energies(probabilities, 1), image, crf)
 
 
 def noisy_pair(seed: int, height: int = 6, width: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +78,7 @@ def worked_example() -> tuple[np.ndarray, np.ndarray]:
 def test_the_worked_example_comes_out_exactly_by_sums_and_nearly_by_the_lattice(
     worked_example: tuple[np.ndarray, np.ndarray], iterations: int, expected: list[list[float]]
 ) -> None:
-    crf = replace(CLIP_ES, iterations=iterations)
+    crf = with_changes(CLIP_ES, iterations=iterations)
     np.testing.assert_allclose(exact(*worked_example, crf)[0], expected, atol=1e-6)
     np.testing.assert_allclose(run(*worked_example, crf)[0], expected, atol=0.015)
 
@@ -82,22 +86,22 @@ def test_the_worked_example_comes_out_exactly_by_sums_and_nearly_by_the_lattice(
 @pytest.mark.parametrize(
     ("crf", "tolerance"),
     [
-        (replace(OURS, bilateral_weight=0, gaussian_sxy=1.5), 0.06),
-        (replace(OURS, gaussian_weight=0, iterations=1), 0.06),
-        (replace(OURS, gaussian_weight=1, bilateral_weight=1, iterations=10), 0.035),
-        (replace(OURS, iterations=1), 0.06),
-        (replace(CLIP_ES, iterations=1), 0.065),
+        (with_changes(OURS, bilateral_weight=0, gaussian_sxy=1.5), 0.06),
+        (with_changes(OURS, gaussian_weight=0, iterations=1), 0.06),
+        (with_changes(OURS, gaussian_weight=1, bilateral_weight=1, iterations=10), 0.035),
+        (with_changes(OURS, iterations=1), 0.06),
+        (with_changes(CLIP_ES, iterations=1), 0.065),
     ],
     ids=["gaussian alone", "bilateral alone", "weak, ten rounds", "ours, one round", "published, one round"],
 )
-def test_the_lattice_stays_near_the_sums_over_all_pairs(crf: DenseCrf, tolerance: float) -> None:
+def test_the_lattice_stays_near_the_sums_over_all_pairs(crf: Crf, tolerance: float) -> None:
     for seed in range(5):
         pair = noisy_pair(seed)
         np.testing.assert_allclose(run(*pair, crf), exact(*pair, crf), atol=tolerance)
 
 
 @pytest.mark.parametrize("crf", [OURS, CLIP_ES], ids=["ours", "published"])
-def test_after_all_rounds_the_lattice_decides_like_the_sums_over_all_pairs(crf: DenseCrf) -> None:
+def test_after_all_rounds_the_lattice_decides_like_the_sums_over_all_pairs(crf: Crf) -> None:
     agree = [(run(*pair, crf).argmax(0) == exact(*pair, crf).argmax(0)).mean() for pair in map(noisy_pair, range(10))]
     assert np.mean(agree) > 0.99
 
@@ -106,9 +110,9 @@ def test_without_iterations_or_weights_the_result_is_the_normalised_scores() -> 
     scores = np.random.default_rng(0).random((4, 5, 7)).astype(np.float32)  # sums are not 1
     image = noisy_pair(0, 5, 7)[1]
     for crf in (
-        replace(OURS, iterations=0),
-        replace(OURS, gaussian_weight=0, bilateral_weight=0, iterations=1),
-        replace(OURS, gaussian_weight=0, bilateral_weight=0, iterations=9),
+        with_changes(OURS, iterations=0),
+        with_changes(OURS, gaussian_weight=0, bilateral_weight=0, iterations=1),
+        with_changes(OURS, gaussian_weight=0, bilateral_weight=0, iterations=9),
     ):
         np.testing.assert_allclose(run(scores, image, crf), scores / scores.sum(0), atol=1e-5)
 
@@ -126,20 +130,20 @@ def test_reordering_the_classes_reorders_the_result() -> None:
 def test_on_an_image_of_one_colour_the_bilateral_term_is_a_gaussian() -> None:
     scores, image = noisy_pair(4, 12, 10)
     flat = np.full_like(image, 77)
-    gaussian = DenseCrf(3, 2, 4, 0, 1, 1)
-    bilateral = DenseCrf(3, 0, 1, 2, 4, 5)
+    gaussian = crf_params(iterations=3, gaussian_weight=2, gaussian_sxy=4, bilateral_weight=0)
+    bilateral = crf_params(iterations=3, gaussian_weight=0, bilateral_weight=2, bilateral_sxy=4, bilateral_srgb=5)
     np.testing.assert_allclose(exact(scores, flat, bilateral), exact(scores, flat, gaussian))
     np.testing.assert_allclose(run(scores, flat, bilateral), run(scores, flat, gaussian), atol=0.03)
 
 
 def test_each_pixels_probabilities_sum_to_one_and_lie_where_they_belong() -> None:
     scores, image = noisy_pair(5, 20, 30)
-    marginals = run(scores, image, OURS)
-    assert marginals.shape == (3, 20, 30)
-    assert marginals.dtype == np.float32
-    np.testing.assert_allclose(marginals.sum(0), 1, atol=1e-5)
-    assert (marginals.argmax(0)[:, :15] == 0).mean() > 0.9
-    assert (marginals.argmax(0)[:, 15:] == 1).mean() > 0.9
+    found = run(scores, image, OURS)
+    assert found.shape == (3, 20, 30)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(0), 1, atol=1e-5)
+    assert (found.argmax(0)[:, :15] == 0).mean() > 0.9
+    assert (found.argmax(0)[:, 15:] == 1).mean() > 0.9
 
 
 def test_two_runs_give_the_same_bytes() -> None:
@@ -203,7 +207,7 @@ def test_a_kernel_that_the_lattice_cannot_hold_is_one_line(
     change: dict[str, float], size: tuple[int, int], line: str
 ) -> None:
     with pytest.raises(ParamsError) as caught:
-        replace(OURS, **change).check(*size)
+        check(*size, with_changes(OURS, **change))
     assert str(caught.value).startswith(line)
     assert str(caught.value).endswith(f"found {next(iter(change.values())):g}")
 
@@ -212,19 +216,19 @@ def test_a_kernel_that_the_lattice_cannot_hold_is_one_line(
 def test_the_smallest_value_that_is_named_works_and_one_below_is_refused(key: str) -> None:
     scores, image = noisy_pair(6, 40, 60)
     with pytest.raises(ParamsError) as caught:
-        replace(OURS, **{key: 1e-6}).check(40, 60)
+        check(40, 60, with_changes(OURS, **{key: 1e-6}))
     smallest = float(str(caught.value).split("at least ")[1].split()[0])
     with pytest.raises(ParamsError):
-        run(scores, image, replace(OURS, **{key: smallest - 0.002}))
-    crf = replace(
+        run(scores, image, with_changes(OURS, **{key: smallest - 0.002}))
+    crf = with_changes(
         OURS, **{"gaussian_weight": 0, "bilateral_weight": 0, f"{key.split('_')[0]}_weight": 3, key: smallest}
     )
     assert np.abs(run(scores, image, crf) - exact(scores, image, crf)).mean() < 1e-3
 
 
 def test_a_term_that_is_left_out_needs_no_width() -> None:
-    replace(OURS, gaussian_weight=0, gaussian_sxy=1e-9).check(2160, 3840)
-    replace(OURS, bilateral_weight=0, bilateral_sxy=1e-9, bilateral_srgb=1e-9).check(2160, 3840)
+    check(2160, 3840, with_changes(OURS, gaussian_weight=0, gaussian_sxy=1e-9))
+    check(2160, 3840, with_changes(OURS, bilateral_weight=0, bilateral_sxy=1e-9, bilateral_srgb=1e-9))
 
 
 def test_how_far_a_lattice_reaches_is_what_its_own_steps_say() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from wildseg.encoders.params import Sharpest
 from wildseg.labels.sharpness import MIN_FRAMES, rank, sharpness
 
 SCORES = [np.array([0.7, 0.2]), np.array([0.5, 0.4]), np.array([0.3, 0.3])]
@@ -54,12 +55,17 @@ def test_candidates_are_ranked_by_the_formula_on_frames_of_two_classes_or_more(
     looked: tuple[np.ndarray, np.ndarray],
 ) -> None:
     probabilities, present = looked
-    ranking = rank("abcde", probabilities, present, "ratio_of_sums", guard=1.0)
+    ranking = rank("abcde", probabilities, present, guarded(1.0))
     expected = {name: by_loops(probabilities[:, index], present) for index, name in enumerate("abcde")}
     assert [one.template for one in ranking.candidates] == sorted(expected, key=lambda name: expected[name])
     assert {one.template: one.sharpness for one in ranking.candidates} == pytest.approx(expected)
     assert ranking.frames == (present.sum(1) >= 2).sum() < ranking.sampled_frames == 30
     assert ranking.sufficient
+
+
+def guarded(guard: float) -> Sharpest:
+    """The section clip.sharpest."""
+    return Sharpest("auto", "ratio_of_sums", guard, 64)
 
 
 def frames(*beliefs: list[float], number: int = MIN_FRAMES) -> tuple[np.ndarray, np.ndarray]:
@@ -69,20 +75,20 @@ def frames(*beliefs: list[float], number: int = MIN_FRAMES) -> tuple[np.ndarray,
 
 def test_a_template_to_which_everything_looks_alike_is_uninformative_and_comes_last() -> None:
     probabilities, present = frames([0.33, 0.33, 0.34], [0.5, 0.3, 0.2], [0.6, 0.3, 0.1])
-    ranking = rank(["blank", "calm", "sharp"], probabilities, present, "ratio_of_sums", guard=0.05)
+    ranking = rank(["blank", "calm", "sharp"], probabilities, present, guarded(0.05))
     assert [(one.template, one.below_guard) for one in ranking.candidates] == [
         ("calm", False), ("sharp", False), ("blank", True)
     ]  # fmt: skip
     assert ranking.best == "calm"
     assert ranking.below_guard == 1
-    assert rank(["blank", "calm", "sharp"], probabilities, present, "ratio_of_sums", guard=1.0).best == "blank"
+    assert rank(["blank", "calm", "sharp"], probabilities, present, guarded(1.0)).best == "blank"
 
 
 @pytest.mark.parametrize(("wrong", "uninformative"), [(1, False), (2, True)])
 def test_a_template_may_be_right_as_much_more_seldom_as_the_guard_says(wrong: int, uninformative: bool) -> None:
     probabilities, present = frames([0.5, 0.4, 0.1], [0.4, 0.4, 0.2], number=20)
     probabilities[:wrong, 1] = [0.2, 0.2, 0.6]
-    ranking = rank(["sure", "unsure"], probabilities, present, "ratio_of_sums", guard=0.05)
+    ranking = rank(["sure", "unsure"], probabilities, present, guarded(0.05))
     (unsure,) = (one for one in ranking.candidates if one.template == "unsure")
     assert unsure.top1 == 1 - wrong / 20
     assert unsure.below_guard is uninformative
@@ -91,18 +97,18 @@ def test_a_template_may_be_right_as_much_more_seldom_as_the_guard_says(wrong: in
 
 def test_of_equals_the_first_wins() -> None:
     probabilities, present = frames([0.5, 0.3, 0.2], [0.5, 0.3, 0.2])
-    assert rank(["first", "second"], probabilities, present, "ratio_of_sums", 0.05).best == "first"
+    assert rank(["first", "second"], probabilities, present, guarded(0.05)).best == "first"
 
 
 def test_with_too_few_frames_of_two_classes_the_one_most_often_right_wins() -> None:
     probabilities, present = frames([0.33, 0.33, 0.34], [0.6, 0.3, 0.1], [0.5, 0.4, 0.1], number=MIN_FRAMES - 1)
-    ranking = rank(["blank", "sharp", "calm"], probabilities, present, "ratio_of_sums", guard=0.05)
+    ranking = rank(["blank", "sharp", "calm"], probabilities, present, guarded(0.05))
     assert not ranking.sufficient
     assert [one.template for one in ranking.candidates] == ["sharp", "calm", "blank"]
 
 
 def test_where_no_frame_shows_any_class_the_first_candidate_is_taken() -> None:
     probabilities, present = frames([0.33, 0.33, 0.34], [0.6, 0.3, 0.1])
-    ranking = rank(["first", "second"], probabilities, present & False, "ratio_of_sums", guard=0.05)
+    ranking = rank(["first", "second"], probabilities, present & False, guarded(0.05))
     assert (ranking.best, ranking.frames, ranking.sufficient) == ("first", 0, False)
     assert ranking.candidates[0].sharpness is ranking.candidates[0].top1 is None

@@ -74,7 +74,7 @@ def by_hand(project: Artifacts, values: Params, present: np.ndarray, frames: lis
             pixels = model.pixels([clip.resize(project.load_image(frame.name), model.size)])
             cosine = model.network.encode_image(pixels, normalize=True) @ texts.T
             probabilities[i, t] = torch.softmax(cosine * model.scale, -1)[0].detach()
-    ranking = rank(CANDIDATES, probabilities, present, "ratio_of_sums", values.clip.sharpest.guard)
+    ranking = rank(CANDIDATES, probabilities, present, values.clip.sharpest)
     return [one.template for one in ranking.candidates]
 
 

@@ -19,7 +19,7 @@ from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
 from wildseg.execution import params
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
-from wildseg.stages import crf, label, on_arrays
+from wildseg.stages import crf, label
 from wildseg.stages.cam import stage as cam
 
 ROOT = Path(__file__).parents[2]
@@ -166,8 +166,6 @@ def test_the_defaults_are_those_of_params_yaml() -> None:
             if parameter not in not_there:
                 wanted = elsewhere[parameter] if parameter in elsewhere else named(section, parameter)
                 assert value == wanted, f"{name}({parameter})"
-    assert vars(values.crf.gaussian) == on_arrays.GAUSSIAN
-    assert vars(values.crf.bilateral) == on_arrays.BILATERAL
     for function in (ws.Segmenter.predict, ws.Segmenter.probabilities):
         assert defaults(function) == {"scales": values.eval.scales, "flip": values.eval.flip}
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -39,6 +39,11 @@ class CamConfig:
     cam: Cam
     method: ModuleType
     refine: Refinement | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the method."""
+        return self.cam.options.get(self.cam.method, {})
 
     @property
     def record_config(self) -> RecordConfig:
@@ -106,7 +111,7 @@ def maps_of(trace: Trace, config: CamConfig) -> Tensor:
     Raises:
         ModelError: the refinement needs attention, and the network has none.
     """
-    maps = normalise(config.method.cam(trace, **config.cam.method_options))
+    maps = normalise(config.method.cam(trace, **config.options))
     return maps if config.refine is None else config.refine.refine(maps, trace)
 
 

@@ -13,12 +13,15 @@ pydensecrf filters on a permutohedral lattice, so its numbers differ from these 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydensecrf.densecrf import DenseCRF2D
 
 from wildseg.core.errors import ParamsError
+
+if TYPE_CHECKING:
+    from wildseg.crf.params import Crf
 
 CAFFE_MEAN_BGR = (104.008, 116.669, 122.675)  # grey levels; what CLIP-ES and deeplab-pytorch subtract
 
@@ -27,62 +30,50 @@ CAFFE_MEAN_BGR = (104.008, 116.669, 122.675)  # grey levels; what CLIP-ES and de
 LARGEST_CELL = 2**15 - 64  # less some room for neighbours, and for rounding
 
 
-@dataclass(frozen=True)
-class DenseCrf:
-    """The parameters of a dense CRF: `*_sxy` in pixels, `bilateral_srgb` in grey levels of 0..255.
+def marginals(unary: np.ndarray, image: np.ndarray, crf: Crf) -> np.ndarray:
+    """Run the mean field.
 
-    A weight of 0 leaves its term out. `image_mode` names the colours that the bilateral term compares: see `colours`.
+    Args:
+        unary: (K, H, W) float32 energies, K >= 1.
+        image: (H, W, 3) uint8 RGB.
+        crf: the parameters. A weight of 0 leaves its term out.
+
+    Returns:
+        (K, H, W) float32 probabilities, each pixel's sum 1. One class alone gets 1 everywhere.
+
+    Raises:
+        ParamsError: a kernel is too narrow for a frame of this size.
     """
+    count, height, width = unary.shape
+    if count == 1:
+        return np.ones_like(unary, np.float32)  # nothing to decide, and pydensecrf is not made for one label
+    check(height, width, crf)
+    field = DenseCRF2D(width, height, count)
+    field.setUnaryEnergy(np.ascontiguousarray(unary.reshape(count, -1), np.float32))
+    if crf.gaussian.weight:
+        field.addPairwiseGaussian(sxy=crf.gaussian.sxy, compat=crf.gaussian.weight)
+    if crf.bilateral.weight:
+        field.addPairwiseBilateral(
+            sxy=crf.bilateral.sxy,
+            srgb=crf.bilateral.srgb,
+            rgbim=np.require(colours(image, crf.image_mode), np.uint8, ["C", "W"]),  # it refuses read-only ones
+            compat=crf.bilateral.weight,
+        )
+    # Class by class in memory (it comes pixel by pixel): the reductions that follow are an order faster.
+    return np.array(field.inference(crf.iterations), order="C").reshape(count, height, width)
 
-    iterations: int
-    gaussian_weight: float
-    gaussian_sxy: float
-    bilateral_weight: float
-    bilateral_sxy: float
-    bilateral_srgb: float
-    image_mode: str = "rgb"
 
-    def marginals(self, unary: np.ndarray, image: np.ndarray) -> np.ndarray:
-        """Run the mean field.
-
-        Args:
-            unary: (K, H, W) float32 energies, K >= 1.
-            image: (H, W, 3) uint8 RGB.
-
-        Returns:
-            (K, H, W) float32 probabilities, each pixel's sum 1. One class alone gets 1 everywhere.
-
-        Raises:
-            ParamsError: a kernel is too narrow for a frame of this size.
-        """
-        count, height, width = unary.shape
-        if count == 1:
-            return np.ones_like(unary, np.float32)  # nothing to decide, and pydensecrf is not made for one label
-        self.check(height, width)
-        crf = DenseCRF2D(width, height, count)
-        crf.setUnaryEnergy(np.ascontiguousarray(unary.reshape(count, -1), np.float32))
-        if self.gaussian_weight:
-            crf.addPairwiseGaussian(sxy=self.gaussian_sxy, compat=self.gaussian_weight)
-        if self.bilateral_weight:
-            crf.addPairwiseBilateral(
-                sxy=self.bilateral_sxy,
-                srgb=self.bilateral_srgb,
-                rgbim=np.require(colours(image, self.image_mode), np.uint8, ["C", "W"]),  # it refuses read-only ones
-                compat=self.bilateral_weight,
-            )
-        # Class by class in memory (it comes pixel by pixel): the reductions that follow are an order faster.
-        return np.array(crf.inference(self.iterations), order="C").reshape(count, height, width)
-
-    def check(self, height: int, width: int) -> None:
-        """Raise a ParamsError that says the smallest value that works, unless all kernels fit a frame of this size."""
-        place, colour = (width - 1, height - 1), (255, 255, 255)
-        if self.gaussian_weight:
-            _check("gaussian.sxy", self.gaussian_sxy, _reach(place, 2, 0), 0, (height, width))
-        if self.bilateral_weight:
-            far, bright = _reach(place, 5, 0), _reach(colour, 5, 2)
-            spread = bright / self.bilateral_srgb
-            _check("bilateral.srgb", self.bilateral_srgb, bright, LARGEST_CELL / 2, (height, width))
-            _check("bilateral.sxy", self.bilateral_sxy, far, min(spread, LARGEST_CELL / 2), (height, width))
+def check(height: int, width: int, crf: Crf) -> None:
+    """Raise a ParamsError that says the smallest value that works, unless all kernels fit a frame of this size."""
+    place, colour = (width - 1, height - 1), (255, 255, 255)
+    smoothness, appearance = crf.gaussian, crf.bilateral
+    if smoothness.weight:
+        _check("gaussian.sxy", smoothness.sxy, _reach(place, 2, 0), 0, (height, width))
+    if appearance.weight:
+        far, bright = _reach(place, 5, 0), _reach(colour, 5, 2)
+        spread = bright / appearance.srgb
+        _check("bilateral.srgb", appearance.srgb, bright, LARGEST_CELL / 2, (height, width))
+        _check("bilateral.sxy", appearance.sxy, far, min(spread, LARGEST_CELL / 2), (height, width))
 
 
 def _reach(largest: tuple[int, ...], features: int, first: int) -> float:

@@ -6,26 +6,21 @@ from the maps, and the published code's ``max_c Q_c`` from the CRF's posterior, 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from wildseg.core.classes import BACKGROUND, IGNORE
 from wildseg.core.maps import upsample, with_background
-from wildseg.crf.dense import DenseCrf
-from wildseg.crf.params import Crf
+from wildseg.crf.dense import marginals
 from wildseg.crf.unary import energies
+
+if TYPE_CHECKING:
+    from wildseg.crf.params import Crf
 
 
 def pseudo_mask(
-    image: np.ndarray,
-    classes: np.ndarray,
-    maps: np.ndarray,
-    crf: DenseCrf,
-    *,
-    background: bool,
-    alpha: float,
-    sharpen: float,
-    threshold: float,
-    confidence_from: str,
+    image: np.ndarray, classes: np.ndarray, maps: np.ndarray, crf: Crf, *, background: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decide each pixel of a frame.
 
@@ -36,55 +31,28 @@ def pseudo_mask(
         image: (H, W, 3) uint8 RGB.
         classes: (K,) indices from 0 of the classes in the frame; K may be 0.
         maps: (K, h, w) float in [0, 1] at grid resolution.
-        crf: the dense CRF.
+        crf: the parameters.
         background: whether a pixel may belong to no class.
-        alpha: exponent of the background score.
-        sharpen: exponent of all scores before the CRF.
-        threshold: pixels whose confidence is below become 255.
-        confidence_from: ``posterior`` or ``maps``.
 
     Returns:
         mask (H, W) uint8, 0 background, class index + 1, 255 ignore; confidence (H, W) float32 in [0, 1].
+
+    Raises:
+        ParamsError: a kernel of the CRF is too narrow for a frame of this size.
     """
     large = upsample(maps, image.shape[:2])  # (K, H, W)
-    scores = with_background(large, alpha) if background else large  # (K or K + 1, H, W)
+    scores = with_background(large, crf.alpha) if background else large  # (K or K + 1, H, W)
     ids = np.concatenate([np.full(int(background), BACKGROUND), classes + 1]).astype(np.uint8)
     if not len(ids):
         return np.full(image.shape[:2], IGNORE, np.uint8), np.zeros(image.shape[:2], np.float32)
-    marginals = crf.marginals(energies(scores, sharpen), image)
-    if confidence_from == "posterior":
-        confidence = marginals.max(axis=0)
-    elif confidence_from == "maps":
+    posterior = marginals(energies(scores, crf.sharpen), image, crf)
+    if crf.confidence_from == "posterior":
+        confidence = posterior.max(axis=0)
+    elif crf.confidence_from == "maps":
         confidence = confidence_of_maps(large, background)
     else:
-        raise ValueError(f"confidence_from: expected 'posterior' or 'maps', found {confidence_from!r}")
-    return decide(marginals, ids, confidence, threshold), confidence
-
-
-def mask_frame(
-    image: np.ndarray, classes: np.ndarray, maps: np.ndarray, crf: Crf, *, background: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Decide each pixel of a frame as the section crf of params.yaml says; see `pseudo_mask`."""
-    dense = DenseCrf(
-        iterations=crf.iterations,
-        gaussian_weight=crf.gaussian.weight,
-        gaussian_sxy=crf.gaussian.sxy,
-        bilateral_weight=crf.bilateral.weight,
-        bilateral_sxy=crf.bilateral.sxy,
-        bilateral_srgb=crf.bilateral.srgb,
-        image_mode=crf.image_mode,
-    )
-    return pseudo_mask(
-        image,
-        classes,
-        maps,
-        dense,
-        background=background,
-        alpha=crf.alpha,
-        sharpen=crf.sharpen,
-        threshold=crf.min_confidence,
-        confidence_from=crf.confidence_from,
-    )
+        raise ValueError(f"confidence_from: expected 'posterior' or 'maps', found {crf.confidence_from!r}")
+    return decide(posterior, ids, confidence, crf.min_confidence), confidence
 
 
 def decide(marginals: np.ndarray, ids: np.ndarray, confidence: np.ndarray, threshold: float) -> np.ndarray:

@@ -31,7 +31,13 @@ class Bilateral:
 
 @dataclass(frozen=True)
 class Crf:
-    """From activation maps to pseudo masks."""
+    """From activation maps to pseudo masks.
+
+    alpha: exponent of the background score (1 - max map) ** alpha. sharpen: exponent of all scores before the CRF.
+    iterations: of the mean field. image_mode: the colours that the appearance term compares, see
+    `wildseg.crf.dense.colours`. min_confidence: pixels whose confidence is below become 255. confidence_from: the CRF's
+    posterior, or the maps.
+    """
 
     alpha: Exponent
     sharpen: Exponent
@@ -46,7 +52,13 @@ class Crf:
 
 @dataclass(frozen=True)
 class Weak:
-    """From activation maps to boxes, points and scribbles; no stage that `dvc repro` runs unasked has it."""
+    """From activation maps to boxes, points and scribbles; no stage that `dvc repro` runs unasked has it.
+
+    tau: a region is where the stretched map is above this. min_area, min_share: shares of the frame, and of the largest
+    region of the class, that a region has at least. points: at most so many a class. scribble: the map's value above
+    which a scribble runs. background: the largest map value of background points and scribbles, where a pixel may
+    belong to no class.
+    """
 
     tau: Share
     min_area: Share

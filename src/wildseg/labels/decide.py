@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wildseg.core.errors import DataError, ParamsError, did_you_mean
 from wildseg.labels.interface import LabelResult
 
+if TYPE_CHECKING:
+    from wildseg.labels.params import Label
+
 NO_THRESHOLD = (
     "label.threshold: for label.rule fixed this method has none of its own; expected a number, or one for each class; "
     "or set label.rule to auto"
 )
 HALF_WAY = 0.5  # between a frame's lowest score and its highest: TagCLIP's share
+
+
+def present_classes(scores: np.ndarray, class_names: Sequence[str], result: LabelResult, label: Label) -> np.ndarray:
+    """Return which classes are present: (n, K) bool, by the parameters of the section label.
+
+    Args:
+        scores: (n, K) in [0, 1].
+        class_names: the K names.
+        result: any of the method's, for the threshold that suits it.
+        label: the parameters.
+
+    Raises:
+        ParamsError: see `decide`.
+    """
+    natural, relative = threshold_rule(result, label.rule)
+    return decide(scores, class_names, natural, label.threshold, label.fallback, relative=relative)
 
 
 def decide(

@@ -10,7 +10,11 @@ from wildseg.core.limits import Between, Options, Seconds, Seed, Share, Side
 
 @dataclass(frozen=True)
 class Votes:
-    """How many answers of a language model are asked for, and how they differ; see `labels.language.voting`."""
+    """How many answers of a language model are asked for, and how they differ; see `labels.language.voting`.
+
+    number: of replies per frame. From the second on the classes are shuffled (shuffle) and every other image is
+    mirrored (flip). ties: what a class is that half of the votes name.
+    """
 
     number: Annotated[int, Between(1, 1000)]
     shuffle: bool
@@ -23,7 +27,9 @@ class Language:
     """The language model that some label methods ask, and how; see `wildseg.labels.language`.
 
     model: a name that the server knows, or a folder or name of weights that transformers reads where server is null.
-    text_model and text_server: for what needs no eyes; null means the same.
+    text_model and text_server: for what needs no eyes; null means the same. max_side: images are shrunk to this many
+    pixels along the longer side; null sends them at full size. reminder: the message after a reply that cannot be
+    parsed.
     """
 
     model: str | None

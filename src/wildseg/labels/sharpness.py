@@ -13,8 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from wildseg.encoders.params import Sharpest
 
 # Frames with two classes, below which chance decides. On the demo, where 61 frames rank 88 templates, the choice of any
 # 8 of them was among the first six, that of 4 now and then the last.
@@ -70,9 +74,7 @@ def sharpness(scores: Sequence[np.ndarray], reduction: str = "ratio_of_sums") ->
     return float(variances.sum() / means.sum() if reduction == "ratio_of_sums" else (variances / means).mean())
 
 
-def rank(
-    templates: Sequence[str], probabilities: np.ndarray, present: np.ndarray, reduction: str, guard: float
-) -> Ranking:
+def rank(templates: Sequence[str], probabilities: np.ndarray, present: np.ndarray, sharpest: Sharpest) -> Ranking:
     """Rank templates by sharpness, lowest first; those below the guard come last.
 
     With fewer than `MIN_FRAMES` frames of two classes, the order is by `top1`, highest first. Equals keep their order.
@@ -81,8 +83,8 @@ def rank(
         templates: the T candidates.
         probabilities: (n, T, C) probabilities, the softmax over the classes.
         present: (n, C) bool, the classes of each frame.
-        reduction: see `sharpness`.
-        guard: how far a template's `top1` may lie below the best one's, 0 to 1.
+        sharpest: the parameters: `reduction`, see `sharpness`, and `guard`, how far a template's `top1` may lie below
+            the best one's, 0 to 1.
     """
     several = present.sum(1) >= 2
     accuracy = _top1(probabilities, present)
@@ -90,8 +92,10 @@ def rank(
     ranked = []
     for index, template in enumerate(templates):
         scores = [probabilities[i, index, present[i]] for i in np.flatnonzero(several)]
-        value, top1 = (sharpness(scores, reduction) if scores else None), accuracy[index]
-        ranked.append(Candidate(template, value, top1, below_guard=top1 is not None and top1 < best - guard - 1e-9))
+        value, top1 = (sharpness(scores, sharpest.reduction) if scores else None), accuracy[index]
+        ranked.append(
+            Candidate(template, value, top1, below_guard=top1 is not None and top1 < best - sharpest.guard - 1e-9)
+        )
     ranking = Ranking(tuple(ranked), int(several.sum()), len(present))
     order = _by_sharpness if ranking.sufficient else _by_top1
     return Ranking(tuple(sorted(ranked, key=order)), ranking.frames, ranking.sampled_frames)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wildseg.execution.params import Params
     from wildseg.execution.runtime import Runtime
     from wildseg.labels.interface import LabelResult
+    from wildseg.labels.params import Label
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
@@ -56,7 +57,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     frames, records = [frame.name for frame in usable], [result.record for result in results]
     corrections = {frame: present for frame, present in overrides.items() if frame not in failed}
     artifacts.save_answers(frames, records)
-    scores = _scores(results, usable, params.label.smooth_s)
+    scores = _scores(results, usable, params.label)
     present = job.decide(frames, results, scores, corrections)
     unread = sum(record.get("parse_errors", 0) for record in records)
     _check_some(artifacts, present, scores, unread)
@@ -88,12 +89,12 @@ def _note(*lines: str) -> None:
         print(f"label: {line}")
 
 
-def _scores(results: Sequence[LabelResult], frames: Sequence[Frame], smooth_s: float | None) -> np.ndarray:
+def _scores(results: Sequence[LabelResult], frames: Sequence[Frame], label: Label) -> np.ndarray:
     """Return the scores to decide on, (n, K), of as many frames as there are results."""
     scores = np.stack([result.scores for result in results])
-    if smooth_s is None:
+    if label.smooth_s is None:
         return scores
-    return smooth(scores, [frame.source for frame in frames], [frame.time_s for frame in frames], smooth_s)
+    return smooth(scores, [frame.source for frame in frames], [frame.time_s for frame in frames], label.smooth_s)
 
 
 def _check_some(artifacts: Artifacts, present: np.ndarray, scores: np.ndarray, unread: int) -> None:

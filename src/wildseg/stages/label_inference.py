@@ -18,9 +18,9 @@ from wildseg.execution.frame_task import catch_data_error
 from wildseg.execution.record_cache import StoredRecords
 from wildseg.execution.run_frames import run_frames
 from wildseg.execution.runtime import Runtime, torch_device, worker_device
-from wildseg.labels.decide import apply_overrides, decide, threshold_rule
+from wildseg.labels.decide import apply_overrides, present_classes
 from wildseg.labels.interface import LabelResult
-from wildseg.labels.language.messages import ChatModel, LanguageModels, SamplingParams
+from wildseg.labels.language.messages import ChatModel, LanguageModels
 from wildseg.stages.tasks.label import LabelTask, label_frames, request_of, result_of
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ class LabelJob:
 
     def task(self, prompts: PromptSet) -> LabelTask:
         """Return what labels a frame, for a method that needs the encoder."""
-        method = self.label.method
-        options = self.label.options.get(method, {})
-        return LabelTask(self.artifacts.root, self.classes, self.clip, method, options, prompts)
+        return LabelTask(self.artifacts.root, self.classes, self.clip, self.label, prompts)
 
     def infer(self, prompts: PromptSet, frames: Sequence[str], failures: Failures) -> tuple[list[LabelResult], str]:
         """Return the results for those of `frames` that can be read, and in a few words how many were cached.
@@ -83,8 +81,7 @@ class LabelJob:
             definitions=self.label.language.definitions,
             language=self._language_models,
         )
-        options = self.label.options.get(self.label.method, {})
-        results = label_frames(self.artifacts.root, frames, request, self.label.method, options)
+        results = label_frames(self.artifacts.root, frames, request, self.label)
         found = {}
         for frame, result in zip(frames, track(results, len(frames), "label"), strict=True):
             if result.failed is None:
@@ -108,9 +105,7 @@ class LabelJob:
             scores: (n, K) those of the results, or what smoothing made of them.
             overrides: by frame (K,) bool, what a person says.
         """
-        label, names = self.label, self.classes.names
-        natural, relative = threshold_rule(results[0], label.rule)
-        present = decide(scores, names, natural, label.threshold, label.fallback, relative=relative)
+        present = present_classes(scores, self.classes.names, results[0], self.label)
         return apply_overrides(frames, present, overrides, self.artifacts.overrides_csv)
 
     def _readable(self, frames: Sequence[str], failures: Failures) -> list[str]:
@@ -142,12 +137,10 @@ class LabelJob:
 
     def _language_models(self) -> LanguageModels:
         wish = self.label.language
-        votes = (wish.votes.number, wish.votes.shuffle, wish.votes.flip, wish.votes.ties == "present")
-        sampling = SamplingParams(wish.temperature, wish.seed, wish.max_tokens, wish.max_side, wish.reminder, *votes)
         vision = self._chat_model(wish.model, wish.server)
         reader = wish.text_model or wish.model, wish.text_server or wish.server
         text = vision if reader == (wish.model, wish.server) else self._chat_model(*reader)
-        return LanguageModels(vision, text, self.replies, sampling)
+        return LanguageModels(vision, text, self.replies, wish)
 
     def _chat_model(self, model: str | None, server: str | None) -> ChatModel:
         if not model:

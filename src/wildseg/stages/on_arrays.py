@@ -9,26 +9,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 import numpy as np
 
 from wildseg.cam.engine import activation_maps as maps_of_image
 from wildseg.cam.params import Cam
-from wildseg.core import lookup, schema
+from wildseg.core import lookup
 from wildseg.core.checks import check_image
 from wildseg.core.classes import Classes
 from wildseg.core.errors import DataError, ParamsError
-from wildseg.core.limits import Share
 from wildseg.crf import masks
-from wildseg.crf.dense import DenseCrf
 from wildseg.crf.params import Crf
 from wildseg.crf.validation import problem
 from wildseg.encoders import clip as encoders
 from wildseg.encoders.clip import Clip
 from wildseg.execution import defaults
 from wildseg.execution.runtime import torch_device
-from wildseg.labels.decide import decide, threshold_rule
+from wildseg.labels.decide import present_classes
 from wildseg.labels.interface import LabelRequest, NamedImage
 from wildseg.labels.params import Label
 from wildseg.methods import segmenter
@@ -36,9 +34,7 @@ from wildseg.metrics import evaluation
 from wildseg.metrics.evaluation import Evaluation
 from wildseg.segment.deployed import Segmenter
 from wildseg.stages.cam.task import cam_config
-
-GAUSSIAN = {"weight": 3.0, "sxy": 1.0}
-BILATERAL = {"weight": 8.0, "sxy": 40.0, "srgb": 6.0}
+from wildseg.stages.tasks.label import label_images
 
 
 @dataclass(frozen=True)
@@ -121,15 +117,21 @@ def label_image(
         >>> labels.names
         ('lawn', 'curb')
     """
-    chosen = _checked(Label, rule=rule, threshold=threshold, fallback=fallback)
+    params = defaults.section(
+        Label,
+        "label",
+        method=method,
+        rule=rule,
+        threshold=threshold,
+        fallback=fallback,
+        options={method: options or {}},
+    )
     _check_encoder_alone(method)
     _check_method("labels", method, "label", options)
-    module = lookup.load("methods.labels", method, "method")
     phrases, sentences = _texts(background, templates)
     request = LabelRequest(classes.names, classes.phrases, phrases, sentences, lambda: clip, _no_table)
-    (result,) = module.label([NamedImage("image", partial(check_image, image))], request, **(options or {}))
-    natural, relative = threshold_rule(result, rule)
-    present = decide(result.scores[None], classes.names, natural, chosen["threshold"], fallback, relative=relative)[0]
+    (result,) = label_images([NamedImage("image", partial(check_image, image))], request, params)
+    (present,) = present_classes(result.scores[None], classes.names, result, params)
     return Labels(classes.names, result.scores, present)
 
 
@@ -250,37 +252,19 @@ def pseudo_mask(
     indices = np.flatnonzero(present)
     if wrong := problem(indices, np.asarray(maps), np.size(present)):
         raise DataError(f"maps: {wrong}")
-    chosen = _checked(
+    params = defaults.section(
         Crf,
+        "crf",
         alpha=alpha,
         sharpen=sharpen,
         iterations=iterations,
-        gaussian={**GAUSSIAN, **(gaussian or {})},
-        bilateral={**BILATERAL, **(bilateral or {})},
+        gaussian=gaussian or {},
+        bilateral=bilateral or {},
         image_mode=image_mode,
+        min_confidence=min_confidence,
         confidence_from=confidence_from,
     )
-    smoothness, appearance = chosen["gaussian"], chosen["bilateral"]
-    crf = DenseCrf(
-        iterations=iterations,
-        gaussian_weight=smoothness.weight,
-        gaussian_sxy=smoothness.sxy,
-        bilateral_weight=appearance.weight,
-        bilateral_sxy=appearance.sxy,
-        bilateral_srgb=appearance.srgb,
-        image_mode=image_mode,
-    )
-    return masks.pseudo_mask(
-        check_image(image),
-        indices,
-        maps,
-        crf,
-        background=bool(background),
-        alpha=chosen["alpha"],
-        sharpen=chosen["sharpen"],
-        threshold=schema.convert(Share, min_confidence, "min_confidence"),
-        confidence_from=confidence_from,
-    )
+    return masks.pseudo_mask(check_image(image), indices, maps, params, background=bool(background))
 
 
 def load_segmenter(folder: Path | str, *, device: str = "auto") -> Segmenter:
@@ -328,12 +312,6 @@ def evaluate(
 
 
 # What callers hand in ------------------------------------------------------------------------------------------------
-
-
-def _checked(section: type, **values: object) -> dict[str, Any]:
-    """Return values as the parameters of the same names in a section of params.yaml would be read."""
-    hints = get_type_hints(section, include_extras=True)
-    return {name: schema.convert(hints[name], value, name) for name, value in values.items()}
 
 
 def _check_method(kind: str, name: str, function: str, options: Mapping[str, Any] | None) -> None:

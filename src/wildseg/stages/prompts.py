@@ -104,8 +104,7 @@ def _rank(job: LabelJob, prompts: PromptSet, frames: Sequence[str], overrides: M
     by_hand = {frame: overrides[frame] for frame in found.frames if frame in overrides}
     present = job.decide(found.frames, labels, np.stack([label.scores for label in labels]), by_hand)
     probabilities = np.array([found.records[frame][0] for frame in found.frames])
-    how = job.clip.sharpest
-    return rank(prompts.templates, probabilities, present, how.reduction, how.guard)
+    return rank(prompts.templates, probabilities, present, job.clip.sharpest)
 
 
 # What is said of background phrases ------------------------------------------------------------------------------

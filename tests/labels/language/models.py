@@ -11,14 +11,16 @@ import numpy as np
 import yaml
 
 from tests.encoders.models import noise
+from wildseg.execution import defaults
 from wildseg.labels.interface import LabelRequest, NamedImage
-from wildseg.labels.language.messages import ChatQuery, ChatReply, LanguageModels, QueryRefused, SamplingParams
+from wildseg.labels.language.messages import ChatQuery, ChatReply, LanguageModels, QueryRefused
+from wildseg.labels.params import Label, Language
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = yaml.safe_load((ROOT / "params.yaml").read_text())["label"]["options"]
 NAMES = ("sky", "road", "lawn")
 PHRASES = (("sky", "clouds"), ("road", "grey pavement"), ("lawn",))
-MANNER = SamplingParams(temperature=0.6, seed=0, max_tokens=40, max_side=64, reminder="only JSON")
+MANNER = {"temperature": 0.6, "seed": 0, "max_tokens": 40, "max_side": 64, "reminder": "only JSON"}
 
 
 class Script:
@@ -53,8 +55,19 @@ class Memory:
         self.kept[json.dumps(parts)] = json.dumps(record)
 
 
-def language(vision: object, text: object = None, memory: Memory | None = None, **sampling: object) -> LanguageModels:
-    return LanguageModels(vision, text or vision, memory or Memory(), SamplingParams(**{**vars(MANNER), **sampling}))  # type: ignore[arg-type]
+def language(
+    vision: object,
+    text: object = None,
+    memory: Memory | None = None,
+    votes: Mapping[str, object] | None = None,
+    **changes: object,
+) -> LanguageModels:
+    """Models with short replies, on small images; `votes` and `changes` are parameters of label.language."""
+    return LanguageModels(vision, text or vision, memory or Memory(), language_params(votes=votes or {}, **changes))  # type: ignore[arg-type]
+
+
+def language_params(**changes: object) -> Language:
+    return defaults.section(Label, "label", language={**MANNER, **changes}).language
 
 
 def request(models: LanguageModels, **definitions: str) -> LabelRequest:

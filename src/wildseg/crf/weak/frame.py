@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,23 +15,8 @@ from wildseg.crf.weak.boxes import boxes
 from wildseg.crf.weak.regions import stretch
 from wildseg.crf.weak.scribbles import scribbles
 
-
-@dataclass(frozen=True)
-class WeakRule:
-    """How weak labels are made.
-
-    tau: a region is where the stretched map is above this. min_area, min_share: shares of the frame, and of the largest
-    region of the class, that a region has at least. points: at most so many a class. scribble: the map's value above
-    which a scribble runs. background: the largest map value of background points and scribbles; None where every pixel
-    belongs to a class.
-    """
-
-    tau: float
-    min_area: float
-    min_share: float
-    points: int
-    scribble: float
-    background: float | None
+if TYPE_CHECKING:
+    from wildseg.crf.params import Weak
 
 
 @dataclass(frozen=True)
@@ -43,7 +29,13 @@ class WeakFrame:
 
 
 def weak_labels(
-    classes: np.ndarray, grid: np.ndarray, shape: tuple[int, int], rule: WeakRule, rng: np.random.Generator
+    classes: np.ndarray,
+    grid: np.ndarray,
+    shape: tuple[int, int],
+    weak: Weak,
+    rng: np.random.Generator,
+    *,
+    background: bool,
 ) -> WeakFrame:
     """Return the weak labels of a frame.
 
@@ -51,22 +43,24 @@ def weak_labels(
         classes: (K,) indices from 0; K may be 0.
         grid: (K, h, w) maps in [0, 1].
         shape: (H, W) of the frame in pixels.
-        rule: how they are made.
+        weak: the parameters.
         rng: what background points are drawn with.
+        background: whether a pixel may belong to no class.
     """
     maps = stretch(upsample(grid, shape))  # (K, H, W)
     ids = (classes + 1).tolist()
     found = [[*map(int, box[:4]), value, round(box[4], 6)] for value, heat in zip(ids, maps, strict=True)
-             for box in boxes(heat, rule.tau, rule.min_area, rule.min_share).tolist()]  # fmt: skip
-    return WeakFrame(found, _points(maps, ids, rule, rng), scribbles(maps, ids, rule.scribble, rule.background))
+             for box in boxes(heat, weak.tau, weak.min_area, weak.min_share).tolist()]  # fmt: skip
+    lines = scribbles(maps, ids, weak.scribble, weak.background if background else None)
+    return WeakFrame(found, _points(maps, ids, weak, rng, background), lines)
 
 
-def _points(maps: np.ndarray, ids: Sequence[int], rule: WeakRule, rng: np.random.Generator) -> np.ndarray:
+def _points(maps: np.ndarray, ids: Sequence[int], weak: Weak, rng: np.random.Generator, background: bool) -> np.ndarray:
     kinds = [
-        (value, weak_points.foreground(heat, rule.points, rule.tau, rule.min_area, rule.min_share))
+        (value, weak_points.foreground(heat, weak.points, weak.tau, weak.min_area, weak.min_share))
         for value, heat in zip(ids, maps, strict=True)
     ]
-    if rule.background is not None:
-        kinds.append((BACKGROUND, weak_points.background(maps, rule.points, rule.background, rng)))
+    if background:
+        kinds.append((BACKGROUND, weak_points.background(maps, weak.points, weak.background, rng)))
     rows = [np.column_stack([places, np.full(len(places), value)]) for value, places in kinds]
     return np.concatenate([np.zeros((0, 3), int), *rows])

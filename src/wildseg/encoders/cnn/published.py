@@ -66,7 +66,7 @@ def check(name: str, weights: str | None, key: str = KEY) -> None:
             f"{key}: expected {TIMM}{network}, or with a tag of its weights ({_few(tags)}), found {name!r}"
             f"{did_you_mean(tag, tags)}"
         )
-    if weights in packaged.PACKAGED:
+    if weights is not None and weights in packaged.PACKAGED:
         packaged.check(name, weights, key)
     elif weights is not None:
         _check_set(name, network, tag, weights, key)

@@ -36,19 +36,21 @@ class ClassList:
 
     def free(self, messages: tuple[Message, ...], image: ImageInput | None) -> ChatQuery:
         """Return a query for free text."""
-        sampling = self.language.sampling
-        return ChatQuery(messages, image, sampling.temperature, self.seed, sampling.max_tokens)
+        return self._query(messages, image)
 
     def decide(
         self, messages: tuple[Message, ...], image: ImageInput | None, *, last: bool = False, free: bool = False
     ) -> Conversation[Decision]:
         """Query class names; `last`, `free`: text may precede them."""
-        sampling = self.language.sampling
         names = tuple(self.request.class_names[index] for index in self.order)
-        query = ChatQuery(
-            messages, image, sampling.temperature, self.seed, sampling.max_tokens, None if free else names
-        )
-        return query_names(query, self.vocabulary, sampling.reminder, names, last=last)
+        query = self._query(messages, image, None if free else names)
+        return query_names(query, self.vocabulary, self.language.params.reminder, names, last=last)
+
+    def _query(
+        self, messages: tuple[Message, ...], image: ImageInput | None, names: tuple[str, ...] | None = None
+    ) -> ChatQuery:
+        params = self.language.params
+        return ChatQuery(messages, image, params.temperature, self.seed, params.max_tokens, names)
 
 
 def label_by_list(
@@ -65,9 +67,7 @@ def label_by_list(
     def vote(image: ImageInput, order: Sequence[int], seed: int) -> Vote:
         return one(ClassList(request, language, vocabulary, order, seed), image)
 
-    return label_frames(
-        frames, language, lambda image: vote_labels(image, request.class_names, language.sampling, vote)
-    )
+    return label_frames(frames, language, lambda image: vote_labels(image, request.class_names, language.params, vote))
 
 
 def _language(request: LabelRequest) -> LanguageModels:

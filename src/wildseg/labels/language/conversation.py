@@ -43,7 +43,7 @@ def label_frames(
     for start in range(0, len(frames), window):
         part = frames[start : start + window]
         conversations = [
-            _or_failed(about(ImageInput(shrink(frame.load(), language.sampling.max_side)))) for frame in part
+            _or_failed(about(ImageInput(shrink(frame.load(), language.params.max_side)))) for frame in part
         ]
         yield from run(gather(conversations), language)
 

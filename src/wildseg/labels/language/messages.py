@@ -6,9 +6,12 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from wildseg.labels.params import Language
 
 GREY_SIZE = (224, 224)  # pixels; small for every model, and too small for none
 Message = tuple[str, str]  # (role: "user" or "assistant", text)
@@ -130,28 +133,8 @@ class RecordCache(Protocol):
 
 
 @dataclass(frozen=True)
-class SamplingParams:
-    """Sampling parameters of all methods, as in params.yaml.
-
-    max_side: images are shrunk to this many pixels along the longer side; None sends them at full size. reminder: the
-    message after a reply that cannot be parsed. votes: number of replies per frame; from the second on the classes are
-    shuffled (shuffle) and every other image is mirrored (flip). ties: whether half the votes suffice.
-    """
-
-    temperature: float
-    seed: int
-    max_tokens: int
-    max_side: int | None
-    reminder: str
-    votes: int = 1
-    shuffle: bool = True
-    flip: bool = True
-    ties: bool = True
-
-
-@dataclass(frozen=True)
 class LanguageModels:
-    """The language models of a method, their sampling parameters, and the cache of replies.
+    """The language models of a method, their parameters, and the cache of replies.
 
     vision: gets queries with an image. text: gets all others; the same model unless another is configured.
     """
@@ -159,4 +142,4 @@ class LanguageModels:
     vision: ChatModel
     text: ChatModel
     cache: RecordCache
-    sampling: SamplingParams
+    params: Language

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wildseg.labels.interface import LabelResult
 from wildseg.labels.language.conversation import Conversation, Decision, gather, record
-from wildseg.labels.language.messages import ImageInput, SamplingParams
+from wildseg.labels.language.messages import ImageInput
+
+if TYPE_CHECKING:
+    from wildseg.labels.params import Language
 
 # From an image, the order of the classes (indices) and a seed to the decision and the records of the turns before.
 OneVote = Callable[[ImageInput, Sequence[int], int], Conversation[tuple[Decision, Sequence[dict[str, Any]]]]]
@@ -23,25 +26,25 @@ OneVote = Callable[[ImageInput, Sequence[int], int], Conversation[tuple[Decision
 SEED_STEP = 1000  # between votes, so that a retry (the next seed) is nobody else's first try
 
 
-def vote_labels(
-    image: ImageInput, names: Sequence[str], sampling: SamplingParams, one: OneVote
-) -> Conversation[LabelResult]:
-    """Query `sampling.votes` times and return the shares of votes as scores; 0 if no reply can be parsed."""
+def vote_labels(image: ImageInput, names: Sequence[str], language: Language, one: OneVote) -> Conversation[LabelResult]:
+    """Query as often as there are votes and return the shares of votes as scores; 0 if no reply can be parsed."""
     conversations = []
-    for vote in range(sampling.votes):
-        view = image.flipped() if sampling.flip and vote % 2 else image
-        conversations.append(one(view, class_order(len(names), sampling, vote), sampling.seed + SEED_STEP * vote))
+    for vote in range(language.votes.number):
+        view = image.flipped() if language.votes.flip and vote % 2 else image
+        conversations.append(one(view, class_order(len(names), language, vote), language.seed + SEED_STEP * vote))
     outcomes = yield from gather(conversations)
     decisions = [decision for decision, _ in outcomes]
     recorded = [turn for _, turns in outcomes for turn in turns]
-    return LabelResult(shares(decisions, len(names)), threshold(sampling.ties), record(decisions, names, recorded))
+    return LabelResult(
+        shares(decisions, len(names)), threshold(language.votes.ties == "present"), record(decisions, names, recorded)
+    )
 
 
-def class_order(classes: int, sampling: SamplingParams, vote: int) -> list[int]:
+def class_order(classes: int, language: Language, vote: int) -> list[int]:
     """Return the order in which a vote lists the classes; the first vote has that of params.yaml."""
     places = list(range(classes))
-    if sampling.shuffle and vote:
-        random.Random(sampling.seed * SEED_STEP + vote).shuffle(places)
+    if language.votes.shuffle and vote:
+        random.Random(language.seed * SEED_STEP + vote).shuffle(places)
     return places
 
 

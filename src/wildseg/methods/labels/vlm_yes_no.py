@@ -39,7 +39,7 @@ def label(frames: Sequence[NamedImage], request: LabelRequest, *, prompt: str = 
     if request.language is None:
         raise ModelError("label.method: expected a language model, found none")
     language, names = request.language(), request.class_names
-    sampling = language.sampling
+    votes = language.params.votes
     subjects = [own[0] for own in request.phrases]
     for place, name in enumerate(names):
         if name in request.definitions:
@@ -47,7 +47,7 @@ def label(frames: Sequence[NamedImage], request: LabelRequest, *, prompt: str = 
 
     def about(image: ImageInput) -> Conversation[LabelResult]:
         # A token's probability is no sample, so that only a mirrored image gives another vote.
-        views = [image, image.flipped()] if sampling.flip and sampling.votes > 1 else [image]
+        views = [image, image.flipped()] if votes.flip and votes.number > 1 else [image]
         queries = [
             ChatQuery((("user", fill_template(prompt, **{"class": one})),), view, 0.0, 0, 1, yes_no=True)
             for view in views

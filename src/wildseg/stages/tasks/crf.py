@@ -12,7 +12,7 @@ from wildseg.artifacts.maps import Maps
 from wildseg.artifacts.masks import PseudoMasks
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir
-from wildseg.crf.masks import mask_frame
+from wildseg.crf.masks import pseudo_mask
 from wildseg.crf.pixel_counts import count_ids
 from wildseg.crf.validation import problem
 from wildseg.execution.frame_task import FrameTask
@@ -65,6 +65,6 @@ class CrfTask(FrameTask[str]):
         classes, maps = Maps(self.root).load_maps(item)
         if wrong := problem(classes, maps, self.num_classes, (image.shape[0], image.shape[1])):
             raise DataError(f"maps of the frame {item!r}: {wrong}; run 'dvc repro cam'")
-        mask, confidence = mask_frame(image, classes, maps, self.crf, background=self.background)
+        mask, confidence = pseudo_mask(image, classes, maps, self.crf, background=self.background)
         contents = {"mask": PseudoMasks.encode_mask(mask), "confidence": PseudoMasks.encode_confidence(confidence)}
         return Entry((count_ids(mask), len(classes)), contents)

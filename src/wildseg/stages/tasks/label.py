@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from wildseg.artifacts.frames import KeyFrames
 from wildseg.artifacts.labels import Labels
 from wildseg.artifacts.prompts import PromptSet
 from wildseg.core import lookup
+from wildseg.core.schema import fields_but
 from wildseg.encoders.weights import identity
 from wildseg.execution.frame_task import FrameTask
 from wildseg.execution.result_store import Entry
@@ -23,20 +24,22 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; the process of 
     from wildseg.core.classes import Classes
     from wildseg.encoders.clip import Clip
     from wildseg.encoders.params import Clip as ClipParams
+    from wildseg.labels.params import Label
+
+AFTER_SCORES = ("rule", "threshold", "fallback", "smooth_s", "max_failures")  # parameters of what follows
 
 
 @dataclass
 class LabelTask(FrameTask[str]):
     """Scores of all classes by one label method.
 
-    clip: the image-text model. method: a file of `methods/labels`, options: its own. prompts: templates, and phrases
-    that compete with the classes.
+    clip: the image-text model. label: the section of params.yaml. prompts: templates, and phrases that compete with the
+    classes.
     """
 
     classes: Classes
     clip: ClipParams
-    method: str
-    options: Mapping[str, Any]
+    label: Label
     prompts: PromptSet
 
     model: Clip = field(init=False, repr=False)
@@ -46,16 +49,17 @@ class LabelTask(FrameTask[str]):
     uses_model = True
 
     def depends_on(self) -> dict[str, Any]:
-        """Return the method, the model and the prompts."""
+        """Return the method, the model and the prompts, and nothing that is applied to scores."""
+        scoring = fields_but(self.label, *AFTER_SCORES, "options", "language")
         return {
-            "method": [self.method, self.options],
+            "label": scoring | {"options": self.label.options.get(self.label.method, {})},
             "model": identity(self.clip.model, self.clip.pretrained, self.root),
             "prompts": [self.classes, self.prompts.background, self.prompts.templates],
         }
 
     def methods(self) -> tuple[str, ...]:
         """Return the module of the label method."""
-        return (f"wildseg.methods.labels.{self.method}",)
+        return (f"wildseg.methods.labels.{self.label.method}",)
 
     def inputs(self, item: str) -> tuple[bytes]:
         """Return the bytes of the frame."""
@@ -75,7 +79,7 @@ class LabelTask(FrameTask[str]):
     def compute(self, item: str) -> Entry:
         """Return the result of the method as a record, see `result_of`; labels of all frames are in one table."""
         request = request_of(self.root, self.classes, self.prompts)
-        (result,) = label_frames(self.root, [item], request(encoder=lambda: self.model), self.method, self.options)
+        (result,) = label_frames(self.root, [item], request(encoder=lambda: self.model), self.label)
         return Entry((result.scores.tolist(), result.threshold, dict(result.record), result.relative))
 
 
@@ -97,9 +101,13 @@ def request_of(root: Path, classes: Classes, prompts: PromptSet) -> partial[Labe
     )
 
 
-def label_frames(
-    root: Path, frames: Sequence[str], request: LabelRequest, method: str, options: Mapping[str, Any]
-) -> Iterator[LabelResult]:
-    """Yield what a label method finds in each frame, in order."""
+def label_frames(root: Path, frames: Sequence[str], request: LabelRequest, label: Label) -> Iterator[LabelResult]:
+    """Yield what the label method finds in each frame, in order."""
     images = [NamedImage(frame, partial(KeyFrames(root).load_image, frame)) for frame in frames]
-    return lookup.load("methods.labels", method, "label.method").label(images, request, **options)
+    return label_images(images, request, label)
+
+
+def label_images(images: Sequence[NamedImage], request: LabelRequest, label: Label) -> Iterator[LabelResult]:
+    """Yield what the label method finds in each image, in order."""
+    options = label.options.get(label.method, {})
+    return lookup.load("methods.labels", label.method, "label.method").label(images, request, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from wildseg.core.classes import IGNORE
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir
 from wildseg.crf.validation import problem
-from wildseg.crf.weak.frame import WeakRule, weak_labels
+from wildseg.crf.weak.frame import weak_labels
 from wildseg.crf.weak.scribbles import dots
 from wildseg.execution.frame_task import FrameTask
 from wildseg.execution.result_store import Entry
@@ -41,17 +41,10 @@ class WeakTask(FrameTask[str]):
     stage = "weak"
     libraries = ("numpy", "scipy", "opencv-python-headless", "pillow")
 
-    @property
-    def rule(self) -> WeakRule:
-        """How weak labels are made."""
-        limit = self.weak.background if self.background else None
-        return WeakRule(
-            self.weak.tau, self.weak.min_area, self.weak.min_share, self.weak.points, self.weak.scribble, limit
-        )
-
     def depends_on(self) -> dict[str, Any]:
         """Return the settings, what classes there are, and the seed."""
-        return {"weak": self.rule, "classes": self.num_classes, "seed": self.seed}
+        weak = replace(self.weak, max_failures=0.0, pictures=0)
+        return {"weak": weak, "classes": [self.num_classes, self.background], "seed": self.seed}
 
     def inputs(self, item: str) -> tuple[str, bytes, bytes]:
         """Return the frame's name, which is part of the seed, its bytes and those of its maps."""
@@ -77,7 +70,7 @@ class WeakTask(FrameTask[str]):
         if wrong := problem(classes, grid, self.num_classes):
             raise DataError(f"maps of the frame {item!r}: {wrong}; run 'dvc repro cam'")
         rng = np.random.default_rng([self.seed, *item.encode()])
-        found = weak_labels(classes, grid, (height, width), self.rule, rng)
+        found = weak_labels(classes, grid, (height, width), self.weak, rng, background=self.background)
         images = {"points": dots(found.points, (height, width)), "scribbles": found.scribbles}
         record = {
             "size": [width, height],
