@@ -20,15 +20,27 @@ METHOD_FILES = {
     folder: f"src/wildseg/{folder.replace('.', '/')}/${{{section}.{key}}}.py"
     for section, key, folder, *_ in params.METHODS
 }
+# The CAM method that reads the network of another.
+READER = "src/wildseg/methods/cam/${cam.options.classifier.map}.py"
 
 
 def code(start: Path) -> set[str]:
     """What a stage has to name of the code: rooms as folders, `stages` file by file, of `methods` the chosen."""
     found = fingerprint.closure(start)
     files = [path.relative_to(ROOT) for path in found.files]
-    singly = {str(path) for path in files if path.parts[2] in ("stages", "methods")}
+    stages = [path for path in files if path.parts[2] == "stages"]
+    # A stage of several files is a folder of its own.
+    singly = {str(path if path.parts[3] in ("tasks", path.name) else path.parent) for path in stages}
+    singly |= {str(path) for path in files if path.parts[2] == "methods"}
     rooms = {"/".join(path.parts[:3]) for path in files if path.parts[2] not in ("stages", "methods")}
-    return singly | rooms | {METHOD_FILES[folder] for folder in found.plugin_folders}
+    methods = {METHOD_FILES[folder] for folder in found.plugin_folders}
+    return singly | rooms | methods | ({READER} if METHOD_FILES["methods.cam"] in methods else set())
+
+
+def file_of(stage: str) -> Path:
+    """The module that runs a stage."""
+    stages = fingerprint.PACKAGE / "stages"
+    return stages / stage / "stage.py" if (stages / stage).is_dir() else stages / f"{stage}.py"
 
 
 def named(stage: dict[str, list[str]]) -> set[str]:
@@ -37,7 +49,7 @@ def named(stage: dict[str, list[str]]) -> set[str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_names_exactly_the_rooms_it_imports_from(stage: str) -> None:
-    found = code(fingerprint.PACKAGE / "stages" / f"{stage}.py")
+    found = code(file_of(stage))
     assert named(PIPELINE["stages"][stage]) == found
     assert len(found) <= 12
 
@@ -48,10 +60,11 @@ def test_the_pipeline_is_a_table_of_contents() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_names_exactly_the_sections_of_params_yaml_it_reads(stage: str) -> None:
-    text = (fingerprint.PACKAGE / "stages" / f"{stage}.py").read_text()
+    folder = file_of(stage).parent if file_of(stage).name == "stage.py" else None
     read = {
         node.attr
-        for node in ast.walk(ast.parse(text))
+        for path in (folder.glob("*.py") if folder else [file_of(stage)])
+        for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params"
     }
     # Where the source lies is a dependency by its path and content, which says more than the parameter would.
@@ -75,7 +88,7 @@ def rank(dep: str, stage: str) -> tuple[int, bool]:
     """Where a dependency stands: 0 data, 1 the stage's code with its own file first, 2 the method, 3 rooms."""
     room = "".join(Path(dep).parts[2:3])
     kind = {"stages": 1, "methods": 2}.get(room, 3) if dep.startswith("src/") else 0
-    return kind, dep != f"src/wildseg/stages/{stage}.py"
+    return kind, dep not in (f"src/wildseg/stages/{stage}.py", f"src/wildseg/stages/{stage}")
 
 
 def test_the_command_of_a_stage_is_its_name() -> None:

@@ -142,10 +142,11 @@ def _finish(artifacts: Artifacts, params: Params, metrics: Mapping[str, Any], pi
     run = _pending(store, artifacts, flat, model=_model_digest(artifacts))
     if run is None:
         run = _new_run(store, artifacts, params, unfinished=(EVAL,))
-        store.log_metrics(run.info.run_id, _curve_of_file(artifacts.metrics_path("train/curve.csv")))
+        store.log_metrics(run.info.run_id, _curve_of_file(artifacts, "train"))
     run_id = run.info.run_id
     store.log_params(run_id, flat)
     store.log_tags(run_id, _tags(artifacts, unfinished=(EVAL,)))
+    store.log_metrics(run_id, _curve_of_file(artifacts, "cam"))  # of a map network, if the method trains one
     store.log_metrics(run_id, _points(flatten_metrics({**_other_metrics(artifacts), **metrics}), step=0))
     store.log_files(run_id, pictures, "pictures")
     store.log_files(run_id, _measured(artifacts), "metrics")
@@ -188,8 +189,9 @@ def _points(values: Mapping[str, float], step: int) -> list[Metric]:
     return [Metric(name, float(value), now, step) for name, value in values.items() if math.isfinite(value)]
 
 
-def _curve_of_file(path: Path) -> list[Metric]:
+def _curve_of_file(artifacts: Artifacts, stage: str) -> list[Metric]:
     # Every column beside `step` is a curve; an empty cell is a step at which it was not measured.
+    path = artifacts.metrics_path(f"{stage}/curve.csv")
     if not path.is_file():
         return []
     points = []
@@ -197,7 +199,7 @@ def _curve_of_file(path: Path) -> list[Metric]:
         for row in csv.DictReader(stream):
             with suppress(ValueError, TypeError, KeyError):
                 step = int(row.pop("step"))
-                values = {f"train/{name}": float(cell) for name, cell in row.items() if cell}
+                values = {f"{stage}/{name}": float(cell) for name, cell in row.items() if cell}
                 points += _points(values, step)
     return points
 

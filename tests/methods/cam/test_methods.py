@@ -20,7 +20,7 @@ from wildseg.core import lookup
 from wildseg.core.errors import ModelError
 from wildseg.encoders.clip import Clip
 
-METHODS = lookup.available("methods.cam")
+METHODS = [name for name in lookup.available("methods.cam") if "network" not in lookup.needs("methods.cam", name)]
 CLASSES = (0, 2, 3)
 TRANSFORMER = {"attention", "attention_gradients", "dense"}  # what a CNN cannot give
 KNOWN_NEEDS = {"gradients", "head", "rescore", "competition"} | TRANSFORMER

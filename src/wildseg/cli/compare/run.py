@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
+def _training_free() -> list[str]:
+    return [name for name in lookup.available("methods.cam") if "network" not in lookup.needs("methods.cam", name)]
+
+
 def run(
     params: Params, artifacts: Artifacts, runtime: Runtime, methods: Sequence[str], refines: Sequence[str], frames: int
 ) -> None:
@@ -46,19 +50,23 @@ def run(
     All other parameters are those of `params`. Writes metrics/methods/table.csv and metrics/methods/methods.json.
 
     Raises:
-        ParamsError: there is no such method.
+        ParamsError: there is no such method, or it trains a network.
         DataError: no key frame has both a truth and a label, or a file cannot be read.
         ModelError: the model cannot be loaded.
     """
     for name in methods:
         lookup.check("methods.cam", name, "compare")
+        if name not in _training_free():
+            raise ParamsError(
+                f"compare: expected training-free CAM methods; {name} trains a network: use 'dvc exp run'"
+            )
     for name in refines:
         lookup.check("methods.refine", name, "--refine")
     chosen = choose(params, artifacts, frames)
     folder = artifacts.scratch_folder / "compare"
     variants = [
         replace(params, cam=replace(params.cam, method=method, refine=refine))
-        for method in methods or lookup.available("methods.cam")
+        for method in methods or _training_free()
         for refine in dict.fromkeys(refines)
     ]
     conditions = _conditions(params, artifacts, runtime, chosen)

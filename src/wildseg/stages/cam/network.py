@@ -23,7 +23,7 @@ from wildseg.core.progress import track
 from wildseg.encoders.precision import resolve_precision
 from wildseg.encoders.weights import identity
 from wildseg.execution import fingerprint, large_entries
-from wildseg.execution.result_store import ResultStore, key_of, versions
+from wildseg.execution.result_store import ResultStore, key_of, note, versions
 from wildseg.execution.runtime import Runtime, gpus, torch_device
 from wildseg.stages.cam.task import CamTask, build_network
 from wildseg.training.checkpoint import Checkpoints
@@ -65,6 +65,7 @@ def run(
         result = training.run(artifacts, runtime)
         if result.history:
             large_entries.put(store, training.key, result.record(), files)
+    note(store, STORE, int(cached), int(not cached))
     artifacts.save_map_network_config(training.describe(result))
     artifacts.save_map_network_curve([(event.step, event.curves) for event in result.history])
     print(f"cam: {training.summary(result)}{', from the cache' if cached else ''}", flush=True)
