@@ -23,7 +23,7 @@ import numpy as np
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli.compare.progress import store, stored
 from wildseg.core import lookup
-from wildseg.core.errors import DataError
+from wildseg.core.errors import DataError, ParamsError
 from wildseg.core.files import load_bytes
 from wildseg.encoders.weights import identity
 from wildseg.execution import children, fingerprint, result_store
