@@ -67,11 +67,11 @@ def at(content: Any, *keys: Any, value: Any) -> Any:  # noqa: ANN401
         (("images",), {}, "'images' is none"),
         (("annotations",), [1], "'annotations' is none"),
         (("categories",), None, "'categories' is none"),
-        (("images", 0, "file_name"), "../a.jpg", "without any folder; found '../a.jpg'"),
-        (("images", 0, "file_name"), "..", "without any folder"),
-        (("images", 0, "file_name"), 7, "without any folder; found 7"),
-        (("images", 0, "id"), 2, "stands there twice"),
-        (("images", 1, "file_name"), "a_000000.png", "stands there twice"),
+        (("images", 0, "file_name"), "../a.jpg", "without a folder; found '../a.jpg'"),
+        (("images", 0, "file_name"), "..", "without a folder"),
+        (("images", 0, "file_name"), 7, "without a folder; found 7"),
+        (("images", 0, "id"), 2, "occurs twice"),
+        (("images", 1, "file_name"), "a_000000.png", "occurs twice"),
         (("images", 0, "width"), 0, "a width of 1 to"),
         (("images", 0, "height"), 10**9, "a height of 1 to"),
         (("images", 0, "height"), True, "a whole number as 'height', found True"),
@@ -83,7 +83,7 @@ def at(content: Any, *keys: Any, value: Any) -> Any:  # noqa: ANN401
         (("annotations", 0, "bbox"), [1, 2, 3, float("nan")], "four numbers"),
         (("annotations", 0, "bbox"), [1, 2, float("inf"), 3], "four numbers"),
         (("annotations", 0, "bbox"), [1, 2, "3", 3], "four numbers"),
-        (("annotations", 0, "bbox"), [1, 2, -3, 3], "none of the latter negative"),
+        (("annotations", 0, "bbox"), [1, 2, -3, 3], "width and height not negative"),
         (("annotations", 0, "score"), 1.5, "'score' from 0 to 1"),
         (("annotations", 0, "score"), float("nan"), "'score' from 0 to 1"),
     ],
@@ -180,7 +180,7 @@ def test_categories_that_are_no_classes_are_left_out_where_no_box_is_of_them(tmp
                    {"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4]}]  # fmt: skip
     path = export(tmp_path / "a.json", [], categories=categories, images=images, annotations=annotations)
     found = limits(path)
-    assert found.notes == ("categories without any box that are no classes are left out: 'surfaces', 'person'",)
+    assert found.notes == ("skipped categories that are no classes and have no box: 'surfaces', 'person'",)
     assert found.unmatched == ("other_000001.jpg",)
     annotations[1]["image_id"] = 0
     with pytest.raises(DataError, match="expected categories that are classes of params.yaml, found 'person'"):
@@ -190,13 +190,13 @@ def test_categories_that_are_no_classes_are_left_out_where_no_box_is_of_them(tmp
 @pytest.mark.parametrize(
     ("boxes", "line"),
     [
-        ([[0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1]], "expected boxes in pixels, found shares of the picture in 2 of 2 boxes, "
+        ([[0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1]], "expected boxes in pixels, found normalised boxes in 2 of 2 boxes, "
          "for instance [0.1, 0.2, 0.3, 0.4] in 'drive_000024' of 640x480; multiply by its width and height"),
-        ([[0.5, 0.5, 1.0, 1.0]], "found shares of the picture"),  # of the centre
-        ([[0, 0, 1, 1]], "found shares of the picture"),
-        ([[400, 300, 600, 460], [10, 20, 30, 40]], "found x0, y0, x1, y1, it seems: 1 of 2 boxes reach beyond their "
-         "picture, for instance [400, 300, 600, 460] in 'drive_000024' of 640x480; subtract x0 and y0"),
-        ([[0, 200, 639, 479], [5, 6, 7, 8]], "found x0, y0, x1, y1"),
+        ([[0.5, 0.5, 1.0, 1.0]], "found normalised boxes"),  # of the centre
+        ([[0, 0, 1, 1]], "found normalised boxes"),
+        ([[400, 300, 600, 460], [10, 20, 30, 40]], "found what seem to be x0, y0, x1, y1: 1 of 2 boxes exceed their "
+         "image, for instance [400, 300, 600, 460] in 'drive_000024' of 640x480; subtract x0 and y0"),
+        ([[0, 200, 639, 479], [5, 6, 7, 8]], "seem to be x0, y0, x1, y1"),
     ],
 )  # fmt: skip
 def test_boxes_that_are_not_x_y_width_height_in_pixels_are_refused(
@@ -215,12 +215,12 @@ def test_boxes_that_are_not_x_y_width_height_in_pixels_are_refused(
         ([[0.5, 0.5, 0.25, 0.25], [3, 4, 50, 60]], []),  # a speck that somebody drew by mistake
         ([[10, 10, 0, 0]], []),
         ([[1, 2, 20, 30], [30, 40, 60, 55], [2, 5, 9, 9]], ["all 3 boxes lie within the first 100 x 100 pixels; are "
-         "they per cent of the picture?"]),
-        ([[900, 600, 50, 60], [30, 40, 60, 55]], ["1 of 2 boxes reach beyond their picture, for instance "
-         "[900, 600, 50, 60] in 'drive_000024' of 640x480; is their size that of another picture?"]),
+         "they percentages of the image?"]),
+        ([[900, 600, 50, 60], [30, 40, 60, 55]], ["1 of 2 boxes exceed their image, for instance "
+         "[900, 600, 50, 60] in 'drive_000024' of 640x480; is their size that of another image?"]),
     ],
 )  # fmt: skip
-def test_boxes_that_may_be_a_mistake_are_asked_about(
+def test_boxes_that_may_be_a_mistake_are_noted(
     boxes: list[list[float]], notes: list[str], tmp_path: Path
 ) -> None:
     found = limits(export(tmp_path / "a.json", boxes))
@@ -231,22 +231,22 @@ def test_boxes_that_may_be_a_mistake_are_asked_about(
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}]}, "none of 2 listed names is a "
-         "key frame, for instance 'a.jpg'; expected names like drive_000024.jpg"),
+        ({"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}]}, "none of 2 file names matches "
+         "a key frame, for instance 'a.jpg'; expected names like drive_000024.jpg"),
         ({"images": [{"id": n, "file_name": f"drive_000024_jpg.rf.{n}a.jpg"} for n in (1, 2)]}, "the image "
-         "'drive_000024' stands there twice, as 'drive_000024_jpg.rf.1a.jpg' and 'drive_000024_jpg.rf.2a.jpg'; export "
-         "each picture once, without augmentation"),
-        ({"images": [{"id": 1, "file_name": ""}]}, "expected the file of a frame as 'file_name'"),
+         "'drive_000024' occurs twice, as 'drive_000024_jpg.rf.1a.jpg' and 'drive_000024_jpg.rf.2a.jpg'; export "
+         "each image once, without augmentation"),
+        ({"images": [{"id": 1, "file_name": ""}]}, "expected the file name of a frame as 'file_name'"),
         ({"images": [{"id": 1, "file_name": "drive_000024.jpg", "width": 640}]}, "number as 'height', found None"),
         ({"annotations": [{"image_id": 1, "category_id": "grass", "bbox": [1, 2, 3, 4]}]}, "found image 1 and category "
          "'grass'"),
         ({"annotations": [{"image_id": 1, "category_id": 1, "segmentation": {"counts": "a", "size": [9, 9]}}]},
          "or polygons as 'segmentation'; found None"),
-        ({"categories": [{"id": 1, "name": "lawn"}, {"id": "1", "name": "road"}]}, "stands for two categories"),
+        ({"categories": [{"id": 1, "name": "lawn"}, {"id": "1", "name": "road"}]}, "belongs to two categories"),
         ({"categories": ["lawn"]}, "'categories' is none"),
     ],
 )  # fmt: skip
-def test_an_export_that_may_mean_several_things_is_refused(changes: dict, line: str, tmp_path: Path) -> None:
+def test_an_ambiguous_export_is_refused(changes: dict, line: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         limits(export(tmp_path / "a.json", [[1, 2, 3, 4]], **changes))
     assert line in str(caught.value)

@@ -290,9 +290,9 @@ def test_maps_without_one_of_the_two_arrays_are_refused(artifacts: Artifacts) ->
         ("a,drive,1,inf,train", "a time is finite, found 'inf'"),
         (
             "a,drive,1,0.5,train\na,drive,1,0.5,train",
-            "frames.csv: the frame 'a' stands there twice; run 'dvc repro extract'",
+            "frames.csv: the frame 'a' occurs twice; run 'dvc repro extract'",
         ),
-        ("a,drive,1,0.5,train\nb,drive,2,1,val\na,drive,3,2,test", "the frame 'a' stands there twice"),
+        ("a,drive,1,0.5,train\nb,drive,2,1,val\na,drive,3,2,test", "the frame 'a' occurs twice"),
     ],
 )
 def test_a_frame_that_means_nothing_is_refused(artifacts: Artifacts, row: str, message: str) -> None:
@@ -341,7 +341,7 @@ def test_no_frames_is_an_error_that_says_where_to_look(artifacts: Artifacts) -> 
     [
         ('a,"lawn,lwan"', "frame 'a': expected classes of params.yaml, found 'lwan'; did you mean 'lawn'"),
         ("a,Lawn", "found 'Lawn'; did you mean 'lawn'"),
-        ("a,lawn\na,sky", "the frame 'a' stands there twice"),
+        ("a,lawn\na,sky", "the frame 'a' occurs twice"),
         ("a,lawn,sky", "line 2: expected 2 columns; quote a cell that holds commas"),
     ],
 )

@@ -57,7 +57,7 @@ def test_a_class_with_a_reserved_name_is_refused_and_the_reason_given(name: str)
 
 
 def test_a_class_that_differs_from_another_only_in_letter_case_is_refused() -> None:
-    with pytest.raises(ParamsError, match=r"classes\.Lawn: this class stands there twice"):
+    with pytest.raises(ParamsError, match=r"classes\.Lawn: this class occurs twice"):
         Classes.from_mapping({"lawn": ["lawn"], "Lawn": ["meadow"]})
 
 
@@ -85,7 +85,7 @@ def test_a_phrase_that_names_two_classes_is_refused() -> None:
 
 
 def test_a_phrase_that_stands_twice_in_a_class_is_refused() -> None:
-    with pytest.raises(ParamsError, match=r"classes\.lawn: the phrase 'LAWN' stands there twice"):
+    with pytest.raises(ParamsError, match=r"classes\.lawn: the phrase 'LAWN' occurs twice"):
         Classes.from_mapping({"lawn": ["lawn", "LAWN"]})
 
 

@@ -94,10 +94,10 @@ def text(*lines: str) -> bytes:
         (text("Frame;Labels;", "a;sky;cement_road"), "line 2: expected 2 columns"),
         (text("Frame,Labels", "a,sky,cement_road"), "line 2: expected 2 columns; quote a cell that holds commas"),
         (text("Frame;Labels", "a;sky", "b"), "line 3: expected 2 columns; 'Labels' is missing"),
-        (text("Frame;Labels;labels", "a;sky;sky"), "line 1: the column 'Labels' stands there twice"),
+        (text("Frame;Labels;labels", "a;sky;sky"), "line 1: the column 'Labels' occurs twice"),
         (text("Frame;Labels", "a;Sky"), "expected classes of params.yaml, found 'Sky'; did you mean 'sky'?"),
         (text("Frame;Labels", ";sky"), "expected plain file names in the column 'Frame'"),
-        (text("Frame;Labels", "a;sky", "a ;sky"), "the frame 'a' stands there twice"),
+        (text("Frame;Labels", "a;sky", "a ;sky"), "the frame 'a' occurs twice"),
         ("Frame;Labels\na;Stra\u00dfe\n".encode("mac_roman"), "the file is not UTF-8: save it as 'CSV UTF-8'"),
         (text("frame;sky;cement_road;Straße", "a;0,93;0,02;0,5"), "frame 'a': expected for sky a tick (x, 1, TRUE) or "
          "none (empty, 0, FALSE), found '0,93'"),

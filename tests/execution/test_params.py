@@ -313,7 +313,7 @@ def test_an_empty_class_list_is_refused(empty: object) -> None:
     [
         (["lawn", "lawn"], "classes: expected names with phrases, such as 'lawn: [lawn, grass]', found ['lawn'"),
         ({"background": ["sky"]}, "classes.background: this name is reserved"),
-        ({"lawn": ["lawn"], "LAWN": ["meadow"]}, "classes.LAWN: this class stands there twice"),
+        ({"lawn": ["lawn"], "LAWN": ["meadow"]}, "classes.LAWN: this class occurs twice"),
         ({"lawn": ["grass"], "meadow": ["grass"]}, "classes.meadow: the phrase 'grass' already stands under 'lawn'"),
         ({"lawn": []}, "classes.lawn: expected one or more phrases, found []"),
         ({True: ["lawn"]}, "classes: expected a name, found True"),

@@ -17,7 +17,7 @@ def sheet(layers: int = 3, strips: int = 2, height: int = HEIGHT, width: int = W
     maps = [np.linspace(0, 1, height * width).reshape(height, width)] * layers
     return Sheet(
         title="drive_000010: road",
-        target="asked about the pixels answered as road",
+        target="target: the pixels predicted as road",
         class_id=2,
         image=np.full((height, width, 3), 100, np.uint8),
         prediction=np.ones((height, width), np.uint8),
@@ -61,7 +61,7 @@ def test_the_class_asked_about_is_in_the_legend_even_where_it_is_not_answered() 
     assert not shows(picture, 3)
 
 
-# The pixels asked about ----------------------------------------------------------------------------------------------
+# The target pixels -------------------------------------------------------------------------------------------------
 
 
 def grey(height: int = 60, width: int = 80) -> np.ndarray:

@@ -271,7 +271,7 @@ def test_an_export_with_another_name_a_root_category_and_no_size_limits_maps_too
     cam.run(values, project, CPU)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == (
-        "cam: data/labels/boxes.json: categories without any box that are no classes are left out: 'surfaces'"
+        "cam: data/labels/boxes.json: skipped categories that are no classes and have no box: 'surfaces'"
     )
     assert "1 frames inside of boxes" in lines[1]
     expected = np.zeros_like(whole)
@@ -282,6 +282,7 @@ def test_an_export_with_another_name_a_root_category_and_no_size_limits_maps_too
 def test_an_export_of_no_key_frame_is_an_error_before_anything_is_removed(project: Artifacts, values: Params) -> None:
     cam.run(values, project, CPU)
     export(project, file_name="left-drive_000000.jpg", width=64, height=48)
-    with pytest.raises(DataError, match=r"none of 1 listed names is a key frame, for instance 'left-drive_000000.jpg'"):
+    line = r"none of 1 file names matches a key frame, for instance 'left-drive_000000\.jpg'"
+    with pytest.raises(DataError, match=line):
         cam.run(values, project, CPU)
     assert project.maps_path("drive_000000").is_file()

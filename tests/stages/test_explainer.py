@@ -35,7 +35,7 @@ def network(architecture: str) -> torch.nn.Module:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
-    """A project with a model of random weights that never answers the background, and two frames."""
+    """A project with a model of random weights that never predicts the background, and two frames."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WILDSEG_DEVICE", "cpu")
     return made(tmp_path, "unet")
@@ -54,7 +54,7 @@ def made(root: Path, architecture: str) -> Artifacts:
 
 
 def answered(artifacts: Artifacts, frame: str = FRAMES[0]) -> str:
-    """A class that the model answers in a frame."""
+    """A class that the model predicts in a frame."""
     prediction = (
         Explainer(artifacts).explain(frame, artifacts.load_image(frame), "lawn", ExplanationRequest()).sheet.prediction
     )
@@ -77,7 +77,7 @@ def test_a_sheet_a_frame_and_class_and_the_maps_as_numbers(project: Artifacts) -
     assert files(project.root / "explain") == sorted(wanted)
     lines = result.output.splitlines()
     assert len(lines) == 4
-    said = rf"explain: {FRAMES[0]}, {name}: asked about the pixels answered as {name}, [0-9.]+% of the frame; see (\S+)"
+    said = rf"explain: {FRAMES[0]}, {name}: target: the pixels predicted as {name}, [0-9.]+% of the frame; see (\S+)"
     assert re.fullmatch(said, lines[0])[1] == f"explain/{FRAMES[0]}/{name}.png"  # type: ignore[index]
     with Image.open(project.root / "explain" / FRAMES[0] / f"{name}.png") as picture:
         assert picture.width > 1200
@@ -154,7 +154,7 @@ def test_a_class_that_is_nowhere_answered_is_said_and_has_maps_of_zeros(project:
     project.save_segmenter(state, config)
     result = run("explain", FRAMES[0], "--class", "sky", "--save-maps")
     assert result.exit_code == 0, result.output
-    assert "asked about the pixels answered as sky: there are none, so all maps are zero" in result.output
+    assert "target: the pixels predicted as sky: there are none, so all maps are zero" in result.output
     with np.load(project.root / "explain" / FRAMES[0] / "sky.npz", allow_pickle=False) as found:
         assert not found["maps"].any()
 
@@ -196,10 +196,10 @@ def test_a_photo_needs_no_key_frames_and_can_be_shrunk(project: Artifacts) -> No
         assert found["maps"].shape[2:] == (60, 90)
 
 
-def test_layers_are_listed_with_a_star_at_those_shown_unasked(project: Artifacts) -> None:
+def test_layers_are_listed_with_a_star_at_the_default_ones(project: Artifacts) -> None:
     result = run("explain", "--list-layers")
     assert result.exit_code == 0
-    starred = re.findall(r"^\* (\S+) +\d+ channels, a cell is (\d+) pixels wide$", result.output, re.MULTILINE)
+    starred = re.findall(r"^\* (\S+) +\d+ channels, stride (\d+)$", result.output, re.MULTILINE)
     assert starred == [
         ("encoder.layer2", "8"),
         ("decoder.blocks.0", "4"),
@@ -249,7 +249,7 @@ def test_an_unknown_layer_is_one_line_with_the_nearest(project: Artifacts) -> No
 
 def test_an_unknown_frame_is_one_line_with_the_nearest(project: Artifacts) -> None:
     assert error_line(run("explain", "drive_00010", "--class", "sky")) == (
-        "drive_00010: expected a key frame of data/frames/frames.csv or a file of a picture; there is neither; "
+        "drive_00010: expected a key frame of data/frames/frames.csv or an image file; there is neither; "
         "did you mean 'drive_000010'?"
     )
 
@@ -260,7 +260,7 @@ def test_an_unknown_frame_is_one_line_with_the_nearest(project: Artifacts) -> No
 def test_a_file_that_is_no_picture_is_one_line(project: Artifacts, content: bytes, reason: str) -> None:
     (project.root / "notes.jpg").write_bytes(content)
     line = error_line(run("explain", "notes.jpg", "--class", "sky"))
-    assert re.fullmatch(rf"notes\.jpg: expected a picture: .*{reason}", line)
+    assert re.fullmatch(rf"notes\.jpg: expected an image: .*{reason}", line)
 
 
 def test_two_files_of_one_name_do_not_overwrite_each_other(project: Artifacts) -> None:
@@ -268,7 +268,7 @@ def test_two_files_of_one_name_do_not_overwrite_each_other(project: Artifacts) -
     for path in ("a.png", "other/a.png"):
         Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(project.root / path)
     line = error_line(run("explain", "a.png", "a.png", "other/a.png", "--class", "sky"))
-    assert line.startswith("other/a.png: a.png has the same name, and so have its pictures; explain them one by one")
+    assert line.startswith("other/a.png: a.png has the same name, so that its sheets would be overwritten; ")
 
 
 def test_without_a_model_it_says_what_makes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

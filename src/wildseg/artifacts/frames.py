@@ -122,7 +122,7 @@ class KeyFrames(Quarantine):
         except ValueError as error:
             raise DataError(f"{path}: expected whole numbers and seconds ({error})") from error
         if twice := [name for name, times in Counter(frame.name for frame in frames).items() if times > 1]:
-            raise DataError(f"{path}: the frame {twice[0]!r} stands there twice; run 'dvc repro extract'")
+            raise DataError(f"{path}: the frame {twice[0]!r} occurs twice; run 'dvc repro extract'")
         if strange := [frame for frame in frames if frame.split not in SPLITS]:
             raise DataError(f"{path}: expected the splits {', '.join(SPLITS)}; found {strange[0].split!r} at "
                             f"{strange[0].name!r}{did_you_mean(strange[0].split, SPLITS)}")  # fmt: skip

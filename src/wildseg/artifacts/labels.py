@@ -109,6 +109,6 @@ def _by_frame(path: Path, sheet: Sheet, class_names: Sequence[str]) -> dict[str,
     labels: dict[str, np.ndarray] = {}
     for frame, present in rows:
         if frame in labels:
-            raise DataError(f"{path}: the frame {frame!r} stands there twice")
+            raise DataError(f"{path}: the frame {frame!r} occurs twice")
         labels[frame] = present
     return labels

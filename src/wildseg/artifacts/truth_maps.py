@@ -205,7 +205,7 @@ def _several(value: object) -> Sequence[object]:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """An object of JSON with all of its keys, also those that stand there twice."""
+    """An object of JSON with all of its keys, also those that occur twice."""
 
 
 def _of_csv(path: Path) -> Iterator[Pair]:

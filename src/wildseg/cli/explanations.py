@@ -24,7 +24,7 @@ from wildseg.stages.explainer import Explainer, Explanation, ExplanationRequest
 
 @dataclass(frozen=True)
 class Output:
-    """Where sheets go: ``<into>/<frame>/<class>.png``, and with `maps` the numbers beside them, as .npz."""
+    """The destination of sheets: ``<into>/<frame>/<class>.png``, and with `maps` the arrays beside them, as .npz."""
 
     into: Path
     maps: bool = False
@@ -39,16 +39,16 @@ def show(
     output: Output,
     max_side: int | None = None,
 ) -> None:
-    """Write a sheet for each frame and class, and print where it is.
+    """Write a sheet for each frame and class, and print its path.
 
     Args:
         artifacts: of the project whose model is explained.
-        runtime: where to compute.
-        frames: names of key frames, or files of pictures.
+        runtime: the device.
+        frames: names of key frames, or image files.
         classes: by name.
-        request: which pixels, layers and methods.
-        output: where sheets go: outside of ``data``.
-        max_side: frames are first shrunk so that their longer side is at most this; None leaves them.
+        request: target pixels, layers and methods.
+        output: the destination, outside of ``data``.
+        max_side: frames are first shrunk to this longer side; None for no limit.
 
     Raises:
         WildsegError: there is no model yet, or no such frame, class, layer or pixel.
@@ -57,15 +57,15 @@ def show(
     explainer = Explainer(artifacts, torch_device(runtime.device))
     classes = list(dict.fromkeys(classes))
     for name in classes:
-        explainer.class_id(name)  # before any work is done
+        explainer.class_id(name)  # fails before any computation
     explainer.layers.chosen(request.layers)
     titles: dict[str, str] = {}
     for frame in dict.fromkeys(frames):
         title, image = find(artifacts, frame)
         image = shrink(image, max_side)
         if titles.setdefault(title, frame) != frame:
-            raise WildsegError(f"{frame}: {titles[title]} has the same name, and so have its pictures; explain them "
-                               "one by one, with another --into")  # fmt: skip
+            raise WildsegError(f"{frame}: {titles[title]} has the same name, so that its sheets would be overwritten; "
+                               "explain them one by one, with another --into")  # fmt: skip
         for name in classes:
             found = explainer.explain(title, image, name, request)
             path = output.into / plain(title) / f"{name}{_suffix(request)}.png"
@@ -77,7 +77,7 @@ def show(
 
 
 def show_layers(artifacts: Artifacts, runtime: Runtime) -> None:
-    """Print the layers that can be explained; a star marks those that are shown by default.
+    """Print the layers that can be explained; a star marks the default ones.
 
     Raises:
         DataError: there is no model yet.
@@ -86,11 +86,11 @@ def show_layers(artifacts: Artifacts, runtime: Runtime) -> None:
     width = max(len(layer.name) for layer in layers.all)
     for layer in layers.all:
         star = "*" if layer.name in layers.stages else " "
-        print(f"{star} {layer.name:<{width}}  {layer.channels:>5} channels, a cell is {layer.stride:g} pixels wide")
+        print(f"{star} {layer.name:<{width}}  {layer.channels:>5} channels, stride {layer.stride:g}")
 
 
 def find(artifacts: Artifacts, text: str) -> tuple[str, np.ndarray]:
-    """Return the name and the picture, (H, W, 3) uint8 RGB, of a file or of a key frame, loose or in a shard.
+    """Return the name and the image, (H, W, 3) uint8 RGB, of a file or of a key frame, loose or in a shard.
 
     Raises:
         DataError: there is neither, or it cannot be read.
@@ -100,13 +100,12 @@ def find(artifacts: Artifacts, text: str) -> tuple[str, np.ndarray]:
         try:
             return path.stem, read_photo(path)
         except DecodeError as error:
-            raise DataError(f"{path}: expected a picture: {error}") from error
+            raise DataError(f"{path}: expected an image: {error}") from error
     table = artifacts.frames_folder / "frames.csv"
     names = [frame.name for frame in artifacts.load_frames()] if table.exists() else []
     if text not in names:
         raise DataError(
-            f"{text}: expected a key frame of {table} or a file of a picture; there is neither"
-            f"{did_you_mean(text, names)}"
+            f"{text}: expected a key frame of {table} or an image file; there is neither{did_you_mean(text, names)}"
         )
     return text, artifacts.load_image(text)
 

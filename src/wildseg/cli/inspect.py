@@ -130,7 +130,7 @@ def explain(
     into: str,
     save_maps: bool,
 ) -> None:
-    """Show which parts of FRAMES the trained model takes for a class, layer by layer.
+    """Show the evidence for a class in FRAMES, layer by layer of the trained model.
 
     FRAMES are names of key frames or image files. Without --pixel, --region or --everywhere the pixels that are
     predicted as the class are explained. One sheet of pictures per frame and class; see docs/methods.md.

@@ -102,7 +102,7 @@ def _phrases(name: str, value: object) -> tuple[str, ...]:
         if not isinstance(entry, str) or not entry.strip():
             raise ParamsError(f"classes.{name}: expected phrases, found {entry!r}")
         if entry.strip().lower() in {phrase.lower() for phrase in own}:
-            raise ParamsError(f"classes.{name}: the phrase {entry!r} stands there twice")
+            raise ParamsError(f"classes.{name}: the phrase {entry!r} occurs twice")
         own.append(entry.strip())
     return tuple(own)
 
@@ -115,7 +115,7 @@ def _check_name(name: object, earlier: Sequence[str]) -> None:
     if set(name) & set(",./\\\"'") or name != name.strip() or not name.isprintable():
         raise ParamsError(f"classes.{name!r}: a name may not hold commas, dots, slashes, quotes or outer spaces")
     if name.lower() in {other.lower() for other in earlier}:
-        raise ParamsError(f"classes.{name}: this class stands there twice (letter case does not count)")
+        raise ParamsError(f"classes.{name}: this class occurs twice (letter case does not count)")
 
 
 @cache

@@ -10,7 +10,7 @@ from wildseg.core.errors import DataError, SystemFailure
 
 
 def is_plain(name: str) -> bool:
-    """Return whether a name is that of a file without any folder.
+    """Return whether a name is that of a file without a folder.
 
     Names become paths: one with a slash could lead out of the data folder, where files would be read or overwritten.
     """
@@ -24,7 +24,7 @@ def plain(name: str) -> str:
         DataError: it is not plain.
     """
     if not is_plain(name):
-        raise DataError(f"expected the name of a frame, without any folder; found {name!r}")
+        raise DataError(f"expected the name of a frame, without a folder; found {name!r}")
     return name
 
 
@@ -37,7 +37,7 @@ def check_names(path: Path, rows: Iterable[Mapping[str, str]], *columns: str) ->
     for column in columns:
         for row in rows:
             if not is_plain(row[column]):
-                raise DataError(f"{path}: expected plain file names in the column {column!r}, without any folder; "
+                raise DataError(f"{path}: expected plain file names in the column {column!r}, without a folder; "
                                 f"found {row[column]!r}")  # fmt: skip
 
 

@@ -112,7 +112,7 @@ def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str
 def _check_header(path: Path, line: int, columns: Sequence[str]) -> None:
     for name in filter(None, columns):
         if columns.count(name) > 1:
-            raise DataError(f"{path}, line {line}: the column {name!r} stands there twice")
+            raise DataError(f"{path}, line {line}: the column {name!r} occurs twice")
 
 
 def _named_cells(

@@ -1,4 +1,4 @@
-"""Whether boxes are what COCO says, x, y, width and height in pixels, or something else that tools write down."""
+"""Checks that boxes are COCO's x, y, width and height in pixels, not normalised boxes, corners or percentages."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from wildseg.core.errors import DataError
 
 Size = tuple[int, int]
-FEW = 3  # below so many boxes, that they lie within 100 pixels says nothing
-SLACK = 0.02  # share of a side by which a box that was drawn by hand may reach beyond its picture
+MIN_BOXES = 3  # fewer boxes may lie within 100 pixels by chance
+SLACK = 0.02  # share of a side by which a box drawn by hand may exceed its image
 
 
 def plausibility_warnings(path: Path, boxes: Mapping[str, tuple[Size, np.ndarray]]) -> list[str]:
-    """Return what may be wrong with boxes, in a line each.
+    """Return a line per suspected mistake in the units of boxes.
 
     Args:
         path: the file, for the error line.
         boxes: by frame (width, height), and (m, 4) x0, y0, x1, y1 as COCO's x, y, x + width, y + height.
 
     Raises:
-        DataError: all boxes of a picture are shares of it, or all boxes of the file are corners.
+        DataError: all boxes of an image are normalised, or all boxes of the file are corners.
     """
     frames = [frame for frame, (_, own) in boxes.items() for _ in own]
     if not frames:
@@ -31,14 +31,14 @@ def plausibility_warnings(path: Path, boxes: Mapping[str, tuple[Size, np.ndarray
     corners = np.concatenate([own for _, own in boxes.values()])
     written = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)  # (n, 4) as in the file
     solid: np.ndarray = np.all(written[:, 2:] > 0, axis=1)
-    _check_shares(path, frames, sizes, written, solid)
+    _check_normalised(path, frames, sizes, written, solid)
     beyond: np.ndarray = np.any(corners[:, 2:] > sizes + _slack(sizes), axis=1)
     if beyond.any():
         _check_corners(path, frames, sizes, written, beyond, solid)
-        return [f"{_describe(frames, sizes, written, beyond)}; is their size that of another picture?"]
-    hundred = (corners[:, 2:] <= 100.5).all() and (sizes.min() >= 200) and solid.sum() >= FEW
+        return [f"{_describe(frames, sizes, written, beyond)}; is their size that of another image?"]
+    hundred = (corners[:, 2:] <= 100.5).all() and (sizes.min() >= 200) and solid.sum() >= MIN_BOXES
     if hundred and (corners[:, 2:].max(0) > 50).all():
-        return [f"all {len(frames)} boxes lie within the first 100 x 100 pixels; are they per cent of the picture?"]
+        return [f"all {len(frames)} boxes lie within the first 100 x 100 pixels; are they percentages of the image?"]
     return []
 
 
@@ -46,19 +46,19 @@ def _slack(sizes: np.ndarray) -> np.ndarray:
     return np.maximum(2.0, SLACK * sizes)
 
 
-def _check_shares(path: Path, frames: list[str], sizes: np.ndarray, written: np.ndarray, solid: np.ndarray) -> None:
+def _check_normalised(path: Path, frames: list[str], sizes: np.ndarray, written: np.ndarray, solid: np.ndarray) -> None:
     small = solid & (written >= -1e-3).all(1) & (written <= 1 + 1e-3).all(1) & (sizes > 1).all(1)
     if not small.any():
         return
     fractions = small & (written != np.round(written)).any(1)
-    _, picture = np.unique(frames, return_inverse=True)
-    of_shares = np.bincount(picture, solid & ~small) == 0  # by picture: none of its boxes is in pixels
-    whole = (of_shares & (np.bincount(picture, fractions) > 0))[picture] & small
+    _, image = np.unique(frames, return_inverse=True)
+    all_small = np.bincount(image, solid & ~small) == 0  # by image: none of its boxes is in pixels
+    whole = (all_small & (np.bincount(image, fractions) > 0))[image] & small
     if not whole.any() and not small[solid].all():
-        return  # a speck among boxes in pixels
+        return  # a tiny box among boxes in pixels
     index = int(np.flatnonzero(whole if whole.any() else small)[0])
     raise DataError(
-        f"{path}: expected boxes in pixels, found shares of the picture in {int(small.sum())} of {len(frames)} boxes, "
+        f"{path}: expected boxes in pixels, found normalised boxes in {int(small.sum())} of {len(frames)} boxes, "
         f"for instance {_numbers(written[index])} in {frames[index]!r} of {_size(sizes[index])}; multiply by its width "
         "and height"
     )
@@ -67,11 +67,11 @@ def _check_shares(path: Path, frames: list[str], sizes: np.ndarray, written: np.
 def _check_corners(
     path: Path, frames: list[str], sizes: np.ndarray, written: np.ndarray, beyond: np.ndarray, solid: np.ndarray
 ) -> None:
-    """Raise if boxes reach beyond their pictures as x, y, width, height, and all lie in them as x0, y0, x1, y1."""
+    """Raise if boxes exceed their images as x, y, width, height, and all lie inside them as x0, y0, x1, y1."""
     first, second = written[solid, :2], written[solid, 2:]
     if (second > first).all() and (second <= sizes[solid] + _slack(sizes[solid])).all():
         raise DataError(
-            f"{path}: expected boxes as x, y, width and height, found x0, y0, x1, y1, it seems: "
+            f"{path}: expected boxes as x, y, width and height, found what seem to be x0, y0, x1, y1: "
             f"{_describe(frames, sizes, written, beyond)}; subtract x0 and y0 from the latter two"
         )
 
@@ -79,7 +79,7 @@ def _check_corners(
 def _describe(frames: list[str], sizes: np.ndarray, written: np.ndarray, beyond: np.ndarray) -> str:
     index = int(np.flatnonzero(beyond)[0])
     return (
-        f"{int(beyond.sum())} of {len(frames)} boxes reach beyond their picture, for instance "
+        f"{int(beyond.sum())} of {len(frames)} boxes exceed their image, for instance "
         f"{_numbers(written[index])} in {frames[index]!r} of {_size(sizes[index])}"
     )
 

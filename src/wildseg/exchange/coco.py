@@ -1,4 +1,4 @@
-"""Reads boxes from COCO's JSON, as it is written here and as annotation tools export it."""
+"""Boxes in COCO's JSON: written by wildseg, or exported by annotation tools."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FrameBoxes:
     """The boxes of one frame of `width` x `height` pixels.
 
     boxes: (m, 6) float64: x0, y0, x1, y1 in pixels, the columns x0 to x1 - 1 and the rows y0 to y1 - 1; the id of the
-    class, from 1; a score in [0, 1], which is 1 where none was given.
+    class, from 1; a score in [0, 1], 1 by default.
     """
 
     width: int
@@ -33,13 +33,13 @@ class FrameBoxes:
     boxes: np.ndarray
 
     def count_without(self, classes: Sequence[int]) -> int:
-        """Return how many boxes are of none of these classes, indices from 0."""
+        """Return the number of boxes of other classes than these, indices from 0."""
         return int((~np.isin(self.boxes[:, 4], np.array(classes, int) + 1)).sum())
 
 
 @dataclass(frozen=True)
 class KeyFrameNames:
-    """The key frames that the names of an export are compared with; size_of gives (width, height) of one."""
+    """The key frames against which names of an export are matched; size_of returns (width, height) of one."""
 
     names: Collection[str]
     size_of: Callable[[str], tuple[int, int]]
@@ -47,10 +47,10 @@ class KeyFrameNames:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a file of boxes lists.
+    """The contents of a file of boxes.
 
-    frames: boxes by the name of the frame. unmatched: listed names that are no key frames. notes: what was left out, or
-    may be a mistake, in a line each.
+    frames: boxes by the name of the frame. unmatched: file names that match no key frame. notes: a line per kind of
+    skipped entry or suspected mistake.
     """
 
     frames: dict[str, FrameBoxes]
@@ -59,16 +59,16 @@ class Listing:
 
 
 def read(path: Path, class_names: Sequence[str], key_frames: KeyFrameNames | None = None) -> Listing:
-    """Read boxes; categories are found by their names, and ids may be numbers or texts.
+    """Read boxes; categories are matched by their names, and ids may be numbers or strings.
 
     Args:
         path: the file.
         class_names: as in params.yaml.
-        key_frames: None for a file that was written here, whose names are those of frames.
+        key_frames: None for a file written by wildseg, whose names are those of frames.
 
     Raises:
-        DataError: the file is missing or malformed, a box is of something that is no class, no listed name is a key
-            frame, or boxes are not in pixels.
+        DataError: the file is missing or malformed, a box has a category that is no class, no file name matches a
+            key frame, or boxes are not in pixels.
     """
     content = load_json(path)
     images, categories, annotations = (
@@ -90,7 +90,7 @@ def read(path: Path, class_names: Sequence[str], key_frames: KeyFrameNames | Non
     found = {frame: FrameBoxes(*sizes[frame], np.array(own, np.float64).reshape(-1, 6)) for frame, own in rows.items()}
     unused = [name for id_, name in names.items() if id_ not in used and name not in class_names]
     shown = ", ".join(_found(name) for name in unused[:5]) + (", ..." if len(unused) > 5 else "")
-    notes = [f"categories without any box that are no classes are left out: {shown}"] if unused else []
+    notes = [f"skipped categories that are no classes and have no box: {shown}"] if unused else []
     if key_frames is not None:
         notes += plausibility_warnings(
             path, {frame: ((here.width, here.height), here.boxes[:, :4]) for frame, here in found.items()}
@@ -101,8 +101,8 @@ def read(path: Path, class_names: Sequence[str], key_frames: KeyFrameNames | Non
 def _entries(path: Path, content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     entries = content.get(key)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise DataError(f"{path}: expected boxes as COCO has them, with lists of images, categories and annotations; "
-                        f"{key!r} is none")  # fmt: skip
+        raise DataError(f"{path}: expected boxes in the format of COCO, with lists of images, categories and "
+                        f"annotations; {key!r} is none")  # fmt: skip
     return entries
 
 
@@ -112,25 +112,25 @@ def _entries(path: Path, content: Mapping[str, Any], key: str) -> list[dict[str,
 def _frames(
     path: Path, images: Sequence[Mapping[str, Any]], key_frames: KeyFrameNames | None
 ) -> tuple[dict[str, tuple[str, Mapping[str, Any]]], dict[str, str]]:
-    """Return (the frame and entry of each image, the file names of those that are no key frames), by the image's id."""
+    """Return (frame and entry of each matched image, file names of the unmatched ones), by the image's id."""
     by_id: dict[str, Mapping[str, Any]] = {}
     for entry in images:
         if by_id.setdefault(id_ := _id(path, entry, "id"), entry) is not entry:
-            raise DataError(f"{path}: the id {_found(id_)} of an image stands there twice")
+            raise DataError(f"{path}: the id {_found(id_)} of an image occurs twice")
     files = {id_: _file_name(path, entry, any_folder=key_frames is not None) for id_, entry in by_id.items()}
     if key_frames is None:
         meant = {file: Path(file).stem for file in files.values()}
     else:
         meant = match_frames(list(files.values()), key_frames.names)
         if files and not meant:
-            raise DataError(f"{path}: none of {len(files)} listed names is a key frame, for instance "
+            raise DataError(f"{path}: none of {len(files)} file names matches a key frame, for instance "
                             f"{_found(next(iter(files.values())))}; expected names like "
                             f"{next(iter(key_frames.names), 'drive_000000')}.jpg")  # fmt: skip
     owner: dict[str, str] = {}
     for file in (file for file in files.values() if file in meant):
         if meant[file] in owner:
-            raise DataError(f"{path}: the image {meant[file]!r} stands there twice, as {_found(owner[meant[file]])} "
-                            f"and {_found(file)}; export each picture once, without augmentation")  # fmt: skip
+            raise DataError(f"{path}: the image {meant[file]!r} occurs twice, as {_found(owner[meant[file]])} "
+                            f"and {_found(file)}; export each image once, without augmentation")  # fmt: skip
         owner[meant[file]] = file
     frames = {id_: (meant[file], by_id[id_]) for id_, file in files.items() if file in meant}
     return frames, {id_: file for id_, file in files.items() if file not in meant}
@@ -139,9 +139,9 @@ def _frames(
 def _file_name(path: Path, entry: Mapping[str, Any], *, any_folder: bool) -> str:
     name = entry.get("file_name")
     if any_folder and isinstance(name, str) and name:
-        return name  # only ever compared with the names of key frames
+        return name  # only ever matched against names of key frames, never a path
     if not isinstance(name, str) or not is_plain(name) or not is_plain(Path(name).stem):
-        raise DataError(f"{path}: expected the file of a frame as 'file_name', without any folder; "
+        raise DataError(f"{path}: expected the file name of a frame as 'file_name', without a folder; "
                         f"found {_found(name)}")  # fmt: skip
     return name
 
@@ -168,7 +168,7 @@ def _names_of_categories(path: Path, categories: Sequence[Mapping[str, Any]]) ->
     for entry in categories:
         id_, name = _id(path, entry, "id"), entry.get("name")
         if names.setdefault(id_, name) != name:
-            raise DataError(f"{path}: the id {_found(id_)} stands for two categories, {_found(names[id_])} and "
+            raise DataError(f"{path}: the id {_found(id_)} belongs to two categories, {_found(names[id_])} and "
                             f"{_found(name)}")  # fmt: skip
     return names
 
@@ -186,29 +186,29 @@ def _class_id(path: Path, name: object, class_names: Sequence[str]) -> int:
 def _reference(
     path: Path, entry: Mapping[str, Any], images: Collection[str], names: Mapping[str, Any]
 ) -> tuple[str, str]:
-    """Return the ids of an annotation's image and category; a category may also be given by its name."""
+    """Return the ids of an annotation's image and category; the latter may also be a name."""
     image, category = (_id(path, entry, key) for key in ("image_id", "category_id"))
     if category not in names:
         category = next((id_ for id_, name in names.items() if name == category), category)
     if image not in images or category not in names:
-        raise DataError(f"{path}: expected annotations of the images and categories in it, found image "
+        raise DataError(f"{path}: expected annotations of its images and categories, found image "
                         f"{_found(entry['image_id'])} and category {_found(entry['category_id'])}")  # fmt: skip
     return image, category
 
 
 def _corners(path: Path, entry: Mapping[str, Any]) -> tuple[float, float, float, float]:
     what = "a 'bbox' of four numbers of pixels, x, y, width and height"
-    box = entry.get("bbox") or _around(entry.get("segmentation"))
+    box = entry.get("bbox") or _bounding_box(entry.get("segmentation"))
     if not isinstance(box, list) or len(box) != 4:
         raise DataError(f"{path}: expected {what}, or polygons as 'segmentation'; found {_found(entry.get('bbox'))}")
     x, y, width, height = (_number(path, value, what) for value in box)
     if width < 0 or height < 0:
-        raise DataError(f"{path}: expected {what}, none of the latter negative; found {_found(box)}")
+        raise DataError(f"{path}: expected {what}, width and height not negative; found {_found(box)}")
     return x, y, x + width, y + height
 
 
-def _around(polygons: object) -> list[float] | None:
-    """Return the box around polygons ``[[x, y, x, y, ...], ...]``, or None where these are none: run lengths, say."""
+def _bounding_box(polygons: object) -> list[float] | None:
+    """Return the bounding box of polygons ``[[x, y, x, y, ...], ...]``; None for other segmentations (run lengths)."""
     if not isinstance(polygons, list) or not all(isinstance(one, list) and len(one) % 2 == 0 for one in polygons):
         return None
     values = [value for one in polygons for value in one]
@@ -230,7 +230,7 @@ def _score(path: Path, entry: Mapping[str, Any]) -> float:
 
 
 def _id(path: Path, entry: Mapping[str, Any], key: str) -> str:
-    """Return an id as text, so that 3, 3.0 and "3" are the same."""
+    """Return an id as a string, so that 3, 3.0 and "3" are equal."""
     value = entry.get(key)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

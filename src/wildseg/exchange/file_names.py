@@ -1,4 +1,4 @@
-"""Which key frame a file name in an annotation tool's export means: tools add folders, hashes and escapes to names."""
+"""Matches file names in exports of annotation tools, with their folders, hashes and escapes, to key frames."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from urllib.parse import unquote
 PICTURE = r"(?:jpe?g|png|bmp|webp|tiff?)"
 SUFFIX = re.compile(rf"\.{PICTURE}$", re.IGNORECASE)
 ROBOFLOW = re.compile(rf"[_.]{PICTURE}\.rf\.[0-9a-z]+$", re.IGNORECASE)  # drive_000024_jpg.rf.9f0c1d
-HASH = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{6,64}"  # an UUID, or some digits of a digest
+HASH = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{6,64}"  # a UUID, or some digits of a hash
 BEFORE = re.compile(rf"^({HASH})[-_.](.+)$", re.IGNORECASE)  # 9f0c1d2e-drive_000024
 AFTER = re.compile(rf"^(.+)[-_.]({HASH})$", re.IGNORECASE)
 
 
 def match_frames(listed: Sequence[str], frames: Collection[str]) -> dict[str, str]:
-    """Return the key frame that each listed name means, by that name; names that mean none are not in it.
+    """Return the key frame that each listed name matches, by that name, without the unmatched names.
 
-    A name means a frame if it is the frame's but for folders, a suffix, an URL's escapes, a hash before or after it, or
-    signs that are neither letter nor digit. Only what looks like a hash is taken off: ``left-drive_000024`` may be a
-    frame of another video.
+    A name matches a frame if they are equal except for folders, a suffix, URL escapes, a hash before or after, and
+    separators other than letters and digits. No other prefix is removed: ``left-drive_000024`` may be a frame of
+    another video.
 
     Args:
-        listed: as they stand in the export: ``images/9f0c1d2e-drive_000024.jpg``.
+        listed: as in the export: ``images/9f0c1d2e-drive_000024.jpg``.
         frames: names of key frames: ``drive_000024``.
     """
     known = _by_spelling(frames)
     found: dict[str, str] = {}
-    hashed: set[int] = set()  # lengths of the hashes that were taken off
+    hashed: set[int] = set()  # lengths of the removed hashes
     for name in listed:
         for candidate, hash_ in _candidates(name):
             if candidate in known and (not hash_ or _is_mixed(hash_)):
                 found[name] = known[candidate]
                 hashed.add(len(hash_))
                 break
-    # One hash in forty has no letter: it is one if others of its length are.
+    # One hash in forty has no letter: digits are a hash if other hashes have their length.
     for name in listed:
         for candidate, hash_ in _candidates(name) if name not in found else ():
             if hash_ and len(hash_) in hashed and candidate in known:
@@ -44,7 +44,7 @@ def match_frames(listed: Sequence[str], frames: Collection[str]) -> dict[str, st
 
 
 def _by_spelling(frames: Collection[str]) -> dict[str, str]:
-    """Return frames by their names, and by these without signs where only one frame has such a name."""
+    """Return frames by their names, and by unique names in which every separator is a hyphen."""
     known: dict[str, str] = {}
     shared: set[str] = set()
     for frame in frames:
@@ -63,9 +63,11 @@ def _is_mixed(hash_: str) -> bool:
 
 
 def _candidates(name: str) -> Iterator[tuple[str, str]]:
-    """Yield (what the name of a frame may be, the hash that was taken off it or ""), the likeliest first."""
-    readings = [text for whole in (name, unquote(name)) for text in (whole, *_last_parts(whole))]
-    stems = [stem for text in readings for stem in (text, SUFFIX.sub("", text), ROBOFLOW.sub("", SUFFIX.sub("", text)))]
+    """Yield (candidate for a frame's name, removed hash or ""), the likeliest first."""
+    spellings = [text for whole in (name, unquote(name)) for text in (whole, *_last_parts(whole))]
+    stems = [
+        stem for text in spellings for stem in (text, SUFFIX.sub("", text), ROBOFLOW.sub("", SUFFIX.sub("", text)))
+    ]
     stems = list(dict.fromkeys(stems))
     bare = [(match[2], match[1]) for stem in stems if (match := BEFORE.match(stem))]
     bare += [(match[1], match[2]) for stem in stems if (match := AFTER.match(stem))]
@@ -77,5 +79,5 @@ def _candidates(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _last_parts(name: str) -> list[str]:
-    # Behind the last folder; and in an address such as /data/local-files/?d=images/drive_000024.jpg
+    # After the last folder; and in a URL such as /data/local-files/?d=images/drive_000024.jpg
     return [re.split(r"[/\\]", name)[-1], re.split(r"[/\\?&=#]", name)[-1], re.split(r"[?#]", name)[0].split("/")[-1]]

@@ -1,4 +1,4 @@
-"""One sheet per frame and class: what the model answers, the explained pixels, and each layer's maps.
+"""One sheet per frame and class: the prediction, the target pixels, and the maps of each layer.
 
 Layers stand side by side, in the order of the network: in a decoder from coarse to fine.
 """
@@ -16,18 +16,18 @@ from wildseg.report.drawing import FAINT, GAP, INK, PANEL, coloured, fitted, hea
 
 LAYERS_IN_A_ROW = 6
 WIDTH = 4 * PANEL + 5 * GAP
-LEGEND = "Bright speaks for the class. Behind a layer's name: the size of its grid, compared with the frame."
+LEGEND = "Bright is evidence for the class. After a layer's name: the size of its grid relative to the frame."
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-SMALL = 6  # in pixels of a panel: what is narrower is ringed rather than outlined
+SMALL = 6  # in pixels of a panel: narrower regions are ringed rather than outlined
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """All that is shown.
+    """The contents of a sheet.
 
-    target: the explained pixels, in words. image: (H, W, 3) uint8 RGB. prediction: (H, W) uint8 ids.
-    probability: (H, W) float in [0, 1], of the class. region: (H, W) float in [0, 1], the explained pixels.
-    layers: what is written above each. strips: rows with one picture per layer.
+    target: the description of the target pixels. image: (H, W, 3) uint8 RGB. prediction: (H, W) uint8 ids.
+    probability: (H, W) float in [0, 1], of the class. region: (H, W) float in [0, 1], the target pixels.
+    layers: the caption of each. strips: rows with one picture per layer.
     """
 
     title: str
@@ -43,9 +43,9 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Strip:
-    """A heading, a sentence that says how to read it, and pictures of the layers, one each.
+    """A heading, its interpretation in a sentence, and one picture per layer.
 
-    pictures: a map (H, W) float in [0, 1], or (H, W, 3) uint8 RGB. notes: what stands behind each layer's name.
+    pictures: a map (H, W) float in [0, 1], or (H, W, 3) uint8 RGB. notes: appended to each layer's name.
     """
 
     heading: str
@@ -58,13 +58,13 @@ def draw(sheet: Sheet, names: Sequence[str]) -> np.ndarray:
     """Draw a sheet: (height, width, 3) uint8 RGB.
 
     Args:
-        sheet: what is shown.
+        sheet: its contents.
         names: by id, ``names[0]`` is the background.
     """
     ids = sorted({int(value) for value in np.unique(sheet.prediction)} | {sheet.class_id})
     large = [
         ("frame", sheet.image),
-        ("prediction, and the explained pixels", coloured(sheet.prediction, sheet.image)),
+        ("prediction, and the target pixels", coloured(sheet.prediction, sheet.image)),
         (f"probability of {names[sheet.class_id]}", heated(sheet.probability, sheet.image)),
     ]
     parts = [
@@ -95,7 +95,7 @@ def _strip(sheet: Sheet, strip: Strip) -> list[np.ndarray]:
 def _marked_row(
     panels: Sequence[tuple[str, np.ndarray]], columns: int, region: np.ndarray, unmarked: int = 0
 ) -> np.ndarray:
-    """Lay images side by side, with the region marked on all but the first `unmarked`."""
+    """Arrange images side by side, with the region marked on all but the first `unmarked`."""
     size = panel_size(region.shape, columns, WIDTH)
     shown = [(caption, fitted(pixels, size)) for caption, pixels in panels]
     return row([*shown[:unmarked], *((caption, mark(pixels, region)) for caption, pixels in shown[unmarked:])],
@@ -103,10 +103,10 @@ def _marked_row(
 
 
 def mark(pixels: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """Outline a region in white on black; one that is too small to be seen gets a ring around it.
+    """Outline a region in white on black; a very small one gets a ring.
 
     Args:
-        pixels: (h, w, 3) uint8 RGB, what is drawn on.
+        pixels: (h, w, 3) uint8 RGB, the picture to draw on.
         region: (H, W) float of the same picture at another size; above 0.5 is inside.
     """
     inside = region > 0.5
@@ -124,7 +124,7 @@ def mark(pixels: np.ndarray, region: np.ndarray) -> np.ndarray:
 
 
 def _outlined(pixels: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    # Around it and not on it: a thin region would vanish under its own outline.
+    # Around it: a thin region would vanish under its own outline.
     near = _grown(inside)
     marked = pixels.copy()
     marked[_grown(near)] = BLACK

@@ -1,4 +1,4 @@
-"""The trained model, ready to be asked why it answers what it answers: a frame goes in, maps of its layers come out."""
+"""Explains predictions of the trained model: from a frame and a class to evidence maps of the model's layers."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from wildseg.segment.explain.components import colours, principal_components
 from wildseg.segment.explain.evidence import evidence_map, grid_covers, record
 from wildseg.segment.explain.layers import Layer
 
-# By the name on the command line: the method of cam/methods, its heading, and how to read it.
+# By the name on the command line: the file of methods/cam, its heading, and its interpretation.
 METHODS = {
-    "seg_gradcam": ("gradcam", "Seg-Grad-CAM", "what kind of thing speaks for the answer, wherever it is in the frame"),
-    "hirescam": ("hirescam", "HiResCAM", "where the evidence lies that this very answer was taken from"),
+    "seg_gradcam": ("gradcam", "Seg-Grad-CAM", "kinds of structure that support the prediction, anywhere in the frame"),
+    "hirescam": ("hirescam", "HiResCAM", "where the evidence for these very pixels lies"),
 }
 FEATURES = (
     "Features",
-    "places of one colour look alike to the layer, as far as three colours can show it (percent of the variance); "
-    "colours of two pictures cannot be compared",
+    "cells of one colour have similar features, as far as three components show (percent of the variance); "
+    "colours are not comparable between images",
 )
 
 
 @dataclass(frozen=True)
 class ExplanationRequest:
-    """What is asked about a frame and a class.
+    """The options of an explanation.
 
-    pixel: x, y; box: x0, y0, x1, y1, without the column x1 and the row y1; everywhere: all pixels. With none of the
-    three, the pixels that are answered as the class. layers: by name; none means the stages. methods: of METHODS.
-    features: also show what layers tell apart.
+    pixel: x, y; box: x0, y0, x1, y1, the last two exclusive; everywhere: all pixels. Without any of the three, the
+    target is the pixels predicted as the class. layers: by name; none means the stages. methods: of METHODS. features:
+    also show the principal components of each layer.
     """
 
     pixel: tuple[int, int] | None = None
@@ -53,7 +53,7 @@ class ExplanationRequest:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is found: maps (methods, layers, H, W) float32 in [0, 1], by the names of both, and all that is shown."""
+    """The result: maps (methods, layers, H, W) float32 in [0, 1], the names of both axes, and the sheet."""
 
     layers: Sequence[str]
     methods: Sequence[str]
@@ -63,7 +63,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class _LayerResult:
-    """What one layer shows: maps (methods, H, W); its features (H, W, 3) uint8 and the share of variance in them."""
+    """The maps of one layer (methods, H, W); its features (H, W, 3) uint8 and the variance that they explain."""
 
     maps: np.ndarray
     features: np.ndarray | None
@@ -77,16 +77,16 @@ class Explainer:
         """Load the model and find its layers.
 
         Raises:
-            DataError: nothing was trained yet, or a file is broken.
+            DataError: there is no model yet, or a file is broken.
         """
         model = segmenter.assemble(*artifacts.load_segmenter(), device)
         self._predictor = model.predictor
-        self._network = self._predictor.network.requires_grad_(False)  # gradients are asked of layers only
+        self._network = self._predictor.network.requires_grad_(False)  # only gradients of layers are needed
         self.names = _plain_names(model.class_names)
         self.layers = network_layers.find(self._network, device)
 
     def class_id(self, name: str) -> int:
-        """Return the id of a class that the model may answer.
+        """Return the id of a class that the model may predict.
 
         Raises:
             WildsegError: there is no such class.
@@ -99,12 +99,12 @@ class Explainer:
         return self.names.index(name)
 
     def explain(self, title: str, image: np.ndarray, name: str, request: ExplanationRequest) -> Explanation:
-        """Explain the model's answer to one frame, (H, W, 3) uint8 RGB, with regard to the class `name`.
+        """Explain the prediction of the class `name` in one frame, (H, W, 3) uint8 RGB.
 
-        The answer is the one to the frame as it is: in one size, and not mirrored.
+        The prediction is that of a single scale, without flipping.
 
         Raises:
-            WildsegError: a class, a layer or a pixel that is asked about does not exist.
+            WildsegError: a requested class, layer or pixel does not exist.
         """
         value, layers = self.class_id(name), self.layers.chosen(request.layers)
         probabilities = self._predictor.probabilities(image[None])[0].cpu().numpy()  # (C + 1, H, W)
@@ -128,7 +128,7 @@ class Explainer:
         return Explanation([layer.name for layer in layers], request.methods, maps, sheet)
 
     def draw(self, explanation: Explanation) -> np.ndarray:
-        """Draw what is found: (height, width, 3) uint8 RGB."""
+        """Draw the sheet: (height, width, 3) uint8 RGB."""
         return draw(explanation.sheet, self.names)
 
     def _explain_layer(
@@ -146,27 +146,27 @@ class Explainer:
 
 def _plain_names(names: tuple[str, ...]) -> tuple[str, ...]:
     # They become names of files.
-    if strange := [name for name in names if not (isinstance(name, str) and is_plain(name))]:
+    if invalid := [name for name in names if not (isinstance(name, str) and is_plain(name))]:
         raise DataError(
-            f"models/segmenter: expected plain names of classes; found {strange[0]!r}; run 'dvc repro train'"
+            f"models/segmenter: expected plain names of classes; found {invalid[0]!r}; run 'dvc repro train'"
         )
     return names
 
 
 def _region(request: ExplanationRequest, prediction: np.ndarray, value: int, name: str) -> tuple[np.ndarray, str]:
-    """Return the pixels asked about, (H, W) float32, and in words which they are."""
+    """Return the target pixels, (H, W) float32, and their description."""
     height, width = prediction.shape
     if request.pixel is not None:
         x, y = request.pixel
-        return regions.pixel((height, width), x, y), f"asked about the pixel {x},{y}"
+        return regions.pixel((height, width), x, y), f"target: the pixel {x},{y}"
     if request.box is not None:
         x0, y0, x1, y1 = request.box
-        return regions.box((height, width), x0, y0, x1, y1), f"asked about the box {x0},{y0},{x1},{y1}"
+        return regions.box((height, width), x0, y0, x1, y1), f"target: the box {x0},{y0},{x1},{y1}"
     if request.everywhere:
-        return regions.everywhere((height, width)), "asked about all pixels"
+        return regions.everywhere((height, width)), "target: all pixels"
     region = regions.predicted_as(prediction, value)
     share = f", {region.mean():.1%} of the frame" if region.any() else ": there are none, so all maps are zero"
-    return region, f"asked about the pixels answered as {name}{share}"
+    return region, f"target: the pixels predicted as {name}{share}"
 
 
 def _strips(results: Sequence[_LayerResult], request: ExplanationRequest) -> list[Strip]:

@@ -1,7 +1,7 @@
-"""Key frames by mean absolute grey difference: a frame is kept when it differs enough from an earlier one.
+"""Key frames by mean absolute grey difference to a reference frame (frame differencing).
 
-Against the frame before (``previous``), a slow pan keeps only its first frame, however far it drifts; against the last
-frame that was kept (``last_kept``), any two consecutive key frames differ by more than the threshold.
+Against the preceding frame (``previous``), a slow pan yields only its first frame, however far it drifts; against the
+last key frame (``last_kept``), any two consecutive key frames differ by more than the threshold.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ def select(
     reference: Literal["previous", "last_kept"] = "last_kept",
     width: Side | None = None,
 ) -> Iterator[tuple[Sample, float]]:
-    """Yield the frames of one source to keep, each with its difference to the reference (infinite for the first).
+    """Yield the key frames of one source, each with its difference to the reference (infinite for the first).
 
     Args:
         frames: the frames of one source in order.
         threshold: grey levels, 0 to 255, that the mean difference must exceed.
-        reference: compare with the frame before, kept or not, or with the last one kept.
-        width: shrink frames to at most this many pixels across before comparing; None compares them whole.
+        reference: compare with the preceding frame, or with the last key frame.
+        width: frames are shrunk to at most this width in pixels before the comparison; None for full size.
 
     Raises:
-        ParamsError: an option that means nothing.
+        ParamsError: an invalid option.
     """
     check_number("absdiff.threshold", threshold)
     check_number("absdiff.width", width, low=1, whole=True, optional=True)
@@ -50,8 +50,8 @@ def _select(
     before: Pixels | None = None
     for frame in frames:
         score = math.inf if before is None else frame.pixels.difference(before, width)
-        keep = score > threshold
-        if keep or reference == "previous":
+        selected = score > threshold
+        if selected or reference == "previous":
             before = frame.pixels
-        if keep:
+        if selected:
             yield frame, score

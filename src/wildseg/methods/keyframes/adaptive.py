@@ -1,7 +1,7 @@
-"""Key frames by adaptive scene cuts, as PySceneDetect's AdaptiveDetector finds them, plus one at a steady pace.
+"""Key frames by adaptive scene cuts (PySceneDetect's AdaptiveDetector), plus one at a fixed interval within a scene.
 
-A cut is where the change in hue, saturation and brightness stands out against the frames around it, so that a moving
-camera alone makes none.
+A cut is a change in hue, saturation and brightness that exceeds the changes of the neighbouring frames, so that camera
+motion alone is none.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from wildseg.frames.options import check_number
 from wildseg.frames.sample import Sample
 from wildseg.frames.subsampling import TOLERANCE_S
 
-WIDTH = 256  # PySceneDetect itself shrinks frames to about this width
+WIDTH = 256  # PySceneDetect shrinks frames to about this width by default
 MICROSECOND = Fraction(1, 1_000_000)
-NOMINAL_RATE = 30.0  # PySceneDetect wants one, but all lengths of time here are given in seconds
+NOMINAL_RATE = 30.0  # required by PySceneDetect; all durations here are in seconds
 
 
 def select(
@@ -38,19 +38,19 @@ def select(
 ) -> Iterator[tuple[Sample, float]]:
     """Yield the first frame of each scene, and one every `every_s` seconds within it.
 
-    Each comes with the seconds since the one before, infinite for the first. A decision lags `window` frames behind,
-    which is all that is held in memory. Photos have no clock: each counts as one second.
+    Each comes with the seconds since the previous key frame, infinite for the first. The decision lags by `window`
+    frames, the only ones held in memory. Photos have no time stamps: each counts as one second.
 
     Args:
         frames: the frames of one source in order.
-        threshold: how many times the change must exceed the mean change of the `window` frames on either side.
-        min_content: the least change that can be a cut, 0 to 255.
+        threshold: ratio of the change to the mean change of the `window` frames on either side that is a cut.
+        min_content: lower limit of the change at a cut, 0 to 255.
         window: frames on either side, at least 1.
-        min_scene_s: seconds that must pass from one cut to the next.
-        every_s: seconds after which a long scene gives another frame; None gives one frame a scene.
+        min_scene_s: minimum seconds between cuts.
+        every_s: interval of key frames within a scene, in seconds; None for one frame per scene.
 
     Raises:
-        ParamsError: an option that means nothing.
+        ParamsError: an invalid option.
     """
     check_number("adaptive.threshold", threshold, low=0)
     check_number("adaptive.min_content", min_content, low=0)
@@ -63,12 +63,12 @@ def select(
         window_width=window,
         min_content_val=min_content,
     )
-    return _keep(_with_cuts(frames, detector), math.inf if every_s is None else every_s)
+    return _select(_with_cuts(frames, detector), math.inf if every_s is None else every_s)
 
 
 def _with_cuts(frames: Iterable[Sample], detector: AdaptiveDetector) -> Iterator[tuple[Sample, bool]]:
     """Yield each frame with whether a scene starts with it."""
-    waiting: deque[Sample] = deque()  # frames that the detector has seen but not yet judged
+    waiting: deque[Sample] = deque()  # frames that the detector has not decided on yet
     start_s: float | None = None
     size: tuple[int, int] | None = None
     for frame in frames:
@@ -80,12 +80,12 @@ def _with_cuts(frames: Iterable[Sample], detector: AdaptiveDetector) -> Iterator
         cuts = detector.process_frame(FrameTimecode(stamp, NOMINAL_RATE), bgr)
         waiting.append(frame)
         if len(waiting) > detector.window_width:
-            yield waiting.popleft(), bool(cuts)  # a cut is told of exactly `window` frames late
+            yield waiting.popleft(), bool(cuts)  # cuts are reported with a delay of exactly `window` frames
     for frame in waiting:
         yield frame, False
 
 
-def _keep(frames: Iterable[tuple[Sample, bool]], every_s: float) -> Iterator[tuple[Sample, float]]:
+def _select(frames: Iterable[tuple[Sample, bool]], every_s: float) -> Iterator[tuple[Sample, float]]:
     last_s = -math.inf
     for frame, is_cut in frames:
         passed_s = frame.clock_s - last_s

@@ -1,4 +1,4 @@
-"""Key frames at a steady pace, whatever they show."""
+"""Key frames at a fixed interval of presentation time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from wildseg.frames.subsampling import RateSubsampler
 
 
 def select(frames: Iterable[Sample], *, every_s: Seconds = 1.0) -> Iterator[tuple[Sample, float]]:
-    """Yield the first frame of each `every_s` seconds, each with the seconds since the one before (infinite at first).
+    """Yield the first frame of each `every_s` seconds, with the seconds since the previous one (infinite at first).
 
-    Photos have no clock: each counts as one second.
+    Photos have no time stamps: each counts as one second.
 
     Raises:
         ParamsError: `every_s` is not a positive number.

@@ -1,8 +1,8 @@
-"""What a layer tells apart, as colours: its channels along their three principal directions.
+"""The features of a layer as colours: their first three principal components.
 
 Principal component analysis of the cells' features, ``X = A`` as (h*w, K) without each channel's mean, ``X = U S V^T``:
-red, green and blue are the first three columns of ``U S``. Cells of one colour look alike to the network. The colours
-themselves mean nothing, and those of two pictures cannot be compared.
+red, green and blue are the first three columns of ``U S``. Cells of one colour have similar features. The colours
+themselves have no meaning, and are not comparable between images.
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-NEGLIGIBLE = 1e-6  # share of the variance below which a direction is rounding of single precision
+NEGLIGIBLE = 1e-6  # share of the variance below which a component is rounding error of single precision
 
 
 def principal_components(features: Tensor, count: int = 3) -> tuple[Tensor, Tensor]:
     """Return the first principal components of features (K, h, w).
 
-    A direction has no sign: the one is taken under which the largest magnitude is positive. Where there are fewer
-    directions than asked for, the others are zero.
+    The sign of a component is arbitrary: the largest magnitude is made positive. Components beyond the rank are zero.
 
     Returns:
-        Scores (count, h, w) float64, most variance first; and the share of all variance of each, (count,) in [0, 1].
+        Scores (count, h, w) float64, by falling variance; and the explained variance of each, (count,) in [0, 1].
     """
     channels, height, width = features.shape
     cells = features.double().reshape(channels, -1).T  # (h*w, K)
     cells = cells - cells.mean(0)
-    # By the smaller of the two Gram matrices, so that a large frame costs K x K numbers and not N x N.
+    # The smaller of the two Gram matrices, so that a large frame costs K x K numbers instead of N x N.
     if channels <= len(cells):
         scores = cells @ _largest(cells.T @ cells, count)[1]
     else:
@@ -45,7 +44,7 @@ def principal_components(features: Tensor, count: int = 3) -> tuple[Tensor, Tens
 def colours(scores: np.ndarray) -> np.ndarray:
     """Return (h, w, 3) uint8 RGB of scores (3, h, w): each stretched between its 1st and 99th percentile.
 
-    A component that is the same everywhere becomes the middle grey.
+    A constant component becomes mid-grey.
     """
     low, high = np.percentile(scores, (1, 99), axis=(1, 2), keepdims=True)  # (3, 1, 1) each
     spread = high - low
@@ -54,6 +53,6 @@ def colours(scores: np.ndarray) -> np.ndarray:
 
 
 def _largest(gram: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the largest eigenvalues of a symmetric matrix (n, n), falling: (m,), and their vectors (n, m)."""
+    """Return the largest eigenvalues of a symmetric matrix (n, n), falling: (m,), and their eigenvectors (n, m)."""
     values, vectors = torch.linalg.eigh(gram)
     return values[-count:].flip(0), vectors[:, -count:].flip(1)

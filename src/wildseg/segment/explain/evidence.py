@@ -1,9 +1,9 @@
-"""From a layer of a segmentation network and a set of pixels to a map over the frame: what there speaks for a class.
+"""Evidence maps of a segmentation network: at a layer, for a class and a set of pixels M.
 
-Which map is the matter of a method of `cam/methods`, which is told nothing of segmentation: with `gradcam` it is
-Seg-Grad-CAM (Vinogradova et al. 2020), with `hirescam` the same without averaging the gradient over places (Draelos and
-Carin 2020). The difference shows most where M is one pixel: averaged, the gradient lights up all that looks like it,
-wherever it is; not averaged, the map stays inside the receptive field.
+The map is computed by a method of `methods/cam`, unchanged: `gradcam` gives Seg-Grad-CAM (Vinogradova et al. 2020),
+`hirescam` the same without spatial averaging of the gradient (Draelos and Carin 2020). They differ most where M is one
+pixel: the averaged gradient highlights everything similar to it, wherever it is; without averaging the map stays inside
+the receptive field.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from wildseg.segment.explain.regions import RegionSum
 
 
 def record(network: nn.Module, layer: str, pixels: Tensor, region: Tensor, channel: int) -> Trace:
-    """Record one frame in front of the sum of a channel's logits over M, at a layer.
+    """Record the trace of one frame at a layer, for the sum of a channel's logits over M.
 
     Args:
-        network: from (1, 3, H, W) to logits (1, C, H, W); nothing is left behind on it.
-        layer: name of a module that is called once and returns one tensor (1, K, h, w).
+        network: from (1, 3, H, W) to logits (1, C, H, W); it is left unchanged.
+        layer: name of a module that runs once and returns one tensor (1, K, h, w).
         pixels: (1, 3, H, W), normalised.
         region: M, (H, W) in [0, 1].
         channel: of the logits.
@@ -36,15 +36,15 @@ def record(network: nn.Module, layer: str, pixels: Tensor, region: Tensor, chann
 
 
 def evidence_map(trace: Trace, method: ModuleType, padded: tuple[int, int]) -> Tensor:
-    """Return what speaks for the class, (H, W) float32 in [0, 1]; zero where nothing does, as for an empty M.
+    """Return the evidence for the class, (H, W) float32 in [0, 1]; zero everywhere for an empty M.
 
     Args:
         trace: of `record`.
-        method: a module of cam/methods that needs gradients only.
+        method: a module of `methods/cam` that needs gradients only.
         padded: the size that the layer's grid covers, see `grid_covers`.
     """
     raw = method.cam(trace)  # (1, h, w), >= 0
-    # Averaged over a large grid a gradient may be as small as the epsilon of `normalise`, which must not dim the map.
+    # The gradient averaged over a large grid may be as small as the epsilon of `normalise`, which must not dim the map.
     raw = raw / raw.amax().clamp_min(torch.finfo(raw.dtype).tiny)
     height, width = trace.size
     large = F.interpolate(normalise(raw)[None], padded, mode="bilinear", align_corners=False)[0]
@@ -52,5 +52,5 @@ def evidence_map(trace: Trace, method: ModuleType, padded: tuple[int, int]) -> T
 
 
 def grid_covers(network: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size (H', W') that every layer's grid covers for a frame (H, W): the frame and what is padded."""
+    """Return the size (H', W') that every layer's grid covers for a frame (H, W): the padded frame."""
     return network.padded_size(*size) if isinstance(network, AnySize) else size

@@ -1,7 +1,7 @@
-"""Which layers of a segmentation network can be explained, found by looking at one pass through it.
+"""Finds the layers of a segmentation network that can be explained, by tracing one forward pass.
 
-A layer that can be explained runs once and returns one picture-like tensor (1, K, h, w). What is found that way holds
-for any encoder and any architecture, so none of them has to say anything about itself.
+Such a layer runs once and returns one feature map (1, K, h, w). The criterion applies to any encoder and architecture,
+without a declaration of theirs.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from wildseg.core.errors import ModelError, did_you_mean
 
-# Two to three in both directions, so that a grid is told from other tensors of four axes (attention, tokens).
+# Aspect ratio 2:3, which distinguishes a grid from other tensors of four axes (attention, tokens).
 PROBE = (64, 96)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A module by its name in the network, how many channels it returns, and how many pixels wide a cell of it is."""
+    """A module: its name in the network, its number of channels, and its stride in pixels."""
 
     name: str
     channels: int
@@ -30,16 +30,16 @@ class Layer:
 
 @dataclass
 class Layers:
-    """All layers that can be explained, in the network's own order, and the names of those worth a first look."""
+    """All layers that can be explained, in the network's order, and the names of the default ones."""
 
     all: list[Layer] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
 
     def chosen(self, names: Sequence[str]) -> list[Layer]:
-        """Return the layers of these names, or the stages if there are none.
+        """Return the layers of these names, by default the stages.
 
         Raises:
-            ModelError: there is no such layer, or it is of another kind.
+            ModelError: there is no such layer, or it has no feature map.
         """
         known = {layer.name: layer for layer in self.all}
         for name in names:
@@ -52,9 +52,9 @@ class Layers:
 
 
 def find(network: nn.Module, device: str = "cpu") -> Layers:
-    """Look at one pass of a network (1, 3, H, W) -> (1, C, H, W) and return its layers.
+    """Trace one forward pass of a network (1, 3, H, W) -> (1, C, H, W) and return its layers.
 
-    The stages are the end of the encoder, which sees most of the frame at once, and each stage of the decoder.
+    The stages are the end of the encoder, which has the largest receptive field, and each stage of the decoder.
     """
     calls: dict[str, list[object]] = {}
     hooks = []
@@ -76,7 +76,7 @@ def find(network: nn.Module, device: str = "cpu") -> Layers:
 @dataclass(frozen=True)
 class _Found:
     network: nn.Module
-    calls: dict[str, list[object]]  # what each module returned, call by call, by its name
+    calls: dict[str, list[object]]  # the outputs of each module, one per call, by its name
 
     def layers(self) -> Layers:
         outputs = {name: found[0] for name, found in self.calls.items() if name and len(found) == 1}
@@ -87,14 +87,14 @@ class _Found:
         return Layers(layers, [*self._encoder_end(grids), *decoder])
 
     def _repeats(self, name: str, output: Tensor, grids: Mapping[str, Tensor]) -> bool:
-        """Say whether a module that does nothing is told apart from what it hands on by its name alone."""
+        """Return whether a module is an identity whose output is that of another layer."""
         if not isinstance(self.network.get_submodule(name), nn.Identity):
             return False
         same = [self.network.get_submodule(other) for other, found in grids.items() if found is output]
         return not all(isinstance(module, nn.Identity) for module in same)
 
     def _encoder_end(self, grids: Mapping[str, Tensor]) -> Iterator[str]:
-        """Yield the outermost module that returns what the encoder hands on last, or what first takes it as it is."""
+        """Yield the outermost module that returns the encoder's last feature map, or the first that passes it on."""
         levels = self.calls.get("encoder", [])
         last = levels[0][-1] if levels and isinstance(levels[0], (list, tuple)) else None
         names = [name for name, output in grids.items() if output is last]
@@ -110,7 +110,7 @@ def _is_grid(output: object) -> TypeGuard[Tensor]:
 
 
 def _stages(network: nn.Module) -> Iterator[str]:
-    """Yield the names of the decoder's parts, or the network's if it has no decoder."""
+    """Yield the names of the decoder's modules, or the network's if it has no decoder."""
     decoder = getattr(network, "decoder", None)
     yield from _parts(network, "") if decoder is None else _parts(decoder, "decoder.")
 
@@ -119,5 +119,5 @@ def _parts(module: nn.Module, prefix: str) -> Iterator[str]:
     for name, child in module.named_children():
         if isinstance(child, nn.ModuleList):
             yield from _parts(child, f"{prefix}{name}.")
-        elif any(True for _ in child.parameters()):  # without parameters: enlarges, or does nothing
+        elif any(True for _ in child.parameters()):  # without parameters: an upsampling or identity
             yield f"{prefix}{name}"

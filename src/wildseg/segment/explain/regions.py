@@ -1,9 +1,9 @@
-"""The pixels that are asked about, and a segmentation network as a classifier of them.
+"""Sets of target pixels, and a segmentation network as a classifier of such a set.
 
-Seg-Grad-CAM (Vinogradova et al. 2020): Grad-CAM explains a number, and a segmenter gives one a pixel; so its logits of
-class c are summed over a set of pixels M, ``y_c = sum_(i,j) M_ij z_c(i,j)``. M is one pixel, a box, what was answered
-as c, or the whole frame; its weights may lie between 0 and 1. Whether the sum is divided by the size of M changes no
-map that is stretched to [0, 1].
+Seg-Grad-CAM (Vinogradova et al. 2020): Grad-CAM explains a scalar, while a segmenter has a logit per pixel; so its
+logits of class c are summed over a set of pixels M, ``y_c = sum_(i,j) M_ij z_c(i,j)``. M is one pixel, a box, the
+pixels predicted as c, or the whole frame; its weights may lie between 0 and 1. Dividing the sum by the size of M
+changes no map that is stretched to [0, 1].
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wildseg.core.errors import WildsegError
 class RegionSum(nn.Module):
     """A segmentation network followed by the sum over M: from images (1, 3, H, W) to logits (1, C).
 
-    It holds the network, and changes nothing about it.
+    The network is left unchanged.
     """
 
     def __init__(self, network: nn.Module, region: Tensor) -> None:
@@ -60,7 +60,7 @@ def box(shape: tuple[int, int], x0: int, y0: int, x1: int, y1: int) -> np.ndarra
     """Return M of the pixels with x0 <= x < x1 and y0 <= y < y1: (H, W) float32 of 0 and 1.
 
     Raises:
-        WildsegError: there are none, or some lie outside the frame.
+        WildsegError: the box is empty, or exceeds the frame.
     """
     height, width = shape
     if x0 >= x1 or y0 >= y1:
