@@ -6,11 +6,14 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.forks import POSSIBLE, Workers
+from tests.forks import serving as serving_forks
 from tests.hub import Hub, serving
-from wildseg.execution import result_store
+from wildseg.execution import children, result_store
 
 # Files that take minutes, the longest first. A process of `make test` runs one file after the other, so that one of
 # these begun last would be waited for alone.
@@ -56,6 +59,23 @@ def turn(path: Path) -> int:
     """Return the place of a file among those that begin first; that of all others is behind them."""
     places = (place for place, first in enumerate(LONGEST_FIRST) if path.is_relative_to(TESTS / first))
     return next(places, len(LONGEST_FIRST))
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Path | None]:
+    """The folder of `dvc` and `wildseg` that are forks, to come first in PATH; None where a system has no such."""
+    if not POSSIBLE:
+        yield None
+        return
+    with TemporaryDirectory(prefix="forks") as folder, serving_forks(Path(folder)) as served:
+        yield served
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers be forks of a process that has imported PyTorch, in tests of what they compute."""
+    if POSSIBLE:
+        monkeypatch.setattr(children, "context", Workers)
 
 
 @pytest.fixture

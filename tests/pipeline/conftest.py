@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,14 @@ NOT_IN_A_PROJECT = ("metrics/", "dvc.lock", "tests/", "docs/", "benchmarks/")
 
 
 class Project:
-    """A clone that DVC runs in; `run` returns what was printed."""
+    """A clone that DVC runs in; `run` returns what was printed.
 
-    def __init__(self, folder: Path) -> None:
+    With `forks`, the folder of tests.forks, `dvc`, `wildseg` and the stages that DVC starts are forks of one process.
+    """
+
+    def __init__(self, folder: Path, forks: Path | None = None) -> None:
         self.folder = folder
+        self.forks = forks
 
     def environment(self) -> dict[str, str]:
         """Return the environment of a person who has no GPU, and uses one core."""
@@ -62,6 +67,8 @@ class Project:
     def run(self, *command: str, expect: int = 0, timeout: float = 600, **environment: str) -> str:
         """Run a program of this interpreter's environment; show its output if it exits otherwise than expected."""
         environment = {**self.environment(), **environment}
+        if self.forks and command[0] in ("dvc", "wildseg"):
+            environment["PATH"] = f"{self.forks}{os.pathsep}{environment['PATH']}"
         done = subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False
         )
@@ -87,7 +94,7 @@ class Project:
     def copy(self, folder: Path) -> Project:
         """Copy all of it."""
         shutil.copytree(self.folder, folder, symlinks=True, copy_function=copy_or_link)
-        return Project(folder)
+        return Project(folder, self.forks)
 
     def take_under_control(self, data: str, message: str) -> None:
         """Give a new project to git, and its data to DVC."""
@@ -133,7 +140,7 @@ def merge(base: dict, change: dict) -> dict:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def finished(tmp_path_factory: pytest.TempPathFactory, forks: Path | None) -> Project:
     """The project in which `dvc repro` has run once, for all tests of a run: to be read and cloned, never changed.
 
     A test takes `finished` itself for what it only reads: params, digests, outputs, ``git clone`` of it. To change a
@@ -142,23 +149,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     depends on and says ``dvc repro STAGE``, instead of running those before it again. A fixture of a module copies by
     ``finished.copy(folder)``. MLflow is off in both but where ``WILDSEG_TRACKING="on"`` is given to a command.
     """
-    return Project(made_once(tmp_path_factory, "pipeline", run_once) / "project")
+    return Project(made_once(tmp_path_factory, "pipeline", partial(run_once, forks=forks)) / "project", forks)
 
 
-def run_once(folder: Path) -> None:
+def run_once(folder: Path, forks: Path | None) -> None:
     """Make the project and run it."""
-    project = small_project(folder / "project")
+    project = small_project(folder / "project", forks)
     project.dvc("repro", WILDSEG_TRACKING="on")
     project.commit("Its first results")
 
 
-def small_project(folder: Path) -> Project:
+def small_project(folder: Path, forks: Path | None = None) -> Project:
     """Make a project in which nothing has run: this checkout's code, a few rendered frames, few training steps."""
     copy_tracked(folder)
     render_mini_drive(folder / "data" / "raw" / "mini")
     params = merge(yaml.safe_load((ROOT / "params.yaml").read_text()), SMALL)
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    project = Project(folder)
+    project = Project(folder, forks)
     project.take_under_control("data/raw/mini", "A small project")
     return project
 

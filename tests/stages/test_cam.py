@@ -93,6 +93,7 @@ def test_two_runs_write_the_same_bytes(project: Artifacts, values: Params) -> No
     assert {path.name: path.read_bytes() for path in project.cams_folder.iterdir()} == before
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_any_number_of_workers_writes_the_same_bytes(project: Artifacts, values: Params) -> None:
     changed = with_cam(values, scales=(1.0, 1.5), refine="caa")
     cam.run(changed, project, CPU)
@@ -101,6 +102,7 @@ def test_any_number_of_workers_writes_the_same_bytes(project: Artifacts, values:
     assert {path.name: path.read_bytes() for path in project.cams_folder.iterdir()} == before
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_model_that_cannot_be_had_leaves_the_maps_of_an_earlier_run(project: Artifacts, values: Params) -> None:
     cam.run(values, project, CPU)
     with pytest.raises(ModelError, match="expected a file of weights, found none"):

@@ -104,6 +104,7 @@ def test_what_was_answered_is_kept_for_the_model_the_words_and_the_threshold(
     assert "cache" not in run("--threshold", "0.1", model="same")
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_any_number_of_workers_writes_the_same_bytes(project: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
     for workers in ("1", "2"):

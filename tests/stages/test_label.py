@@ -72,6 +72,7 @@ def test_two_runs_write_the_same_bytes(project: Artifacts, values: Params) -> No
     assert (project.scores_csv.read_bytes(), project.labels_csv.read_bytes()) == before
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_any_number_of_workers_writes_the_same_bytes(project: Artifacts, values: Params) -> None:
     label.run(values, project, CPU)
     before = project.scores_csv.read_bytes(), project.labels_csv.read_bytes()
@@ -88,6 +89,7 @@ def test_scores_are_smoothed_over_the_key_frames_of_a_video(project: Artifacts, 
     np.testing.assert_allclose(smoothed, weights @ plain / weights.sum(1, keepdims=True), atol=2e-6)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_tagclip_decides_by_each_frames_range_of_scores_whoever_computes_them(
     project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

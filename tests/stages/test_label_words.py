@@ -123,6 +123,7 @@ def by_table(project: Artifacts, values: Params) -> Params:
     return replace(values, label=replace(values.label, method="given", options={"given": {"path": "given.csv"}}))
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_any_number_of_workers_chooses_the_same_and_writes_the_same_bytes(project: Artifacts, values: Params) -> None:
     values = replace(by_table(project, values), background="auto")
     files = (project.prompts_json, project.metrics_path("label/templates.csv"), project.metrics_path("label.json"))
