@@ -87,6 +87,6 @@ def warning(clip: Clip, root: Path, classes: Iterable[Iterable[str]], background
         return ""
     more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
     return (
-        f"{clip.model} knows {known.subject} and was never taught {', '.join(map(repr, lacking[:SHOWN]))}{more}: what it "
-        "says of them means nothing; for photographs and video take a real CLIP ('wildseg init photographs')"
+        f"{clip.model} knows {known.subject} and was never taught {', '.join(map(repr, lacking[:SHOWN]))}{more}: "
+        "what it says of them means nothing; for photographs and video take a real CLIP ('wildseg init photographs')"
     )
