@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors.torch import save as tensors_as_bytes
 
 from tests.broken_files import jpeg_header, npy_that_claims, png_header
+from tests.encoders.configs import clip_params
 from tests.encoders.models import save as save_clip
 from tests.stages import tiny_run
 from wildseg.artifacts.project import Artifacts, Frame
@@ -135,7 +136,7 @@ def test_a_clip_model_is_a_name_and_not_a_path(name: str, tmp_path: Path) -> Non
     (tmp_path / "models").mkdir()
     (tmp_path / "x.json").write_text("{}")
     (tmp_path / "models" / "w.safetensors").write_bytes(tensors_as_bytes({"a": torch.zeros(1)}))
-    assert ".json" not in identity(name, "models/w.safetensors", tmp_path)
+    assert ".json" not in identity(clip_params(name, "models/w.safetensors"), tmp_path)
     with pytest.raises(ModelError, match="clip.model: expected a model of open_clip"):
         clip.load(name, "models/w.safetensors", root=tmp_path)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.encoders.configs import clip_params
 from tests.encoders.models import CONFIGS, noise, save
 from tests.hub import Hub, nobody, point_to
 from wildseg.core.errors import ModelError
@@ -369,7 +370,7 @@ def test_the_config_beside_is_part_of_what_tells_models_apart(tmp_path: Path) ->
     weights = weights_alone(tmp_path, "vit")
     found = []
     for mean in (0.5, 0.4):
-        found.append(identity("ViT-B-16", weights, tmp_path))
+        found.append(identity(clip_params("ViT-B-16", weights), tmp_path))
         shared(tmp_path, CONFIGS["vit"], mean=[mean] * 3)
-    found.append(identity("ViT-B-16", weights, tmp_path))
+    found.append(identity(clip_params("ViT-B-16", weights), tmp_path))
     assert len({json.dumps(each) for each in found}) == 3

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.encoders.configs import clip_params
 from wildseg.encoders.prompts import COMPETITORS
 from wildseg.encoders.vocabulary import load_vocabulary, warning
 from wildseg.execution import params
 from wildseg_demo.tiny_clip.captions import SYNONYMS
 
 ROOT = Path(__file__).parents[2]
-TINY = ("wildseg-tiny", "models/tiny_clip/model.safetensors", ROOT)
+TINY = (clip_params("wildseg-tiny", "models/tiny_clip/model.safetensors"), ROOT)
 STREET = [
     "road",
     "sidewalk",
@@ -70,11 +71,11 @@ def test_a_model_without_a_list_is_taken_to_know_all_words(tmp_path: Path) -> No
     for pretrained in ("openai", "nowhere.safetensors", "w.safetensors"):
         (tmp_path / "w.safetensors").touch()
         assert load_vocabulary("ViT-B-16", pretrained, tmp_path) is None
-        assert warning("ViT-B-16", pretrained, tmp_path, [["car"]], ()) == ""
+        assert warning(clip_params("ViT-B-16", pretrained), tmp_path, [["car"]], ()) == ""
 
 
 def test_any_model_may_have_a_list_beside_its_weights(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").touch()
     (tmp_path / "mine.words.txt").write_text("wheat\nrye grass\n\n")
-    line = warning("mine", "w.safetensors", tmp_path, [["wheat", "rye"]], ())
+    line = warning(clip_params("mine", "w.safetensors"), tmp_path, [["wheat", "rye"]], ())
     assert line.startswith("mine knows a few words and was never taught 'rye': ")

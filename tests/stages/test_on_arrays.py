@@ -330,7 +330,8 @@ def test_a_segmenter_gives_what_eval_measures(tmp_path: Path) -> None:
     tiny_run.save_segmenter(artifacts, tiny_run.network())
     names = [frame.name for frame in tiny_run.FRAMES]
     (tmp_path / "predictions").mkdir()
-    task = PredictTask(artifacts.root, tiny_run.CLASSES.names, (1.0, 1.5), True, tmp_path / "predictions")
+    twice = tiny_run.params(scales=(1.0, 1.5), flip=True).eval
+    task = PredictTask(artifacts.root, tiny_run.CLASSES.names, twice, tmp_path / "predictions")
     run_frames(task, names, CPU)
     model = ws.load_segmenter(artifacts.segmenter_folder, device="cpu")
     for name in names:

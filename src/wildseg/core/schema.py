@@ -62,16 +62,6 @@ def read(
     return kind(**values)
 
 
-def fields_but(section: Any, *left_out: str) -> dict[str, Any]:  # noqa: ANN401
-    """Return the fields of a dataclass by name, without some.
-
-    A result depends on all fields of a section but those that are named here, and so on one that is added later.
-    """
-    names = [field.name for field in dataclasses.fields(section)]
-    assert set(left_out) <= set(names)
-    return {name: getattr(section, name) for name in names if name not in left_out}
-
-
 def convert(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401
     """Check one value against a type hint and return it, lists as tuples.
 

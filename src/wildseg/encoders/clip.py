@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from wildseg.encoders import captions, loading, resnet, vit
 from wildseg.encoders.prompts import sentences
 from wildseg.encoders.resnet import ResNet
 from wildseg.encoders.vit import ViT
+
+if TYPE_CHECKING:
+    from wildseg.encoders.params import Clip as ClipParams
 
 
 def load(model: str, pretrained: str, *, device: str = "cpu", root: Path | str = ".") -> Clip:
@@ -44,6 +47,11 @@ def load(model: str, pretrained: str, *, device: str = "cpu", root: Path | str =
     file = loading.as_file(pretrained, Path(root))
     region_trained = file is not None and captions.declares_region_captions(file)
     return Clip(model, built.network.float().to(device), built.tokenizer, mean, std, region_trained, built.notes)
+
+
+def load_chosen(params: ClipParams, *, device: str = "cpu", root: Path | str = ".") -> Clip:
+    """Load the model that the section clip names; see `load`."""
+    return load(params.model, params.pretrained, device=device, root=root)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wildseg.core.errors import check_regular
 from wildseg.encoders.prompts import COMPETITORS, stems
+
+if TYPE_CHECKING:
+    from wildseg.encoders.params import Clip
 
 ARTICLES = {"a", "an", "the", "th"}  # "the" as `stems` leaves it
 SHOWN = 8  # phrases named in the line that a person reads
@@ -65,19 +69,16 @@ def load_vocabulary(model: str, pretrained: str, root: Path) -> TrainedVocabular
     )
 
 
-def warning(
-    model: str, pretrained: str, root: Path, classes: Iterable[Iterable[str]], background: Iterable[str]
-) -> str:
+def warning(clip: Clip, root: Path, classes: Iterable[Iterable[str]], background: Iterable[str]) -> str:
     """Return a warning about phrases outside of the training vocabulary; empty where there are none.
 
     Args:
-        model: as in `load_vocabulary`.
-        pretrained: as in `load_vocabulary`.
+        clip: the parameters of the model.
         root: as in `load_vocabulary`.
         classes: the phrases of each class.
         background: phrases that compete with them. Built-in ones are ignored.
     """
-    known = load_vocabulary(model, pretrained, root)
+    known = load_vocabulary(clip.model, clip.pretrained, root)
     if known is None:
         return ""
     wanted = [phrase for phrases in classes for phrase in phrases]
@@ -86,6 +87,6 @@ def warning(
         return ""
     more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
     return (
-        f"{model} knows {known.subject} and was never taught {', '.join(map(repr, lacking[:SHOWN]))}{more}: what it "
-        "says of them means nothing; for photographs and video take a real CLIP ('wildseg init photographs')"
+        f"{clip.model} knows {known.subject} and was never taught {', '.join(map(repr, lacking[:SHOWN]))}{more}: "
+        "what it says of them means nothing; for photographs and video take a real CLIP ('wildseg init photographs')"
     )

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from wildseg.core.files import sha256_of
+
+if TYPE_CHECKING:
+    from wildseg.encoders.params import Clip
 
 
 def config_path(weights: Path, model: str) -> Path:
@@ -17,17 +21,16 @@ def shared_config_path(weights: Path) -> Path:
     return weights.parent / "open_clip_config.json"
 
 
-def identity(model: str, pretrained: str, root: Path) -> dict[str, str]:
+def identity(clip: Clip, root: Path) -> dict[str, Any]:
     """Return what identifies a model in a cache key; a tag of open_clip stands for itself.
 
     Args:
-        model: as in `wildseg.encoders.clip.load`.
-        pretrained: a tag, or a file of weights below `root`, of which the bytes count, and those of its config.
+        clip: the parameters. Of weights in a file below `root` the bytes count, and those of its config.
         root: the project folder.
     """
-    known = {"model": model, "pretrained": pretrained}
-    weights = root / pretrained
-    for file in (weights, config_path(weights, model)):
+    known = {name: value for name, value in vars(clip).items() if name not in ("templates", "sharpest")}
+    weights = root / clip.pretrained
+    for file in (weights, config_path(weights, clip.model)):
         if weights.is_file() and file.is_file():
             known[file.suffix] = sha256_of(file)
     if weights.is_file() and (shared := shared_config_path(weights)).is_file():

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -179,6 +179,16 @@ def _unpack(content: bytes) -> Entry:
         files[role] = bytes(body[position : position + size])
         position += size
     return Entry(header["record"], files)
+
+
+def fields_but(section: Any, *left_out: str) -> dict[str, Any]:  # noqa: ANN401
+    """Return the fields of a section of params.yaml by name, without some, as a part of a key.
+
+    A result depends on all parameters but those that are named here, and so on one that is added later.
+    """
+    names = [field.name for field in fields(section)]
+    assert set(left_out) <= set(names)
+    return {name: getattr(section, name) for name in names if name not in left_out}
 
 
 def key_of(parts: Sequence[Any]) -> str:

@@ -7,6 +7,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wildseg.frames.params import Extract
+
+
+def split_source(clocks_s: Sequence[float], span_s: tuple[float, float], extract: Extract, *, timed: bool) -> list[str]:
+    """Return train, val or test for each frame of one source, by the parameters of the section extract.
+
+    Args:
+        clocks_s: see `split_by_time`.
+        span_s: see `split_by_time`.
+        extract: the parameters.
+        timed: whether the clocks are seconds; else the whole source is one stretch.
+    """
+    stretch_s = extract.stretch_s if timed else None
+    return split_by_time(clocks_s, span_s, val=extract.val, test=extract.test, stretch_s=stretch_s)
 
 
 def split_by_time(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from wildseg.encoders.cnn import normalisation
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.segment import validate
 from wildseg.segment.augment import augmentation
 from wildseg.segment.data import Batches
 from wildseg.segment.losses import sqrt_inverse_weights
 from wildseg.segment.objective import Loss, SegmenterObjective
-from wildseg.segment.predict import Predictor
+from wildseg.segment.predict import Predictor, describe
 from wildseg.segment.supervision import TrainingData
 from wildseg.training.context import TrainContext
 from wildseg.training.events import Event, TrainingResult
@@ -23,24 +24,10 @@ from wildseg.training.loader import stream
 from wildseg.training.optim import OptimConfig
 from wildseg.training.trainer import Trainer
 
+if TYPE_CHECKING:
+    from wildseg.segment.params import Train
+
 LOADERS = 8  # processes that prepare batches for a GPU; on the CPU training itself takes all cores
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How training images are varied.
-
-    Attributes:
-        crop: side of the square result in pixels.
-        scale: smallest and largest magnification.
-        flip: probability of a left-right flip.
-        colour: jitter of brightness, contrast and saturation.
-    """
-
-    crop: int
-    scale: tuple[float, ...]
-    flip: float
-    colour: float
 
 
 @dataclass(frozen=True)
@@ -48,32 +35,40 @@ class FitConfig:
     """All numbers and names that decide the trained network beside data, seed and precision.
 
     Attributes:
-        architecture: name of a file of `methods/architectures`.
-        encoder: name of its encoder.
-        encoder_weights: None, a published set, or a local .safetensors file.
-        options: keyword arguments of the architecture's `build`.
-        loss: name of a file of `methods/losses`.
-        min_confidence: below which a pixel of a mask is ignored; None where the loss takes all pixels.
+        train: the parameters; a path of encoder weights starts at the working folder.
         num_classes: C, without background.
         ids: the channels that mean something, of 0 to C.
-        balanced: weight each class by 1 / sqrt(its share of the labelled pixels).
-        batch_size: images of a step, over all processes.
-        optim: how to minimise the loss.
-        augmentation: how images are varied.
+        guided: whether the loss takes certain pixels alone.
     """
 
-    architecture: str
-    encoder: str
-    encoder_weights: str | None
-    options: Mapping[str, Any]
-    loss: str
-    min_confidence: float | None
+    train: Train
     num_classes: int
     ids: tuple[int, ...]
-    balanced: bool
-    batch_size: int
-    optim: OptimConfig
-    augmentation: Augmentation
+    guided: bool
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The keyword arguments of the architecture's `build`."""
+        return self.train.options.get(self.train.architecture, {})
+
+    @property
+    def min_confidence(self) -> float | None:
+        """The confidence below which a pixel of a mask is ignored; None where the loss takes all pixels."""
+        return self.train.min_confidence if self.guided else None
+
+    @property
+    def norm(self) -> Normalisation:
+        """Mean and deviation of images, those that the encoder was trained with.
+
+        Raises:
+            WildsegError: the weights cannot be had.
+        """
+        return normalisation.of(self.train.encoder, self.train.encoder_weights)
+
+    @property
+    def optim(self) -> OptimConfig:
+        """How to minimise the loss."""
+        return OptimConfig(self.train.steps, self.train.lr, weight_decay=self.train.weight_decay)
 
 
 def trainer(
@@ -98,12 +93,13 @@ def trainer(
         WildsegError: the encoder or its weights do not exist or do not fit, or the options contradict each other.
     """
     torch.manual_seed(context.seed)  # the first weights
-    network = build(config.num_classes, config.encoder, config.encoder_weights, **config.options)
+    network = build(config.num_classes, config.train.encoder, config.train.encoder_weights, **config.options)
     predictor = Predictor(network, config.ids, norm.mean, norm.std, context.device, context.precision)
     num_ids = config.num_classes + 1
     miou = partial(validate.miou, predictor, data.val, num_ids, context.distributed) if len(data.val) else None
     context = context if miou else replace(context, validate_every=None)
-    weights = torch.from_numpy(sqrt_inverse_weights(data.counts)) if config.balanced else None
+    balanced = config.train.class_weights == "sqrt_inverse"
+    weights = torch.from_numpy(sqrt_inverse_weights(data.counts)) if balanced else None
     return Trainer(SegmenterObjective(network, loss, config.ids, weights, context, miou), config.optim, context)
 
 
@@ -120,16 +116,22 @@ def events(trainer: Trainer, config: FitConfig, data: TrainingData, norm: Normal
     Raises:
         WildsegError: the loss is not finite, memory is full, or the launcher was killed.
     """
-    vary, context = config.augmentation, trainer.context
-    low, high = vary.scale
-    transform = augmentation(vary.crop, (low, high), vary.flip, vary.colour, norm.mean, norm.std)
-    share = context.distributed.share(config.batch_size)
-    batches = Batches(data.train, transform, config.batch_size, context.seed, share)
+    train, context = config.train, trainer.context
+    low, high = train.scale
+    transform = augmentation(train.crop, (low, high), train.flip, train.colour, norm.mean, norm.std)
+    share = context.distributed.share(train.batch_size)
+    batches = Batches(data.train, transform, train.batch_size, context.seed, share)
     on_gpu = context.device.startswith("cuda")
     workers = max(1, min(cores // context.distributed.local_world_size, LOADERS)) if on_gpu else 0
     for event in trainer.run(partial(stream, batches, workers=workers)):
         context.distributed.check_launcher()
         yield event
+
+
+def description(config: FitConfig, class_names: Sequence[str], norm: Normalisation) -> dict[str, Any]:
+    """Return what the trained network is loaded by, see `wildseg.segment.predict.describe`."""
+    train = config.train
+    return describe(train.architecture, train.encoder, config.options, class_names, config.ids, norm.mean, norm.std)
 
 
 def report(result: TrainingResult, data: TrainingData) -> dict[str, Any]:

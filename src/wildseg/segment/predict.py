@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from wildseg.core.errors import DataError
 from wildseg.encoders.cnn.imagenet import MEAN, STD
 from wildseg.encoders.precision import autocast
 from wildseg.segment.losses import mask_invalid_classes
+
+if TYPE_CHECKING:
+    from wildseg.segment.params import Eval
 
 BATCH = 8  # images at once, fewer where they are large
 PIXELS = BATCH * 512 * 512
@@ -102,6 +105,11 @@ class Predictor:
             logits = functional.interpolate(logits, (height, width), mode="bilinear")
         scores = logits.softmax(1)
         return scores.flip(-1) if mirror else scores
+
+
+def predict_frames(predictor: Predictor, images: Iterable[np.ndarray], params: Eval) -> Iterator[np.ndarray]:
+    """Yield ids (H, W) uint8 of each image (H, W, 3) uint8 RGB, in order, by the parameters of the section eval."""
+    return predictor.predict(images, params.scales, params.flip)
 
 
 def describe(

@@ -75,7 +75,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     shown = sample_evenly([_worth_showing(inputs, group) for group in groups], params.eval.pictures)
 
     predictions = empty_dir(artifacts.scratch_folder / "eval")
-    task = PredictTask(artifacts.root, names, params.eval.scales, params.eval.flip, predictions)
+    task = PredictTask(artifacts.root, names, params.eval, predictions)
     wanted = [frame.name for group in groups for frame in _wanted(inputs, group, shown)]
     results = run_frames(task, wanted, runtime, progress="eval: model")
     for group in groups:

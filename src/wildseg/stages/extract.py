@@ -18,7 +18,7 @@ from wildseg.frames.duplicates import DuplicateFilter
 from wildseg.frames.params import Extract
 from wildseg.frames.read_stats import ReadStats
 from wildseg.frames.sources import Source, find_sources, ignored_files, safe_name
-from wildseg.frames.split import split_by_time
+from wildseg.frames.split import split_source
 from wildseg.stages.tasks.keyframe_extractor import KeyframeExtractor, selection_of
 
 if TYPE_CHECKING:
@@ -107,13 +107,8 @@ def assign(frames: Sequence[Frame], sources: Sequence[Source], stats: ReadStats,
         if source.name in held_out:
             result += [replace(frame, split="test") for frame in own]
         elif own:
-            splits = split_by_time(
-                [frame.index if frame.time_s is None else frame.time_s for frame in own],
-                stats.spans[source.name],
-                val=settings.val,
-                test=settings.test,
-                stretch_s=settings.stretch_s if source.kind == "video" else None,
-            )
+            clocks = [frame.index if frame.time_s is None else frame.time_s for frame in own]
+            splits = split_source(clocks, stats.spans[source.name], settings, timed=source.kind == "video")
             result += [replace(frame, split=split) for frame, split in zip(own, splits, strict=True)]
     return result
 

@@ -47,8 +47,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 
     job = LabelJob(params.classes, params.clip, params.label, artifacts, runtime)
     prompts, ranking = choose(job, params.background, key_frames, overrides)
-    model = params.clip.model, params.clip.pretrained, artifacts.root
-    _note(vocabulary.warning(*model, params.classes.phrases, prompts.background))
+    _note(vocabulary.warning(params.clip, artifacts.root, params.classes.phrases, prompts.background))
     _note(*remarks(prompts, compared=params.background == "auto"), template_remark(ranking) if ranking else "")
     failures = Failures("label", params.label.max_failures, len(key_frames))
     results, cached = job.infer(prompts, [frame.name for frame in key_frames], failures)

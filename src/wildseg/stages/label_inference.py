@@ -121,7 +121,7 @@ class LabelJob:
         from wildseg.encoders import clip
 
         device = worker_device(self.runtime.device, rank=0)
-        model = clip.load(self.clip.model, self.clip.pretrained, device=device, root=self.artifacts.root)
+        model = clip.load_chosen(self.clip, device=device, root=self.artifacts.root)
         note("label", model.notes)
         return model
 

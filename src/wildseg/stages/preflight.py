@@ -60,7 +60,7 @@ def _wanted(params: Params, root: Path, stage: str) -> dict[str, Any]:
     if stage != "crf" and (clip.model, clip.pretrained) != CLIP:
         weights = root / clip.pretrained
         files = (weights, config_path(weights, clip.model), shared_config_path(weights))
-        wanted["clip"] = [clip.model, clip.pretrained, list(map(_state, files))]
+        wanted["clip"] = [result_store.fields_but(clip, "templates", "sharpest"), list(map(_state, files))]
     language = params.label.language
     if stage == "extract" and language.model and not language.server and _uses_language(params):
         wanted["language"] = [language.model, _state(root / language.model)]
@@ -134,7 +134,7 @@ def _check_clip(params: Params, root: Path) -> dict[str, Any]:
     from wildseg.core.errors import ModelError
     from wildseg.encoders import clip
 
-    model = clip.load(params.clip.model, params.clip.pretrained, root=root)
+    model = clip.load_chosen(params.clip, root=root)
     notes = []
     try:
         model.tower()

@@ -16,26 +16,25 @@ from wildseg.core import lookup
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, save_json
 from wildseg.core.progress import track
-from wildseg.encoders.cnn import normalisation
 from wildseg.encoders.cnn.build import loaded
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.encoders.precision import resolve_precision
 from wildseg.execution import fingerprint, large_entries, launcher
-from wildseg.execution.result_store import ResultStore, key_of, note, versions
+from wildseg.execution.result_store import ResultStore, fields_but, key_of, note, versions
 from wildseg.execution.runtime import Runtime, gpus, torch_device
 from wildseg.segment import fit, supervision
 from wildseg.segment.objective import NAME
-from wildseg.segment.predict import describe
 from wildseg.tracking import mlflow_run
 from wildseg.training import distributed
 from wildseg.training.checkpoint import Checkpoints
 from wildseg.training.context import TrainContext
 from wildseg.training.events import TrainingResult
-from wildseg.training.optim import OptimConfig
 
 if TYPE_CHECKING:
     from wildseg.execution.params import Params
 
+# Masks are known by their content, and precision by what it comes to on this device.
+DECIDES_NO_NETWORK = ("supervision", "precision", "checkpoint_every")
 LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy", "pillow")
 
 
@@ -94,31 +93,23 @@ def _read(params: Params, artifacts: Artifacts, runtime: Runtime) -> _Inputs:
         lambda share: track(share, len(share), f"train: {kind}") if processes.is_main else share,
         "" if (least := config.min_confidence) is None else f" of at least train.min_confidence = {least:g} confidence",
     )
-    norm = normalisation.of(config.encoder, config.encoder_weights)
-    return _Inputs(config, data, norm, TrainContext(params.seed, precision, params.train.validate_every, processes))
+    return _Inputs(
+        config, data, config.norm, TrainContext(params.seed, precision, params.train.validate_every, processes)
+    )
 
 
 def _config(params: Params, artifacts: Artifacts) -> fit.FitConfig:
     train, weights = params.train, params.train.encoder_weights
-    return fit.FitConfig(
-        architecture=train.architecture,
-        encoder=train.encoder,
+    if weights and weights.endswith(".safetensors"):
         # A file is named from the folder of dvc.yaml; anything else is the name of a published set.
-        encoder_weights=str(artifacts.root / weights) if weights and weights.endswith(".safetensors") else weights,
-        options=train.options.get(train.architecture, {}),
-        loss=train.loss,
-        min_confidence=train.min_confidence if "confidence" in lookup.needs("methods.losses", train.loss) else None,
-        num_classes=len(params.classes),
-        ids=tuple(range(0 if params.background else 1, len(params.classes) + 1)),
-        balanced=train.class_weights == "sqrt_inverse",
-        batch_size=train.batch_size,
-        optim=OptimConfig(train.steps, train.lr, weight_decay=train.weight_decay),
-        augmentation=fit.Augmentation(train.crop, train.scale, train.flip, train.colour),
-    )
+        train = replace(train, encoder_weights=str(artifacts.root / weights))
+    ids = tuple(range(0 if params.background else 1, len(params.classes) + 1))
+    guided = "confidence" in lookup.needs("methods.losses", train.loss)
+    return fit.FitConfig(train, len(params.classes), ids, guided)
 
 
 def _select(config: fit.FitConfig) -> Callable | None:
-    loss = lookup.load("methods.losses", config.loss, "train.loss")
+    loss = lookup.load("methods.losses", config.train.loss, "train.loss")
     return None if config.min_confidence is None else partial(loss.select, min_confidence=config.min_confidence)
 
 
@@ -127,8 +118,8 @@ def _train(
 ) -> TrainingResult:
     """Train to the end, from a checkpoint if one fits; the main process writes and reports what the others compute."""
     config, context = inputs.config, inputs.context
-    build = lookup.load("methods.architectures", config.architecture, "train.architecture").build
-    loss = lookup.load("methods.losses", config.loss, "train.loss").loss
+    build = lookup.load("methods.architectures", config.train.architecture, "train.architecture").build
+    loss = lookup.load("methods.losses", config.train.loss, "train.loss").loss
     trainer = fit.trainer(config, build, loss, inputs.data, inputs.norm, context)
     restored = checkpoints.restore(trainer)
     context.distributed.check_same(trainer.step, "step of the checkpoint")
@@ -137,15 +128,15 @@ def _train(
         deque(events, maxlen=0)
         return trainer.result()
 
-    if config.encoder_weights:
+    if config.train.encoder_weights:
         print(f"train: {loaded(trainer.objective.networks[NAME])}; {inputs.norm}", flush=True)
     if checkpoints.unusable:
         print(f"train: {checkpoints.unusable}; begins anew", flush=True)
     if restored:
-        print(f"train: goes on from step {trainer.step} of {config.optim.steps}", flush=True)
+        print(f"train: goes on from step {trainer.step} of {config.train.steps}", flush=True)
     empty_dir(artifacts.segmenter_folder)
     with mlflow_run.training(artifacts, params, trainer.step) as tracker:
-        for event in track(events, config.optim.steps - trainer.step, "train"):
+        for event in track(events, config.train.steps - trainer.step, "train"):
             if event.curves:
                 tracker.log(event.step, **event.curves)
                 artifacts.save_curve([(past.step, past.curves) for past in trainer.history])
@@ -173,10 +164,7 @@ def _reuse(params: Params, artifacts: Artifacts, inputs: _Inputs, stored: Traini
 
 
 def _write(params: Params, artifacts: Artifacts, inputs: _Inputs, result: TrainingResult) -> None:
-    config, norm = inputs.config, inputs.norm
-    described = describe(config.architecture, config.encoder, config.options, params.classes.names, config.ids,
-                         norm.mean, norm.std)  # fmt: skip
-    artifacts.save_segmenter_config(described)
+    artifacts.save_segmenter_config(fit.description(inputs.config, params.classes.names, inputs.norm))
     artifacts.save_curve([(event.step, event.curves) for event in result.history])
     save_json(artifacts.metrics_path("train.json"), fit.report(result, inputs.data))
 
@@ -186,15 +174,16 @@ def _key(params: Params, artifacts: Artifacts, inputs: _Inputs, runtime: Runtime
     config, context, data = inputs.config, inputs.context, inputs.data
     code = fingerprint.digest(
         "wildseg.segment.fit",
-        f"wildseg.methods.architectures.{config.architecture}",
-        f"wildseg.methods.losses.{config.loss}",
+        f"wildseg.methods.architectures.{config.train.architecture}",
+        f"wildseg.methods.losses.{config.train.loss}",
         "wildseg.artifacts.supervision",
     )
-    # A file of encoder weights is known by its content, wherever the project lies.
-    known = replace(config, encoder_weights=params.train.encoder_weights)
-    settings = [known, context.seed, context.precision, context.validate_every, context.device.split(":")[0]]
+    # A file of encoder weights is known by its content, wherever the project lies; so here are the parameters as read.
+    train = fields_but(params.train, *DECIDES_NO_NETWORK, "options", "min_confidence")
+    chosen = [train, config.options, config.min_confidence, config.num_classes, config.ids]
+    settings = [chosen, context.seed, context.precision, context.device.split(":")[0]]
     frames = [*data.train.frames, *data.val.frames]
-    guided = config.min_confidence is not None
-    files = artifacts.training_digests(params.train.supervision, frames, guided, config.encoder_weights)
+    weights = config.train.encoder_weights
+    files = artifacts.training_digests(params.train.supervision, frames, config.guided, weights)
     return key_of([settings, data.train.frames, data.val.frames, inputs.norm.mean, inputs.norm.std, files, code,
                    versions(*LIBRARIES), gpus(runtime)[:1]])  # fmt: skip

@@ -152,7 +152,7 @@ def _conditions(params: Params, artifacts: Artifacts, runtime: Runtime, frames: 
         [
             content.hexdigest(),
             [[frame.name, np.flatnonzero(labels[frame.name]).tolist()] for frame in frames],
-            identity(params.clip.model, params.clip.pretrained, artifacts.root),
+            identity(params.clip, artifacts.root),
             [params.classes, params.background, params.clip, artifacts.load_prompts()],
             fingerprint.fingerprint(),
             result_store.versions("torch", "open_clip_torch", "transformers", "numpy", "scipy", "pillow"),

@@ -195,7 +195,7 @@ def _key(
     code = fingerprint.digest("wildseg.cam.networks.fit", "wildseg.artifacts.frames", *task.methods())
     passes = [params.cam.scales, params.cam.flip, params.cam.max_side] if objective.first else []
     needs_clip = NEEDS_CLIP in lookup.needs("methods.cam", params.cam.method)
-    clip = identity(params.clip.model, params.clip.pretrained, artifacts.root) if needs_clip else None
+    clip = identity(params.clip, artifacts.root) if needs_clip else None
     frames = [hashlib.sha256(artifacts.frame_bytes(frame)).hexdigest() for frame in images.frames]
     settings = [params.cam.method, options, _digests(options, artifacts.root), params.classes.phrases, passes, clip]
     where = [context.seed, context.precision, context.device.split(":")[0]]

@@ -79,7 +79,7 @@ class CamTask(FrameTask[LabelledFrame]):
             return {"cam": chosen, "network": sha256_of(MapNetworkFiles(self.root).map_network_weights)}
         return {
             "cam": chosen,
-            "model": identity(self.clip.model, self.clip.pretrained, self.root),
+            "model": identity(self.clip, self.root),
             "prompts": [self.classes.phrases, self.prompts.background, self.prompts.templates],
         }
 
@@ -130,7 +130,7 @@ class CamTask(FrameTask[LabelledFrame]):
             self.objective = trained_network(self, device)
             return ()
         self.config = cam_config(self.cam)
-        self.model = clip.load(self.clip.model, self.clip.pretrained, device=device, root=self.root)
+        self.model = clip.load_chosen(self.clip, device=device, root=self.root)
         self.model.tower()  # a model that cannot be traced is an error now
         phrases = (*self.classes.phrases, *((phrase,) for phrase in self.prompts.background))
         self.texts = self.model.classifier(phrases, self.prompts.templates)
@@ -207,7 +207,7 @@ def build_network(task: CamTask, labels: np.ndarray, context: TrainContext) -> M
     from wildseg.encoders import clip
 
     def load_clip() -> Clip:
-        return clip.load(task.clip.model, task.clip.pretrained, device=context.device, root=task.root)
+        return clip.load_chosen(task.clip, device=context.device, root=task.root)
 
     method = lookup.load("methods.cam", task.cam.method, "cam.method")
     cam_method = partial(lookup.load, "methods.cam")

@@ -15,7 +15,7 @@ from wildseg.core.files import sha256_of
 from wildseg.core.progress import track
 from wildseg.execution import fingerprint, result_store
 from wildseg.execution.frame_task import FrameTask
-from wildseg.execution.result_store import Entry, ResultStore, key_of
+from wildseg.execution.result_store import Entry, ResultStore, fields_but, key_of
 from wildseg.frames.duplicates import ImageSignature, signature_of
 from wildseg.frames.image import shrink
 from wildseg.frames.read_stats import ReadStats
@@ -27,6 +27,10 @@ from wildseg.stages.tasks.photo_cache import DIGEST, PhotoCache
 
 if TYPE_CHECKING:
     from wildseg.frames.params import Extract
+
+# Parameters of what follows the choice of key frames, and those of the choice: not of how a key frame is written.
+AFTER_CHOICE = ("source", "duplicate_bits", "val", "test", "stretch_s", "held_out", "max_failures", "shard_above")
+OF_CHOICE = ("fps", "method", "options", "min_sharpness")
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,8 @@ class KeyframeExtractor(FrameTask[Source]):
 
     def depends_on(self) -> dict[str, Any]:
         """Return what chooses key frames, and how large they are."""
-        wish = self.settings
-        options = wish.options.get(wish.method, {})
-        return {"extract": [wish.fps, wish.method, options, wish.min_sharpness, wish.max_side]}
+        chosen = fields_but(self.settings, *AFTER_CHOICE, "options")
+        return {"extract": chosen | {"options": self.settings.options.get(self.settings.method, {})}}
 
     def methods(self) -> tuple[str, ...]:
         """Return the module of the key-frame method."""
@@ -132,11 +135,12 @@ class KeyframeExtractor(FrameTask[Source]):
         method = lookup.load("methods.keyframes", self.settings.method, "extract.method")
         own = key_of([self.key, item.name, item.kind, [[path.name, self.digests.get(path)] for path in item.paths]])
         options = self.settings.options.get(self.settings.method, {})
+        pictures = fields_but(self.settings, *AFTER_CHOICE, *OF_CHOICE)
         # Closed here, also after an error: the thread that reads ahead is not left to the garbage collector.
         with closing(read(item, self.settings.fps, selection.stats, photos.open)) as samples:
             sharp = _Sharp(self._shown(item, samples), self.settings.min_sharpness)
             for sample, score in method.select(sharp, **options):
-                picture = photos.picture_key(sample.pixels, self.settings.max_side) or key_of([own, sample.index])
+                picture = photos.picture_key(sample.pixels, pictures) or key_of([own, sample.index])
                 signature = self._write(sample, picture, photos)
                 selection.chosen.append(Chosen(sample.name, sample.index, sample.time_s, score, signature, picture))
         for photo, remark in photos.remarks():

@@ -14,10 +14,9 @@ from wildseg.artifacts.frames import KeyFrames
 from wildseg.artifacts.labels import Labels
 from wildseg.artifacts.prompts import PromptSet
 from wildseg.core import lookup
-from wildseg.core.schema import fields_but
 from wildseg.encoders.weights import identity
 from wildseg.execution.frame_task import FrameTask
-from wildseg.execution.result_store import Entry
+from wildseg.execution.result_store import Entry, fields_but
 from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; the process of the stage has no use for it
@@ -53,7 +52,7 @@ class LabelTask(FrameTask[str]):
         scoring = fields_but(self.label, *AFTER_SCORES, "options", "language")
         return {
             "label": scoring | {"options": self.label.options.get(self.label.method, {})},
-            "model": identity(self.clip.model, self.clip.pretrained, self.root),
+            "model": identity(self.clip, self.root),
             "prompts": [self.classes, self.prompts.background, self.prompts.templates],
         }
 
@@ -73,7 +72,7 @@ class LabelTask(FrameTask[str]):
         """
         from wildseg.encoders import clip
 
-        self.model = clip.load(self.clip.model, self.clip.pretrained, device=device, root=self.root)
+        self.model = clip.load_chosen(self.clip, device=device, root=self.root)
         return self.model.notes
 
     def compute(self, item: str) -> Entry:

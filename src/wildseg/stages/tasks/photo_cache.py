@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,11 +86,16 @@ class PhotoCache:
         """Return (which photos, what is to be said of them) of what was opened so far."""
         return [(_names(names), remark) for remark, names in sorted(self._remarks.items())]
 
-    def picture_key(self, pixels: Pixels, max_side: int | None) -> str | None:
-        """Return the key under which the key frame made of a photo is kept; None for what is no known photo."""
+    def picture_key(self, pixels: Pixels, parameters: Mapping[str, Any]) -> str | None:
+        """Return the key under which the key frame made of a photo is kept; None for what is no known photo.
+
+        Args:
+            pixels: those of the key frame.
+            parameters: of how it is written.
+        """
         if not isinstance(pixels, _Photo) or pixels.digest is None:
             return None
-        return key_of([self._base, "picture", pixels.digest, max_side])
+        return key_of([self._base, "picture", pixels.digest, parameters])
 
     def own_file(self, pixels: Pixels, max_side: int | None) -> bytes | None:
         """Return the file of a photo without its metadata, where that is a JPEG of exactly its pixels; else None.

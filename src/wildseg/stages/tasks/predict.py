@@ -14,9 +14,10 @@ from wildseg.core import lookup
 from wildseg.core.errors import DataError
 from wildseg.core.images import encode_label_image
 from wildseg.execution.frame_task import FrameTask
-from wildseg.execution.result_store import Entry
+from wildseg.execution.result_store import Entry, fields_but
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; the process of the stage has no use for it
+    from wildseg.segment.params import Eval
     from wildseg.segment.predict import Predictor
 
 
@@ -24,13 +25,12 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; the process of 
 class PredictTask(FrameTask[str]):
     """Predictions of models/segmenter.
 
-    class_names: those that the model must know. scales, flip: of `Predictor.probabilities`. folder: where to write.
+    class_names: those that the model must know. params: the section eval of params.yaml. folder: where to write.
     config: of the model.
     """
 
     class_names: tuple[str, ...]
-    scales: Sequence[float]
-    flip: bool
+    params: Eval
     folder: Path
 
     config: Mapping[str, Any] = field(init=False)
@@ -64,7 +64,8 @@ class PredictTask(FrameTask[str]):
     def depends_on(self) -> dict[str, Any]:
         """Return the model, and how it predicts."""
         return {
-            "how": [self.class_names, self.scales, self.flip],
+            "classes": self.class_names,
+            "eval": fields_but(self.params, "pictures", "min_presence"),
             "config": self.config,
             "weights": hashlib.sha256(SegmenterFiles(self.root).segmenter_bytes()).hexdigest(),
         }
@@ -92,6 +93,8 @@ class PredictTask(FrameTask[str]):
 
     def compute(self, item: str) -> Entry:
         """Return the ids of one frame."""
+        from wildseg.segment.predict import predict_frames
+
         image = KeyFrames(self.root).load_image(item)
-        (ids,) = self.predictor.predict([image], self.scales, self.flip)
+        (ids,) = predict_frames(self.predictor, [image], self.params)
         return Entry(None, {"ids": encode_label_image(ids)})

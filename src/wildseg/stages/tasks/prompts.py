@@ -43,7 +43,7 @@ class SynonymTask(FrameTask[str]):
 
     def depends_on(self) -> dict[str, Any]:
         """Return the model and all phrases."""
-        model = identity(self.clip.model, self.clip.pretrained, self.root)
+        model = identity(self.clip, self.root)
         return {"model": model, "phrases": [self.phrases, self.class_phrases, self.templates]}
 
     def inputs(self, item: str) -> tuple[str]:
@@ -58,7 +58,7 @@ class SynonymTask(FrameTask[str]):
         """
         from wildseg.encoders import clip
 
-        self.model = clip.load(self.clip.model, self.clip.pretrained, device=device, root=self.root)
+        self.model = clip.load_chosen(self.clip, device=device, root=self.root)
         return self.model.notes
 
     def compute(self, item: str) -> Entry:
@@ -94,7 +94,7 @@ class TemplateTask(FrameTask[str]):
     def depends_on(self) -> dict[str, Any]:
         """Return the model, the prompts, and what labels depend on."""
         return {
-            "model": identity(self.clip.model, self.clip.pretrained, self.root),
+            "model": identity(self.clip, self.root),
             "prompts": [self.class_phrases, self.prompts.templates],
             "labelling": self.labelling.depends_on() if self.labelling else None,
         }
@@ -115,7 +115,7 @@ class TemplateTask(FrameTask[str]):
         """
         from wildseg.encoders import clip
 
-        self.model = clip.load(self.clip.model, self.clip.pretrained, device=device, root=self.root)
+        self.model = clip.load_chosen(self.clip, device=device, root=self.root)
         if self.labelling is not None:
             self.labelling = copy(self.labelling)
             self.labelling.model = self.model
