@@ -89,25 +89,26 @@ class ResNet38(nn.Module):
         norm: mean and deviation of the images: ImageNet's.
     """
 
-    channels = (512, 1024, 4096)
     strides = (STRIDE, STRIDE, STRIDE)
 
-    def __init__(self) -> None:
-        """Build it with random weights."""
+    def __init__(self, base: int = 64) -> None:
+        """Build it with random weights; all channels are multiples of `base`, those of the first convolution."""
         super().__init__()
         self.norm = Normalisation()
-        self.conv1a = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        self.b2 = _plain(64, 128, 128, stride=2)
-        self.b2_1, self.b2_2 = (_plain(128, 128, 128) for _ in range(2))
-        self.b3 = _plain(128, 256, 256, stride=2)
-        self.b3_1, self.b3_2 = (_plain(256, 256, 256) for _ in range(2))
-        self.b4 = _plain(256, 512, 512, stride=2)
-        self.b4_1, self.b4_2, self.b4_3, self.b4_4, self.b4_5 = (_plain(512, 512, 512) for _ in range(5))
-        self.b5 = _plain(512, 512, 1024, dilations=(1, 2))
-        self.b5_1, self.b5_2 = (_plain(1024, 512, 1024, dilations=(2, 2)) for _ in range(2))
-        self.b6 = _bottleneck(1024, 2048, dropout=0.3)
-        self.b7 = _bottleneck(2048, 4096, dropout=0.5)
-        self.bn7 = nn.BatchNorm2d(4096)
+        one, two, four, eight, sixteen, most = (base * factor for factor in (1, 2, 4, 8, 16, 64))
+        self.channels = (eight, sixteen, most)
+        self.conv1a = nn.Conv2d(3, one, 3, padding=1, bias=False)
+        self.b2 = _plain(one, two, two, stride=2)
+        self.b2_1, self.b2_2 = (_plain(two, two, two) for _ in range(2))
+        self.b3 = _plain(two, four, four, stride=2)
+        self.b3_1, self.b3_2 = (_plain(four, four, four) for _ in range(2))
+        self.b4 = _plain(four, eight, eight, stride=2)
+        self.b4_1, self.b4_2, self.b4_3, self.b4_4, self.b4_5 = (_plain(eight, eight, eight) for _ in range(5))
+        self.b5 = _plain(eight, eight, sixteen, dilations=(1, 2))
+        self.b5_1, self.b5_2 = (_plain(sixteen, eight, sixteen, dilations=(2, 2)) for _ in range(2))
+        self.b6 = _bottleneck(sixteen, most // 2, dropout=0.3)
+        self.b7 = _bottleneck(most // 2, most, dropout=0.5)
+        self.bn7 = nn.BatchNorm2d(most)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Return conv4, conv5 and conv6 (B, D, h, w) of images (B, 3, H, W) normalised by `norm`."""
@@ -128,13 +129,14 @@ class ResNet38(nn.Module):
         return [self.conv1a, self.b2, self.b2_1, self.b2_2]
 
 
-def create(weights: str | None, stride: int = STRIDE, key: str = "encoder") -> ResNet38:
+def create(weights: str | None, stride: int = STRIDE, key: str = "encoder", base: int = 64) -> ResNet38:
     """Build the network.
 
     Args:
         weights: None (random), or a local .safetensors or .pth file with its tensors, also inside of a larger network.
         stride: pixels per cell of the features; it has no other than 8.
         key: the parameter that names the encoder, for error lines; `<key>_weights` names its weights.
+        base: see `ResNet38`.
 
     Raises:
         DataError: the file cannot be read.
@@ -142,7 +144,7 @@ def create(weights: str | None, stride: int = STRIDE, key: str = "encoder") -> R
     """
     if stride != STRIDE:
         raise ModelError(f"{key}: {NAME} has an output stride of 8, found {stride}; set stride: 8, or another encoder")
-    network = ResNet38()
+    network = ResNet38(base)
     if weights is None:
         return network
     found = read_weights(Path(weights), f"{key}_weights")
