@@ -7,17 +7,16 @@ gives on its patches. Maps of the global network are the result: one pass an ima
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wildseg.cam.networks import patches, transfer
-from wildseg.cam.networks.objective import CropConfig, MapObjective
+from wildseg.cam.networks.objective import CropConfig, MapObjective, SaliencyOf
 from wildseg.cam.networks.pcm import PixelCorrelation
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.training.context import TrainContext
@@ -84,10 +83,7 @@ class LocalToGlobalObjective(MapObjective):
     """Terms: ``classification`` of patches by the local network, and ``transfer`` from it to the global one.
 
     No gradient of the transfer reaches the local network, and the global one is not trained to classify.
-
-    Attributes:
-        saliency: from a frame's name and image to its saliency (H, W) float32 in [0, 1], or None; where it is None,
-            and for images without saliency, attention alone is transferred.
+    For images without saliency, attention alone is transferred.
     """
 
     def __init__(
@@ -101,7 +97,7 @@ class LocalToGlobalObjective(MapObjective):
         context: TrainContext,
         *,
         frozen: bool = True,
-        saliency: Callable[[str, np.ndarray], np.ndarray | None] | None = None,
+        saliency: SaliencyOf | None = None,
     ) -> None:
         """Gather the parts.
 
@@ -114,11 +110,10 @@ class LocalToGlobalObjective(MapObjective):
             config: of the transfer.
             context: of the training.
             frozen: keep the batch normalisations as they are, and the early layers of backbones that name such.
-            saliency: see the attribute.
+            saliency: of frames; None transfers attention alone.
         """
-        super().__init__(optim, crops, norm, stride, (GLOBAL,))
+        super().__init__(optim, crops, norm, stride, (GLOBAL,), saliency=saliency)
         self.networks = dict(zip((GLOBAL, LOCAL), networks, strict=True))
-        self.saliency = saliency
         self._config = config
         self._context = context
         self._frozen = frozen

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from wildseg.cam.networks.boundary_connectivity import boundary_saliency
+from wildseg.cam.networks.objective import SaliencyOf
 from wildseg.core.errors import DataError
 from wildseg.core.images import load_grey_image
 
-# From a frame's name and its image (H, W, 3) uint8 RGB to its saliency (H, W) float32 in [0, 1]; None if it has none.
-SaliencyOf = Callable[[str, np.ndarray], np.ndarray | None]
 ESTIMATE = "estimate"  # in place of a folder
 
 
