@@ -47,14 +47,27 @@ def load_label_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
     Raises:
         DataError: missing, broken, too large, or an image in colour.
     """
+    return _load_png(path, opener, ("P", "L"), "a palette or 8-bit grey image of class ids", "an image of class ids")
+
+
+def load_grey_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
+    """Read (H, W) uint8 levels from an 8-bit grey PNG.
+
+    Raises:
+        DataError: missing, broken, too large, or of another kind, such as in colour or of 16 bits.
+    """
+    return _load_png(path, opener, ("L",), "an 8-bit grey PNG", "an 8-bit grey PNG")
+
+
+def _load_png(path: Path, opener: Opener, modes: tuple[str, ...], kind: str, what: str) -> np.ndarray:
     try:
         with opener(path) as stream, Image.open(stream, formats=("PNG",)) as image:
             check_size(image)
-            if image.mode not in ("P", "L"):
-                raise DataError(f"{path}: expected a palette or 8-bit grey image of class ids, found mode {image.mode}")
+            if image.mode not in modes:
+                raise DataError(f"{path}: expected {kind}, found mode {image.mode}")
             return np.asarray(image).copy()
     except BROKEN_IMAGE as error:
-        raise unreadable(path, "an image of class ids", error) from error
+        raise unreadable(path, what, error) from error
 
 
 def load_image(path: Path, opener: Opener = open_loose) -> np.ndarray:

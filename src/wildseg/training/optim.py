@@ -23,6 +23,7 @@ class OptimConfig:
         schedule: ``"cosine"``, half a cosine down to 0, or ``"poly"``, (1 - t) ** `power`, each over the steps after
             warm-up; or a function from a step, from 0, to its learning rate, in place of `lr`, `warmup` and `power`.
         momentum: of SGD.
+        nesterov: take SGD's momentum ahead of the gradient (Sutskever et al. 2013).
         betas: of AdamW.
         weight_decay: of groups that set none; decoupled in AdamW, an L2 term in SGD.
         clip: largest norm of the gradient over all parameters together; None does not clip.
@@ -35,6 +36,7 @@ class OptimConfig:
     optimizer: Literal["adamw", "sgd"] = "adamw"
     schedule: Literal["cosine", "poly"] | Callable[[int], float] = "cosine"
     momentum: float = 0.9
+    nesterov: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     clip: float | None = None
@@ -66,7 +68,7 @@ class OptimConfig:
         ]
         if self.optimizer == "adamw":
             return torch.optim.AdamW(described, lr=self.lr, betas=self.betas)
-        return torch.optim.SGD(described, lr=self.lr, momentum=self.momentum)
+        return torch.optim.SGD(described, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
