@@ -30,7 +30,7 @@ Background = Literal["auto"] | Sequence[str] | Mapping[str, Sequence[str]]
 # rows of boats and trains are the phrases that CLIMS was published with, of both variants together.
 CO_OCCURRING: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("road", "street", "asphalt", "highway"), ("sidewalk", "curb", "lane marking", "grass verge", "parked cars")),
-    (("lane line", "lane marking", "road marking"), ("road", "asphalt", "curb")),
+    (("lane line", "lane marking", "road marking"), ("asphalt", "pavement", "curb")),
     (("sidewalk", "pavement", "paving", "curb", "kerb", "footpath"), ("road", "asphalt", "lawn", "building", "wall")),
     (("trail", "path", "track", "dirt road"), ("grass", "bush", "fallen leaves", "tree trunk", "rocks")),
     (("dirt", "soil", "mud", "sand", "gravel", "ground"), ("grass", "bush", "fallen leaves", "rocks", "puddle")),

@@ -56,7 +56,7 @@ from wildseg.encoders.cnn.build import LOADED
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.training.optim import OptimConfig
 
-NEEDS = frozenset({"network"})
+NEEDS = frozenset({"network", "clip"})
 
 KEY = "cam.options.clims"
 # As OpenAI normalised images, whatever CLIP is used: the network of the camera-ready variant was trained so.
@@ -172,8 +172,12 @@ def _config(
     for template in templates or ():
         if "{}" not in template:
             raise ParamsError(f"{KEY}.templates: expected {{}} where the class goes, found {template!r}")
+    object_text, background_text, suppression, area = loss_weights or published.loss_weights
     return MatchingConfig(
-        *(loss_weights or published.loss_weights),
+        object_text,
+        background_text,
+        suppression,
+        area,
         published.threshold if threshold is None else threshold,
         published.reduction,
         tuple(templates or published.templates),
