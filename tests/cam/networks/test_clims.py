@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.cam.networks import rendered
 from tests.encoders.models import random_clip
 from wildseg.cam.networks.classifier import ClassifierNet, ClassifierObjective
 from wildseg.cam.networks.clims import ClimsObjective, MatchingConfig, ResidualHead, renormalise
@@ -272,3 +273,44 @@ def test_the_residual_head_adds_to_its_input_and_starts_narrow() -> None:
     assert head.conv3.weight.std().item() == pytest.approx(0.01, rel=0.1)
     head.bn3.bias.data.fill_(-5.0)  # the leaky ReLU leaves a hundredth of what is negative
     torch.testing.assert_close(head(features), (features - 5) / 100, atol=1e-4, rtol=0)
+
+
+class ColourClip:
+    """Stands for an image-text model that knows the classes of the rendered world by their mean colours.
+
+    The feature of an image is the share of each colour in what is not hidden, the text feature of a class its own axis.
+    """
+
+    size = (16, 20)
+    mean, std = Normalisation().mean, Normalisation().std
+    names = tuple(name.replace("_", " ") for name in rendered.NAMES)
+
+    def __init__(self) -> None:
+        images, truths, _ = rendered.frames()
+        pixels = (torch.from_numpy(images) / 255 - torch.tensor(self.mean)) / torch.tensor(self.std)
+        masks = torch.from_numpy(truths)
+        self.colours = torch.stack([pixels[masks == number].mean(0) for number in range(1, len(self.names) + 1)])
+
+    def classifier(self, phrases: list[tuple[str, ...]], _templates: tuple[str, ...]) -> Tensor:
+        return torch.eye(len(self.names))[[self.names.index(own[0]) for own in phrases]]
+
+    def differentiable_features(self, pixels: Tensor) -> Tensor:
+        colours = pixels.flatten(2).transpose(1, 2)  # (B, N, 3)
+        distances = (colours[:, :, None] - self.colours).square().sum(3)
+        seen = colours.square().sum(2, keepdim=True).clamp(max=1)
+        return F.normalize(((-distances / 0.15).softmax(2) * seen).mean(1) + 1e-6, dim=1)
+
+
+def test_it_learns_from_an_image_text_model_where_the_surfaces_of_eight_frames_are() -> None:
+    torch.manual_seed(1)
+    trunk = rendered.TinyBackbone()
+    net = ClassifierNet(trunk, trunk.channels[-1], len(rendered.NAMES))
+    known = ColourClip()
+    run = ClimsObjective(
+        net, trunk.norm, OptimConfig(60, 0.02, warmup=0.0), CropConfig(64, 4, "long", (112, 112)), 4, TrainContext(1),
+        lambda: known, [(name,) for name in known.names], BackgroundPhrases.of_classes([[]] * len(known.names)),
+        replace(IMPROVED, threshold=0.26), head_lr=1.0,
+    )  # fmt: skip
+    before = rendered.map_miou(run)
+    rendered.train(run, seed=1)
+    assert rendered.map_miou(run) > before + 0.15  # .02 before and .31 after

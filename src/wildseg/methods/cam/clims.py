@@ -8,7 +8,7 @@ Options; null is the published value of the variant, named for ``improved`` (the
                      before, and weights of such a CLIP are named as ``clip.pretrained``
     encoder          of segmentation-models-pytorch, or tu- and a network of timm
     encoder_weights  null (random), a published set, or a local .safetensors file from the project on
-    stride           pixels per cell of the maps
+    stride           pixels per cell of the maps: 8, 16 or 32, or the patch of a vision transformer
     epochs           passes over the training frames: 15 (10); 0 takes the checkpoint, or the baseline, as it is
     batch_size       frames of a step
     size, crop       smallest and largest longer side of a frame, side of what is cut from it, in pixels
@@ -89,7 +89,7 @@ def build(
     variant: Literal["improved", "camera_ready"] = "improved",
     encoder: str = "tu-resnet50",
     encoder_weights: str | None = None,
-    stride: Literal[8, 16, 32] = 16,
+    stride: Annotated[int, Between(1, 64)] = 16,
     epochs: Annotated[float, Between(0, 10_000)] | None = None,
     batch_size: Count = 16,
     size: Annotated[Sequence[Side], Length(2, 2)] = (320, 640),
