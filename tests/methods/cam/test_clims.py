@@ -47,6 +47,7 @@ def test_the_improved_variant_is_what_was_published() -> None:
     crops = run.crops
     assert (crops.crop, crops.batch_size, crops.resize, crops.size, crops.flip) == (512, 16, "long", (320, 640), 0.5)
     assert (run.stride, run.norm.mean) == (16, Normalisation().mean)
+    assert [group.lr_scale for group in run.param_groups()] == [1, 10]
     first = run.first
     assert isinstance(first, ClassifierObjective)
     assert (first.optim.steps, first.optim.lr, first.optim.momentum) == (10, 0.1, 0)
@@ -60,6 +61,8 @@ def test_the_camera_ready_variant_is_what_was_published() -> None:
         None, "mean", ("a photo of {}",), "clip",
     )  # fmt: skip
     assert run.optim.steps == 20
+    assert [group.lr_scale for group in run.param_groups()] == [1, 1]
+    assert run.first.param_groups()[-1].lr_scale == 10
     assert run.norm == run.first.norm == OPENAI
     assert (run.first.optim.steps, run.first.optim.lr) == (30, 0.01)
     assert isinstance(run.network.last, ResidualHead)
@@ -82,6 +85,16 @@ def test_training_leaves_the_frozen_parameters_and_updates_statistics() -> None:
     run.train_mode()
     assert run.network.training
     assert all(module.training for module in run.network.modules())
+
+
+def test_kernels_are_dilated_only_where_that_is_wanted() -> None:
+    def dilations(**options: bool) -> set[tuple[int, ...]]:
+        run = built(stride=8, **options)
+        convolutions = [m for net in (run.network, run.first.network) for m in net.modules() if hasattr(m, "dilation")]
+        return {tuple(module.dilation) for module in convolutions if isinstance(module, torch.nn.Conv2d)}
+
+    assert dilations() == {(1, 1)}
+    assert dilations(dilated=True) == {(1, 1), (2, 2), (4, 4)}
 
 
 def test_options_take_the_place_of_published_values() -> None:

@@ -9,11 +9,14 @@ Options; null is the published value of the variant, named for ``improved`` (the
     encoder          of segmentation-models-pytorch, or tu- and a network of timm
     encoder_weights  null (random), a published set, or a local .safetensors file from the project on
     stride           pixels per cell of the maps: 8, 16 or 32, or the patch of a vision transformer
+    dilated          whether kernels behind a stride that is held back see as many pixels as with it; the published
+                     networks are not dilated
     epochs           passes over the training frames: 15 (10); 0 takes the checkpoint, or the baseline, as it is
     batch_size       frames of a step
     size, crop       smallest and largest longer side of a frame, side of what is cut from it, in pixels
     flip             probability of a left-right flip
-    lr, head_lr      peak learning rate, which falls to 0 with power 0.9, and the factor on it for the head
+    lr, head_lr      peak learning rate, which falls to 0 with power 0.9, and the factor on it for the head: 10 (1: the
+                     authors' code names a factor of 10, and sorts no kernel of its head under it)
     momentum         of SGD: 0, since the authors' optimiser takes its weight decay for it; 0.9 with the same learning
                      rate is a step ten times as large
     weight_decay     of all that is trained
@@ -30,7 +33,7 @@ Options; null is the published value of the variant, named for ``improved`` (the
     clip_norm        how the images are normalised that CLIP is shown: imagenet, as published although CLIP expects
                      others (clip)
     baseline_epochs  passes of the classifier that is trained before: 5 (15); 0 begins with the encoder's weights
-    baseline_lr      its peak learning rate: 0.1 (0.01)
+    baseline_lr      its peak learning rate: 0.1 (0.01), ten times as large for its head
     checkpoint       a file from the project on that replaces the baseline: the authors' .pth, or .safetensors
 """
 
@@ -68,6 +71,7 @@ class Variant:
     """What a variant was published with; the options of the same names replace it."""
 
     epochs: float
+    head_lr: float
     loss_weights: tuple[float, float, float, float]
     threshold: float | None
     reduction: Literal["sum", "mean"]
@@ -78,8 +82,8 @@ class Variant:
 
 
 VARIANTS = {
-    "improved": Variant(15, (10, 24, 1, 0.2), 0.26, "sum", ("a photo of {}.",), "imagenet", 5, 0.1),
-    "camera_ready": Variant(10, (10, 25, 29.5, 1.15), None, "mean", ("a photo of {}",), "clip", 15, 0.01),
+    "improved": Variant(15, 10, (10, 24, 1, 0.2), 0.26, "sum", ("a photo of {}.",), "imagenet", 5, 0.1),
+    "camera_ready": Variant(10, 1, (10, 25, 29.5, 1.15), None, "mean", ("a photo of {}",), "clip", 15, 0.01),
 }
 
 
@@ -90,13 +94,14 @@ def build(
     encoder: str = "tu-resnet50",
     encoder_weights: str | None = None,
     stride: Annotated[int, Between(1, 64)] = 16,
+    dilated: bool = False,
     epochs: Annotated[float, Between(0, 10_000)] | None = None,
     batch_size: Count = 16,
     size: Annotated[Sequence[Side], Length(2, 2)] = (320, 640),
     crop: Side = 512,
     flip: Share = 0.5,
     lr: Annotated[float, Between(0, 100, above=True)] = 2.5e-4,
-    head_lr: Annotated[float, Between(0, 1000)] = 10.0,
+    head_lr: Annotated[float, Between(0, 1000)] | None = None,
     momentum: Annotated[float, Between(0, 0.9999)] = 0.0,
     weight_decay: Annotated[float, Between(0, 10)] = 1e-4,
     loss_weights: Annotated[Sequence[Annotated[float, Between(0, 1e6)]], Length(4, 4)] | None = None,
@@ -123,13 +128,15 @@ def build(
     config = _config(published, loss_weights, threshold, templates, clip_norm)
     phrases = background_phrases(background, context.class_names, context.phrases, not ready, f"{KEY}.background")
     trunk = backbone.create(encoder, context.weights(encoder_weights), stride, f"{KEY}.encoder")
+    if not dilated:
+        backbone.remove_dilation(trunk)
     norm = OPENAI if ready else trunk.norm
     crops = CropConfig(crop, batch_size, "long", (size[0], size[1]), flip)
     first = None
     if before:
         optim = _optim(before, _or(baseline_lr, published.baseline_lr), momentum, weight_decay)
         baseline = ClassifierNet(deepcopy(trunk), trunk.channels[-1], context.num_classes)
-        first = ClassifierObjective(baseline, norm, optim, crops, stride, context.training, head_lr=head_lr)
+        first = ClassifierObjective(baseline, norm, optim, crops, stride, context.training)
     network = _network(trunk, context.num_classes, ready)
     if checkpoint:
         found = load_checkpoint(network, context.root / checkpoint, f"{KEY}.checkpoint", steps > 0)
@@ -137,7 +144,8 @@ def build(
         setattr(network, LOADED, f"{len(found.state)} tensors from {checkpoint}{left_out}")
     return ClimsObjective(
         network, norm, _optim(steps, lr, momentum, weight_decay), crops, stride, context.training, context.clip,
-        context.phrases, phrases, config, first=first, new_head=ready, head_lr=head_lr,
+        context.phrases, phrases, config, first=first, new_head=ready,
+        head_lr=_or(head_lr, published.head_lr),
     )  # fmt: skip
 
 
