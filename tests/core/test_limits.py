@@ -191,6 +191,7 @@ def test_a_method_whose_needed_option_is_missing_is_told_before_any_work() -> No
         ("Annotated[float, Between(0, 1, above=True)]", Annotated[float, Between(0, 1, above=True)]),
         ("Annotated[Sequence[int], Length(2, 3)]", Annotated[Sequence[int], Length(2, 3)]),
         ("Literal['a', 3]", Literal["a", 3]),
+        ("Literal['a'] | Mapping[str, Sequence[str]]", Literal["a"] | dict[str, Sequence[str]]),
         ("numpy.ndarray", Any),
         ("Between(0, open('x'))", Any),
         ("Annotated[int, open('x', 'w')]", Any),

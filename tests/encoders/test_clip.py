@@ -80,3 +80,16 @@ def test_a_sentence_longer_than_the_model_reads_is_told(tmp_path: Path) -> None:
     clip = random_clip(tmp_path, "tiny")
     with pytest.warns(UserWarning, match="reads 30 tokens"):
         clip.classifier([["grey concrete pavement with puddles " * 5]], ["{}"])
+
+
+@pytest.mark.parametrize("kind", ["tiny", "avg", "resnet"])
+def test_differentiable_features_are_image_features(kind: str, tmp_path: Path) -> None:
+    clip = random_clip(tmp_path, kind)
+    pixels = torch.randn(2, 3, *clip.size, requires_grad=True)
+    found = clip.differentiable_features(pixels)
+    torch.testing.assert_close(found, clip.image_features(pixels))
+    torch.testing.assert_close(found, clip.network.encode_image(pixels, normalize=True), rtol=1e-4, atol=1e-5)
+    (gradient,) = torch.autograd.grad(found[:, 0].sum(), pixels)
+    assert gradient.abs().max() > 0
+    assert gradient.isfinite().all()
+    assert all(parameter.grad is None for parameter in clip.network.parameters())

@@ -1,8 +1,8 @@
 """The types of a function's options, read from its source without importing it.
 
 Understood is what the options of methods are written with: plain types, ``None``, ``X | Y``, ``Literal[...]``,
-``Sequence[...]``, and ``Annotated[..., Between(...)]`` or a name of `wildseg.core.limits`. No text is run: each of
-these words is looked up here.
+``Sequence[...]``, ``Mapping[str, ...]``, and ``Annotated[..., Between(...)]`` or a name of `wildseg.core.limits`. No
+text is run: each of these words is looked up here.
 """
 
 from __future__ import annotations
@@ -77,6 +77,9 @@ def _subscript(name: str, parts: Sequence[ast.expr]) -> Any:  # noqa: ANN401
     if name == "Sequence":
         (item,) = parts
         return Sequence[_hint(item)]  # type: ignore[misc]
+    if name == "Mapping":
+        key, item = parts
+        return dict[_hint(key), _hint(item)]  # type: ignore[misc]
     if name == "Annotated":
         return Annotated[(_hint(parts[0]), *map(_limit, parts[1:]))]  # type: ignore[valid-type]
     raise KeyError(name)

@@ -141,6 +141,10 @@ class Clip:
     @torch.no_grad()
     def image_features(self, pixels: Tensor) -> Tensor:
         """Return unit features (B, d) of pixels (B, 3, H, W) at the native size."""
+        return self.differentiable_features(pixels)
+
+    def differentiable_features(self, pixels: Tensor) -> Tensor:
+        """Return `image_features`, through which gradients reach the pixels, while the weights stay as they are."""
         if (
             vit.unsupported_reason(self.network.visual) is None
             or resnet.unsupported_reason(self.network.visual) is None

@@ -118,6 +118,22 @@ def test_dilation_fills_in_cells_between_those_of_the_strided_network() -> None:
         compare([dilated(pixels)[-1][..., ::4, ::4]], [strided(pixels)[-1]])
 
 
+def test_without_dilation_it_is_a_network_whose_last_stage_has_no_stride() -> None:
+    from torchvision.models import resnet50
+
+    found = make("tu-resnet50", 16)
+    backbone.remove_dilation(found)
+    plain = resnet50(weights=None).eval()
+    plain.layer4[0].conv2.stride = plain.layer4[0].downsample[0].stride = (1, 1)
+    weights = {name.removeprefix("encoder.model."): value for name, value in found.state_dict().items()}
+    plain.load_state_dict(weights, strict=False)
+    pixels = torch.randn(1, 3, 64, 96)
+    expected = plain.maxpool(plain.relu(plain.bn1(plain.conv1(pixels))))
+    for stage in (plain.layer1, plain.layer2, plain.layer3, plain.layer4):
+        expected = stage(expected)
+    compare(found(pixels)[-1:], [expected])
+
+
 @pytest.mark.parametrize("name", ["tu-resnet18", "tu-vit_tiny_patch16_224", "mit_b0"])
 def test_a_file_gives_a_backbone_its_weights(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)

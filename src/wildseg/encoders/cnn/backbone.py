@@ -160,3 +160,16 @@ def _reductions(name: str, key: str) -> list[int]:
 
 def _is_image(output: torch.Tensor, side: int) -> bool:
     return output.shape[1:] == (3, side, side)
+
+
+def remove_dilation(backbone: Backbone) -> None:
+    """Replace each dilated convolution by a plain one of the same weights and output size, in place.
+
+    Networks of IRN (Ahn et al. 2019) and of methods that build on it keep the stride of their last stage in this way:
+    its kernels see fewer pixels than those of the pretrained network.
+    """
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.Conv2d) and not isinstance(module.padding, str):
+            rows, columns = module.dilation
+            module.padding = (module.padding[0] // rows, module.padding[1] // columns)
+            module.dilation = (1, 1)
