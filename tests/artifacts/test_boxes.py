@@ -220,9 +220,7 @@ def test_boxes_that_are_not_x_y_width_height_in_pixels_are_refused(
          "[900, 600, 50, 60] in 'drive_000024' of 640x480; is their size that of another image?"]),
     ],
 )  # fmt: skip
-def test_boxes_that_may_be_a_mistake_are_noted(
-    boxes: list[list[float]], notes: list[str], tmp_path: Path
-) -> None:
+def test_boxes_that_may_be_a_mistake_are_noted(boxes: list[list[float]], notes: list[str], tmp_path: Path) -> None:
     found = limits(export(tmp_path / "a.json", boxes))
     assert list(found.notes) == notes
     assert len(found.frames["drive_000024"].boxes) == len(boxes)

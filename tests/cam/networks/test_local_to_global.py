@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.cam.networks import rendered
 from wildseg.cam.networks import patches, transfer
 from wildseg.cam.networks.local_to_global import (
     GLOBAL,
@@ -142,7 +141,9 @@ def test_the_terms_are_those_of_the_parts() -> None:
     probability = local[:, :CLASSES].mean((2, 3)).sigmoid()
     entropy = -(labels * probability.log() + (1 - labels) * (1 - probability).log()).mean()
     torch.testing.assert_close(found["classification"], entropy, rtol=1e-5, atol=1e-6)
-    whole = transfer.at_patches(tested.networks[GLOBAL](given["image"]), patches.boxes(where, PATCH), local.shape[2:], 4)
+    whole = transfer.at_patches(
+        tested.networks[GLOBAL](given["image"]), patches.boxes(where, PATCH), local.shape[2:], 4
+    )
     wanted = 7.0 * (whole.softmax(1) - transfer.attention_target(local, labels)).square().mean()
     torch.testing.assert_close(found["transfer"], wanted, rtol=1e-5, atol=1e-6)
 
