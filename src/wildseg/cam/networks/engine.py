@@ -38,7 +38,7 @@ def network_maps(
         pixels = torch.from_numpy(np.stack([resize(image, size)])).permute(0, 3, 1, 2)  # a copy, which can be written
         pixels = functional.to_dtype(pixels, torch.float32, scale=True)
         pixels = functional.normalize(pixels, list(objective.norm.mean), list(objective.norm.std)).to(device)
-        for flipped in (False, True) if cam.flip else (False,):
+        for flipped in (False, True) if cam.flip and objective.mirrored else (False,):
             with torch.no_grad():
                 maps = objective.maps(pixels.flip(3) if flipped else pixels, classes).float()
             maps = normalise(maps.flip(2) if flipped else maps)

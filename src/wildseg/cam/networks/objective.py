@@ -126,6 +126,7 @@ class MapObjective(Objective):
         saved: names of the networks that maps need; these alone are saved. Buffers of them, such as a prior, are too.
         first: an objective to be trained before this one, or None.
         saliency: from where batches take it, if `crops.saliency`.
+        mirrored: whether maps may also be averaged with those of mirrored images; not where a network knows places.
     """
 
     optim: OptimConfig
@@ -135,6 +136,7 @@ class MapObjective(Objective):
     saved: tuple[str, ...]
     first: MapObjective | None = field(default=None, kw_only=True)
     saliency: SaliencyOf | None = field(default=None, kw_only=True)
+    mirrored: bool = field(default=True, kw_only=True)
 
     @abstractmethod
     def maps(self, pixels: Tensor, classes: Sequence[int]) -> Tensor:
