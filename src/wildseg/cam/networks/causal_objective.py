@@ -75,9 +75,7 @@ class CausalObjective(MapObjective):
         """
         networks = {PCAM: pcam, NAME: causal, PRIOR: prior}
         built = {name: network for name, network in networks.items() if network is not None}
-        super().__init__(
-            optim, first.crops, first.norm, first.stride, tuple(built), first=first, mirrored=False
-        )
+        super().__init__(optim, first.crops, first.norm, first.stride, tuple(built), first=first, mirrored=False)
         self.networks = built
         self._pcam, self._causal, self._prior = pcam, causal, prior
         self._chains = chains

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from wildseg.cam.networks import patches, transfer
 from wildseg.cam.networks.objective import CropConfig, MapObjective, SaliencyOf
+from wildseg.cam.networks.patches import Layout
 from wildseg.cam.networks.pcm import PixelCorrelation
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.training.context import TrainContext
@@ -73,7 +74,7 @@ class TransferConfig:
 
     patches: int = 6
     patch: int = 320
-    layout: patches.Layout = "corners"
+    layout: Layout = "corners"
     weight: float = 10.0
     threshold: float = 0.001
     background: Literal["indicator", "value"] = "indicator"
@@ -113,7 +114,7 @@ class LocalToGlobalObjective(MapObjective):
             saliency: of frames; None transfers attention alone.
         """
         super().__init__(optim, crops, norm, stride, (GLOBAL,), saliency=saliency)
-        self.networks = dict(zip((GLOBAL, LOCAL), networks, strict=True))
+        self.networks: dict[str, CorrelatedNet] = dict(zip((GLOBAL, LOCAL), networks, strict=True))
         self._config = config
         self._context = context
         self._frozen = frozen

@@ -34,8 +34,8 @@ class PixelCorrelation(nn.Module):
         pairs = zip(channels, reduced, strict=True)
         self.reduce = nn.ModuleList(nn.Conv2d(number, few, 1, bias=False) for number, few in pairs)
         self.mix = nn.Conv2d(3 + sum(reduced), sum(reduced), 1, bias=False)
-        for conv in self.reduce:
-            nn.init.kaiming_normal_(conv.weight)
+        for weight in self.reduce.parameters():
+            nn.init.kaiming_normal_(weight)
         nn.init.xavier_uniform_(self.mix.weight, gain=4)
 
     def forward(self, values: Tensor, pixels: Tensor, features: Sequence[Tensor]) -> Tensor:

@@ -5,8 +5,8 @@ Options; defaults are those published for VOC but for the encoder, which was res
 
     encoder          resnet38, any encoder of segmentation-models-pytorch, or tu- and a network of timm; its last three
                      stages stand for conv4, conv5 and conv6
-    encoder_weights  null (random), a published set, or a local file, with which both networks begin. Normalisations of a
-                     pretrained encoder stay as they are; those of a random one, whose statistics are none, are trained
+    encoder_weights  null (random), a published set, or a local file, with which both networks begin. Normalisations of
+                     a pretrained encoder stay as they are; those of a random one, without statistics, are trained
     stride           pixels per cell of the maps; 8 for resnet38
     epochs           passes over the training frames; 0 takes the networks of the checkpoint as they are
     batch_size       images of a step
@@ -29,7 +29,7 @@ Options; defaults are those published for VOC but for the encoder, which was res
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Literal
 
@@ -94,7 +94,7 @@ def build(
     if checkpoint:
         official_l2g.load(networks, context.root / checkpoint, f"{KEY}.checkpoint", other_classes=epochs > 0)
     steps = context.steps(epochs, batch_size)
-    falling = "poly" if schedule == "poly" else partial(_two_rates, lr, steps)
+    falling: Literal["poly"] | Callable[[int], float] = "poly" if schedule == "poly" else partial(_two_rates, lr, steps)
     optim = OptimConfig(steps, lr, "sgd", falling, momentum, momentum > 0, weight_decay=weight_decay, warmup=0.0)
     return LocalToGlobalObjective(
         networks, trunks[0].norm, optim, crops, stride, transfer, context.training,
