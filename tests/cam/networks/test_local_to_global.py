@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.transforms.v2 import functional
 
-from wildseg.cam.networks import patches, transfer
+from wildseg.cam.networks import fit, patches, transfer
+from wildseg.cam.networks.data import LabelledImages
 from wildseg.cam.networks.local_to_global import (
     GLOBAL,
     LOCAL,
@@ -21,12 +23,18 @@ from wildseg.cam.networks.local_to_global import (
 )
 from wildseg.cam.networks.objective import CropConfig
 from wildseg.cam.networks.pcm import propagate
+from wildseg.cam.params import Cam
+from wildseg.core.classes import IGNORE
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.encoders.cnn.resnet38 import ResNet38
+from wildseg.execution import defaults
+from wildseg.metrics.evaluation import evaluate
 from wildseg.training.context import TrainContext
 from wildseg.training.distributed import DistributedContext
 from wildseg.training.optim import OptimConfig
 from wildseg.training.trainer import Trainer
+from wildseg_demo.world.surfaces import Surface
+from wildseg_demo.world.world import build_world
 
 CLASSES = 3
 STRIDE = 4
@@ -251,14 +259,16 @@ def test_whole_images_as_patches_teach_the_same_network_its_own_maps() -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_maps_are_the_rectified_maps_of_the_queried_classes() -> None:
-    tested, pixels = objective(), torch.randn(1, 3, 24, 32)
+@pytest.mark.parametrize("activation", ["relu", "softmax"])
+def test_maps_are_those_of_the_global_network_after_its_activation(activation: str) -> None:
+    tested, pixels = objective(config=TransferConfig(activation=activation)), torch.randn(1, 3, 24, 32)
     for net in tested.networks.values():
         net.eval()
     with torch.no_grad():
         whole = tested.networks[GLOBAL](pixels)[0]
+    wanted = whole.clamp(min=0) if activation == "relu" else whole.exp() / whole.exp().sum(0)
     found = tested.maps(pixels, [2, 0])
-    assert torch.equal(found, whole[[2, 0]].clamp(min=0))
+    torch.testing.assert_close(found, wanted[[2, 0]])
     assert found.shape == (2, 6, 8)
     assert not found.requires_grad
     assert tested.saved == (GLOBAL,)
@@ -271,3 +281,43 @@ def test_a_source_of_saliency_is_handed_on() -> None:
 
 
 # Eight frames --------------------------------------------------------------------------------------------------------
+
+# Places that differ in what they hold, so that labels of frames alone say something about the surfaces.
+PLACES = (
+    (0, "street"),
+    (1, "sidewalk"),
+    (2, "park"),
+    (4, "trail"),
+    (7, "park"),
+    (8, "plaza"),
+    (9, "trail"),
+    (10, "street"),
+)
+SURFACES = (Surface.CEMENT_ROAD, Surface.RED_BRICK_PATH, Surface.SOIL, Surface.LAWN)
+
+
+def map_miou(tested: LocalToGlobalObjective, views: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """The mIoU, over the pixels of four surfaces, of the surface whose map is the highest of the four."""
+    for net in tested.networks.values():
+        net.eval()
+    pairs = []
+    for image, truth in views:
+        pixels = functional.to_dtype(torch.from_numpy(image).permute(2, 0, 1), torch.float32, scale=True)
+        pixels = functional.normalize(functional.resize(pixels, [64, 88]), tested.norm.mean, tested.norm.std)
+        maps = functional.resize(tested.maps(pixels[None], range(4)), list(truth.shape))
+        ids = np.searchsorted(SURFACES, truth).astype(np.uint8) + 1
+        pairs.append((maps.argmax(0).numpy().astype(np.uint8) + 1, np.where(np.isin(truth, SURFACES), ids, IGNORE)))
+    return evaluate(pairs, ["background", *(surface.name for surface in SURFACES)]).miou
+
+
+def test_it_learns_where_surfaces_are_from_the_labels_of_eight_frames() -> None:
+    views = [build_world(seed, kind).render(2.0) for seed, kind in PLACES]
+    labels = np.array([[(truth == surface).mean() > 0.03 for surface in SURFACES] for _, truth in views])
+    read = LabelledImages([*"01234567"], labels, lambda name: views[int(name)][0])
+    tested = objective([network(0, 4), network(1, 4)], TransferConfig(4, 40))
+    tested.optim = OptimConfig(60, 0.01, schedule="poly", weight_decay=1e-4)
+    tested.crops = CropConfig(64, 4, "short", (64, 64))
+    before = map_miou(tested, views)
+    for _ in fit.train(tested, read, TrainContext(), defaults.section(Cam, "cam")):
+        pass
+    assert map_miou(tested, views) > before + 0.2

@@ -70,6 +70,8 @@ class TransferConfig:
         weight: of the transfer beside the local classification.
         threshold: see `transfer.shape_target`.
         background: see `transfer.shape_target`.
+        activation: of the maps after training: ``relu``, as published, or ``softmax`` over classes and background,
+            with which they were trained.
     """
 
     patches: int = 6
@@ -78,6 +80,7 @@ class TransferConfig:
     weight: float = 10.0
     threshold: float = 0.001
     background: Literal["indicator", "value"] = "indicator"
+    activation: Literal["relu", "softmax"] = "relu"
 
 
 class LocalToGlobalObjective(MapObjective):
@@ -161,9 +164,11 @@ class LocalToGlobalObjective(MapObjective):
         return {name: term * share for name, term in terms.items()}
 
     def maps(self, pixels: Tensor, classes: Sequence[int]) -> Tensor:
-        """Return the relu of the global network's maps: (K, h, w)."""
+        """Return the global network's maps after the chosen activation: (K, h, w)."""
         with torch.no_grad(), self._context.autocast():
-            return self.networks[GLOBAL](pixels)[0, list(classes)].float().relu()
+            whole = self.networks[GLOBAL](pixels)[0].float()
+        active = whole.relu() if self._config.activation == "relu" else whole.softmax(0)
+        return active[list(classes)]
 
     def _target(self, local: Tensor, labels: Tensor, batch: Batch, where: Tensor) -> Tensor:
         attention = transfer.attention_target(local, labels)

@@ -14,12 +14,13 @@ Options; defaults are those published for VOC but for the encoder, which was res
     flip, jitter     probability of a left-right flip; brightness, contrast, saturation and hue
     patches, patch   how many of an image the local network is shown, and their side in pixels, a multiple of the stride
     layout           of the patches: the four corners and random places, random places alone, or an even grid
-    saliency         null transfers attention alone; a folder of 8-bit PNG <frame>.png, from the project on; or estimate
-                     for data of objects before a background: where classes fill the image, as in terrain, it misleads
+    saliency         null transfers attention alone; a folder of 8-bit PNG <frame>.png, from the project on; or estimate,
+                     boundary connectivity of each image, which expects objects before a background
     threshold        with saliency: a class, or the background, holds a cell where its attention exceeds this
     background       with saliency: target of cells that the background holds, 1 - saliency (indicator), or the
                      background's attention times that (value)
     transfer_weight  of the transfer beside the local classification
+    activation       of the maps: relu, as published, or softmax over classes and background, as in training
     lr, schedule     learning rate of the encoder's weights, of which biases take twice and new layers ten times; it
                      falls to a tenth after half of the steps (step), or to 0 with power 0.9 (poly)
     momentum         of SGD, with Nesterov's gradient
@@ -41,6 +42,7 @@ from wildseg.core.errors import ModelError, ParamsError
 from wildseg.core.limits import Between, Length, Share, Side
 from wildseg.encoders.cnn import backbone, resnet38
 from wildseg.encoders.cnn.backbone import Backbone
+from wildseg.encoders.cnn.build import LOADED
 from wildseg.encoders.cnn.resnet38 import ResNet38
 from wildseg.training.optim import OptimConfig
 
@@ -61,7 +63,7 @@ def build(
     size: Annotated[Sequence[Side], Length(2, 2)] = (512, 512),
     crop: Side = 448,
     flip: Share = 0.0,
-    jitter: Annotated[Sequence[Share], Length(4, 4)] = (0.3, 0.3, 0.3, 0.1),
+    jitter: Annotated[Sequence[Annotated[float, Between(0, 0.5)]], Length(4, 4)] = (0.3, 0.3, 0.3, 0.1),
     patches: Annotated[int, Between(1, 256)] = 6,
     patch: Side = 320,
     layout: Literal["corners", "random", "grid"] = "corners",
@@ -69,6 +71,7 @@ def build(
     threshold: Share = 0.001,
     background: Literal["indicator", "value"] = "indicator",
     transfer_weight: Annotated[float, Between(0, 1e6)] = 10.0,
+    activation: Literal["relu", "softmax"] = "relu",
     lr: Annotated[float, Between(0, 100, above=True)] = 0.001,
     schedule: Literal["step", "poly"] = "step",
     momentum: Annotated[float, Between(0, 0.9999)] = 0.9,
@@ -82,7 +85,7 @@ def build(
         ModelError: encoder or weights do not exist or do not fit.
         ParamsError: options contradict each other.
     """
-    transfer = TransferConfig(patches, patch, layout, transfer_weight, threshold, background)
+    transfer = TransferConfig(patches, patch, layout, transfer_weight, threshold, background, activation)
     colours = (jitter[0], jitter[1], jitter[2], jitter[3])
     crops = CropConfig(crop, batch_size, "short", (size[0], size[1]), flip, colours, saliency is not None)
     _check(transfer, crops, stride)
@@ -92,7 +95,8 @@ def build(
     trunks = [_encoder(context, encoder, encoder_weights, stride) for _ in range(2)]
     networks = [CorrelatedNet(trunk, trunk.channels, context.num_classes) for trunk in trunks]
     if checkpoint:
-        official_l2g.load(networks, context.root / checkpoint, f"{KEY}.checkpoint", other_classes=epochs > 0)
+        found = official_l2g.load(networks, context.root / checkpoint, f"{KEY}.checkpoint", other_classes=epochs > 0)
+        setattr(networks[0], LOADED, f"{found} from {checkpoint}")
     steps = context.steps(epochs, batch_size)
     falling: Literal["poly"] | Callable[[int], float] = "poly" if schedule == "poly" else partial(_two_rates, lr, steps)
     optim = OptimConfig(steps, lr, "sgd", falling, momentum, momentum > 0, weight_decay=weight_decay, warmup=0.0)
