@@ -1,4 +1,4 @@
-"""Boxes of classes as COCO has them: one JSON file of images, categories and annotations."""
+"""Boxes of classes in COCO's format: one JSON file of images, categories and annotations."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from wildseg.exchange.coco import FrameBoxes, KeyFrameNames, Listing, read
 
 
 class Boxes(Project):
-    """data/boxes.json, which is made from maps, and files of the same form from elsewhere."""
+    """data/boxes.json, computed from maps, and COCO files of other origin."""
 
     @property
     def boxes_json(self) -> Path:
-        """The boxes that were made from maps."""
+        """The boxes computed from maps."""
         return self.data / "boxes.json"
 
     @property
     def limits_json(self) -> Path:
-        """A person's boxes that maps are kept inside of, which no stage ever writes."""
+        """The user's boxes that constrain maps, which no stage ever writes."""
         return self.data / "labels" / "boxes.json"
 
     def save_boxes(self, found: Mapping[str, FrameBoxes], class_names: Sequence[str], path: Path | None = None) -> None:
-        """Write data/boxes.json, or another file; `found` by the name of the frame, also those without any box.
+        """Write data/boxes.json, or another file; `found` by the name of the frame, frames without a box included.
 
         A category's id is that of the class in label images; images are numbered from 1, ``file_name`` is
         ``<frame>.jpg``.
@@ -41,15 +41,15 @@ class Boxes(Project):
                     "area": _short((x1 - x0) * (y1 - y0)), "segmentation": [], "iscrowd": 0, "score": round(score, 6),
                 })  # fmt: skip
         categories = [{"id": number, "name": name} for number, name in enumerate(class_names, 1)]
-        about = {"info": {"description": "boxes made by wildseg"}, "licenses": []}  # readers of COCO ask for both
+        about = {"info": {"description": "boxes made by wildseg"}, "licenses": []}  # required by COCO readers
         lists = {"images": images, "categories": categories, "annotations": annotations}
         save_json(path or self.boxes_json, about | lists)
 
     def load_boxes(self, class_names: Sequence[str], path: Path | None = None) -> dict[str, FrameBoxes]:
         """Read boxes by the name of the frame, which is the ``file_name`` without its suffix.
 
-        Categories are found by their names, whatever their numbers. A frame that is listed without an annotation
-        has no boxes; one that is not listed is not in the result.
+        Categories are matched by their names, irrespective of their ids. A listed frame without an annotation has no
+        boxes; an unlisted one is not in the result.
 
         Raises:
             DataError: the file is missing or malformed, or names a class that is not in `class_names`.
@@ -59,16 +59,16 @@ class Boxes(Project):
     def load_limits(
         self, class_names: Sequence[str], path: Path, frames: Collection[str], size_of: Callable[[str], tuple[int, int]]
     ) -> Listing:
-        """Read a person's boxes, as annotation tools export them, of those of `frames` that they list.
+        """Read the user's boxes, as exported by annotation tools, for the listed ones of `frames`.
 
         Args:
             class_names: as in params.yaml.
             path: the file.
             frames: the names of all key frames.
-            size_of: gives (width, height) of a key frame, where the file does not.
+            size_of: returns (width, height) of a key frame, where the file has no size.
 
         Raises:
-            DataError: as above; or none of the listed names is a key frame, or boxes are not in pixels.
+            DataError: as above; or no file name matches a key frame, or boxes are not in pixels.
         """
         return read(path, class_names, KeyFrameNames(frames, size_of))
 

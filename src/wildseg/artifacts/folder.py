@@ -1,4 +1,4 @@
-"""The project folder, which every kind of artifact has in common."""
+"""The project folder, the base of every kind of artifact."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Project:
     """The folder of one project; `root` is where dvc.yaml lies."""
 
     def __init__(self, root: Path | str = ".") -> None:
-        """Remember `root`; nothing is read or created yet."""
+        """Set the paths; nothing is read or created yet."""
         self.root = Path(root)
         self.data = self.root / "data"
         self.metrics = self.root / "metrics"

@@ -1,4 +1,4 @@
-"""Key frames: one JPEG each, loose or in shards, and the table that says where each comes from."""
+"""Key frames: one JPEG each, loose or in shards, and the table of their sources, times and splits."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class KeyFrames(Quarantine):
 
     @property
     def frames_folder(self) -> Path:
-        """Where key frames lie."""
+        """The folder of key frames."""
         return self.data / "frames"
 
     def frame_path(self, frame: str) -> Path:
-        """Return where the key frame of this name lies as long as it is loose."""
+        """Return the path of a loose key frame."""
         return self.frames_folder / f"{plain(frame)}.jpg"
 
     def save_image(self, frame: str, image: np.ndarray) -> None:
@@ -57,13 +57,13 @@ class KeyFrames(Quarantine):
 
     @staticmethod
     def encode_image(image: np.ndarray) -> bytes:
-        """Return what `save_image` writes."""
+        """Return the bytes that `save_image` writes."""
         content = io.BytesIO()
         Image.fromarray(image).save(content, "JPEG", quality=JPEG_QUALITY, subsampling=0)
         return content.getvalue()
 
     def save_image_bytes(self, frame: str, content: bytes) -> None:
-        """Write a key frame whose file is known byte by byte."""
+        """Write an encoded key frame."""
         save_bytes(self.frame_path(frame), content)
 
     def load_image(self, frame: str) -> np.ndarray:
@@ -85,11 +85,11 @@ class KeyFrames(Quarantine):
             return load_bytes(self.frame_path(frame), open_file)
 
     def pack_frames(self, frames: Sequence[str]) -> None:
-        """Put loose key frames into shards."""
+        """Pack loose key frames into shards."""
         pack(self.frames_folder, frames, ".jpg")
 
     def frames_are_packed(self) -> bool:
-        """Say whether key frames are in shards; what later stages leave of each frame then is, too."""
+        """Return whether key frames are in shards; then the outputs of later stages are, too."""
         return is_packed(self.frames_folder)
 
     def save_frames(self, frames: Sequence[Frame]) -> None:
@@ -102,11 +102,11 @@ class KeyFrames(Quarantine):
 
         Args:
             splits: of train, val, test; none means all.
-            after: a stage; the frames that it, or one before it, has set aside are left out.
+            after: a stage; frames quarantined by it or an earlier one are excluded.
 
         Raises:
-            DataError: the table is missing, malformed or empty, a frame stands in it twice, a name in it is not that of
-                a file, or every key frame is quarantined.
+            DataError: the table is missing, malformed or empty, a frame occurs twice, a name is no file name, or every
+                key frame is quarantined.
         """
         path = self.frames_folder / "frames.csv"
         with made_by("extract"):
@@ -123,15 +123,15 @@ class KeyFrames(Quarantine):
             raise DataError(f"{path}: expected whole numbers and seconds ({error})") from error
         if twice := [name for name, times in Counter(frame.name for frame in frames).items() if times > 1]:
             raise DataError(f"{path}: the frame {twice[0]!r} occurs twice; run 'dvc repro extract'")
-        if strange := [frame for frame in frames if frame.split not in SPLITS]:
-            raise DataError(f"{path}: expected the splits {', '.join(SPLITS)}; found {strange[0].split!r} at "
-                            f"{strange[0].name!r}{did_you_mean(strange[0].split, SPLITS)}")  # fmt: skip
-        aside = {frame for frame, _ in self.load_quarantine(after)} if after else set()
-        if after and aside.issuperset(frame.name for frame in frames):
+        if invalid := [frame for frame in frames if frame.split not in SPLITS]:
+            raise DataError(f"{path}: expected the splits {', '.join(SPLITS)}; found {invalid[0].split!r} at "
+                            f"{invalid[0].name!r}{did_you_mean(invalid[0].split, SPLITS)}")  # fmt: skip
+        quarantined = {frame for frame, _ in self.load_quarantine(after)} if after else set()
+        if after and quarantined.issuperset(frame.name for frame in frames):
             stage = MADE_BY if after in WEAK else after
-            raise DataError(f"{self.quarantine_csv(after)}: expected some key frames that are usable, found all "
+            raise DataError(f"{self.quarantine_csv(after)}: expected readable key frames, found all "
                             f"{len(frames)} quarantined; run 'dvc repro {stage}'")  # fmt: skip
-        return [frame for frame in frames if (not splits or frame.split in splits) and frame.name not in aside]
+        return [frame for frame in frames if (not splits or frame.split in splits) and frame.name not in quarantined]
 
 
 def _index(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Labels as a person writes them down: a list of classes in one cell, or a column for each class with ticks in it."""
+"""Manual label tables: a list of classes in one cell, or a column of ticks per class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from wildseg.core.errors import DataError, did_you_mean
 from wildseg.core.spreadsheet import Sheet
 
-# As spreadsheets show their logical values in several languages, and as people tick. Letter case does not count.
+# Logical values of spreadsheets in several languages, and common ticks, irrespective of letter case.
 YES = {
     "x", "1", "true", "wahr", "vrai", "verdadero", "verdadeiro", "vero", "waar", "sant", "sand", "tosi", "prawda",
     "pravda", "igaz", "doğru", "истина", "真", "yes", "ja", "oui", "si", "sí", "sì", "sim", "tak", "да", "y", "j",
@@ -21,12 +21,12 @@ NO = {
     "", "0", "false", "falsch", "faux", "falso", "onwaar", "falskt", "falsk", "usant", "epätosi", "fałsz", "nepravda",
     "hamis", "yanlış", "ложь", "偽", "假", "no", "nein", "non", "nee", "nej", "nei", "não", "nie", "нет", "n", "-", "☐",
 }  # fmt: skip
-WHOLE = re.compile(r"([01])[.,]0+")  # 1.0, and 1,0 where the comma is in numbers
-INSIDE = re.compile(r"[;|\t\r\n，；、]")  # what people write between classes instead of a comma
+WHOLE = re.compile(r"([01])[.,]0+")  # 1.0, and 1,0 in locales with a decimal comma
+INSIDE = re.compile(r"[;|\t\r\n，；、]")  # separators of classes other than the comma
 
 
 def read_rows(path: Path, sheet: Sheet, class_names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each frame of a table with the columns Frame and Labels, or Frame and one of each class: (K,) bool.
+    """Yield (frame, present (K,) bool) of a table with the columns Frame and Labels, or Frame and one per class.
 
     Raises:
         DataError: a class that is not in `class_names`, a class without a column, or a cell that is no tick.
@@ -42,7 +42,7 @@ def read_rows(path: Path, sheet: Sheet, class_names: Sequence[str]) -> Iterator[
         return
     columns = _columns_of_classes(path, sheet, class_names)
     for _, cells in sheet.rows:
-        # The last cells of a line are missing where they are empty: Excel drops them in some lines and not in others.
+        # Excel drops trailing empty cells in some lines.
         ticks = [_tick(path, cells, name, cells.get(column, "")) for name, column in columns.items()]
         yield cells.get("Frame", ""), np.array(ticks, bool)
 
@@ -51,7 +51,7 @@ def _in_one_cell(
     path: Path, cells: Mapping[str, str], class_names: Sequence[str], *, encoding_guessed: bool
 ) -> list[str]:
     parts = [part.strip() for part in cells["Labels"].split(",")]
-    # A class may have such a character in its name.
+    # The name of a class may contain such a separator.
     names = [name.strip() for part in parts for name in ([part] if part in class_names else INSIDE.split(part))]
     wanted = [name for name in names if name]
     if unknown := [name for name in wanted if name not in class_names]:
@@ -64,7 +64,7 @@ def _in_one_cell(
 
 
 def _columns_of_classes(path: Path, sheet: Sheet, class_names: Sequence[str]) -> dict[str, str]:
-    """Return the column of each class; letter case does not count, since no two classes differ by it alone."""
+    """Return the column of each class, irrespective of case, by which alone no two classes differ."""
     columns = {" ".join(column.split()).casefold(): column for column in sheet.columns if column != "Frame"}
     if not any(name.casefold() in columns for name in class_names):
         raise DataError(f"{path}: expected the columns Frame, Labels; 'Labels' is missing")

@@ -24,26 +24,26 @@ class Labels(Project):
 
     @property
     def labels_csv(self) -> Path:
-        """What the label stage decided."""
+        """The present classes of each frame, by the label stage."""
         return self.data / "labels" / "labels.csv"
 
     @property
     def scores_csv(self) -> Path:
-        """What it decided on."""
+        """The scores of each frame and class."""
         return self.data / "labels" / "scores.csv"
 
     @property
     def answers_jsonl(self) -> Path:
-        """What a language model was asked, what it said, and what was made of it; empty for other methods."""
+        """Requests, replies and parsed labels of language models; empty for other methods."""
         return self.data / "labels" / "answers.jsonl"
 
     @property
     def overrides_csv(self) -> Path:
-        """A person's corrections, which no stage ever writes."""
+        """The user's corrections, which no stage ever writes."""
         return self.data / "labels" / "overrides.csv"
 
     def save_labels(self, frames: Sequence[str], class_names: Sequence[str], present: np.ndarray) -> None:
-        """Write data/labels/labels.csv; present: (n, K) bool. An empty cell says that no class is in the frame."""
+        """Write data/labels/labels.csv; present: (n, K) bool. An empty cell: no class is present."""
         rows = [
             (frame, ",".join(name for name, is_in in zip(class_names, row, strict=True) if is_in))
             for frame, row in zip(frames, present, strict=True)
@@ -51,9 +51,9 @@ class Labels(Project):
         save_table(self.labels_csv, ("Frame", "Labels"), rows, quote_all=True)
 
     def load_labels(self, class_names: Sequence[str], path: Path | None = None) -> dict[str, np.ndarray]:
-        """Read labels by frame, (K,) bool each, from labels.csv, or from a person's table.
+        """Read labels by frame, (K,) bool each, from labels.csv, or from the user's table.
 
-        A person's may be as a spreadsheet saves it, and have a column of ticks for each class instead of `Labels`.
+        The latter may be as a spreadsheet saves it, and have a column of ticks per class instead of `Labels`.
 
         Raises:
             DataError: the file is missing or malformed, names a frame twice, or a class that is not in `class_names`.
@@ -99,7 +99,7 @@ class Labels(Project):
             for frame, record in zip(frames, records, strict=True)
             if record
         ]
-        # A model may say half of a character that takes two codes, which UTF-8 cannot hold.
+        # A model may emit half of a surrogate pair, which UTF-8 cannot encode.
         save_bytes(self.answers_jsonl, "".join(lines).encode("utf-8", "replace"))
 
 

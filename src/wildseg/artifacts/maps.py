@@ -25,7 +25,7 @@ class Maps(Project):
         return self.data / "cams"
 
     def maps_path(self, frame: str) -> Path:
-        """Return where the maps of a frame lie as long as they are loose."""
+        """Return the path of the maps of a frame, if loose."""
         return self.cams_folder / f"{plain(frame)}.npz"
 
     def save_maps(self, frame: str, classes: np.ndarray, maps: np.ndarray) -> None:
@@ -34,7 +34,7 @@ class Maps(Project):
 
     @staticmethod
     def encode_maps(classes: np.ndarray, maps: np.ndarray) -> bytes:
-        """Return what `save_maps` writes."""
+        """Return the bytes that `save_maps` writes."""
         content = io.BytesIO()
         np.savez_compressed(content, classes=classes.astype(np.int16), maps=maps.astype(np.float16))
         return content.getvalue()
@@ -63,5 +63,5 @@ class Maps(Project):
             return load_bytes(self.maps_path(frame), open_file)
 
     def pack_maps(self, frames: Sequence[str]) -> None:
-        """Put loose maps into shards."""
+        """Pack loose maps into shards."""
         pack(self.cams_folder, frames, ".npz")

@@ -29,11 +29,11 @@ class PseudoMasks(Project):
         return self.masks_folder / "confidence"
 
     def mask_path(self, frame: str) -> Path:
-        """Return where the pseudo mask of a frame lies as long as it is loose."""
+        """Return the path of the pseudo mask of a frame, if loose."""
         return self.masks_folder / f"{plain(frame)}.png"
 
     def confidence_path(self, frame: str) -> Path:
-        """Return where the confidence of a frame's pseudo mask lies as long as it is loose."""
+        """Return the path of the confidence of a frame's pseudo mask, if loose."""
         return self.confidence_folder / f"{plain(frame)}.png"
 
     def save_mask(self, frame: str, mask: np.ndarray) -> None:
@@ -42,7 +42,7 @@ class PseudoMasks(Project):
 
     @staticmethod
     def encode_mask(mask: np.ndarray) -> bytes:
-        """Return what `save_mask` writes."""
+        """Return the bytes that `save_mask` writes."""
         return encode_label_image(mask)
 
     def load_mask(self, frame: str) -> np.ndarray:
@@ -56,7 +56,7 @@ class PseudoMasks(Project):
 
     @staticmethod
     def encode_confidence(confidence: np.ndarray) -> bytes:
-        """Return what `save_confidence` writes."""
+        """Return the bytes that `save_confidence` writes."""
         levels = np.round(np.clip(confidence, 0, 1) * 255).astype(np.uint8)
         return encode_png(Image.fromarray(levels))
 
@@ -84,6 +84,6 @@ class PseudoMasks(Project):
             return load_bytes(self.confidence_path(frame), open_file)
 
     def pack_masks(self, frames: Sequence[str]) -> None:
-        """Put loose pseudo masks and their confidence into shards."""
+        """Pack loose pseudo masks and their confidence into shards."""
         for folder in (self.masks_folder, self.confidence_folder):
             pack(folder, frames, ".png")

@@ -15,7 +15,7 @@ from wildseg.core.names import made_by
 
 @dataclass(frozen=True)
 class DroppedPhrase:
-    """A background phrase that was left out, for the class it means; `similarity` is None for a lexical match."""
+    """An excluded background phrase, and the class it is a synonym of; `similarity` is None for a lexical match."""
 
     phrase: str
     means: str
@@ -24,7 +24,7 @@ class DroppedPhrase:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Templates, each with ``{}`` for the class; background phrases, and which were left out of the built-in ones.
+    """Templates, each with ``{}`` for the class; background phrases, and the excluded ones of the built-in list.
 
     cut: the cosine above which a phrase counts as a synonym of a class; None where none was computed.
     """

@@ -1,4 +1,4 @@
-"""The segmentation model: weights as safetensors, and all that is needed to build the network as JSON."""
+"""The segmentation model: weights as safetensors, and the configuration of the network as JSON."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SegmenterFiles(Project):
 
     @property
     def segmenter_folder(self) -> Path:
-        """Where the trained model lies."""
+        """The folder of the trained model."""
         return self.root / "models" / "segmenter"
 
     @property
@@ -49,7 +49,7 @@ class SegmenterFiles(Project):
         return self.segmenter_folder / "model.safetensors"
 
     def save_segmenter(self, state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> None:
-        """Write models/segmenter: weights as safetensors, and all that is needed to build the network as JSON."""
+        """Write models/segmenter: weights as safetensors, and the configuration of the network as JSON."""
         self.save_segmenter_weights(state)
         self.save_segmenter_config(config)
 
@@ -59,7 +59,7 @@ class SegmenterFiles(Project):
 
         content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
         with atomic(self.segmenter_weights) as path:
-            # Not by its own save_file: that hides a full disk in an error of its own, and lets only the owner read.
+            # Not by safetensors' save_file: it hides a full disk in its own error type, and makes files private.
             path.write_bytes(content)
 
     def save_segmenter_config(self, config: Mapping[str, Any]) -> None:
@@ -74,7 +74,7 @@ class SegmenterFiles(Project):
         """Read (weights by name, config) of the trained model.
 
         Raises:
-            DataError: nothing was trained yet, or a file is broken.
+            DataError: there is no model yet, or a file is broken.
         """
         with made_by("train"):
             return read_weights(self.segmenter_folder), load_json(self.segmenter_folder / "config.json")
@@ -83,16 +83,16 @@ class SegmenterFiles(Project):
         """Read the config of the trained model alone.
 
         Raises:
-            DataError: nothing was trained yet, or the file is broken.
+            DataError: there is no model yet, or the file is broken.
         """
         with made_by("train"):
             return load_json(self.segmenter_folder / "config.json")
 
     def segmenter_bytes(self) -> bytes:
-        """Return the weights of the trained model as they lie on the disk.
+        """Return the file of the trained model's weights.
 
         Raises:
-            DataError: nothing was trained yet.
+            DataError: there is no model yet.
         """
         with made_by("train"):
             return load_bytes(self.segmenter_weights)

@@ -1,13 +1,13 @@
-"""Shards: the many small files of a folder as a few large ones, because DVC slows down badly on many small files.
+"""Shards: the many small files of a folder as a few large ones, because DVC is slow on many small files.
 
 A shard is a zip file without compression of about a thousand files, named after the first frame in it. Its bytes depend
-on the names and contents of these files and on nothing else. Readers take a file where it lies loose, or else out of
-the shard that covers its name; they keep no file open, so that they may be forked, spawned and copied at will.
+on the names and contents of these files alone. Readers open a loose file, or else the member of the
+shard that covers its name; they hold no file open, and so may be forked, spawned and copied.
 
 Where a shard begins depends on names alone: at each frame whose name hashes to 0 modulo `MEAN_FILES`. A frame added
-or removed therefore changes the one shard it belongs to, not all that come after it, and `dvc push` sends few bytes: a
-new video changes the shard into which its name falls and adds its own. Counting to a thousand would move every
-boundary behind the first new frame. Frames added here and there over the whole set do change every shard.
+or removed therefore changes its own shard, not all later ones, and `dvc push` sends few bytes: a
+new video changes the shard into which its name sorts and adds its own. Shards of a fixed count would shift every
+boundary after the first new frame. Frames added throughout the dataset do change every shard.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from wildseg.core.names import is_plain
 
 SUFFIX = ".zip"
 MEAN_FILES = 1024  # files in a shard, on average
-MAX_FILES = 2048  # files in a shard, at most: one in seven ends here and not at a name
-MAX_BYTES = 2**31  # so that neither a reader nor unzip needs the format's extension for large files
+MAX_FILES = 2048  # files in a shard, at most: the end of one shard in seven
+MAX_BYTES = 2**31  # without the ZIP64 extension
 
 CACHED_DIRECTORIES = 2048  # of shards, kept in memory by one process: some 40 kB each, for two million frames
-END, END_MARK = 22, b"PK\5\6"  # the last bytes of a zip file, and how they begin
-LARGE_MARK = b"PK\6\7"  # what stands before them, 20 bytes, in a zip file with the extension for large files
-HEADER, HEADER_MARK = 30, b"PK\3\4"  # the same of what stands before a file in it
-EARLIEST_DATE = (1980, 1, 1, 0, 0, 0)  # that a zip file can say
+END, END_MARK = 22, b"PK\5\6"  # the end record of a zip file, and its magic number
+LARGE_MARK = b"PK\6\7"  # of the 20 bytes before it in a ZIP64 file
+HEADER, HEADER_MARK = 30, b"PK\3\4"  # the same of a member's local header
+EARLIEST_DATE = (1980, 1, 1, 0, 0, 0)  # of the zip format
 
 
 # Write -----------------------------------------------------------------------------------------------------------
 
 
 def pack(folder: Path, frames: Iterable[str], suffix: str) -> None:
-    """Put the loose files ``<frame><suffix>`` of a folder into shards; each goes when its shard is in its place.
+    """Pack the loose files ``<frame><suffix>`` of a folder into shards; each is deleted once its shard is in place.
 
     Raises:
-        OSError: a file is missing, or the disk is full; what is not in a shard is still loose.
+        OSError: a file is missing, or the disk is full; files outside of a complete shard are still loose.
     """
     sizes = {frame: (folder / f"{frame}{suffix}").stat().st_size for frame in frames}
     for group in split_into_shards(sizes):
@@ -56,7 +56,7 @@ def pack(folder: Path, frames: Iterable[str], suffix: str) -> None:
         with atomic(folder / f"{group[0]}{SUFFIX}") as temporary, zipfile.ZipFile(temporary, "w") as shard:
             for path in loose:
                 entry = zipfile.ZipInfo(path.name, EARLIEST_DATE)
-                entry.create_system, entry.external_attr = 3, 0o100644 << 16  # a file of Unix, wherever it is written
+                entry.create_system, entry.external_attr = 3, 0o100644 << 16  # a Unix file on every platform
                 shard.writestr(entry, path.read_bytes())
         for path in loose:
             path.unlink()
@@ -76,7 +76,7 @@ def split_into_shards(sizes: Mapping[str, int]) -> list[list[str]]:
 
 
 def begins_shard(frame: str) -> bool:
-    """Say whether a shard begins at a frame wherever it stands: one name in `MEAN_FILES` does."""
+    """Return whether a shard begins at a frame, by its name alone: at one in `MEAN_FILES`."""
     return int.from_bytes(hashlib.sha256(frame.encode()).digest()[:8], "big") % MEAN_FILES == 0
 
 
@@ -84,16 +84,16 @@ def begins_shard(frame: str) -> bool:
 
 
 def is_packed(folder: Path) -> bool:
-    """Say whether there are shards in a folder."""
+    """Return whether there are shards in a folder."""
     return folder.is_dir() and bool(_list(folder))
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file to be read: the loose one at `path`, or ``path.name`` out of a shard in ``path.parent``.
+    """Open a file for reading: the loose one at `path`, or the member ``path.name`` of a shard in ``path.parent``.
 
     Raises:
         OSError: there is neither, or it cannot be read.
-        ValueError: the shard is none that was written here, or damaged.
+        ValueError: the shard was not written by `pack`, or is damaged.
     """
     try:
         check_regular(path)
@@ -106,7 +106,7 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def exists(path: Path) -> bool:
-    """Say whether `open_file` would find something, whole or broken."""
+    """Return whether `open_file` would find a file, intact or broken."""
     try:
         open_file(path).close()
     except FileNotFoundError:
@@ -117,7 +117,7 @@ def exists(path: Path) -> bool:
 
 
 def _find(path: Path) -> bytes | None:
-    # What is remembered of the folder may be out of date: believed when it leads to the file, else read once more.
+    # The cached listing may be stale: it is used if it leads to the file, else read again.
     for shards in (_listed(path.parent), None):
         if shards is None:
             _listed.cache_clear()
@@ -138,7 +138,7 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _list(folder: Path) -> list[str]:
-    """Return the names of the shards in a folder without their suffix, in order; hidden ones were never finished."""
+    """Return the names of the shards in a folder without their suffix, in order; hidden ones are incomplete."""
     try:
         names = os.listdir(folder)  # noqa: PTH208 - a hundred thousand paths would take their time
     except OSError:
@@ -160,11 +160,11 @@ def _read(shard: Path, name: str) -> bytes | None:
             stream.seek(offset)
             header = stream.read(HEADER)
             if header[:4] != HEADER_MARK:
-                raise ValueError("nothing stands where its directory says")
+                raise ValueError("there is no member where its directory says")
             stream.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), os.SEEK_CUR)
             content = stream.read(size)
             if len(content) != size or zlib.crc32(content) != checksum:
-                raise ValueError("it does not have its checksum")
+                raise ValueError("a checksum is wrong")
         except ValueError as error:
             raise ValueError(f"in {shard.name}: {error}") from error
     return content
@@ -172,23 +172,23 @@ def _read(shard: Path, name: str) -> bytes | None:
 
 @lru_cache(maxsize=CACHED_DIRECTORIES)
 def _directory(shard: Path, inode: int, changed: int, size: int) -> np.ndarray:
-    """Return what is where in a shard, by name: (n,) of name, offset of its header, size and CRC-32.
+    """Return the directory of a shard, by name: (n,) of name, offset of the header, size and CRC-32.
 
     Args:
         shard: the zip file.
-        inode: this and what follows tell the file from another of the same name, which is read anew.
-        changed: when it was changed last.
+        inode: with `changed` and `size`, identifies the file, so that a replaced one is read again.
+        changed: time of the last change.
         size: in bytes.
 
     Raises:
-        ValueError: it is no zip file, cut off, or not of the kind that is written here.
+        ValueError: it is no zip file, truncated, or not written by `pack`.
     """
     del inode, changed
     with shard.open("rb") as stream:
         _check_end(stream, size)
         try:
             entries = zipfile.ZipFile(stream).infolist()
-        except Exception as error:  # zipfile raises many kinds for a broken archive
+        except Exception as error:  # zipfile raises many types for a broken archive
             raise ValueError(str(error)) from error
     position = 0
     for entry in entries:
@@ -196,23 +196,23 @@ def _directory(shard: Path, inode: int, changed: int, size: int) -> np.ndarray:
         if not stored or entry.flag_bits & 1 or not is_plain(entry.filename):
             raise ValueError(f"expected plain files without compression, found {entry.filename!r}")
         if entry.header_offset < position:
-            raise ValueError(f"{entry.filename!r} lies over another file")
+            raise ValueError(f"{entry.filename!r} overlaps another file")
         position = entry.header_offset + HEADER + entry.file_size
     if position > size or len({entry.filename for entry in entries}) != len(entries):
-        raise ValueError("its directory claims more than there is")
+        raise ValueError("its directory exceeds the file")
     rows = sorted((entry.filename.encode(), entry.header_offset, entry.file_size, entry.CRC) for entry in entries)
     longest = max((len(name) for name, *_ in rows), default=1)
     return np.array(rows, [("name", f"S{longest}"), ("offset", "<i8"), ("size", "<i8"), ("checksum", "<u4")])
 
 
 def _check_end(stream: BinaryIO, size: int) -> None:
-    """Check the last bytes of a shard, before memory is taken for a directory that may be as long as the file."""
+    """Check the end record of a shard, before memory is allocated for a directory that may be as long as the file."""
     stream.seek(max(0, size - 2 * END))
     tail = stream.read()
     end = tail[-END:]
     length, start, comment = (int.from_bytes(end[a:b], "little") for a, b in ((12, 16), (16, 20), (20, 22)))
-    large = tail[-2 * END + 2 :][:4] == LARGE_MARK  # the extension, which could claim another directory
+    large = tail[-2 * END + 2 :][:4] == LARGE_MARK  # ZIP64, which could declare another directory
     if end[:4] != END_MARK or large or comment or start + length + END != size:
-        raise ValueError("it is no shard, or cut off")
-    if int.from_bytes(end[10:12], "little") > MAX_FILES or length > MAX_FILES * 512:  # 46 bytes and a file's name each
+        raise ValueError("it is no shard, or truncated")
+    if int.from_bytes(end[10:12], "little") > MAX_FILES or length > MAX_FILES * 512:  # 46 bytes and a file name each
         raise ValueError(f"expected at most {MAX_FILES} files")

@@ -1,4 +1,4 @@
-"""Copies the artifacts of some frames out of shards into a folder of plain files; shards stay as they are."""
+"""Copies the artifacts of some frames from shards into a folder of plain files; shards are unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def unpack(artifacts: Artifacts, frames: Sequence[str], into: Path) -> None:
     Args:
         artifacts: of the project, packed or not.
         frames: by name; none means all.
-        into: a folder outside of ``data``; what no stage made of a frame, or has not made yet, is left out.
+        into: a folder outside of ``data``; missing artifacts of a frame are skipped.
 
     Raises:
         DataError: there is no such frame, a file or shard is broken, or `into` is inside ``data``.
@@ -32,19 +32,19 @@ def unpack(artifacts: Artifacts, frames: Sequence[str], into: Path) -> None:
         (artifacts.mask_path, artifacts.mask_bytes),
         (artifacts.confidence_path, artifacts.confidence_bytes),
     )
-    wanted = frames or known
+    selected = frames or known
     written = 0
-    for frame in wanted:
+    for frame in selected:
         for path_of, content_of in kinds:
             path = path_of(frame)
             if exists(path):
                 save_bytes(into / path.relative_to(artifacts.data), content_of(frame))
                 written += 1
-    print(f"unpack: {written} files of {len(wanted)} frames in {into}")
+    print(f"unpack: {written} files of {len(selected)} frames in {into}")
 
 
 def outside_of_data(artifacts: Artifacts, into: Path) -> None:
-    """Raise a DataError if a folder that is to be written to is inside ``data``."""
+    """Raise a DataError if the target folder is inside ``data``."""
     data = artifacts.data.resolve()
     if data in (into.resolve(), *into.resolve().parents):
         raise DataError(f"--into {into}: expected a folder outside of {artifacts.data}, whose files are DVC's")

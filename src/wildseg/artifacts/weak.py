@@ -15,31 +15,31 @@ from wildseg.core.names import made_by, plain
 from wildseg.core.tables import save_table
 
 WEAK = ("scribbles", "points")
-MADE_BY = "data/weak/dvc.yaml"  # what to give to `dvc repro`
+MADE_BY = "data/weak/dvc.yaml"  # the argument of `dvc repro`
 
 
 class WeakLabels(Project):
     """data/scribbles and data/points; `kind` is one of `WEAK`."""
 
     def weak_folder(self, kind: str) -> Path:
-        """Return where the label images of a kind lie."""
+        """Return the folder of the label images of a kind."""
         return self.data / kind
 
     def weak_path(self, kind: str, frame: str) -> Path:
-        """Return where the label image of a frame lies as long as it is loose."""
+        """Return the path of a loose label image."""
         return self.weak_folder(kind) / f"{plain(frame)}.png"
 
     def save_weak(self, kind: str, frame: str, ids: np.ndarray) -> None:
-        """Write data/<kind>/<frame>.png; ids: (H, W) uint8, 0 background, 255 where nothing is known."""
+        """Write data/<kind>/<frame>.png; ids: (H, W) uint8, 0 background, 255 unlabelled."""
         save_bytes(self.weak_path(kind, frame), self.encode_weak(ids))
 
     @staticmethod
     def encode_weak(ids: np.ndarray) -> bytes:
-        """Return what `save_weak` writes."""
+        """Return the bytes that `save_weak` writes."""
         return encode_label_image(ids)
 
     def load_weak(self, kind: str, frame: str) -> np.ndarray:
-        """Read a label image: (H, W) uint8 ids, 0 background, 255 where nothing is known."""
+        """Read a label image: (H, W) uint8 ids, 0 background, 255 unlabelled."""
         with made_by(MADE_BY):
             return load_label_image(self.weak_path(kind, frame), open_file)
 
@@ -57,6 +57,6 @@ class WeakLabels(Project):
         save_table(self.weak_folder("points") / "points.csv", ("frame", "x", "y", "class"), rows)
 
     def pack_weak(self, frames: Sequence[str]) -> None:
-        """Put loose label images of both kinds into shards."""
+        """Pack loose label images of both kinds into shards."""
         for kind in WEAK:
             pack(self.weak_folder(kind), frames, ".png")

@@ -1,7 +1,7 @@
-"""From the maps of one frame to its pseudo mask: unary, dense CRF, decision, and what is too uncertain to teach.
+"""From the maps of one frame to its pseudo mask: unary, dense CRF, decision, and ignored pixels of low confidence.
 
-Two readings of confidence stand side by side, as in CLIP-ES: the paper's ``max(1 - max_c map_c, max_c map_c)``
-from the maps, and the published code's ``max_c Q_c`` from the CRF's posterior, which leaves out far fewer pixels.
+There are two definitions of confidence, as in CLIP-ES: the paper's ``max(1 - max_c map_c, max_c map_c)``
+from the maps, and the published code's ``max_c Q_c`` from the CRF's posterior, which ignores far fewer pixels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def pseudo_mask(
     image: np.ndarray, classes: np.ndarray, maps: np.ndarray, crf: Crf, *, background: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decide each pixel of a frame.
+    """Return the pseudo mask of a frame and its confidence.
 
     A frame without any class is background with confidence 1 where there is a background, and undecided
     (255, confidence 0) where every pixel should belong to a class. One class without background takes every pixel.
@@ -75,7 +75,7 @@ def decide(marginals: np.ndarray, ids: np.ndarray, confidence: np.ndarray, thres
 def _first_largest(values: np.ndarray) -> np.ndarray:
     """Return ``values.argmax(axis=0)``, (H, W) uint8, of (K, H, W) numbers, K at most 255; many times faster."""
     count, largest = len(values), values.max(axis=0)
-    # Of the classes that reach a pixel's maximum the first has the highest place from behind: 1 to K.
+    # Of the classes that reach a pixel's maximum, the first has the highest place counted from the last: 1 to K.
     places = np.zeros(largest.shape, np.uint8)
     for index, of_class in enumerate(values):
         np.maximum(places, (of_class == largest) * np.uint8(count - index), out=places)
@@ -85,7 +85,7 @@ def _first_largest(values: np.ndarray) -> np.ndarray:
 def confidence_of_maps(maps: np.ndarray, background: bool) -> np.ndarray:
     """Return (H, W) float32 ``max(1 - max_c map_c, max_c map_c)``, between 0.5 and 1.
 
-    Without a background, a pixel that no map claims is nobody's: there the confidence is ``max_c map_c`` alone.
+    Without a background, low maps are evidence for no class: there the confidence is ``max_c map_c`` alone.
 
     Args:
         maps: (K, H, W) float in [0, 1], at full size and not sharpened.

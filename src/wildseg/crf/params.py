@@ -52,7 +52,7 @@ class Crf:
 
 @dataclass(frozen=True)
 class Weak:
-    """From activation maps to boxes, points and scribbles; no stage that `dvc repro` runs unasked has it.
+    """From activation maps to boxes, points and scribbles; not part of the default pipeline.
 
     tau: a region is where the stretched map is above this. min_area, min_share: shares of the frame, and of the largest
     region of the class, that a region has at least. points: at most so many a class. scribble: the map's value above

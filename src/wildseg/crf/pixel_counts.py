@@ -1,4 +1,4 @@
-"""How many pixels of all pseudo masks each class has, and how many are undecided."""
+"""Pixel counts of all pseudo masks, by class, and the coverage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PixelCounts:
         self.empty = 0
 
     def add(self, counts: Iterable[tuple[int, int]], num_present: int) -> None:
-        """Add a frame: its `count_ids`, and how many classes it shows."""
+        """Add a frame: its `count_ids`, and the number of its present classes."""
         for value, number in counts:
             self.pixels[value] += number
         self.frames += 1

@@ -8,7 +8,7 @@ import numpy as np
 def problem(
     classes: np.ndarray, maps: np.ndarray, num_classes: int, shape: tuple[int, int] | None = None
 ) -> str | None:
-    """Say what is wrong with the maps of a frame, or None.
+    """Return a description of what is invalid in the maps of a frame, or None.
 
     Args:
         classes: to be (K,) indices from 0, below `num_classes`; K may be 0.
@@ -31,7 +31,7 @@ def problem(
 
 
 def _same_aspect(grid: tuple[int, ...], pixels: tuple[int, int]) -> bool:
-    # A grid may be off by part of a cell on either axis, since an encoder's input is a whole number of patches.
+    # A grid may deviate by part of a cell on either axis, since an encoder's input is a whole number of patches.
     cells_per_pixel = [((cells - 1.5) / size, (cells + 1.5) / size) for cells, size in zip(grid, pixels, strict=True)]
     (low_y, high_y), (low_x, high_x) = cells_per_pixel
     return low_y < high_x and low_x < high_y

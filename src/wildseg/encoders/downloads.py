@@ -100,7 +100,7 @@ OFFLINE = "HF_HUB_OFFLINE=1 forbids downloads, and it is not in the cache"
 
 
 def _whole(folder: Path) -> bool:
-    """Say whether a folder of the cache holds all weights, which come last, here as with transformers."""
+    """Return whether a folder of the cache holds all weights, which come last, here as with transformers."""
     return all((folder / part).is_file() for part in _weights(folder))
 
 

@@ -68,7 +68,7 @@ class FrameTask(ABC, Generic[Item]):
         """Remove what an earlier run left; called once, when workers are ready and before the first file is written."""
 
     def pack(self, frames: Sequence[str]) -> None:
-        """Put the output files of these frames into shards."""
+        """Pack the output files of these frames into shards."""
 
     def restore(self, item: Item, entry: Entry) -> bool:
         """Write the output files of a stored result; False where they are not those of this task."""

@@ -24,17 +24,17 @@ RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK")  # a
 
 
 def one_of_several() -> bool:
-    """Say whether a launcher, such as `accelerate launch`, torchrun or mpirun, started this process beside others."""
+    """Return whether a launcher, such as `accelerate launch`, torchrun or mpirun, started this process beside others."""
     return any(size.isdecimal() and int(size) > 1 for size in map(os.environ.get, SIZES) if size)
 
 
 def launched() -> bool:
-    """Say whether a launcher started this process, be it alone or beside others."""
+    """Return whether a launcher started this process, be it alone or beside others."""
     return DONE in os.environ or one_of_several()
 
 
 def follows() -> bool:
-    """Say whether another process than this one leads, which alone writes and prints."""
+    """Return whether another process than this one leads, which alone writes and prints."""
     return one_of_several() and any(rank.isdecimal() and int(rank) > 0 for rank in map(os.environ.get, RANKS) if rank)
 
 

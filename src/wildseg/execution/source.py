@@ -155,7 +155,7 @@ def _loads(tree: ast.Module, constants: dict[str, str]) -> tuple[list[str], list
 
 
 def _hides(node: ast.AST) -> bool:
-    """Say whether a node names what loads code by name, other than by a call that was followed."""
+    """Return whether a node names what loads code by name, other than by a call that was followed."""
     if isinstance(node, ast.Import):
         return "wildseg.core.lookup" in {alias.name for alias in node.names}
     if isinstance(node, ast.ImportFrom):

@@ -84,7 +84,7 @@ def decode_photo(path: Path) -> Photo:
 
 
 def same_pixels(content: bytes, pixels: np.ndarray) -> bool:
-    """Say whether a file is a picture of exactly these pixels: (H, W, 3) uint8 RGB."""
+    """Return whether a file is a picture of exactly these pixels: (H, W, 3) uint8 RGB."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about sizes: it is compared with the picture that is there
@@ -149,7 +149,7 @@ def _check_whole(path: Path, content: Path | io.BytesIO, picture: Image.Image) -
 
 
 def _is_inverted(picture: Image.Image) -> bool:
-    """Say whether high values are dark, as in scans; Pillow turns those of 8 bits round itself, those of 16 not."""
+    """Return whether high values are dark, as in scans; Pillow turns those of 8 bits round itself, those of 16 not."""
     tags = getattr(picture, "tag_v2", {})
     return picture.mode == "I;16" and tags.get(PHOTOMETRIC_TAG) == WHITE_IS_ZERO
 

@@ -1,4 +1,4 @@
-"""One sheet per frame: its boxes, points and scribbles over the frame, side by side."""
+"""One sheet per frame: boxes, points and scribbles, each drawn on the frame."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def draw(
     Args:
         title: of the sheet.
         image: (H, W, 3) uint8 RGB.
-        boxes: (m, 6): x0, y0, x1, y1 without the last column and row, id, score.
+        boxes: (m, 6): x0, y0, x1, y1 (exclusive), id, score.
         points: (n, 3): x, y, id.
-        scribbles: (H, W) uint8 ids, 255 where there is none.
+        scribbles: (H, W) uint8 ids, 255 elsewhere.
         names: by id, ``names[0]`` is the background.
     """
     width = COLUMNS * PANEL + (COLUMNS + 1) * GAP
@@ -95,7 +95,7 @@ def _with_points(image: np.ndarray, points: np.ndarray, size: tuple[int, int]) -
 
 def _with_scribbles(image: np.ndarray, scribbles: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     faded = (image // 2 + 64).astype(np.uint8)  # so that thin lines stand out
-    pen = 2 * int(image.shape[1] / size[0] / 2) + 1  # a line that is shrunk along with a large frame would fade away
+    pen = 2 * int(image.shape[1] / size[0] / 2) + 1  # a line shrunk with a large frame would vanish
     shown = scribbles.copy()
     for value in np.unique(scribbles[scribbles != IGNORE]).tolist() if pen > 1 else ():
         grown = np.asarray(Image.fromarray(scribbles == value).convert("L").filter(ImageFilter.MaxFilter(pen))) > 0

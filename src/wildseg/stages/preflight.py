@@ -185,7 +185,7 @@ def check(name: str, params: Params, root: Path) -> dict[str, Any]:
 
 
 def _still(record: Any) -> bool:  # noqa: ANN401
-    """Say whether what went well once still would: the files that were fetched then are there."""
+    """Return whether what went well once still would: the files that were fetched then are there."""
     files = record.get("files") if isinstance(record, dict) else None
     return isinstance(files, list) and all(isinstance(file, str) and os.path.exists(file) for file in files)  # noqa: PTH110
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """Write data/boxes.json, data/points, data/scribbles, metrics/weak.json and pictures in metrics/weak.
 
-    Frames that cannot be read, or whose maps cannot, are listed in quarantine.csv of points and scribbles, after those
-    of the stages before.
+    Frames with an unreadable image or maps are listed in quarantine.csv of points and scribbles, after those of earlier
+    stages.
 
     Raises:
         DataError: no key frames, or too many of them, or of their maps, that cannot be read or do not fit.

@@ -34,7 +34,7 @@ class DistributedContext:
 
     @property
     def is_main(self) -> bool:
-        """Say whether this is the one process that writes and prints."""
+        """Return whether this is the one process that writes and prints."""
         return self.rank == 0
 
     def share(self, number: int) -> range:
@@ -68,7 +68,7 @@ class DistributedContext:
             gradient.copy_(total.view_as(gradient))
 
     def any(self, flag: bool) -> bool:
-        """Say whether `flag` is true in any process."""
+        """Return whether `flag` is true in any process."""
         return bool(self.sum_array(np.array([int(flag)]))[0])
 
     def sync_batch_norm(self) -> AbstractContextManager[object]:

@@ -85,14 +85,14 @@ def events_of(history: object, last: int) -> list[Event]:
 
 
 def is_best(best: object, last: int) -> bool:
-    """Say whether a plain value is the best metric and its step, up to `last`, or None."""
+    """Return whether a plain value is the best metric and its step, up to `last`, or None."""
     return best is None or (
         isinstance(best, list) and len(best) == 2 and _is_metric(best[0]) and _is_count(best[1], last)
     )
 
 
 def is_step(value: object, last: float) -> TypeGuard[int]:
-    """Say whether a plain value is a step up to `last`."""
+    """Return whether a plain value is a step up to `last`."""
     return _is_count(value, last)
 
 

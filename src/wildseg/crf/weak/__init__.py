@@ -1,1 +1,1 @@
-"""Boxes, points and scribbles: labels weaker than masks and stronger than the names of what is in a frame."""
+"""Boxes, points and scribbles: weak labels between image labels and masks."""

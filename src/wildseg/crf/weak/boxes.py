@@ -1,4 +1,4 @@
-"""Boxes around what a map marks: the bounding boxes of its connected regions above a threshold."""
+"""Boxes from activation maps: bounding boxes of the connected components above a threshold."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from wildseg.crf.weak.regions import regions
 def boxes(heat: np.ndarray, tau: float, min_area: float, min_share: float) -> np.ndarray:
     """Return the boxes of one class, (m, 5) float64: x0, y0, x1, y1 in pixels, and a score.
 
-    A box holds the columns x0 to x1 - 1 and the rows y0 to y1 - 1. Its score is the mean of the map inside of it.
+    x1 and y1 are exclusive. The score is the mean of the map in the box.
 
     Args:
-        heat: (H, W) in [0, 1], the map of a class.
-        tau: a region is where the map is above this.
-        min_area: share of the frame that a region must have at least.
-        min_share: share of the class's largest region that it must have at least.
+        heat: (H, W) in [0, 1], the activation map of the class.
+        tau: threshold of the map; its connected components are the regions.
+        min_area: minimum area of a region as a share of the frame.
+        min_share: minimum area as a share of the class's largest region.
     """
     rows = [
         (at.columns.start, at.rows.start, at.columns.stop, at.rows.stop, float(at.within(heat).mean(dtype=np.float64)))

@@ -1,4 +1,4 @@
-"""The weak labels of one frame, made from its maps: boxes, points and scribbles."""
+"""The weak labels of one frame from its activation maps: boxes, points and scribbles."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def weak_labels(
         grid: (K, h, w) maps in [0, 1].
         shape: (H, W) of the frame in pixels.
         weak: the parameters.
-        rng: what background points are drawn with.
+        rng: of the background points.
         background: whether a pixel may belong to no class.
     """
     maps = stretch(upsample(grid, shape))  # (K, H, W)

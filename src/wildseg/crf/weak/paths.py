@@ -1,4 +1,4 @@
-"""A skeleton as a graph: short branches are cut off, and of each part the longest path is kept."""
+"""A skeleton as a graph: pruned of short branches, and reduced to the longest path of each component."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ CORNERS = ((1, 1), (1, -1))
 
 
 def longest_paths(skeleton: np.ndarray, shortest_branch: float) -> np.ndarray:
-    """Return the longest path of each part of a skeleton, (H, W) bool, after branches were cut off.
+    """Return the longest path of each component of a skeleton, (H, W) bool, after pruning.
 
-    A branch leads from a loose end to a fork. Those shorter than `shortest_branch` go, all at once; a part that would
-    be left with its forks alone keeps them. The longest path is the longest of the shortest ways between two pixels;
-    where a part has loops, two searches may miss the very longest.
+    A branch leads from an end point to a junction. Those shorter than `shortest_branch` are removed, all at once,
+    except in a component without any other pixel than junctions. The longest path is the longest shortest path
+    between two pixels (the diameter), found by two searches; with loops they may find a slightly shorter one.
 
     Args:
         skeleton: (H, W) bool, lines of one pixel.
-        shortest_branch: in pixels; a step to a corner has the length sqrt(2).
+        shortest_branch: in pixels; a diagonal step has the length sqrt(2).
     """
     places = np.argwhere(skeleton)
     if not len(places):
@@ -41,9 +41,9 @@ def longest_paths(skeleton: np.ndarray, shortest_branch: float) -> np.ndarray:
 
 
 def _graph(skeleton: np.ndarray, places: np.ndarray) -> sparse.csr_array:
-    """Return the lengths of steps between neighbours, (n, n) and symmetric.
+    """Return the distances between adjacent pixels, (n, n) and symmetric.
 
-    Corners are neighbours only where no pixel at the side connects them already: a staircase is a line without forks.
+    Diagonal pixels are adjacent only where no side neighbour connects them: a staircase is a line without junctions.
     """
     number = np.full(np.add(skeleton.shape, 2), -1)
     number[places[:, 0] + 1, places[:, 1] + 1] = np.arange(len(places))
@@ -68,7 +68,7 @@ def _degrees(graph: sparse.csr_array) -> np.ndarray:
 
 
 def _short_branches(graph: sparse.csr_array, shortest: float) -> np.ndarray:
-    """Return which pixels (n,) bool are of a branch that is shorter, its step to the fork included."""
+    """Return which pixels (n,) bool belong to a shorter branch, its step to the junction included."""
     degree = _degrees(graph)
     fork = degree > 2
     line = np.flatnonzero(~fork)

@@ -1,4 +1,4 @@
-"""Points that stand for a class, as a person would click them: where its map is highest, and where no map is."""
+"""Points of a class at the maxima of its map, and points of background where all maps are low."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from scipy import ndimage
 from wildseg.crf.weak.regions import regions
 
 SIGMA = 0.01  # of the Gaussian that smoothes maps, in diagonals of the frame
-APART = 0.05  # the least distance between two points of a class, in diagonals
-HIGH = 0.8  # of a local maximum that is not the highest of its region
-LOWEST = 0.1  # share of the pixels, those of the lowest evidence, that background points are drawn from
+APART = 0.05  # minimum distance between two points of a class, in diagonals
+HIGH = 0.8  # lower limit of a local maximum that is not that of its region
+LOWEST = 0.1  # share of the pixels, of lowest evidence, among which background points are drawn
 
 
 def foreground(heat: np.ndarray, count: int, tau: float, min_area: float, min_share: float) -> np.ndarray:
     """Return at most `count` points of one class, (m, 2) int: x, y.
 
-    The map is smoothed. First comes the highest place of each region, then what other local maxima are above 0.8, each
-    in the order of their height; one that is nearer than 0.05 diagonals to an earlier one is left out.
+    Of the smoothed map: the maximum of each region, then other local maxima above 0.8, each in falling order; a point
+    closer than 0.05 diagonals to an earlier one is skipped.
 
     Args:
-        heat: (H, W) in [0, 1], the map of a class.
-        count: how many points there may be.
-        tau: a region is where the map is above this.
-        min_area: share of the frame that a region must have at least.
-        min_share: share of the class's largest region that it must have at least.
+        heat: (H, W) in [0, 1], the activation map of the class.
+        count: maximum number of points.
+        tau: threshold of the map; its connected components are the regions.
+        min_area: minimum area of a region as a share of the frame.
+        min_share: minimum area as a share of the class's largest region.
     """
     length = _diagonal(heat)
     smooth = ndimage.gaussian_filter(heat.astype(np.float64), SIGMA * length, mode="nearest")
@@ -43,14 +43,14 @@ def foreground(heat: np.ndarray, count: int, tau: float, min_area: float, min_sh
 def background(maps: np.ndarray, count: int, limit: float, rng: np.random.Generator) -> np.ndarray:
     """Return at most `count` points of background, (m, 2) int: x, y.
 
-    They are drawn at random among the tenth of the pixels of which the largest map is lowest, and which are below
-    `limit`, at least 0.05 diagonals from each other.
+    They are random, at least 0.05 diagonals apart, among the tenth of the pixels with the lowest maximum over all maps,
+    where it is below `limit`.
 
     Args:
-        maps: (K, H, W) in [0, 1], the maps of all classes; K may be 0, and every pixel is background then.
-        count: how many points there may be.
-        limit: the largest value that a map may have at such a point.
-        rng: what they are drawn with.
+        maps: (K, H, W) in [0, 1], the maps of all classes; with K = 0 every pixel is background.
+        count: maximum number of points.
+        limit: upper limit of all maps at a point.
+        rng: of the drawing.
     """
     evidence = maps.max(0, initial=0)
     cut = np.quantile(evidence, LOWEST, method="lower")
@@ -67,7 +67,7 @@ def _highest_first(places: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def _spread(places: np.ndarray, count: int, apart: float) -> np.ndarray:
-    """Return of places (n, 2) the first, the next that is `apart` from it, and so on: (m, 2), at most `count`."""
+    """Return greedily, in order, those of `places` (n, 2) at least `apart` from all chosen: (m, 2), at most `count`."""
     chosen: list[np.ndarray] = []
     while len(places) and len(chosen) < count:
         chosen.append(places[0])

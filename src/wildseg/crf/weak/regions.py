@@ -1,4 +1,4 @@
-"""What boxes, points and scribbles begin with: maps stretched to [0, 1], and the connected regions of a mask."""
+"""The first steps of all weak labels: maps stretched to [0, 1], and connected components of a mask."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EIGHT_NEIGHBOURS = np.ones((3, 3), int)
 
 @dataclass(frozen=True)
 class Region:
-    """A connected region: `rows` and `columns` of its bounding box, and its pixels (h, w) bool inside of that."""
+    """A connected component: `rows` and `columns` of its bounding box, and its pixels (h, w) bool within it."""
 
     rows: slice
     columns: slice
@@ -31,12 +31,12 @@ def stretch(maps: np.ndarray) -> np.ndarray:
 
 
 def regions(mask: np.ndarray, min_area: float = 0.0, min_share: float = 0.0) -> list[Region]:
-    """Return the regions of a mask (H, W) bool whose pixels touch each other at sides or corners, in reading order.
+    """Return the 8-connected components of a mask (H, W) bool, in reading order.
 
     Args:
         mask: (H, W) bool.
-        min_area: share of the frame that a region must have at least, in [0, 1].
-        min_share: share of the largest region that it must have at least, in [0, 1].
+        min_area: minimum area as a share of the frame, in [0, 1].
+        min_share: minimum area as a share of the largest component, in [0, 1].
     """
     labelled, number = ndimage.label(mask, EIGHT_NEIGHBOURS)
     sizes = np.bincount(labelled.ravel(), minlength=number + 1)[1:]

@@ -1,4 +1,4 @@
-"""Scribbles: one line along the middle of each region that a map is sure of, as a person would draw it."""
+"""Scribbles: a line along the medial axis of each region of high evidence."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from wildseg.core.classes import BACKGROUND, IGNORE
 from wildseg.crf.weak.paths import longest_paths
 from wildseg.crf.weak.skeleton import skeleton
 
-BRANCH = 0.05  # branches of a skeleton below this length are cut off, in diagonals of the frame
+BRANCH = 0.05  # branches of a skeleton shorter than this are pruned, in diagonals of the frame
 PEN = 3  # width of a line in pixels
 
 
 def cores(maps: np.ndarray, above: float) -> np.ndarray:
-    """Return where each map (K, H, W) is above a value and the largest of all: (K, H, W) bool; of equals, the first."""
+    """Return where each map (K, H, W) is above a value and the largest: (K, H, W) bool; of equal maps, the first."""
     winner = maps.argmax(0) if len(maps) else np.zeros(maps.shape[1:], int)
     return (maps > above) & (winner == np.arange(len(maps))[:, None, None])
 
 
 def line(core: np.ndarray) -> np.ndarray:
-    """Return the line of each region of a core (H, W) bool, one pixel wide and inside of the core: (H, W) bool."""
+    """Return the line of each component of a core (H, W) bool, one pixel wide and inside the core: (H, W) bool."""
     return longest_paths(skeleton(core), BRANCH * float(np.hypot(*core.shape)))
 
 
 def scribbles(maps: np.ndarray, ids: Sequence[int], above: float, below: float | None, pen: int = PEN) -> np.ndarray:
-    """Return ids (H, W) uint8: lines of classes and of background, 255 wherever there is none.
+    """Return ids (H, W) uint8: lines of classes and of background, 255 elsewhere.
 
-    Lines are `pen` pixels wide where their region is: a pixel beyond it would be one that the map is not sure of. A
-    pixel of two lines, which there can be only where `below` exceeds `above`, stays 255.
+    Lines are `pen` pixels wide within their region: the evidence of pixels beyond it is low. A pixel of two lines,
+    possible only where `below` exceeds `above`, is 255.
 
     Args:
         maps: (K, H, W) in [0, 1]; K may be 0.
         ids: of the K classes, in label images.
-        above: a class's lines run where its map is above this, and the largest.
-        below: background's run where no map reaches this; None draws none.
+        above: lines of a class lie where its map is above this, and the largest.
+        below: lines of background lie where all maps are below this; None for no background.
         pen: width in pixels, odd.
     """
     wanted = list(zip(ids, cores(maps, above), strict=True))
@@ -58,7 +58,7 @@ def thicken(mask: np.ndarray, pen: int = PEN) -> np.ndarray:
 
 
 def dots(points: np.ndarray, shape: tuple[int, int], pen: int = PEN) -> np.ndarray:
-    """Return ids (H, W) uint8 with a square of `pen` pixels at each point, 255 elsewhere and where two disagree.
+    """Return ids (H, W) uint8 with a square of `pen` pixels at each point, 255 elsewhere and at overlaps of two ids.
 
     Args:
         points: (m, 3) int: x, y, id.

@@ -1,4 +1,4 @@
-"""Thinning: a mask becomes lines of one pixel along its middle (Zhang and Suen, Communications of the ACM, 1984)."""
+"""Thinning: the skeleton of a mask (Zhang and Suen, Communications of the ACM, 1984)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from scipy import ndimage
 
 from wildseg.crf.weak.regions import EIGHT_NEIGHBOURS
 
-# The neighbours P2 to P9 of the paper, (row, column): north, and on clockwise. Neighbour k is bit k of a code.
+# The neighbours P2 to P9 of the paper, (row, column), clockwise from north. Neighbour k is bit k of a code.
 AROUND = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
 
 
 def skeleton(mask: np.ndarray) -> np.ndarray:
-    """Return the skeleton (H, W) bool of a mask (H, W) bool, a part of it; lines of one pixel stay as they are.
+    """Return the skeleton (H, W) bool of a mask (H, W) bool, a subset of it; lines of one pixel are unchanged.
 
-    The rule of Zhang and Suen deletes squares of 2x2 pixels entirely, and so shapes that shrink to one; of a region
-    that would be lost this way the pixel that is deepest inside stays.
+    Zhang and Suen's rules delete squares of 2x2 pixels entirely, and therefore components that shrink to one; of such a
+    component the deepest pixel is retained.
     """
     image = np.pad(mask, 1).astype(np.uint8)
     flat = image.reshape(-1)
@@ -26,7 +26,7 @@ def skeleton(mask: np.ndarray) -> np.ndarray:
     while changed:
         changed = False
         for deletable in _DELETABLE:
-            # A pixel with eight neighbours is inside, and never deleted: only the others are looked at.
+            # A pixel with eight neighbours is interior, and never deleted: only the others are tested.
             edge = np.flatnonzero(image - cv2.erode(image, np.ones((3, 3), np.uint8)))
             codes = (flat[edge[:, None] + offsets] * bits).sum(1)
             gone = edge[deletable[codes]]
@@ -46,12 +46,12 @@ def _with_lost_regions(mask: np.ndarray, thin: np.ndarray) -> np.ndarray:
 
 
 def _table(first: bool) -> np.ndarray:
-    """Return by code of neighbours whether a pixel goes in the first or second half of a round: (256,) bool."""
+    """Return by neighbour code whether the first or second subiteration deletes a pixel: (256,) bool."""
     table = np.zeros(256, bool)
     for code in range(256):
         p = [code >> k & 1 for k in range(8)]
         north, east, south, west = p[0], p[2], p[4], p[6]
-        steps = sum(p[k] < p[(k + 1) % 8] for k in range(8))  # from 0 to 1 on the way around
+        steps = sum(p[k] < p[(k + 1) % 8] for k in range(8))  # transitions from 0 to 1 around the pixel
         one_side = not (north * east * south or east * south * west)
         other_side = not (north * east * west or north * south * west)
         table[code] = 2 <= sum(p) <= 6 and steps == 1 and (one_side if first else other_side)

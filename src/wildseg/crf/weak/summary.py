@@ -1,4 +1,4 @@
-"""How many boxes and points there are in all frames, and how much of them is scribbled on."""
+"""Counts of boxes and points over all frames, and the coverage of scribbles."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 
 def summary(records: Collection[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    """Return metrics/weak.json: how many boxes and points there are in all and by class, and the scribbles' share.
+    """Return metrics/weak.json: numbers of boxes and points, in total and by class, and the coverage of scribbles.
 
     Args:
-        records: of each frame its `size` (W, H), `boxes` and `points` as rows, and how many pixels are `scribbled`.
+        records: of each frame its `size` (W, H), `boxes` and `points` as rows, and the number of `scribbled` pixels.
         names: by id, ``names[0]`` is the background.
     """
     box_ids = np.bincount([box[4] for record in records for box in record["boxes"]], minlength=len(names))

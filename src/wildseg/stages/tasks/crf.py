@@ -56,7 +56,7 @@ class CrfTask(FrameTask[str]):
         empty_dir(masks.confidence_folder)
 
     def pack(self, frames: Sequence[str]) -> None:
-        """Put masks and confidence into shards."""
+        """Pack masks and confidence into shards."""
         PseudoMasks(self.root).pack_masks(frames)
 
     def compute(self, item: str) -> Entry:

@@ -1,4 +1,4 @@
-"""The weak labels of one frame: boxes, points and scribbles from its maps."""
+"""The frame task of weak labels: boxes, points and scribbles from maps."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class WeakTask(FrameTask[str]):
         return item, KeyFrames(self.root).frame_bytes(item), Maps(self.root).maps_bytes(item)
 
     def outputs(self, item: str) -> dict[str, Path]:
-        """Return where points and scribbles lie; boxes of all frames are in one file."""
+        """Return the paths of points and scribbles; boxes of all frames are in one file."""
         return {kind: WeakLabels(self.root).weak_path(kind, item) for kind in WEAK}
 
     def empty_outputs(self) -> None:
@@ -60,7 +60,7 @@ class WeakTask(FrameTask[str]):
             empty_dir(WeakLabels(self.root).weak_folder(kind))
 
     def pack(self, frames: Sequence[str]) -> None:
-        """Put points and scribbles into shards."""
+        """Pack points and scribbles into shards."""
         WeakLabels(self.root).pack_weak(frames)
 
     def compute(self, item: str) -> Entry:
