@@ -129,7 +129,7 @@ def test_the_comparison_of_methods_runs_only_when_asked_and_says_what_it_reads_a
     assert stage["frozen"]
     assert stage["cmd"].split()[1:3] == ["wildseg", "compare"]
     text = "".join((fingerprint.PACKAGE / "cli" / "compare" / f"{name}.py").read_text() for name in ("run", "measure"))
-    text += (fingerprint.PACKAGE / "stages" / "cam.py").read_text()
+    text += file_of("cam").read_text()
     used = set(re.findall(r"params\.(\w+)", text)) & set(params.Params.__dataclass_fields__)
     assert set(stage["params"]) == used - {"extract"}  # whose frames are a dependency
     written = [path for kind in ("outs", "metrics") for entry in stage[kind] for path in entry]

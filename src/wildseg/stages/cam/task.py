@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
-from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -209,8 +209,10 @@ def build_network(task: CamTask, labels: np.ndarray, context: TrainContext) -> M
     def load_clip() -> Clip:
         return clip.load_chosen(task.clip, device=context.device, root=task.root)
 
+    def cam_method(name: str, key: str) -> ModuleType:
+        return lookup.load("methods.cam", name, key)
+
     method = lookup.load("methods.cam", task.cam.method, "cam.method")
-    cam_method = partial(lookup.load, "methods.cam")
     names, phrases = task.classes.names, task.classes.phrases
     built = NetworkContext(names, phrases, labels, context, load_clip, cam_method, task.root)
     objective: MapObjective = method.build(built, **task.cam.method_options)
