@@ -144,6 +144,9 @@ def test_proposed_phrases_that_mean_a_class_to_the_model_are_left_out(clip: Clip
     proposed = replace(BackgroundPhrases.of_classes([["sky", "cloud", "wall"]] * 4), proposed=True)
     given = objective(clip, background=replace(proposed, proposed=False))
     assert given.texts.background.shape[0] == 3  # given phrases are taken as they are
+    assert list(given.remarks()) == []
+    (line,) = objective(clip, background=proposed).remarks()
+    assert line.startswith("background phrases proposed: sky, cloud, wall; ")
     run = objective(clip, background=proposed, phrases=(("sky", "heaven"), ("road",), ("lawn",), ("water",)))
     assert run.texts.background.shape[0] == len(run.background.phrases) == run.texts.related.shape[1]
     assert set(run.background.phrases) <= set(proposed.phrases)

@@ -131,6 +131,19 @@ def test_a_checkpoint_takes_the_place_of_the_baseline(tmp_path: Path) -> None:
     assert run.maps(torch.zeros(1, 3, 32, 48), [2, 0]).shape == (2, 2, 3)
 
 
+def test_a_checkpoint_of_other_classes_serves_where_a_head_is_trained(tmp_path: Path) -> None:
+    state = built().network.state_dict()
+    state["classifier.weight"] = torch.ones(20, *state["classifier.weight"].shape[1:])
+    save_file(state, tmp_path / "voc.safetensors")
+    for frames in (32, 0):  # to train, and for the maps afterwards
+        run = built(tmp_path, frames, checkpoint="voc.safetensors")
+        assert loaded(run.network).endswith("; left out: classifier.weight")
+    with pytest.raises(
+        ModelError, match=r"^cam\.options\.clims\.checkpoint: .* 1 of another shape, such as classifier"
+    ):
+        built(tmp_path, checkpoint="voc.safetensors", epochs=0)
+
+
 def test_for_maps_alone_nothing_is_trained_before() -> None:
     run = built(frames=0)
     assert run.first is None

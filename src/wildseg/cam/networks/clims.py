@@ -5,7 +5,7 @@ The maps are ``P = sigmoid(head(features))`` in training and ``relu(head(feature
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -159,6 +159,14 @@ class ClimsObjective(MapObjective):
             clip.classifier(background, templates) if background else empty,
             torch.from_numpy(self.background.related).to(classes.device),
         )
+
+    def remarks(self) -> Iterator[str]:
+        """Yield the phrases that were proposed, with which the image-text model is not compared yet."""
+        if self.background.proposed:
+            yield (
+                f"background phrases proposed: {', '.join(self.background.phrases) or 'none'}; those that mean a class "
+                "to the image-text model are left out"
+            )
 
     def param_groups(self) -> list[ParamGroup]:
         """Return the backbone's parameters, and at their own rate those of the head; normalisations decay like all."""

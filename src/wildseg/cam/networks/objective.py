@@ -149,6 +149,10 @@ class MapObjective(Objective):
             classes: the K queried classes.
         """
 
+    def remarks(self) -> Iterable[str]:
+        """Yield what a person should know before the training, a line each; by default nothing."""
+        return ()
+
     def follow(self, first: MapObjective, frames: TrainingFrames) -> None:
         """Take over what `first`, which was trained by now, has learned; by default its networks of the same names.
 

@@ -122,7 +122,8 @@ def build(
     """
     published = VARIANTS[variant]
     ready = variant == "camera_ready"
-    steps = context.steps(_or(epochs, published.epochs), batch_size)
+    passes = _or(epochs, published.epochs)
+    steps = context.steps(passes, batch_size)
     before = 0 if checkpoint else context.steps(_or(baseline_epochs, published.baseline_epochs), batch_size)
     _check(size, crop, stride, steps or before or checkpoint or not len(context.labels))
     config = _config(published, loss_weights, threshold, templates, clip_norm)
@@ -139,7 +140,7 @@ def build(
         first = ClassifierObjective(baseline, norm, optim, crops, stride, context.training)
     network = _network(trunk, context.num_classes, ready)
     if checkpoint:
-        found = load_checkpoint(network, context.root / checkpoint, f"{KEY}.checkpoint", steps > 0)
+        found = load_checkpoint(network, context.root / checkpoint, f"{KEY}.checkpoint", passes > 0)
         left_out = f"; left out: {', '.join(found.left_out)}" if found.left_out else ""
         setattr(network, LOADED, f"{len(found.state)} tensors from {checkpoint}{left_out}")
     return ClimsObjective(

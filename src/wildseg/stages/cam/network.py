@@ -108,7 +108,7 @@ class _Training:
         return cls(params, task, objective, images, context, key)
 
     def remarks(self) -> Iterator[str]:
-        """Yield what image labels cannot teach: a class that is in no training frame, and one that is in all."""
+        """Yield what labels cannot teach, a class in no or in every training frame, and the method's own remarks."""
         names = self.params.classes.names
         share = self.images.labels.mean(0)
         if never := [name for name, part in zip(names, share, strict=True) if part == 0]:
@@ -118,6 +118,7 @@ class _Training:
                 f"every training frame is labelled {', '.join(always)}: without a frame that lacks it, its map shows "
                 "what frames have in common; labels of parts of frames (tiles) would give negatives"
             )
+        yield from self.objective.remarks()
 
     def run(self, artifacts: Artifacts, runtime: Runtime) -> TrainingResult:
         """Train all phases, from checkpoints where there are such, and write the weights."""
