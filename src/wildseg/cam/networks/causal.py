@@ -52,16 +52,16 @@ class CausalPredictor(nn.Module):
         """Return the context M of each image.
 
         Args:
-            masks: (B, S, S) of 0 and 1, the places where the image shows any class.
-            dictionary: (C, S, S), the priors of the classes.
+            masks: (B, S, S) float32 of 0 and 1, the places where the image shows any class.
+            dictionary: (C, S, S) float32, the priors of the classes.
 
         Returns:
             (B, S, S) float32.
         """
         # A query sums up to S * S numbers: too many for half precision.
         with torch.autocast(masks.device.type, enabled=False):
-            weights = self.attention(masks.float(), dictionary.float()) / len(dictionary)
-            return torch.einsum("bc,chw->bhw", weights, dictionary.float())
+            weights = self.attention(masks, dictionary) / len(dictionary)
+            return torch.einsum("bc,chw->bhw", weights, dictionary)
 
 
 class CausalNet(nn.Module):

@@ -31,21 +31,21 @@ PRIOR = "prior"
 
 @dataclass(frozen=True)
 class Chains:
-    """What is done with coarse masks.
+    """What is done with P-CAM and its coarse masks.
 
     Attributes:
-        category: train a classifier that sees the location priors; else maps are P-CAM's.
         anatomy: keep of each map what lies where the class was found in training frames.
         threshold: of P-CAM's maps in [0, 1], above which a place belongs to a coarse mask.
         min_share: share of the class's frames that must exceed for a place to count; see `LocationPrior.anatomy`.
         head_lr: factor on the head's learning rate.
+        follow: start the causal network from P-CAM's weights, all but the head; else it stays as it was loaded.
     """
 
-    category: bool
     anatomy: bool
     threshold: float
     min_share: float = 0.0
     head_lr: float = 10.0
+    follow: bool = True
 
 
 class CausalObjective(MapObjective):
@@ -70,7 +70,7 @@ class CausalObjective(MapObjective):
             causal: to be trained; None leaves the category-causality chain out, so that maps are P-CAM's.
             prior: to be sampled.
             optim: of the training of `causal`; of no steps without it.
-            chains: what is done with coarse masks.
+            chains: what is done with P-CAM and its coarse masks.
             context: of the training.
         """
         networks = {PCAM: pcam, NAME: causal, PRIOR: prior}
@@ -87,7 +87,7 @@ class CausalObjective(MapObjective):
         assert isinstance(learned, ClassifierNet)
         if self._pcam:
             self._pcam.load_state_dict(learned.state_dict())
-        if self._causal:
+        if self._causal and self._chains.follow:
             self._causal.backbone.load_state_dict(learned.backbone.state_dict())
         self._prior.sample(self._sampled(first, frames))
 

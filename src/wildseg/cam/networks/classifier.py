@@ -82,7 +82,8 @@ class ClassifierObjective(MapObjective):
         self._cam = cam
         self._frozen = frozen
         self._head_lr = head_lr
-        network.backbone.requires_grad_(not frozen)
+        if frozen:
+            network.backbone.requires_grad_(False)
 
     def param_groups(self) -> list[ParamGroup]:
         """Return the backbone's parameters unless it is frozen, and the head's at their own rate."""
