@@ -140,6 +140,21 @@ def test_features_are_those_of_timms_network_with_the_published_weights(classifi
 
 
 @published
+def test_logits_are_those_that_the_makers_own_network_gives(classifier: torch.nn.Module) -> None:
+    # By the package efficientnet-lite-pytorch 0.1.0, whose network these weights were published for.
+    found = backbone.create(ENCODER, LITE0, 32).eval()
+    y, x = torch.meshgrid(torch.arange(224.0), torch.arange(224.0), indexing="ij")
+    pixels = torch.stack([(x / 7).cos() * (y / 11).cos(), ((x + y) / 13).cos(), ((x - 2 * y) / 17).cos()])[None]
+    with torch.no_grad():
+        features = found(pixels)[-1]
+        logits = classifier.forward_head(classifier.bn2(classifier.conv_head(features)))[0]
+    values, ids = logits.topk(5)
+    assert ids.tolist() == [906, 902, 392, 591, 885]
+    torch.testing.assert_close(values, torch.tensor([8.6165, 5.4080, 4.6908, 4.5420, 4.4536]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(logits[:3], torch.tensor([1.3057, 2.8938, -1.0287]), atol=1e-3, rtol=0)
+
+
+@published
 @pytest.mark.parametrize(
     ("photograph", "class_id"),
     [("flower", 985), ("china", 698), ("grace_hopper", 652)],  # of ImageNet: daisy, palace, military uniform

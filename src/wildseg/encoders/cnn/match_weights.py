@@ -22,6 +22,8 @@ HEADS = (
     "fc", "_fc", "classifier", "head", "heads", "head_dist", "last_linear", "conv_head", "_conv_head", "_bn1",
     "pre_logits", "fc_norm", "aux", "aux_head", "aux_classifier", "AuxLogits", "global_pool", "decoder",
     "segmentation_head", "classification_head",
+    # What masked pre-training has beside the encoder.
+    "mask_token", "decoder_embed", "decoder_pos_embed", "decoder_blocks", "decoder_norm", "decoder_pred",
 )  # fmt: skip
 # Made anew by every network, and kept by some versions of libraries and not by others.
 BOOKKEEPING = ("num_batches_tracked", "relative_position_index", "attn_mask", "relative_coords_table", "total_ops",
