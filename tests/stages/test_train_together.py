@@ -26,7 +26,7 @@ from wildseg.training import distributed
 
 LAUNCH = (f"{sys.executable} -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 "
           "--mixed_precision no --main_process_port 0 --dynamo_backend no")  # fmt: skip
-SETTINGS = {"steps": 40, "batch_size": 3, "checkpoint_every": 2, "crop": 24}
+SETTINGS = {"encoder": "resnet18", "steps": 40, "batch_size": 3, "checkpoint_every": 2, "crop": 24}
 VARIABLES = {"WILDSEG_LAUNCH": LAUNCH, "WILDSEG_DEVICE": "cpu", "WILDSEG_TRACKING": "off"}
 # AdamW makes whole steps of gradients that are nothing but rounding. First weights that differ by one part in ten
 # million end as far apart, in one process: 0.006 in the loss, 0.02 to 0.05 in the mIoU of this one validation frame of
