@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.packages import LITE0, install_lite0, lite0_state
 from tests.segment.networks import stripes
+from tests.stages.tiny_run import ENCODER
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
 from wildseg.core.files import load_json
@@ -43,7 +44,7 @@ ROOT = Path(__file__).parents[2]
 CPU = Runtime(1, "cpu")
 SETTINGS = {
     "architecture": "unet",
-    "encoder": "resnet18",
+    "encoder": ENCODER,
     "encoder_weights": None,
     "options": {"unet": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}},
     "loss": "cross_entropy",
@@ -125,7 +126,7 @@ def test_it_leaves_a_model_its_numbers_and_its_curve(project: Artifacts, capsys:
 
 
 def test_the_model_can_be_loaded_and_learnt_the_stripes(project: Artifacts) -> None:
-    train.run(values(steps=40, lr=0.02, crop=24), project, CPU)
+    train.run(values(encoder="resnet18", steps=40, lr=0.02, crop=24), project, CPU)
     state, config = project.load_segmenter()
     assert config["classes"] == ["red", "green", "blue"]
     assert config["architecture"] == "unet"
@@ -267,11 +268,11 @@ def test_the_curve_is_on_disk_and_in_the_tracker_while_it_trains(
 
 
 def test_encoder_weights_are_found_from_the_projects_folder(project: Artifacts) -> None:
-    train.run(values(), project, CPU)
+    train.run(values(encoder="resnet18"), project, CPU)
     trained = load_file(project.segmenter_folder / "model.safetensors")
     save_file(trained, project.root / "trained.safetensors")
     # A rate of nearly nothing leaves the weights as they began.
-    train.run(values(encoder_weights="trained.safetensors", steps=1, lr=1e-12), project, CPU)
+    train.run(values(encoder="resnet18", encoder_weights="trained.safetensors", steps=1, lr=1e-12), project, CPU)
     begun = load_file(project.segmenter_folder / "model.safetensors")
     torch.testing.assert_close(begun["encoder.conv1.weight"], trained["encoder.conv1.weight"])
     assert not torch.allclose(begun["decoder.blocks.0.conv1.0.weight"], trained["decoder.blocks.0.conv1.0.weight"])
@@ -287,7 +288,7 @@ def test_images_are_normalised_as_the_encoders_weights_want_them_in_training_and
     used = []
     whole = fit.augmentation
     monkeypatch.setattr(fit, "augmentation", lambda *values: used.append(values[-2:]) or whole(*values))
-    train.run(values(encoder_weights="w.safetensors", steps=3), project, CPU)
+    train.run(values(encoder="resnet18", encoder_weights="w.safetensors", steps=3), project, CPU)
     state, config = project.load_segmenter()
     assert used == [(mean, std)]
     assert (config["mean"], config["std"]) == (list(mean), list(std))
@@ -410,7 +411,7 @@ def weaken(artifacts: Artifacts, kind: str) -> None:
 def test_it_learns_from_the_few_pixels_that_scribbles_and_points_mark(kind: str, project: Artifacts) -> None:
     masks = {frame.name: project.load_mask(frame.name) for frame in project.load_frames()}
     weaken(project, kind)
-    train.run(values(supervision=kind, steps=40, lr=0.02, crop=24), project, CPU)
+    train.run(values(encoder="resnet18", supervision=kind, steps=40, lr=0.02, crop=24), project, CPU)
     state, config = project.load_segmenter()
     predictor = predict.load(unet.build, state, config)
     images = [project.load_image(name) for name in masks]

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from tests.programs import SOURCE, python, wildseg
+from tests.programs import SOURCE, wildseg
 from tests.stages.test_train import CPU, content, make, outputs, values
 from wildseg.artifacts.project import Artifacts
+from wildseg.cli.main import main
 from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json
 from wildseg.core.tables import load_table
@@ -26,7 +28,7 @@ from wildseg.training import distributed
 
 LAUNCH = (f"{sys.executable} -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 "
           "--mixed_precision no --main_process_port 0 --dynamo_backend no")  # fmt: skip
-SETTINGS = {"steps": 40, "batch_size": 3, "checkpoint_every": 2, "crop": 24}
+SETTINGS = {"encoder": "resnet18", "steps": 40, "batch_size": 3, "checkpoint_every": 2, "crop": 24}
 VARIABLES = {"WILDSEG_LAUNCH": LAUNCH, "WILDSEG_DEVICE": "cpu", "WILDSEG_TRACKING": "off"}
 # AdamW makes whole steps of gradients that are nothing but rounding. First weights that differ by one part in ten
 # million end as far apart, in one process: 0.006 in the loss, 0.02 to 0.05 in the mIoU of this one validation frame of
@@ -123,11 +125,15 @@ def test_a_launcher_that_cannot_be_started_is_one_line(tmp_path: Path, launcher:
     assert len(answer.errors.splitlines()) == 1, answer
 
 
-def test_without_accelerate_there_is_one_line_that_says_what_to_install(tmp_path: Path) -> None:
+def test_without_accelerate_there_is_one_line_that_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project(tmp_path)
-    code = "import sys; sys.modules['accelerate'] = None\nfrom wildseg.cli.main import main\nmain(['train'])"
-    alone = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
-    answer = python("-c", code, cwd=tmp_path, WILDSEG_DEVICE="cpu", **alone)
-    assert answer.code == 1
-    assert "pip install 'wildseg[accelerate]'" in answer.errors
-    assert len(answer.errors.splitlines()) == 1, answer
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "WILDSEG_DEVICE": "cpu"}.items():
+        monkeypatch.setenv(name, value)
+    answer = CliRunner().invoke(main, ["train"])
+    assert answer.exit_code == 1
+    assert "pip install 'wildseg[accelerate]'" in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1, answer.stderr

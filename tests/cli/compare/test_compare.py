@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.encoders.models import noise, save
-from tests.programs import SOURCE, wildseg
+from tests.programs import SOURCE
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.prompts import PromptSet
 from wildseg.cli.compare.measure import measure
@@ -173,12 +173,15 @@ def command_line(process: str) -> str:
     return ""
 
 
-def test_a_sweep_that_was_killed_keeps_its_rows_and_goes_on(killed: Artifacts) -> None:
+@pytest.mark.usefixtures("forked_workers")
+def test_a_sweep_that_was_killed_keeps_its_rows_and_goes_on(killed: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
     before = load_json(killed.scratch_folder / "compare" / "gradcam-none.json")["row"]
-    answer = wildseg("compare", "gradcam", "maskclip", "--refine", "none", cwd=killed.root, WILDSEG_DEVICE="cpu")
-    assert answer.code == 0, answer
-    assert "1/2 gradcam, from an interrupted comparison" in answer.errors
-    assert "2/2 maskclip\n" in answer.errors
+    monkeypatch.chdir(killed.root)
+    monkeypatch.setenv("WILDSEG_DEVICE", "cpu")
+    answer = CliRunner().invoke(main, ["compare", "gradcam", "maskclip", "--refine", "none"])
+    assert answer.exit_code == 0, answer.output
+    assert "1/2 gradcam, from an interrupted comparison" in answer.stderr
+    assert "2/2 maskclip\n" in answer.stderr
     table = load_table(killed.metrics / "methods" / "table.csv", COLUMNS)
     assert [row["name"] for row in table] == ["gradcam", "maskclip"]
     assert float(table[0]["seconds"]) == pytest.approx(before["seconds"], rel=1e-3)

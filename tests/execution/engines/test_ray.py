@@ -155,7 +155,7 @@ def written(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("cluster", "forked_workers")
 def test_every_stage_writes_the_same_bytes_by_any_engine_and_number_of_workers(values: Params, tmp_path: Path) -> None:
     alone = outputs(tmp_path / "alone", values, Runtime(1, "cpu"))
     assert {Path(path).parts[:2] for path in alone} >= {("data", "cams"), ("data", "masks"), ("data", "labels")}
