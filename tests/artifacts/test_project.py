@@ -311,7 +311,7 @@ def test_a_quarantine_of_all_frames_is_an_error_and_not_a_run_of_none(
     artifacts.save_quarantine(stage, [(name, "broken") for name in ("b", "a", *more)])
     path = artifacts.quarantine_csv(stage)
     command = "data/weak/dvc.yaml" if stage == "scribbles" else stage
-    line = f"{path}: expected some key frames that are usable, found all 2 quarantined; run 'dvc repro {command}'"
+    line = f"{path}: expected readable key frames, found all 2 quarantined; run 'dvc repro {command}'"
     with pytest.raises(DataError, match=re.escape(line)):
         artifacts.load_frames(after=stage)
     with pytest.raises(DataError, match="found all 2 quarantined"):

@@ -77,10 +77,10 @@ def test_colours_mean_classes(name: str, text: str, tmp_path: Path) -> None:
     ("name", "text", "line"),
     [
         ("classes.json", '{"0": "sky", "1": "tre"}', "classes of params.yaml, .*found 'tre'; did you mean 'tree'"),
-        ("classes.json", '{"0": "sky", "0": "tree"}', "'0' stands there for two classes"),
-        ("classes.json", '{"sky": 1, "tree": 1}', "1 stands there for two classes"),
+        ("classes.json", '{"0": "sky", "0": "tree"}', "'0' is mapped to two classes"),
+        ("classes.json", '{"sky": 1, "tree": 1}', "1 is mapped to two classes"),
         ("classes.json", '{"804080x": "sky", "4682b4x": "tree"}', "or a colour .*found '804080x'"),
-        ("classes.json", '{"0": "sky", "1": "building"}', "found 'building'; say ignore of what is none of them"),
+        ("classes.json", '{"0": "sky", "1": "building"}', "found 'building'; map everything else to ignore"),
         ("classes.json", '[{"id": 0}]', "expected of each category an id or a color, and a name; found {'id': 0}"),
         ("classes.json", '{"sky": {"id": 0}}', "or a colour .*found {'id': 0}"),
         ("classes.json", '{"-1": "sky", "0": "tree"}', "an id from 0 to 65535, or a colour .*found '-1'"),

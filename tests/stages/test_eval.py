@@ -370,7 +370,7 @@ def test_colours_are_measured_by_their_map(artifacts: Artifacts) -> None:
     colours[[1, 2, 3, 255]] = (0, 128, 0), (128, 64, 128), (70, 130, 180), (0, 0, 0)
     for path in (artifacts.root / "data/truth").glob("*.png"):
         Image.fromarray(colours[np.array(Image.open(path))]).save(path)
-    with pytest.raises(DataError, match="expected class ids, found . colours, #.*classes.json which class each means"):
+    with pytest.raises(DataError, match="expected class ids, found . colours, #.*map each to a class in .*classes.json"):
         measured(artifacts)
     map_ = "lawn:0,128,0::\nroad:128,64,128::\nsky:70,130,180::\nignore:0,0,0::\n"
     (artifacts.root / "data/truth/labelmap.txt").write_text(map_)
@@ -527,7 +527,7 @@ def test_a_truth_of_the_size_of_the_video_is_measured_and_told(
     path = truth_of(artifacts, "drive_000000")
     save_label_image(path, np.array(Image.open(path)).repeat(3, 0).repeat(3, 1))
     assert measured(artifacts) == expected
-    assert "eval: 1 truths of another size were brought to that of their frame" in capsys.readouterr().out
+    assert "eval: 1 truths of another size were resized to their frame" in capsys.readouterr().out
 
 
 def test_in_an_experiments_copy_the_masks_that_stayed_behind_are_named(
@@ -539,4 +539,4 @@ def test_in_an_experiments_copy_the_masks_that_stayed_behind_are_named(
     assert measured(artifacts)["miou"] is None
     said = capsys.readouterr().out
     assert "no key frame has a truth in this experiment's copy of the project" in said
-    assert f"{tmp_path / 'data' / 'truth'} has 3 masks that neither does; 'git add' them, or" in said
+    assert f"{tmp_path / 'data' / 'truth'} has 3 untracked masks; 'git add' them, or" in said

@@ -210,7 +210,7 @@ def test_a_damaged_shard_stops_a_stage_with_the_command_that_helps(
     artifacts = Artifacts(tmp_path / "project")
     shard = min(artifacts.cams_folder.glob("*.zip"))
     shard.write_bytes(shard.read_bytes()[:-30])
-    with pytest.raises(DataError, match=r"\(in drive.*\.zip: it is no shard, or cut off\); run 'dvc repro cam'$"):
+    with pytest.raises(DataError, match=r"\(in drive.*\.zip: it is no shard, or truncated\); run 'dvc repro cam'$"):
         crf.run(raw[1], artifacts, CPU)
     shard = min(artifacts.frames_folder.glob("*.zip"))
     shard.unlink()
@@ -251,7 +251,7 @@ def test_what_a_stage_has_not_made_is_left_out_and_what_is_broken_is_told(
     assert 0 < kept < FRAMES
     assert capsys.readouterr().out.startswith(f"unpack: {FRAMES + kept} files of {FRAMES} frames in ")
     first.write_bytes(first.read_bytes()[:-9])
-    with pytest.raises(DataError, match="it is no shard, or cut off.*; run 'dvc repro cam'"):
+    with pytest.raises(DataError, match="it is no shard, or truncated.*; run 'dvc repro cam'"):
         unpack.unpack(artifacts, [], tmp_path / "out")
 
 

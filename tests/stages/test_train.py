@@ -297,7 +297,7 @@ def test_images_are_normalised_as_the_encoders_weights_want_them_in_training_and
     torch.testing.assert_close(seen[0, :, 0, 0], (0.2 - torch.tensor(mean)) / torch.tensor(std))
     line = next(line for line in capsys.readouterr().out.splitlines() if "encoder weights" in line)
     assert line.startswith("train: encoder weights: 60 of 60 tensors from w.safetensors; images normalised by mean ")
-    assert line.endswith("(as config.json beside the file says)")
+    assert line.endswith("(by config.json beside the file)")
 
 
 def test_a_set_from_a_package_is_trained_and_used_with_its_normalisation(

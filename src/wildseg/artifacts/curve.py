@@ -1,4 +1,4 @@
-"""The curves of a training: one line a step that was reported, one column a curve."""
+"""The curves of a training: one row per reported step, one column per curve."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wildseg.core.tables import save_table
 
-DIGITS = {"lr": 8}  # after the point; 6 for all others
+DIGITS = {"lr": 8}  # decimals; 6 for all others
 
 
 def save_curve(path: Path, always: Sequence[str], points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
@@ -15,7 +15,7 @@ def save_curve(path: Path, always: Sequence[str], points: Sequence[tuple[int, Ma
 
     Args:
         path: of the CSV file.
-        always: the columns that every such table has, first.
+        always: the leading columns, present in every table.
         points: (step, values by curve); an empty cell was not measured.
     """
     names = [*always, *sorted({name for _, values in points for name in values} - set(always))]

@@ -21,7 +21,7 @@ class MapNetworkFiles(Project):
 
     @property
     def map_network_folder(self) -> Path:
-        """Where the network of a trained map method lies."""
+        """The folder of a trained map network."""
         return self.root / "models" / "cam"
 
     @property

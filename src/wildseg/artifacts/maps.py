@@ -21,7 +21,7 @@ class Maps(Project):
 
     @property
     def cams_folder(self) -> Path:
-        """Where maps lie."""
+        """The folder of maps."""
         return self.data / "cams"
 
     def maps_path(self, frame: str) -> Path:

@@ -1,4 +1,4 @@
-"""Pseudo masks: one label image per frame, and how sure each of its pixels is; loose or in shards."""
+"""Pseudo masks and their confidence: one label image and one grey image per frame; loose or in shards."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class PseudoMasks(Project):
 
     @property
     def masks_folder(self) -> Path:
-        """Where pseudo masks lie."""
+        """The folder of pseudo masks."""
         return self.data / "masks"
 
     @property
     def confidence_folder(self) -> Path:
-        """Where their confidence lies."""
+        """The folder of their confidence."""
         return self.masks_folder / "confidence"
 
     def mask_path(self, frame: str) -> Path:

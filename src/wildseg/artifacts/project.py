@@ -1,6 +1,6 @@
-"""What each stage leaves on disk: paths, formats, and a save_/load_ pair for each.
+"""All artifacts of a project: paths, formats, and a save_/load_ pair for each.
 
-Nobody else writes paths. Files are written whole or not at all: see `wildseg.core.files`. No format here can run code
+No other room defines paths. Files are written atomically: see `wildseg.core.files`. No format can run code
 when it is read: JPEG, PNG, CSV, JSON, npz without objects, safetensors.
 """
 

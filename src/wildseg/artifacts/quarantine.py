@@ -1,4 +1,4 @@
-"""What each stage could not use, and why: one table a stage, which names its frames and those of the stages before."""
+"""The quarantine of each stage: a table of unreadable items with reasons, those of earlier stages included."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Quarantine(Project):
     """data/<folder of a stage>/quarantine.csv."""
 
     def quarantine_csv(self, stage: str) -> Path:
-        """Return where a stage lists what it could not use."""
+        """Return the path of a stage's quarantine table."""
         return self.data / FOLDERS[stage] / "quarantine.csv"
 
     def save_quarantine(self, stage: str, rows: Iterable[tuple[str, str]]) -> None:
@@ -34,10 +34,10 @@ class Quarantine(Project):
         save_table(self.quarantine_csv(stage), COLUMNS, rows)
 
     def load_quarantine(self, stage: str) -> list[tuple[str, str]]:
-        """Read (key frame, reason) of the key frames that a stage after extract, or one before it, set aside.
+        """Read (key frame, reason) of the key frames quarantined by a stage after extract, or by an earlier one.
 
         Raises:
-            DataError: the table is malformed, or a name in it is not that of a file.
+            DataError: the table is malformed, or a name is no file name.
         """
         path = self.quarantine_csv(stage)
         if not os.path.lexists(path):

@@ -1,4 +1,4 @@
-"""What a segmentation model is trained on: frames with pseudo masks, scribbles or points, by train.supervision."""
+"""The supervision of a segmentation model: frames with pseudo masks, scribbles or points (train.supervision)."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Supervision(KeyFrames, PseudoMasks, WeakLabels):
         return {split: [frame.name for frame in self.load_frames(split, after=after)] for split in ("train", "val")}
 
     def load_supervision(self, kind: str, frame: str, select: Select | None = None) -> np.ndarray:
-        """Read a label image: (H, W) uint8 ids, 0 background, 255 where nothing is known, or as `select` leaves it."""
+        """Read a label image: (H, W) uint8 ids, 0 background, 255 unlabelled; filtered by `select`."""
         mask = self.load_mask(frame) if kind == MASKS else self.load_weak(kind, frame)
         return select(mask, self.load_confidence(frame)) if select else mask
 
     def training_digests(
         self, kind: str, frames: Iterable[str], with_confidence: bool, encoder_weights: str | None
     ) -> list[str]:
-        """Return the SHA-256 of each file that is trained on: frames, label images and, where it matters, confidence.
+        """Return the SHA-256 of each training file: frames, label images and, if used, confidence.
 
-        The encoder's weights are among them where they are a file; one that is missing is left to whoever loads it.
+        Local encoder weights are included; a missing file is reported when it is loaded.
 
         Raises:
             DataError: a file is missing, or its shard is broken.

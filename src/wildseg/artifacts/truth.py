@@ -1,4 +1,4 @@
-"""Truth: a person's own masks to measure against, which no stage ever writes."""
+"""Truth: the user's ground-truth masks, which no stage ever writes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from wildseg.artifacts.frames import Frame
 from wildseg.artifacts.truth_masks import TruthMask
 from wildseg.core.errors import DataError
 
-# From so many masks or classes on, it is no coincidence that all classes but the last are in the masks. Where some more
-# are missing, both must be so many, and this share of the ids below the last one be there.
+# With so many masks or classes, masks with all classes but the last are no coincidence. Where more classes are missing,
+# both must be so many, and this share of the ids below the last one be present.
 MIN_COUNT = 4
 MIN_SHARE = 0.7
-# By so much mIoU, and twice, pseudo masks must agree better with ids that are one higher to cast doubt on the ids.
+# Ids are suspect if raising them by one improves the mIoU of the pseudo masks by so much, and at least doubles it.
 MIN_GAIN = 0.1
 
 
@@ -33,9 +33,9 @@ class Truth(Project):
         self.truth_folders = [self.data / "truth"]
 
     def find_truth(self, frames: Sequence[Frame]) -> dict[str, Path]:
-        """Return where the truth of each frame that has one lies, by the frame's name; see `truth_names`.
+        """Return the path of each frame's truth, where there is one, by the frame's name; see `truth_names`.
 
-        The truth folders are data/truth and whatever a stage appended to `truth_folders`.
+        The truth folders are data/truth and those that a stage appended to `truth_folders`.
 
         Raises:
             DataError: two files are of the same frame.
@@ -43,14 +43,14 @@ class Truth(Project):
         return truth_names.find(self.truth_folders, frames)
 
     def truth_path(self, frame: Frame) -> Path | None:
-        """Return where the truth of one frame lies, or None where there is none."""
+        """Return the path of one frame's truth, or None."""
         return self.find_truth([frame]).get(frame.name)
 
     def read_truth(self, path: Path, class_names: Sequence[str], shape: tuple[int, int]) -> TruthMask:
-        """Read a truth as ids of the size (H, W) of its frame, by the map of classes beside it if there is one.
+        """Read a truth as ids of the size (H, W) of its frame, by the map of classes beside it, if any.
 
         Raises:
-            DataError: it, or the map, cannot be read or used; see `truth_masks.load`.
+            DataError: it, or the map, is invalid; see `truth_masks.load`.
         """
         return truth_masks.load(path, self._map_beside(path, class_names), class_names, shape)
 
@@ -64,7 +64,7 @@ class Truth(Project):
         return sorted({found for path in paths if (found := self._map_of(path)) is not None})
 
     def _map_of(self, path: Path) -> Path | None:
-        # That of its own folder wins, which may be the folder of a source.
+        # The map in the mask's own folder wins, which may be that of a source.
         found = truth_maps.find(path.parent)
         return truth_maps.find(path.parent.parent) if not found and path.parent.parent in self.truth_folders else found
 
@@ -75,13 +75,13 @@ class Truth(Project):
 
 @lru_cache(maxsize=4)
 def _map(path: Path, changed: int, class_names: tuple[str, ...]) -> truth_maps.LabelMap:
-    del changed  # a file of another time is read anew
+    del changed  # a changed file is read again
     return truth_maps.load(path, class_names)
 
 
 @dataclass
 class TruthStats:
-    """What truths held: masks without a map of classes and their pixels by id, (256,), and how many were resampled."""
+    """The contents of truths: masks without a map, their pixels by id, (256,), and the number of resampled masks."""
 
     masks: int = 0
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
@@ -98,20 +98,20 @@ class TruthStats:
 def check_id_offset(
     pixels: np.ndarray, masks: int, class_names: Sequence[str], folder: Path, *, background: bool
 ) -> str | None:
-    """Look whether ids of masks without a map start at 0 for the first class, where 0 means background.
+    """Check whether ids of masks without a map start at 0 for the first class, although 0 means background.
 
     Args:
         pixels: (256,) pixels by id over those masks.
-        masks: how many they are.
+        masks: their number.
         class_names: C names, of the ids 1..C.
-        folder: where a map would lie.
+        folder: of the map to write.
         background: whether a pixel may belong to no class.
 
     Returns:
-        A line for a case that may be meant, or None.
+        A line on a doubtful case, or None.
 
     Raises:
-        DataError: it is so, as far as can be told, or there is an id 0 where no pixel may be background.
+        DataError: they probably do, or there is an id 0 where no pixel may be background.
     """
     last = len(class_names)
     if masks and pixels.any() and not pixels[1 : last + 1].any():
@@ -128,7 +128,7 @@ def check_id_offset(
     remedy = f"if the first class has the id 0, {write}: {_map_text(class_names, 0)}"
     if not background:
         what += f", of ids 1 to {last}, and no background, which is what id 0 means, since 'background' is []"
-        if last in found:  # unlabelled pixels come before the classes, or after them
+        if last in found:  # 0 or C may stand for unlabelled pixels
             behind = f"if the first class has the id 0, and {last} shall not count"
             raise DataError(f"{what}; if 0 shall not count, {write}: {_map_text(class_names, 1)}; "
                             f"{behind}: {_map_text([*class_names, 'ignore'], 0)}")  # fmt: skip
@@ -144,7 +144,7 @@ def check_id_offset(
 
 
 def id_offset_warning(as_is: float, one_higher: float, class_names: Sequence[str], folder: Path) -> str | None:
-    """Return a line where pseudo masks agree far better with truths whose ids are all raised by one, else None.
+    """Return a line if pseudo masks agree far better with truths whose ids are all raised by one, else None.
 
     Ids from 0 whose last one means "unlabelled" are as many as the classes and background, and pass `check_id_offset`;
     see `wildseg.metrics.confusion.raise_truth_ids`.
@@ -153,9 +153,9 @@ def id_offset_warning(as_is: float, one_higher: float, class_names: Sequence[str
         as_is: mIoU of the pseudo masks.
         one_higher: the same with raised ids.
         class_names: C names, of the ids 1..C.
-        folder: where a map would lie.
+        folder: of the map to write.
     """
-    if not one_higher - as_is > MIN_GAIN or one_higher < 2 * as_is:  # neither where one of them is NaN
+    if not one_higher - as_is > MIN_GAIN or one_higher < 2 * as_is:  # neither is true of NaN
         return None
     return (
         f"the pseudo masks' mIoU is {as_is:.3f}, and would be {one_higher:.3f} if each id in the masks of {folder} "
@@ -170,7 +170,7 @@ def _map_text(class_names: Sequence[str], first: int, zero: str = "ignore") -> s
 
 
 def _ranges(ids: Sequence[int]) -> str:
-    """Return ids in a few words: ``0 to 3, 7``."""
+    """Return ids as ranges: ``0 to 3, 7``."""
     starts = [one for one in ids if one - 1 not in ids]
     ends = [one for one in ids if one + 1 not in ids]
     parts = [str(start) if start == end else f"{start} to {end}" for start, end in zip(starts, ends, strict=True)]

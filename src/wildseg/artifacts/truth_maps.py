@@ -1,7 +1,7 @@
-"""Which class an id or a colour of a truth mask means, where that is not the order of params.yaml.
+"""Maps from ids or colours of truth masks to classes, where ids do not follow the order of params.yaml.
 
-A file beside the masks says it: ``classes.json``, ``classes.csv``, or ``labelmap.txt`` as CVAT exports it. It holds ids
-or colours, and names of classes, ``background`` (id 0) or ``ignore`` (id 255, not counted).
+A map is a file beside the masks: ``classes.json``, ``classes.csv``, or ``labelmap.txt`` as exported by CVAT. It pairs
+ids or colours with names of classes, ``background`` (id 0) or ``ignore`` (id 255, not counted).
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from wildseg.core.files import load_bytes
 from wildseg.core.spreadsheet import Sheet, load_sheet
 
 MAX_ID = 65535  # of a mask of 16 bits
-UNCOUNTED = ("", "ignore", "void", "unlabeled", "unlabelled")  # names of pixels whose class is not known
-UNKNOWN = -1  # in a table of ids: what the map does not name
+UNCOUNTED = ("", "ignore", "void", "unlabeled", "unlabelled")  # names of unlabelled pixels
+UNKNOWN = -1  # in a table of ids: not in the map
 NAMES = ("name", "class", "label", "class_name", "label_name")
 IDS = ("id", "value", "index", "class_id", "label_id", "pixel value", "pixel_value", "idx")
 COLOURS = ("colour", "color", "rgb", "color_rgb", "colour_rgb", "hex")
 CHANNELS = (("r", "g", "b"), ("red", "green", "blue"))
 FORMS = """{"0": "sky", "1": "ignore"}, {"#4682b4": "sky"} or {"sky": [70, 130, 180]}"""
 
-WRAPPED = ("categories", "id2label", "classes", "labels")  # where tools have the map among other things
+WRAPPED = ("categories", "id2label", "classes", "labels")  # keys of the map in exports with other contents
 
 EXPECTED = "expected the columns id,name or colour,name or name,r,g,b"
 
 HEXADECIMAL = re.compile(r"(?:#|0x)([0-9a-fA-F]{6})")
 
 Key = int | tuple[int, int, int]  # an id, or a colour: red, green, blue in 0..255
-Pair = tuple[object, object]  # an id or a colour as it is written, and a name
+Pair = tuple[object, object]  # an id or a colour as in the file, and a name
 
 
 @dataclass(frozen=True)
 class LabelMap:
-    """What stands in a mask, and the id of the class that it means: 0 background, 1..C classes, 255 ignore.
+    """From values of a mask to ids of classes: 0 background, 1..C classes, 255 ignore.
 
     Colours are packed: ``red << 16 | green << 8 | blue``.
     """
@@ -53,17 +53,17 @@ class LabelMap:
 
     @cached_property
     def id_table(self) -> np.ndarray:
-        """The class ids by id in the mask, (65536,) int16; `UNKNOWN` where the map says nothing."""
+        """The class ids by id in the mask, (65536,) int16; `UNKNOWN` where the map has no entry."""
         return _table(MAX_ID + 1, {IGNORE: IGNORE} | dict(self.ids))
 
     @cached_property
     def colour_table(self) -> np.ndarray:
-        """The class ids by packed colour, (2**24,) int16; `UNKNOWN` where the map says nothing."""
+        """The class ids by packed colour, (2**24,) int16; `UNKNOWN` where the map has no entry."""
         return _table(1 << 24, self.colours)
 
 
 def find(folder: Path) -> Path | None:
-    """Return the map that lies in a folder of masks.
+    """Return the path of the map in a folder of masks, or None.
 
     Raises:
         DataError: there are several.
@@ -79,7 +79,7 @@ def load(path: Path, class_names: Sequence[str]) -> LabelMap:
     """Read a map.
 
     Raises:
-        DataError: it is none, names no class of params.yaml, or gives an id or a colour two classes.
+        DataError: it is no map, a name is no class of params.yaml, or an id or a colour has two classes.
     """
     meanings: dict[Key, int] = {}
     for written, name in READERS[path.name](path):
@@ -90,7 +90,7 @@ def load(path: Path, class_names: Sequence[str]) -> LabelMap:
                             f"found {found!r}")  # fmt: skip
         meaning = _class_id(path, name, class_names)
         if meanings.setdefault(key, meaning) != meaning:
-            raise DataError(f"{path}: {written!r} stands there for two classes")
+            raise DataError(f"{path}: {written!r} is mapped to two classes")
     if not meanings:
         raise DataError(f"{path}: expected ids or colours and the classes that they mean, found none; {FORMS}")
     ids = {key: value for key, value in meanings.items() if isinstance(key, int)}
@@ -104,7 +104,7 @@ def packed(colour: tuple[int, int, int]) -> int:
 
 
 def example(keys: Sequence[object], class_names: Sequence[str]) -> str:
-    """Return what a classes.json could say of these ids or colours, for an error: classes as they come, then ignore."""
+    """Return an example of a classes.json for these ids or colours: classes in order, then ignore."""
     names = [*class_names[: len(keys)], *["ignore"] * (len(keys) - len(class_names))]
     shown = list(zip(map(str, keys), names, strict=True))[:24]
     inside = ", ".join(f"{json.dumps(key)}: {json.dumps(name, ensure_ascii=False)}" for key, name in shown)
@@ -132,7 +132,7 @@ def _class_id(path: Path, name: object, class_names: Sequence[str]) -> int:
     found = dict(name) if isinstance(name, _Pairs) else name
     raise DataError(f"{path}: expected classes of params.yaml, background or ignore; "
                     f"found {found!r}{did_you_mean(name, class_names)}; "
-                    "say ignore of what is none of them")  # fmt: skip
+                    "map everything else to ignore")  # fmt: skip
 
 
 def _plain(name: str) -> str:
@@ -140,7 +140,7 @@ def _plain(name: str) -> str:
 
 
 def _key(written: object) -> Key | None:
-    """Return the id or colour that is written somewhere, or None: neither."""
+    """Parse an id or a colour; None for neither."""
     if isinstance(written, str):
         text = written.strip()
         if hexadecimal := HEXADECIMAL.fullmatch(text):
@@ -165,7 +165,7 @@ def _key(written: object) -> Key | None:
 def _of_json(path: Path) -> Iterator[Pair]:
     """Yield from ``{"<id or colour>": "<name>"}``, ``{"<name>": <id or colour>}`` or ``["<name of id 0>", ...]``.
 
-    These may also stand in what tools export: the categories of COCO, with or without colours, and ``id2label``.
+    Also from exports that contain one: the categories of COCO, with or without colours, and ``id2label``.
     """
     raw = load_bytes(path)
     try:
@@ -190,7 +190,7 @@ def _of_json(path: Path) -> Iterator[Pair]:
 
 
 def _of_categories(path: Path, entries: Sequence[dict[str, Any]]) -> Iterator[Pair]:
-    """Yield from ``[{"id": 1, "name": "sky", "color": [70, 130, 180]}, ...]``; both keys where there are both."""
+    """Yield from ``[{"id": 1, "name": "sky", "color": [70, 130, 180]}, ...]``; both ids and colors, if present."""
     for entry in entries:
         keys = [entry[key] for key in ("id", "color", "colour") if key in entry]
         if not keys or "name" not in entry:
@@ -205,7 +205,7 @@ def _several(value: object) -> Sequence[object]:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """An object of JSON with all of its keys, also those that occur twice."""
+    """A JSON object with all of its keys, duplicates included."""
 
 
 def _of_csv(path: Path) -> Iterator[Pair]:
@@ -224,7 +224,7 @@ def _of_csv(path: Path) -> Iterator[Pair]:
 
 
 def _sheet(path: Path) -> tuple[str, Sheet]:
-    """Return the table, and which of its columns holds the names."""
+    """Return (the column of names, the table)."""
     others = (*IDS, *COLOURS, *(channel for three in CHANNELS for channel in three))
     for name in NAMES:
         try:
@@ -237,7 +237,7 @@ def _sheet(path: Path) -> tuple[str, Sheet]:
 
 
 def _of_cvat(path: Path) -> Iterator[Pair]:
-    """Yield from lines ``name:red,green,blue:parts:actions``; one that begins with # is a comment."""
+    """Yield from lines ``name:red,green,blue:parts:actions``; # begins a comment."""
     try:
         lines = load_bytes(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -1,8 +1,8 @@
-"""One truth mask as a person's tool saved it -> class ids of the size of its frame.
+"""One truth mask, in any common encoding -> class ids of the size of its frame.
 
-Ids may be stored as palette, grey of 1, 8 or 16 bits, or three equal channels; colours need a map of what they mean,
-see `wildseg.artifacts.truth_maps`. Ids are never interpolated: where a mask has another size than its frame, and one
-that can be explained, the nearest pixel counts.
+Ids may be stored as palette, grey of 1, 8 or 16 bits, or three equal channels; colours need a map to classes,
+see `wildseg.artifacts.truth_maps`. Ids are never interpolated: a mask of another, compatible size is resized by its
+nearest pixels.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ PIXEL_ASPECTS = (
     1.0, 12 / 11, 10 / 11, 16 / 11, 40 / 33, 24 / 11, 20 / 11, 32 / 11, 80 / 33, 18 / 11, 15 / 11, 64 / 33, 160 / 99,
     4 / 3, 3 / 2, 2.0, 59 / 54, 118 / 81, 16 / 15, 64 / 45, 8 / 9, 32 / 27,
 )  # fmt: skip
-# By how much a side may differ from what its ratio says, since sizes are whole numbers, and often even ones.
+# Tolerance of a side against its aspect ratio, since sizes are whole, and often even, numbers.
 ROUNDING = 2  # pixels, and
 MOST_OFF = 0.015  # this share of the side
 
 
 @dataclass(frozen=True)
 class TruthMask:
-    """ids: (H, W) uint8, 0 background, 1..C classes, 255 ignore. `mapped`: by a map; `stored`: (h, w) in the file."""
+    """ids: (H, W) uint8, 0 background, 1..C classes, 255 ignore; `mapped`: by a map; `stored`: (h, w) of the file."""
 
     ids: np.ndarray
     mapped: bool
@@ -45,8 +45,8 @@ def load(path: Path, label_map: LabelMap | None, class_names: Sequence[str], sha
     """Read a mask as ids of `class_names`, of the size `shape` = (H, W) of its frame.
 
     Raises:
-        DataError: it cannot be read, holds colours without a map or what the map does not name, an id that is neither
-            0..C nor 255, or has a size that does not come from that of its frame.
+        DataError: it cannot be read, has colours without a map, values that are not in the map, an id that is neither
+            0..C nor 255, or a size that is incompatible with its frame.
     """
     try:
         with open_loose(path) as stream, Image.open(stream, formats=("PNG", "JPEG")) as image:
@@ -83,13 +83,13 @@ def _ids(path: Path, image: Image.Image, label_map: LabelMap | None, class_names
 
 
 def _values(path: Path, image: Image.Image, *, colours: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return ids (H, W) or colours (H, W, 3) uint8, and which pixels can be seen at all, (H, W) bool or None: all."""
+    """Return ids (H, W) or colours (H, W, 3) uint8, and the opaque pixels, (H, W) bool or None: all."""
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         whole = np.asarray(image.convert("RGBA"))
         alpha = whole[..., 3]
         if half := int(((alpha > 0) & (alpha < 255)).sum()):
-            raise DataError(f"{path}: expected pixels that are opaque or left out, found {half} that are half "
-                            "transparent; export without smooth edges")  # fmt: skip
+            raise DataError(f"{path}: expected opaque or fully transparent pixels, found {half} that are half "
+                            "transparent; export without anti-aliasing")  # fmt: skip
         return whole[..., :3], alpha == 255
     if image.mode == "F" or image.mode not in ("1", "L", "P", "RGB", "I") and not image.mode.startswith("I;16"):
         raise DataError(f"{path}: expected class ids or colours, found an image of mode {image.mode}")
@@ -102,7 +102,7 @@ def _values(path: Path, image: Image.Image, *, colours: bool) -> tuple[np.ndarra
 
 
 def _strips(values: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield some rows at a time, with the id or packed colour of each pixel."""
+    """Yield blocks of rows, with the id or packed colour of each pixel."""
     rows = max(1, STRIP // max(1, values.shape[1]))
     for start in range(0, len(values), rows):
         part = values[start : start + rows]
@@ -117,7 +117,7 @@ def _is_grey(values: np.ndarray) -> bool:
 
 
 def _look_up(values: np.ndarray, table: np.ndarray, visible: np.ndarray | None) -> tuple[np.ndarray, dict[int, int]]:
-    """Return ids (H, W) uint8, and how many pixels hold each value that the table does not know."""
+    """Return ids (H, W) uint8, and the number of pixels of each value without an entry in the table."""
     ids = np.empty(values.shape[:2], np.uint8)
     unknown: dict[int, int] = {}
     for rows, part in _strips(values):
@@ -139,7 +139,7 @@ def _own_order(num_classes: int) -> np.ndarray:
 
 
 def _check_depth(path: Path) -> None:
-    # Pillow keeps the upper half of such channels, so that every id would become 0.
+    # Pillow reads the upper byte of such channels, so that every id would become 0.
     with open_loose(path) as stream:
         header = stream.read(26)
     if header.startswith(b"\x89PNG") and header[24] == 16 and header[25] != 0:
@@ -151,15 +151,15 @@ def _check_depth(path: Path) -> None:
 
 
 def _check_fits(path: Path, stored: tuple[int, int], shape: tuple[int, int]) -> None:
-    """Raise a DataError unless a mask of `stored` (h, w) can be that of a frame of `shape` (H, W).
+    """Raise a DataError unless a mask of `stored` (h, w) is compatible with a frame of `shape` (H, W).
 
     Key frames have square pixels, and may be shrunk by extract.max_side: a mask of the video's own size then has the
-    frame's shape but for a ratio that pixels have, at any scale.
+    frame's shape up to a pixel aspect ratio, at any scale.
     """
     (height, width), (frame_height, frame_width) = stored, shape
     widths = [width * aspect * frame_height / height for aspect in PIXEL_ASPECTS]
     alike = any(abs(one - frame_width) <= min(ROUNDING, MOST_OFF * frame_width) for one in widths)
-    if height < frame_height and width < frame_width:  # details are lost, so only what was shrunk on purpose will do
+    if height < frame_height and width < frame_width:  # details are lost, so only an exact fraction is accepted
         alike = frame_height % height == 0 and frame_height * width == frame_width * height
     if alike:
         return
@@ -179,8 +179,8 @@ def _colours_alone(path: Path, values: np.ndarray, label_map: LabelMap | None, c
     where = label_map.path if label_map else path.parent / "classes.json"
     names = [_hex(value) for value in common]
     return DataError(
-        f"{path}: expected class ids, found {len(common)} colours, {_listed(names)}; say in {where} which class each "
-        f"means, such as {example(names[:SHOWN], class_names)}"
+        f"{path}: expected class ids, found {len(common)} colours, {_listed(names)}; map each to a class in {where}, "
+        f"such as {example(names[:SHOWN], class_names)}"
     )
 
 
@@ -192,7 +192,7 @@ def _unknown(
         names = [_hex(value) for value in common] if colours else common
         kind = "colours" if colours else "ids"
         return DataError(f"{path}: expected the {kind} that {label_map.path.name} names, found {_listed(names)} in "
-                         f"{sum(unknown.values())} pixels; add what each means there, a class or ignore")  # fmt: skip
+                         f"{sum(unknown.values())} pixels; map each to a class or ignore there")  # fmt: skip
     return DataError(
         f"{path}: expected ids 0 to {len(class_names)} or {IGNORE}, found [{_listed(common)}]; ids follow the order of "
         f"'classes' in params.yaml, 0 is background; for other ids, or another order, write "

@@ -1,8 +1,8 @@
-"""Which key frame a truth mask is of, by its name, and what to make of names that fit none.
+"""Matches truth masks to key frames by their names, and suggests corrections of unmatched names.
 
-A mask is called like its key frame, ``<truth folder>/[<source>/]<source>_<index:06d>.png``, or in a folder of its
-source by the index alone: ``<truth folder>/<source>/<index>.png``. Nothing else is taken for a truth: a guess between
-sources, or between the numbers of frames and of masks, would measure against the wrong picture without a trace.
+A mask is named like its key frame, ``<truth folder>/[<source>/]<source>_<index:06d>.png``, or in a folder of its
+source by the index alone: ``<truth folder>/<source>/<index>.png``. No other name is matched: a guess between
+sources, or between numbers of frames and of masks, could silently measure against the wrong mask.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wildseg.core.names import plain
 
 PICTURES = (".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 WHOLE = re.compile(r"(.+)_(\d{6,})")  # the name of a key frame: its source and its index
-# What tools add to the name of the picture that a mask is of.
+# Suffixes that tools append to the name of the annotated image.
 ADDED = re.compile(
     r"([ ._-]*(masks?|labels?|label_?ids|gt|gtfine|seg|segmentation|annotations?|ids?|jpe?g|png|class))+$", re.I
 )
@@ -27,10 +27,10 @@ LOOSE = re.compile(r"(?:(.*?)[ ._-]*)?0*(\d+)")
 
 
 def find(folders: Sequence[Path], frames: Sequence[Frame]) -> dict[str, Path]:
-    """Return the truth of each frame that has one, by the frame's name; earlier folders win.
+    """Return the path of each frame's truth, where there is one, by the frame's name; earlier folders win.
 
     Raises:
-        DataError: two files in a folder of a source have the same number, or a name is no plain one.
+        DataError: two files in a folder of a source have the same number, or a name is no file name.
     """
     found: dict[str, Path] = {}
     sources = {plain(frame.source): None for frame in frames}
@@ -67,14 +67,14 @@ def _by_number(folder: Path, names: set[str]) -> dict[int, str]:
     return numbers
 
 
-# What fits no key frame ----------------------------------------------------------------------------------------------
+# Unmatched masks -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class UnmatchedTruth:
-    """Pictures in folders of truth that are of no key frame.
+    """Images in folders of truth that match no key frame.
 
-    `misnamed`: by a name that is that of no frame; `elsewhere`: by the right kind of name, of another frame or source.
+    `misnamed`: not named like a frame; `elsewhere`: named like a frame that is no key frame, or of another source.
     """
 
     misnamed: tuple[Path, ...]
@@ -82,7 +82,7 @@ class UnmatchedTruth:
 
 
 def find_unmatched(folders: Sequence[Path], frames: Sequence[Frame], found: Mapping[str, Path]) -> UnmatchedTruth:
-    """Return what lies in `folders` and is the truth of none of `frames`; hidden files are passed over."""
+    """Return the images in `folders` that are the truth of none of `frames`, except hidden files."""
     taken = set(found.values())
     sources = {frame.source for frame in frames}
     others = [path for folder in folders for path in pictures(folder) if path not in taken]
@@ -94,7 +94,7 @@ def find_unmatched(folders: Sequence[Path], frames: Sequence[Frame], found: Mapp
 
 
 def pictures(folder: Path) -> Iterator[Path]:
-    """Yield the pictures in a folder of truth, and in the folders in it, by name."""
+    """Yield the images in a folder of truth and its subfolders, by name."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.startswith("."):
             continue
@@ -106,13 +106,13 @@ def _is_well_named(path: Path, folder: Path, sources: set[str]) -> bool:
     if path.suffix != ".png":
         return False
     if whole := WHOLE.fullmatch(path.stem):
-        # A source of another run; but its name in other letters is a slip.
+        # Another source is one of another run; a known one in another case is a mistake.
         return whole[1] in sources or whole[1].casefold() not in {source.casefold() for source in sources}
     return path.parent != folder and path.stem.isascii() and path.stem.isdecimal()
 
 
 def unmatched_message(misnamed: Sequence[Path], frames: Sequence[Frame], folder: Path) -> str:
-    """Return a line on files that fit no key frame: how many, what was expected, and what to do."""
+    """Return a line on files that match no key frame: their number, the expected names, and the remedy."""
     first, sources = misnamed[0], sorted({frame.source for frame in frames})
     line = (
         f"{len(misnamed)} files in {folder} match no key frame; expected names such as {frames[0].name}.png, "
@@ -135,10 +135,10 @@ def unmatched_message(misnamed: Sequence[Path], frames: Sequence[Frame], folder:
 
 
 def suggest(path: Path, frames: Sequence[Frame]) -> str | None:
-    """Return the name of the frame that a file is probably of, without a suffix, or None where that would be a guess.
+    """Return the name of the frame that a file probably belongs to, without a suffix, or None if it is ambiguous.
 
-    Letter case, zeros before the number and what tools append (``_mask``, ``_labelIds``, ``.jpg``) do not count; the
-    source must be named.
+    Letter case, leading zeros and suffixes of tools (``_mask``, ``_labelIds``, ``.jpg``) are ignored; the name must
+    contain the source.
     """
     match = LOOSE.fullmatch(ADDED.sub("", path.stem))
     if match is None or not match[1]:

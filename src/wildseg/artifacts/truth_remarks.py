@@ -1,4 +1,4 @@
-"""What is odd about the truth that was found: masks of no key frame, none at all, ids of another order of classes."""
+"""Warnings about truth masks: without a key frame, missing, or with ids of another order of classes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from wildseg.metrics.confusion import miou, raise_truth_ids, without_ignored
 def unmatched_remarks(
     folders: Sequence[Path], frames: Sequence[Frame], truths: Mapping[str, Path], root: Path
 ) -> list[str]:
-    """Return lines on masks that are of no key frame, and on why there is none at all.
+    """Return lines on masks that match no key frame, or on the reason why there is none.
 
     Args:
-        folders: of truth, the first is the project's.
+        folders: of truth, the project's first.
         frames: the key frames.
-        truths: by the frame's name, what was found.
+        truths: the masks found, by the frame's name.
         root: the project folder.
 
     Raises:
-        DataError: there are masks, and none has the name of a frame, of this source or another.
+        DataError: there are masks, and none is named like a frame of any source.
     """
     lines = []
     left = find_unmatched(folders, frames, truths)
@@ -52,14 +52,14 @@ def _why_none(folder: Path, frames: Sequence[Frame], elsewhere: Sequence[Path], 
     if project != root.resolve() and (count := len(list(pictures(there)))):
         return (
             f"no key frame has a truth in this experiment's copy of the project, which holds what git and DVC track: "
-            f"{there} has {count} masks that neither does; 'git add' them, or put them into {there}/<source> and "
+            f"{there} has {count} untracked masks; 'git add' them, or put them into {there}/<source> and "
             f"'dvc add data/truth/<source> && git add data/truth', and 'git commit', then queue it again"
         )
     return f"no key frame has a truth ({folder}/{frames[0].name}.png)"
 
 
 def id_remarks(seen: TruthStats, class_names: Sequence[str], folder: Path, *, background: bool) -> list[str]:
-    """Return lines on what truths held.
+    """Return lines on the contents of truth masks.
 
     Raises:
         DataError: ids fit no order of classes.
@@ -67,19 +67,19 @@ def id_remarks(seen: TruthStats, class_names: Sequence[str], folder: Path, *, ba
     warning = check_id_offset(seen.pixels, seen.masks, class_names, folder, background=background)
     lines = [warning] if warning else []
     if seen.resampled:
-        lines.append(f"{seen.resampled} truths of another size were brought to that of their frame by its nearest "
-                     "pixels")  # fmt: skip
+        lines.append(f"{seen.resampled} truths of another size were resized to their frame by nearest-neighbour "
+                     "interpolation")  # fmt: skip
     return lines
 
 
 def agreement_remarks(seen: TruthStats, pseudo: np.ndarray, class_names: Sequence[str], folder: Path) -> list[str]:
-    """Return a line where ids of masks without a map agree with the pseudo masks only once they are one higher.
+    """Return a line if ids of masks without a map agree with the pseudo masks only when raised by one.
 
     Args:
-        seen: what truths held.
+        seen: the contents of truth masks.
         pseudo: (n, n + 1) the confusion of the pseudo masks, see `wildseg.metrics.confusion`.
         class_names: C names, of the ids 1..C.
-        folder: where a map would lie.
+        folder: of the map to write.
     """
     if not seen.masks:
         return []

@@ -24,7 +24,7 @@ RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK")  # a
 
 
 def one_of_several() -> bool:
-    """Return whether a launcher, such as `accelerate launch`, torchrun or mpirun, started this process beside others."""
+    """Return whether a launcher (`accelerate launch`, torchrun, mpirun, ...) started this process beside others."""
     return any(size.isdecimal() and int(size) > 1 for size in map(os.environ.get, SIZES) if size)
 
 

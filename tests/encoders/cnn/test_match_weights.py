@@ -173,7 +173,7 @@ def test_where_timm_has_the_network_under_the_same_name_it_is_suggested(tmp_path
         ("tu-resnet18", "a1_in1K", r"did you mean 'a1_in1k'\?"),
         ("tu-resnet18.a1_in1k", "a2_in1k", "imagenet, a1_in1k; found 'a2_in1k'"),
         ("tu-resnet18.a9_in1k", None, r"of its weights \(.*\), found 'tu-resnet18.a9_in1k'; did you mean 'a\d_in1k'"),
-        ("tu-efficientnet_l2", "imagenet", "timm has no published weights; found 'imagenet'"),
+        ("tu-efficientnet_l2", "imagenet", "without published weights in timm; found 'imagenet'"),
         ("mit_b0", "imagenet21k", r"for mit_b0, imagenet; found 'imagenet21k'; did you mean 'imagenet'\?"),
         ("resnet18", "weights.pth", "'weights.pth' is a pickle file, which can run code; convert it to safetensors"),
         ("tu-regnetx_002", "/somewhere/model.bin", "is a pickle file, which can run code; convert it to safetensors"),

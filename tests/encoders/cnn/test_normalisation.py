@@ -51,8 +51,8 @@ def test_published_weights_say_how_images_are_normalised(name: str, weights: str
         ),
         ("resnet18", IMAGENET, "assumed: timm's for resnet18; "),
         ("mit_b0", IMAGENET, "assumed: ImageNet's; "),
-        ("tu-convnext_base", IMAGENET, "whose other sets want mean 0.4815 0.4578 0.4082; "),
-        ("tu-convnext_base.clip_laion2b", OPENAI, "whose other sets want mean 0.485 0.456 0.406; "),
+        ("tu-convnext_base", IMAGENET, "whose other sets have mean 0.4815 0.4578 0.4082; "),
+        ("tu-convnext_base.clip_laion2b", OPENAI, "whose other sets have mean 0.485 0.456 0.406; "),
     ],
 )
 def test_of_a_file_alone_it_is_told_what_is_assumed(name: str, mean: tuple, source: str, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_of_a_file_alone_it_is_told_what_is_assumed(name: str, mean: tuple, sour
     [
         ("config.json", {"architecture": LITE[3:], "pretrained_cfg": SAID}, LITE, QUARTER, "as config.json beside"),
         ("config.json", {"encoder": LITE, "architecture": "unet", **SAID}, LITE, QUARTER, "as config.json beside"),
-        ("w.json", SAID, "mit_b0", QUARTER, "as w.json beside the file says"),
+        ("w.json", SAID, "mit_b0", QUARTER, "by w.json beside the file"),
         ("preprocessor_config.json", {"image_mean": QUARTER, "image_std": QUARTER}, "mit_b0", QUARTER, "as preproc"),
         ("config.json", {"architecture": "resnet50", **SAID}, LITE, HALF, "config.json beside it is of resnet50; "),
         ("config.json", {"num_classes": 1000}, LITE, HALF, "assumed: timm's for tf_efficientnet_lite0; "),
@@ -122,5 +122,5 @@ def test_a_config_may_have_a_byte_order_mark(encoding: str, tmp_path: Path) -> N
 
 def test_a_config_that_is_no_json_is_told(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(DataError, match=r"config\.json: expected what the weights beside it were published with"):
+    with pytest.raises(DataError, match=r"config\.json: expected the config of the weights beside it"):
         normalisation.of(LITE, write(tmp_path))

@@ -1,1 +1,1 @@
-"""CNN encoders: built by name, with published weights and the normalisation that these expect."""
+"""CNN encoders: built by name, with published or local weights and their input normalisation."""

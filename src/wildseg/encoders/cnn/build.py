@@ -1,4 +1,4 @@
-"""The encoder of a segmentation network: its name, its pretrained weights, and the stages of it that are used."""
+"""Builds the encoder of a segmentation network: by its name, with pretrained weights, without unused stages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wildseg.encoders.cnn.match_weights import match_weights
 from wildseg.encoders.cnn.published import TIMM, Published
 from wildseg.encoders.downloads import quiet_hub, reason
 
-LOADED = "loaded_weights"  # the attribute of a network that says what was loaded into its encoder
+LOADED = "loaded_weights"  # attribute of a network: the description of its encoder's weights
 # Of timm: position embeddings are resampled to the image, and windows masked where they exceed it.
 ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}
 PROBE = 64  # pixels, side of the image that an encoder is tried on
@@ -29,10 +29,10 @@ PROBE = 64  # pixels, side of the image that an encoder is tried on
 def create(
     network: Callable[..., torch.nn.Module], name: str, weights: str | None, key: str = published.KEY
 ) -> torch.nn.Module:
-    """Build a network around the encoder `name`, load the encoder's weights, drop what it never runs.
+    """Build a network around the encoder `name`, load the encoder's weights, remove stages that never run.
 
     Args:
-        network: takes `encoder_name` and `encoder_weights` and returns a network with an `encoder`.
+        network: builds a network with an `encoder` from `encoder_name` and `encoder_weights`.
         name: any encoder of segmentation-models-pytorch, or ``tu-`` and the name of a network of timm.
         weights: None (random), a published set such as ``imagenet``, one that a package ships, or a local .safetensors
             file.
@@ -60,13 +60,13 @@ def create(
 
 
 def loaded(network: torch.nn.Module) -> str:
-    """Say in a few words which weights `create` loaded into a network's encoder; empty for random ones."""
+    """Return a description of the weights that `create` loaded into a network's encoder; empty for random ones."""
     return str(getattr(network, LOADED, ""))
 
 
 @contextmanager
 def _one_line(name: str, chosen: Published, key: str) -> Iterator[None]:
-    # Building fails on a depth or size the encoder does not have; weights fail in as many ways as they are written.
+    # Building fails for an unsupported depth or size; loading weights raises many types.
     try:
         yield
     except (ModelError, DataError):
@@ -92,7 +92,7 @@ def _read(path: Path, key: str) -> dict[str, torch.Tensor]:
 def _load(
     encoder: torch.nn.Module, name: str, found: dict[str, torch.Tensor], dropped: list[str], source: str, key: str
 ) -> str:
-    """Load tensors into the encoder; return in a few words what was loaded and what was left out."""
+    """Load tensors into the encoder; return a description of the loaded and skipped ones."""
     where = f"{key}_weights: {source} does not fit {name}"
     try:
         fitted = match_weights(encoder, found, [*_whole(name), *dropped], where)
@@ -101,7 +101,7 @@ def _load(
         fits = not name.startswith(TIMM) and timm.is_model(other) and set(_whole(TIMM + other)) == set(found)
         hint = f"; weights of timm's {other} fit {TIMM}{other}" if fits else ""
         raise ModelError(f"{error}{hint}") from error
-    # Not by the encoder's own way, which renames what other files hold.
+    # Not by the encoder's own load_state_dict, which renames keys of other files.
     torch.nn.Module.load_state_dict(encoder, fitted.state, strict=False)
     left_out = f"; left out: {', '.join(fitted.left_out)}" if fitted.left_out else ""
     return f"encoder weights: {len(fitted.state)} of {len(found)} tensors from {Path(source).name}{left_out}"
@@ -109,7 +109,7 @@ def _load(
 
 @cache
 def _whole(name: str) -> tuple[str, ...]:
-    """Return the names of all tensors of the network that an encoder is a part of, or of the encoder at full depth."""
+    """Return the names of all tensors of the network around an encoder, or of the encoder at full depth."""
     return tuple(_bare(name).state_dict())
 
 
@@ -133,12 +133,12 @@ def without_numbers(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
         try:
             with torch.device("meta"):
                 return build()
-        except (RuntimeError, NotImplementedError):  # a network that computes while it is built
+        except (RuntimeError, NotImplementedError):  # a network that computes in its constructor
             return build()
 
 
 def _drop_unused_stages(encoder: torch.nn.Module, name: str, key: str) -> list[str]:
-    """Replace the stages that an encoder of less than full depth holds but never runs; return their tensors' names.
+    """Replace stages of an encoder below full depth that never run by identities; return their tensors' names.
 
     They would be saved with every model: three quarters of a resnet18 of depth 4 are its unused last stage.
     """

@@ -1,8 +1,8 @@
-"""Lays weights from a file into an encoder: whoever saved them, and with whatever stands around the encoder there.
+"""Matches the tensors of a file with an encoder, whatever network was saved and under whatever prefix.
 
 A file may hold the encoder alone or a whole network around it; timm names a stage ``stages.0`` in a classifier and
-``stages_0`` in an encoder. What the encoder runs must all be there, in its shape. What is left over must be a head, or
-a stage that an encoder of this depth does not have: anything else is of another architecture.
+``stages_0`` in an encoder. Every tensor that the encoder runs must be present, in its shape. The remaining ones must be
+a head, or a stage beyond the encoder's depth: any other tensor means another architecture.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 
 from wildseg.core.errors import ModelError
 
-# What stands in front of an encoder's names: the attribute that held it in the network that was saved.
+# Prefixes of an encoder's tensors: its attribute in the saved network.
 AROUND = ("module", "model", "encoder", "backbone", "network", "net", "trunk", "_orig_mod", "state_dict", "base_model")
-# What stands behind a backbone, in the networks of timm, torchvision and others.
+# Modules after a backbone, in the networks of timm, torchvision and others.
 HEADS = (
     "fc", "_fc", "classifier", "head", "heads", "head_dist", "last_linear", "conv_head", "_conv_head", "_bn1",
     "pre_logits", "fc_norm", "aux", "aux_head", "aux_classifier", "AuxLogits", "global_pool", "decoder",
@@ -25,7 +25,7 @@ HEADS = (
     # What masked pre-training has beside the encoder.
     "mask_token", "decoder_embed", "decoder_pos_embed", "decoder_blocks", "decoder_norm", "decoder_pred",
 )  # fmt: skip
-# Made anew by every network, and kept by some versions of libraries and not by others.
+# Buffers recomputed by every network, and saved by some versions of libraries only.
 BOOKKEEPING = ("num_batches_tracked", "relative_position_index", "attn_mask", "relative_coords_table", "total_ops",
                "total_params")  # fmt: skip
 STATISTICS = ("running_mean", "running_var")
@@ -33,7 +33,7 @@ STATISTICS = ("running_mean", "running_var")
 
 @dataclass(frozen=True)
 class WeightMatch:
-    """The weights under the encoder's own names, and what of the file is left out: heads and stages."""
+    """The weights under the encoder's names, and the skipped parts of the file: heads and stages."""
 
     state: dict[str, torch.Tensor]
     left_out: tuple[str, ...]
@@ -45,13 +45,13 @@ def match_weights(
     """Find the encoder's weights in a file.
 
     Args:
-        encoder: as it is built.
+        encoder: as built.
         found: the file's tensors by name.
-        whole: all names of the network that the encoder is a part of.
-        where: the file and the encoder, as an error line begins.
+        whole: names of all tensors of the network around the encoder.
+        where: the file and the encoder, for the error line.
 
     Raises:
-        ModelError: something is missing, of another shape, or of another architecture.
+        ModelError: a tensor is missing, of another shape, or of another architecture.
     """
     own = encoder.state_dict()
     inside = _prefix(own, [_plain(own)])
@@ -63,9 +63,9 @@ def match_weights(
     wrong = _differences(own, state, [name for name in own if name not in state and name not in computed], inside)
     known = {_key(name) for name in whole}
     extra = sorted(name.removeprefix(prefix) for key, name in given.items() if key not in wanted)
-    strange = [name for name in extra if not (_key(name) in known or _is_head(name) or name.endswith(BOOKKEEPING))]
-    if strange:
-        wrong.append(f"{len(strange)} of another architecture, such as {strange[0]}")
+    unknown = [name for name in extra if not (_key(name) in known or _is_head(name) or name.endswith(BOOKKEEPING))]
+    if unknown:
+        wrong.append(f"{len(unknown)} of another architecture, such as {unknown[0]}")
     if wrong:
         raise ModelError(f"{where}: {'; '.join(wrong)}")
     beside = [name for name in found if not name.startswith(prefix)]
@@ -86,7 +86,7 @@ def _differences(
     )
     wrong += [f"{len(other)} of another shape, such as {other[0]}"] if other else []
     whole = [name for name, value in state.items() if own[name].is_floating_point() > value.is_floating_point()]
-    if whole:  # quantised: the numbers mean something only with their scales
+    if whole:  # quantised: without their scales the numbers are meaningless
         kind = str(state[whole[0]].dtype).removeprefix("torch.")
         wrong.append(
             f"{len(whole)} of whole numbers, such as {whole[0].removeprefix(inside)} of {kind}; expected floats"
@@ -102,7 +102,7 @@ def _key(name: str) -> str:
 
 
 def _plain(names: Iterable[str]) -> set[str]:
-    """Return names without any of the words that may stand around all of them."""
+    """Return names without their common prefixes of `AROUND`."""
     plain = list(names)
     while plain and (word := plain[0].split(".")[0]) in AROUND and all(name.startswith(f"{word}.") for name in plain):
         plain = [name[len(word) + 1 :] for name in plain]
@@ -110,7 +110,7 @@ def _plain(names: Iterable[str]) -> set[str]:
 
 
 def _prefix(names: Iterable[str], wanted: list[Iterable[str]]) -> str:
-    """Return what stands in front of the names that are wanted: of all words, those under which most are found."""
+    """Return the prefix under which most of the wanted names are found."""
     (keys,) = wanted
     candidates: dict[str, int] = {}
     names = list(names)
@@ -127,7 +127,7 @@ def _prefix(names: Iterable[str], wanted: list[Iterable[str]]) -> str:
 
 
 def _common(names: list[str]) -> list[str]:
-    """Return the words with which all names begin, whatever they are."""
+    """Return the parts of the longest common prefix."""
     columns = zip(*(name.split(".")[:-1] for name in names), strict=False)
     return [words[0] for words in takewhile(lambda words: len(set(words)) == 1, columns)]
 
@@ -137,7 +137,7 @@ def _is_head(name: str) -> bool:
 
 
 def _parts(names: Iterable[str], wanted: set[str]) -> list[str]:
-    """Name the children that tensors belong to, and a child's children where the encoder has others of them."""
+    """Return the modules of tensors: children, or grandchildren where the encoder has others of the same child."""
     parts = []
     for name in names:
         words = name.split(".")

@@ -1,4 +1,4 @@
-"""Mean and standard deviation with which an encoder's weights were published: it is given images in no other way."""
+"""The input normalisation of an encoder: the mean and standard deviation published with its weights."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ from wildseg.encoders.cnn.imagenet import MEAN, STD
 from wildseg.encoders.cnn.published import KEY, SMP, TIMM, check, instead, split, tags_of, timm_cfg
 from wildseg.encoders.downloads import hub_file
 
-# Where a file of weights may be described: as timm, segmentation-models-pytorch and this package write it, and as
-# transformers does.
+# Configs beside a file of weights: of timm, segmentation-models-pytorch and this package, and of transformers.
 BESIDE = ("config.json", "preprocessor_config.json")
-HOW_TO_DECLARE = "a config.json with mean and std beside the file would say"
+HOW_TO_DECLARE = "declare mean and std in a config.json beside the file to change it"
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Of RGB in [0, 1]: what is subtracted, and what is divided by then; `source` says in words where it is from."""
+    """(RGB in [0, 1] - mean) / std; `source` describes its origin."""
 
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
     source: str = "ImageNet's"
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return a description in one line."""
         return f"images normalised by mean {_numbers(self.mean)} and std {_numbers(self.std)} ({self.source})"
 
 
@@ -47,8 +46,8 @@ def of(name: str, weights: str | None, key: str = KEY) -> Normalisation:
         key: the parameter that names the encoder, for error lines.
 
     Raises:
-        DataError: a config beside the file has an impossible value.
-        ModelError: they do not exist, were published for images of another kind, or cannot be fetched.
+        DataError: a config beside the file has an invalid value.
+        ModelError: the weights do not exist, are for images of another kind, or cannot be downloaded.
     """
     if weights is None:
         return Normalisation()
@@ -79,7 +78,7 @@ def _of_file(name: str, path: Path, key: str) -> Normalisation:
         if other := _other_network(content, name):
             others.append(f"{config.name} beside it is of {other}")
         elif declared := _declared(content):
-            return _read(declared, f"as {config.name} beside the file says", str(config))
+            return _read(declared, f"by {config.name} beside the file", str(config))
     return _assumed(name, others)
 
 
@@ -89,13 +88,13 @@ def _assumed(name: str, others: Sequence[str]) -> Normalisation:
         if timm.is_model(network) and (cfg := timm_cfg(name if name.startswith(TIMM) else f"{TIMM}{network}")):
             means = [timm_cfg(f"{TIMM}{network}.{tag}").mean for tag in tags_of(network)]
             differ = dict.fromkeys(mean for mean in means if mean != cfg.mean)
-            also = f", whose other sets want mean {' or '.join(map(_numbers, differ))}" if differ else ""
+            also = f", whose other sets have mean {' or '.join(map(_numbers, differ))}" if differ else ""
             return Normalisation(tuple(cfg.mean), tuple(cfg.std), f"assumed: timm's for {network}{also}; {hints}")
     return Normalisation(source=f"assumed: ImageNet's; {hints}")
 
 
 def _declared(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return mean, std, range and order of colours from a config; empty where it has none."""
+    """Return mean, std, range and channel order from a config; empty if it has none."""
     inner = content.get("pretrained_cfg")
     both = {**content, **inner} if isinstance(inner, dict) else dict(content)
     if "image_mean" in both and "mean" not in both:
@@ -108,7 +107,7 @@ def _declared(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _other_network(content: Mapping[str, Any], name: str) -> str:
-    """Return the network that a config is of, if it says so and it is not the encoder `name`; else an empty string."""
+    """Return the network that a config declares, if it is not the encoder `name`; else an empty string."""
     stated = content.get("encoder", content.get("architecture"))
     plain = lambda network: split(network)[0].partition(".")[0].replace("-", "_")  # noqa: E731
     return stated if isinstance(stated, str) and plain(stated) != plain(name) else ""
@@ -117,14 +116,14 @@ def _other_network(content: Mapping[str, Any], name: str) -> str:
 def _read(declared: Mapping[str, Any], source: str, where: str) -> Normalisation:
     """Check the config's values, and convert them to RGB in [0, 1]."""
     if (space := declared.get("input_space", "RGB")) != "RGB":
-        raise ModelError(f"{where}: expected weights for images as RGB, found {space!r}; take others")
+        raise ModelError(f"{where}: expected weights for RGB images, found {space!r}; use others")
     given = declared.get("input_range") or (0, 1)
     if not isinstance(given, (list, tuple)) or list(given) not in ([0, 1], [0, 255]):
-        raise ModelError(f"{where}: expected an input_range of [0, 1] or [0, 255], found {given!r}; take others")
+        raise ModelError(f"{where}: expected an input_range of [0, 1] or [0, 255], found {given!r}; use others")
     high = given[1]
     mean, std = (_three(declared.get(key), key, where) for key in ("mean", "std"))
     if not 0 <= min(mean) <= max(mean) <= high:
-        hint = "; divide mean and std by 255, or say input_range: [0, 255]" if max(mean) > 1 else ""
+        hint = "; divide mean and std by 255, or declare input_range: [0, 255]" if max(mean) > 1 else ""
         raise DataError(f"{where}: expected a mean within [0, {high}], found {list(mean)}{hint}")
     if min(std) <= 0:
         raise DataError(f"{where}: expected a std above 0, found {list(std)}")
@@ -161,13 +160,9 @@ def _json(path: Path) -> dict[str, Any]:
         check_regular(path)
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path}: expected what the weights beside it were published with, as JSON ({error})"
-        ) from error
+        raise DataError(f"{path}: expected the config of the weights beside it, as JSON ({error})") from error
     if not isinstance(content, dict):
-        raise DataError(
-            f"{path}: expected what the weights beside it were published with, found {type(content).__name__}"
-        )
+        raise DataError(f"{path}: expected the config of the weights beside it, found {type(content).__name__}")
     return content
 
 

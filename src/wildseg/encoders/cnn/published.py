@@ -1,4 +1,4 @@
-"""Published weights of encoders, and the arguments by which segmentation-models-pytorch and timm load them."""
+"""Published weights of encoders, and their arguments for segmentation-models-pytorch and timm."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from wildseg.core.errors import ModelError, did_you_mean
 from wildseg.encoders.cnn import packaged
 from wildseg.encoders.downloads import hub_file, report_progress
 
-TIMM = "tu-"  # the prefix under which segmentation-models-pytorch reaches every network of timm
+TIMM = "tu-"  # the prefix of timm's networks in segmentation-models-pytorch
 PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
-FILES = ("model.safetensors", "pytorch_model.bin")  # as timm looks for them on the hub
-SMP = ("config.json", "model.safetensors")  # as segmentation-models-pytorch has them there
-ANY = "imagenet"  # the set that timm takes for a network where none is named
+FILES = ("model.safetensors", "pytorch_model.bin")  # names of timm's files on the hub
+SMP = ("config.json", "model.safetensors")  # names of segmentation-models-pytorch's files there
+ANY = "imagenet"  # the alias of timm's default set of a network
 KEY = "train.encoder"  # the parameter that names the encoder; `<key>_weights` names its weights
 
 
 @dataclass(frozen=True)
 class Published:
-    """Weights as segmentation-models-pytorch takes them.
+    """Weights as arguments of segmentation-models-pytorch.
 
     name: of the encoder. weights: None for random ones. options: further arguments of the encoder. fetches: the context
-    in which the library may load something by itself.
+    of downloads by the library itself.
     """
 
     name: str
@@ -44,12 +44,12 @@ def instead(key: str) -> str:
 
 
 def check(name: str, weights: str | None, key: str = KEY) -> None:
-    """Raise a ModelError, with the nearest that there is, unless there are an encoder `name` and published `weights`.
+    """Raise a ModelError, with the nearest match, unless the encoder `name` and published `weights` exist.
 
     Args:
         name: any encoder of segmentation-models-pytorch, or ``tu-`` and the name of a network of timm, with or
             without the tag of a set of weights: ``tu-resnet18.a1_in1k``.
-        weights: None, or a set: of timm's, a tag of the network, or ``imagenet`` for the one that timm would take; or
+        weights: None, or a set: of timm's, a tag of the network, or ``imagenet`` for timm's default; or
             one that a package ships.
         key: the parameter that names the encoder, for error lines.
     """
@@ -82,8 +82,8 @@ def _check_set(name: str, network: str, tag: str, weights: str, key: str) -> Non
         known = tags_of(network)
         if not known:
             raise ModelError(
-                f"{key}_weights: expected null or a .safetensors file for {name}, of which timm has no "
-                f"published weights; found {weights!r}"
+                f"{key}_weights: expected null or a .safetensors file for {name}, without published weights "
+                f"in timm; found {weights!r}"
             )
         known = [tag] if tag else known
         known = [ANY, *known]
@@ -104,7 +104,7 @@ def split(name: str) -> tuple[str, str]:
 
 
 def tags_of(network: str) -> list[str]:
-    """List the tags of the weights that timm knows of a network, the one first that it takes where none is named."""
+    """Return the tags of timm's weights of a network, the default first."""
     names = [name for name in timm.list_pretrained(f"{network}.*") if name.partition(".")[0] == network]
     first = timm.get_pretrained_cfg(network)
     tags = [name.partition(".")[2] for name in names]
@@ -112,11 +112,11 @@ def tags_of(network: str) -> list[str]:
 
 
 def timm_cfg(name: str, weights: str | None = None) -> Any:  # noqa: ANN401
-    """Return what timm says of the weights of an encoder (`timm.models.PretrainedCfg`); None of one it does not know.
+    """Return timm's config of an encoder's weights (`timm.models.PretrainedCfg`); None for an unknown encoder.
 
     Args:
         name: see `check`.
-        weights: a set of them; None, or one that is no tag, is the set that timm takes by itself.
+        weights: a set; None, or a name that is no tag, means timm's default.
     """
     network, tag = split(name)
     tag = tag or (weights if weights and weights != ANY else "")
@@ -127,10 +127,10 @@ def timm_cfg(name: str, weights: str | None = None) -> Any:  # noqa: ANN401
 
 
 def fetch(name: str, weights: str | None, key: str = KEY) -> Published:
-    """Return how the library is told to take published weights, which lie here after this wherever they are on the hub.
+    """Download published weights that are on the hub; return the library's arguments for them.
 
     Raises:
-        ModelError: they cannot be had.
+        ModelError: they cannot be downloaded.
     """
     if weights is None:
         return Published(name)
