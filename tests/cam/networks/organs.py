@@ -114,9 +114,7 @@ def optim(steps: int, lr: float = 0.01) -> OptimConfig:
 def pcam(steps: int, seed: int) -> ClassifierObjective:
     """P-CAM of a tiny network."""
     torch.manual_seed(seed)
-    return ClassifierObjective(
-        classifier(), TinyBackbone.norm, optim(steps), CROPS, 4, TrainContext(seed), head_lr=1.0
-    )
+    return ClassifierObjective(classifier(), TinyBackbone.norm, optim(steps), CROPS, 4, TrainContext(seed), head_lr=1.0)
 
 
 def train(objective: MapObjective, data: Slices, seed: int) -> list[float]:

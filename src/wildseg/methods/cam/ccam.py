@@ -102,11 +102,12 @@ def build(
         steps = context.steps(passes, batch_size)
         return OptimConfig(steps, rate, "sgd", "poly", momentum, weight_decay=weight_decay, warmup=0.0)
 
-    learned = _classifier(trunk(), context)
+    encoder_of_images = trunk()
+    learned = _classifier(encoder_of_images, context)
     _load(learned, context, checkpoint, "checkpoint", new_head=epochs > 0)
     crops = CropConfig(crop, batch_size, "long", (size[0], size[1]), flip)
     first = ClassifierObjective(
-        learned, learned.backbone.norm, optim(epochs, lr), crops, stride, context.training, head_lr=head_lr
+        learned, encoder_of_images.norm, optim(epochs, lr), crops, stride, context.training, head_lr=head_lr
     )
     if chains == "none":
         return first

@@ -14,8 +14,8 @@ Options; defaults are those published for VOC but for the encoder, which was res
     flip, jitter     probability of a left-right flip; brightness, contrast, saturation and hue
     patches, patch   how many of an image the local network is shown, and their side in pixels, a multiple of the stride
     layout           of the patches: the four corners and random places, random places alone, or an even grid
-    saliency         null transfers attention alone; a folder of 8-bit PNG <frame>.png, from the project on; or estimate,
-                     boundary connectivity of each image, which expects objects before a background
+    saliency         null transfers attention alone; a folder of 8-bit PNG <frame>.png, from the project on; or
+                     estimate, boundary connectivity of each image, which expects objects before a background
     threshold        with saliency: a class, or the background, holds a cell where its attention exceeds this
     background       with saliency: target of cells that the background holds, 1 - saliency (indicator), or the
                      background's attention times that (value)
