@@ -80,7 +80,7 @@ def test_phrases_that_are_no_texts_are_refused(phrases: object) -> None:
 
 
 def test_a_phrase_that_names_two_classes_is_refused() -> None:
-    with pytest.raises(ParamsError, match=r"classes\.lawn: the phrase 'Grass' already stands under 'tree'"):
+    with pytest.raises(ParamsError, match=r"classes\.lawn: the phrase 'Grass' already belongs to 'tree'"):
         Classes.from_mapping({"tree": ["tree", "grass"], "lawn": ["Grass"]})
 
 

@@ -1,4 +1,4 @@
-"""YAML is read as DVC reads it, and a key that stands twice is a mistake."""
+"""YAML is read as DVC reads it, and a key that occurs twice is a mistake."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_anchors_merge_keys_and_comments_are_understood(tmp_path: Path) -> None:
     [("a: 1\nb: 2\na: 3\n", 3), ("top:\n  a: 1\n  a: 1\n", 3), ("a: {x: 1, x: 2}\n", 1), ("- a: 1\n  'a': 2\n", 2)],
 )
 def test_a_key_that_stands_twice_is_told_with_its_line(tmp_path: Path, text: str, line: int) -> None:
-    with pytest.raises(ParamsError, match=rf"a\.yaml, line {line}: expected YAML; the key '.' stands twice"):
+    with pytest.raises(ParamsError, match=rf"a\.yaml, line {line}: expected YAML; the key '.' occurs twice"):
         read(tmp_path, text)
 
 

@@ -309,17 +309,17 @@ def test_without_a_config_it_is_said_what_is_assumed_and_what_others_want(
     (note,) = model.notes
     assert "mean 0.4815 0.4578 0.4082 is assumed (that of ViT-L-14's published 'openai')" in note
     assert "plain GELU (as open_clip's ViT-L-14 has it)" in note
-    assert "laion2b_s32b_b82k want mean 0.5 0.5 0.5" in note
-    assert "openai, metaclip_400m, metaclip_fullcc and 1 more want QuickGELU (clip.model: ViT-L-14-quickgelu)" in note
+    assert "laion2b_s32b_b82k have mean 0.5 0.5 0.5" in note
+    assert "openai, metaclip_400m, metaclip_fullcc and 1 more have QuickGELU (clip.model: ViT-L-14-quickgelu)" in note
     assert note.endswith("put its open_clip_config.json beside it")
 
 
 @pytest.mark.parametrize(
     ("name", "others", "silent"),
     [
-        ("ViT-B-16-quickgelu", "want plain GELU (clip.model: ViT-B-16)", "want mean"),
-        ("ViT-B-16-SigLIP", "mean 0.5 0.5 0.5 is assumed", "want QuickGELU"),
-        ("ViT-H-14", "want QuickGELU (clip.model: ViT-H-14-quickgelu)", "want mean"),
+        ("ViT-B-16-quickgelu", "have plain GELU (clip.model: ViT-B-16)", "have mean"),
+        ("ViT-B-16-SigLIP", "mean 0.5 0.5 0.5 is assumed", "have QuickGELU"),
+        ("ViT-H-14", "have QuickGELU (clip.model: ViT-H-14-quickgelu)", "have mean"),
     ],
 )
 def test_what_is_said_depends_on_the_weights_that_are_published(

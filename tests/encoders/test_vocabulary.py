@@ -51,15 +51,15 @@ def test_letter_case_signs_articles_and_plurals_do_not_count(phrase: str) -> Non
 )
 def test_a_word_that_only_stands_in_what_was_taught_is_unknown_too(phrase: str) -> None:
     assert warning(*TINY, [["road"], [phrase]], ()) == (
-        f"wildseg-tiny knows the ten surfaces of the rendered demo alone and was never taught {phrase!r}: what it says "
-        "of them means nothing; for photographs and video take a real CLIP ('wildseg init photographs')"
+        f"wildseg-tiny was trained on the ten surfaces of the rendered demo alone, without {phrase!r}: "
+        "their scores are meaningless; for photographs and video use a real CLIP ('wildseg init photographs')"
     )
 
 
 def test_a_street_is_told_in_one_line_with_a_few_of_its_words() -> None:
     line = warning(*TINY, [[name] for name in STREET], ("wall", "bicycle"))
     assert (
-        "never taught 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light', 'vegetation', 'person' and "
+        "without 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light', 'vegetation', 'person' and "
         in line
     )
     assert "and 2 more: " in line  # car, bicycle
@@ -78,4 +78,4 @@ def test_any_model_may_have_a_list_beside_its_weights(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").touch()
     (tmp_path / "mine.words.txt").write_text("wheat\nrye grass\n\n")
     line = warning(clip_params("mine", "w.safetensors"), tmp_path, [["wheat", "rye"]], ())
-    assert line.startswith("mine knows a few words and was never taught 'rye': ")
+    assert line.startswith("mine was trained on a few words, without 'rye': ")

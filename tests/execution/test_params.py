@@ -314,7 +314,7 @@ def test_an_empty_class_list_is_refused(empty: object) -> None:
         (["lawn", "lawn"], "classes: expected names with phrases, such as 'lawn: [lawn, grass]', found ['lawn'"),
         ({"background": ["sky"]}, "classes.background: this name is reserved"),
         ({"lawn": ["lawn"], "LAWN": ["meadow"]}, "classes.LAWN: this class occurs twice"),
-        ({"lawn": ["grass"], "meadow": ["grass"]}, "classes.meadow: the phrase 'grass' already stands under 'lawn'"),
+        ({"lawn": ["grass"], "meadow": ["grass"]}, "classes.meadow: the phrase 'grass' already belongs to 'lawn'"),
         ({"lawn": []}, "classes.lawn: expected one or more phrases, found []"),
         ({True: ["lawn"]}, "classes: expected a name, found True"),
     ],
@@ -341,12 +341,12 @@ def test_a_file_without_sections_is_refused(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("repeated", ["seed: 0\n", "classes: {}\n", "crf: {alpha: 1.0, alpha: 2.0}\n"])
 def test_a_section_or_key_that_stands_twice_is_refused(tmp_path: Path, repeated: str) -> None:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text() + repeated)
-    with pytest.raises(ParamsError, match=r"params\.yaml, line \d+: expected YAML; the key '\w+' stands twice"):
+    with pytest.raises(ParamsError, match=r"params\.yaml, line \d+: expected YAML; the key '\w+' occurs twice"):
         params.load(tmp_path / "params.yaml")
 
 
 def test_a_class_that_stands_twice_is_refused(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text().replace("\nclasses:\n", "\nclasses:\n  lawn: [green]\n")
     (tmp_path / "params.yaml").write_text(text)
-    with pytest.raises(ParamsError, match="the key 'lawn' stands twice"):
+    with pytest.raises(ParamsError, match="the key 'lawn' occurs twice"):
         params.load(tmp_path / "params.yaml")

@@ -141,7 +141,7 @@ def test_a_disk_that_does_not_answer_stops_the_stage_and_costs_no_frame(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", failing)
-        with pytest.raises(SystemFailure, match=r"drive_000001\.jpg: .* \(Input/output error\); once that is mended"):
+        with pytest.raises(SystemFailure, match=r"drive_000001\.jpg: .* \(Input/output error\); resolve it and run"):
             label.run(values, project, CPU)
     assert not project.quarantine_csv("label").exists()
     label.run(values, project, CPU)

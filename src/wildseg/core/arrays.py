@@ -11,7 +11,7 @@ import numpy as np
 
 from wildseg.core.files import Opener, open_loose, unreadable
 
-# Above this an array is refused by its header alone: decoded, it would take gigabytes (a "decompression bomb").
+# Larger arrays are rejected by their header: decoded, they would need gigabytes (a "decompression bomb").
 MAX_ARRAY = 2**29  # bytes; maps of 254 classes on a grid of 1000x1000 cells
 NUMBERS = "biuf"  # kinds of dtype that are written here: bool, integers, floats; no texts, records or objects
 
@@ -40,7 +40,7 @@ def _array(archive: zipfile.ZipFile, member: str) -> np.ndarray:
     shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
     if dtype.kind not in NUMBERS or dtype.itemsize < 1:
         raise ValueError(f"{member} holds {str(dtype)[:80]}, and only numbers are read")
-    # Beside a side of 0 any other side takes no memory, but time in the loops of a caller.
+    # With a side of 0, another side needs no memory, but time in the loops of a caller.
     sane = all(0 <= side <= MAX_ARRAY for side in shape)
     if not sane or math.prod(shape) * dtype.itemsize != len(stream.getbuffer()) - stream.tell():
         raise ValueError(f"{member} claims {str(shape)[:80]} of {dtype}, which is not what it holds")

@@ -1,4 +1,4 @@
-"""Class names, phrases, ids and colours: the one place that knows which number means which class.
+"""Class names, phrases, ids and colours: the one definition of ids.
 
 Ids in label images: 0 is background, 1..C are the classes in the order of params.yaml, 255 is ignore
 (the convention of PASCAL VOC).
@@ -68,7 +68,7 @@ class Classes:
             own = _phrases(name, value)
             for phrase in own:
                 if (other := owner.setdefault(phrase.lower(), name)) != name:
-                    raise ParamsError(f"classes.{name}: the phrase {phrase!r} already stands under {other!r}")
+                    raise ParamsError(f"classes.{name}: the phrase {phrase!r} already belongs to {other!r}")
             names.append(name)
             phrases.append(own)
         object.__setattr__(self, "names", tuple(names))  # frozen, so not by assignment
@@ -76,7 +76,7 @@ class Classes:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Sequence[str] | str]) -> Classes:
-        """Return `Classes(mapping)`; the reader of params.yaml calls this of a section with a shape of its own."""
+        """Return `Classes(mapping)`; called by the reader of params.yaml for this section."""
         return cls(mapping)
 
     def __len__(self) -> int:

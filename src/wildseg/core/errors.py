@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-# Unicode's categories of control characters, of halves of characters, which stand for bytes that are no text in the
+# Unicode's categories of control characters, of surrogates, which represent undecodable bytes in the
 # name of a file, and of the ends of lines and paragraphs.
 UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 # Characters that change the direction of the text that follows, so that a line is displayed as another one.

@@ -23,14 +23,14 @@ from PIL import UnidentifiedImageError
 
 from wildseg.core.errors import DataError, SystemFailure, check_regular
 
-# Numbers of errors that are about what lies at a path; any other is one of the system, and may be temporary.
+# Errors of a path; any other is a failure of the system, and may be transient.
 WHAT_LIES_THERE = (None, errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
 
 Opener = Callable[[Path], BinaryIO]  # what finds the content of a path; raises OSError, or ValueError if it is broken
 
 
 def open_loose(path: Path) -> BinaryIO:
-    """Open the file that lies at `path`."""
+    """Open the loose file at `path`."""
     check_regular(path)
     return path.open("rb")
 
@@ -56,7 +56,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def empty_dir(folder: Path) -> Path:
-    """Empty `folder`, so that nothing of an earlier run is taken for this one's; return it.
+    """Empty `folder`, so that it holds no outputs of an earlier run; return it.
 
     What is in it goes rather than the folder itself, which may be a link to a larger disk.
 

@@ -16,7 +16,7 @@ from wildseg.core.files import Opener, open_loose, save_bytes, unreadable
 # What Pillow raises for a file that is missing, truncated, garbled, or claims to have billions of pixels.
 BROKEN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
-# Above this an image is refused by its header alone: decoded, it would take gigabytes (a "decompression bomb").
+# Larger images are rejected by their header: decoded, they would need gigabytes (a "decompression bomb").
 MAX_PIXELS = 150_000_000  # the same as for photos, so that every frame that was extracted can be read again
 
 
@@ -34,8 +34,8 @@ def encode_label_image(ids: np.ndarray) -> bytes:
 
 def encode_png(image: Image.Image) -> bytes:
     """Return a picture of few levels, such as ids or a confidence, as PNG."""
-    # Along a row they hardly change: looking for runs alone takes half of zlib's usual time, and a little less room.
-    # Put together in memory: given a file, Pillow writes it in many small pieces, which takes half as long again.
+    # Rows are nearly constant: run-length matching alone halves zlib's time, and saves a little space.
+    # Encoded in memory: to a file, Pillow writes many small pieces, which takes half as long again.
     content = io.BytesIO()
     image.save(content, "PNG", compress_type=zlib.Z_RLE)
     return content.getvalue()
@@ -85,7 +85,7 @@ def load_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
 
 
 def check_size(image: Image.Image) -> None:
-    """Refuse a picture by its header: decoded, it would take gigabytes.
+    """Reject an oversized image by its header, before it is decoded.
 
     Raises:
         ValueError: it claims more than `MAX_PIXELS`.

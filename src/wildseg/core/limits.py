@@ -1,4 +1,4 @@
-"""Limits of values: what stands beside a type in an annotation, such as ``Annotated[float, Between(0, 1)]``."""
+"""Limits of values, as metadata of annotations such as ``Annotated[float, Between(0, 1)]``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Between:
     above: bool = False
 
     def allows(self, value: float) -> bool:
-        """Return whether `value` lies inside; NaN never does."""
+        """Return whether `value` is inside; NaN never is."""
         return (self.low < value if self.above else self.low <= value) and value <= self.high
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ Natural = Annotated[int, Between(0, 10**9)]
 Side = Annotated[int, Between(1, 100_000)]  # of a picture, in pixels
 Seconds = Annotated[float, Between(0.001, 10**9)]  # times are stored in milliseconds; up to 31 years
 Channels = Annotated[int, Between(1, 4096)]  # of a layer of a network
-Seed = Annotated[int, Between(0, 2**32 - 1)]  # what NumPy takes
+Seed = Annotated[int, Between(0, 2**32 - 1)]  # NumPy's range
 # A pass each; what attention needs of memory grows with the fourth power of a scale.
 Scales = Annotated[tuple[Annotated[float, Between(0.1, 4)], ...], Length(1, 16)]
 Options = dict[str, dict[str, Any]]  # of methods, by their names

@@ -56,7 +56,7 @@ def check(folder: str, name: str, key: str) -> None:
 def check_options(folder: str, name: str, functions: Functions, options: Mapping[str, object], key: str) -> None:
     """Raise a ParamsError unless `options` are keyword-only parameters of the method's function, of their types.
 
-    The types and limits are those that its signature says; see `wildseg.core.hints`.
+    Types and limits are those of its signature; see `wildseg.core.hints`.
     """
     known = hints.of_options(_function(folder, name, functions))
     for option, value in options.items():
@@ -93,7 +93,7 @@ def _function(folder: str, name: str, functions: Functions) -> ast.FunctionDef:
 
 
 def needs(folder: str, name: str) -> frozenset[str]:
-    """Return what the method's source says in ``NEEDS = frozenset({...})``, without importing it."""
+    """Return the method's ``NEEDS = frozenset({...})`` from its source, without importing it."""
     tree = ast.parse((_path(folder) / f"{name}.py").read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["NEEDS"]:

@@ -52,6 +52,6 @@ def made_by(stage: str) -> Iterator[None]:
     try:
         yield
     except SystemFailure as error:
-        raise SystemFailure(f"{error}; once that is mended, run the same again") from error
+        raise SystemFailure(f"{error}; resolve it and run the same command again") from error
     except DataError as error:
         raise DataError(f"{error}; run 'dvc repro {stage}'") from error

@@ -17,9 +17,9 @@ MEGABYTE = 1e6
 
 
 def track(items: Iterable[Item], total: int | None, description: str) -> Iterator[Item]:
-    """Yield `items`, showing how many of `total` are done; `None` means that the number is not known."""
+    """Yield `items`, showing progress out of `total`; `None`: unknown."""
     if sys.stderr.isatty():
-        from tqdm import tqdm  # takes a tenth of the start of a light command, and most runs write to a log
+        from tqdm import tqdm  # a tenth of the start-up time of a light command, and unused where output is a log
 
         yield from tqdm(items, total=total, desc=description, dynamic_ncols=True, leave=True)
         return
@@ -65,12 +65,12 @@ def note(stage: str, lines: Iterable[str]) -> None:
 class Bytes:
     """Progress of one download, in megabytes; the interface that huggingface_hub expects (its `tqdm_class`).
 
-    In a terminal it is a bar of tqdm. Elsewhere a line says that a download begins and how large it is, a line now and
-    then how far it is, and one that it ended; files below a megabyte, which take no time, are passed over.
+    In a terminal it is a bar of tqdm. Elsewhere lines report the start and size of a download, its progress now and
+    then, and its end; files below a megabyte are not reported.
     """
 
     def __init__(self, *, desc: str = "", total: float | None = None, initial: float = 0, **_: object) -> None:
-        """Begin; `total` and `initial` are bytes, and a `total` of None is not known."""
+        """Begin; `total` and `initial` in bytes, `total` None: unknown."""
         self.total, self.n = total, initial
         self._description, self._start, self._first = desc, time.monotonic(), initial
         self._last = self._start
@@ -91,7 +91,7 @@ class Bytes:
         return self.total is not None and self.total < MEGABYTE
 
     def update(self, number: float | None = 1) -> None:
-        """Count `number` more bytes; fewer than 0 where a download has to begin anew."""
+        """Count `number` more bytes; negative where a download starts over."""
         self.n += number or 0
         if self._bar is not None:
             self._bar.update(number)

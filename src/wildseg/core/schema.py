@@ -1,7 +1,7 @@
-"""From nested mappings to frozen dataclasses: every key known, every value of the right type and range.
+"""From nested mappings to frozen dataclasses, with checks of keys, types and ranges.
 
 A small reader rather than a validation library, because what matters here is the one line it prints:
-the key by its full name, what was expected, what came, and the nearest thing that would have been right.
+the key by its full name, the expected and the found value, and the nearest match.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def read(
     Args:
         kind: the dataclass.
         content: nested mappings of plain values.
-        key: where it stands, such as ``"crf.gaussian"``.
+        key: its full name, such as ``"crf.gaussian"``.
         defaults: the values of missing keys, nested as `content`.
-        lacking: takes the dotted names of those that were used.
+        lacking: collects the dotted names of defaults in use.
 
     Raises:
         ParamsError: an unknown or missing key, a value of another type or out of range.
@@ -105,7 +105,7 @@ def _limited(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401
 
 
 def _choice(choices: tuple[Any, ...], value: Any, key: str) -> Any:  # noqa: ANN401
-    # YAML reads a bare `none` as a string but `null` as nothing: take both where none is a choice.
+    # YAML reads a bare `none` as a string and `null` as None: accept both where none is a choice.
     value = "none" if value is None and "none" in choices else value
     if value not in choices or isinstance(value, bool):
         known = ", ".join(map(str, choices))
@@ -121,7 +121,7 @@ def _either(hints: tuple[Any, ...], value: Any, key: str) -> Any:  # noqa: ANN40
     words = [word for hint in hints if get_origin(hint) is Literal for word in get_args(hint)]
     value = "none" if value is None and "none" in words else value  # as in `_choice`
     for hint in hints:
-        if _is_kind(hint, value):  # then it is this one that tells best what is wrong with the value
+        if _is_kind(hint, value):  # the error of the hint of this kind is the most specific
             return convert(hint, value, key)
     expected = " or ".join(_name(hint) for hint in hints)
     raise ParamsError(f"{key}: expected {expected}; found {_found(value)}{did_you_mean(value, words)}")

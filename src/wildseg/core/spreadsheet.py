@@ -56,7 +56,7 @@ def load_sheet(path: Path, first: str, *others: str) -> Sheet:
         found = found or ", ".join(cell.strip(BLANK) for cell in header)
         if first in columns and len(columns) > 1:
             _check_header(path, line, columns)
-            # A table as it is written here is taken to the letter: names of files may have spaces around them.
+            # A table written by wildseg is read literally: file names may have surrounding spaces.
             exact = candidate == "," and first in header and set(others) <= {*header}
             cells = tuple(_named_cells(path, rows, columns, candidate, exact))
             return Sheet(tuple(filter(None, columns)), cells, candidate, encoding_guessed)
@@ -96,12 +96,12 @@ def _named_separator(text: str) -> tuple[str | None, str]:
 
 
 def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, cells) of each row in which anything stands."""
+    """Yield (line, cells) of each row that is not empty."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     try:
         for row in reader:
             if len(row) == 1 and separator in row[0]:
-                # A spreadsheet that separates by another character took the whole line for one cell, and quoted it.
+                # A spreadsheet with another separator quotes the whole line as one cell.
                 row = next(csv.reader(row, delimiter=separator, skipinitialspace=True))  # noqa: PLW2901
             if any(cell.strip(BLANK) for cell in row):
                 yield reader.line_num, row
@@ -120,7 +120,7 @@ def _named_cells(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     for line, row in rows:
         cells = row if exact else [cell.strip(BLANK) for cell in row]
-        names = [*columns, *[""] * (len(cells) - len(columns))]  # columns beyond the last, where something may stand
+        names = [*columns, *[""] * (len(cells) - len(columns))]  # cells beyond the last column
         if any(cell.strip(BLANK) and not name for name, cell in zip(names, cells, strict=False)):
             raise DataError(f"{path}, line {line}: expected {len([*filter(None, columns)])} columns; quote a cell that "
                             f"holds {SEPARATORS.get(separator, repr(separator))}")  # fmt: skip

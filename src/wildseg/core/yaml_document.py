@@ -121,7 +121,7 @@ class Document:
 
 
 def edit(text: str, changes: Mapping[str, Any], whole: frozenset[str] = frozenset()) -> str:
-    """Return the text of a YAML file with changes laid over it; see `Document.change`."""
+    """Return the text of a YAML file with changes applied; see `Document.change`."""
     document = Document(text)
     document.change(changes, whole)
     return document.text()
@@ -145,7 +145,7 @@ def _lay_over(section: CommentedMap, changes: Mapping[str, Any], whole: frozense
             if _is_block(old):
                 _say_below(section, name, "", own=True)
             elif block:
-                section.ca.items.pop(name, None)  # what is said of a value that stood on the key's line
+                section.ca.items.pop(name, None)  # the comment of a value on the key's line
             section[name] = _written(value, block=block)
             _say_below(section, name, below)
 
@@ -175,7 +175,7 @@ def _is_block(value: object) -> bool:
 
 
 def _leaf(section: Any, key: Any) -> tuple[Any, Any]:  # noqa: ANN401
-    """Return where the last line of a value stands: the innermost section or list, and the last key in it."""
+    """Return the position of a value's last line: the innermost section or list, and its last key."""
     while _is_block(section[key]):
         section = section[key]
         key = len(section) - 1 if isinstance(section, CommentedSeq) else next(reversed(section))
@@ -210,7 +210,7 @@ def _has_lines(place: Any, key: Any) -> bool:  # noqa: ANN401
 
 
 def _say_below(section: CommentedMap, key: str, lines: str, *, own: bool = False) -> None:
-    """Replace what `_below` returns; `own`: what stands below the key itself, before the first line of its value."""
+    """Replace what `_below` returns; `own`: the lines below the key itself, before the first line of its value."""
     place, last = (section, key) if own else _leaf(section, key)
     token, has_lines = _token_of(place, last), _has_lines(place, last)
     beside = "" if token is None or has_lines else token.value.partition("\n")[0]
@@ -244,7 +244,7 @@ def _written(value: Any, *, block: bool = False) -> Any:  # noqa: ANN401
 def _merged(text: str, unchanged: str, changed: str, end: str) -> str:
     """Return `text` with the lines in which `changed` differs from `unchanged`, the same document written by ruamel."""
     own, before, after = (part.splitlines(keepends=True) for part in (text, unchanged, changed))
-    kept: dict[int, list[str]] = {}  # by line of `before`, what stands in its place
+    kept: dict[int, list[str]] = {}  # replacements, by line of `before`
     plain = [line.rstrip("\r\n") + "\n" for line in own]
     for _, low, high, start, stop in SequenceMatcher(None, before, plain, False).get_opcodes():
         for number in range(low, high):

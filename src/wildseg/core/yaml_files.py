@@ -26,7 +26,7 @@ def load(path: Path) -> object:
     """Read a YAML file into plain mappings, lists, texts, numbers, booleans and None.
 
     Raises:
-        ParamsError: not YAML, or a key stands twice in one mapping.
+        ParamsError: not YAML, or a key occurs twice in one mapping.
         OSError: the file cannot be read.
     """
     return parse(text_of(path), path)
@@ -47,10 +47,10 @@ def text_of(path: Path) -> str:
 
 
 def parse(text: str, path: Path) -> object:
-    """Turn the text of a YAML file into what `load` returns; `path` is where it stands, for the error line.
+    """Turn the text of a YAML file into what `load` returns; `path` is for the error line.
 
     Raises:
-        ParamsError: not YAML, or a key stands twice in one mapping.
+        ParamsError: not YAML, or a key occurs twice in one mapping.
     """
     try:
         _check_size(YAML(typ="safe").parse(text))
@@ -63,7 +63,7 @@ def parse(text: str, path: Path) -> object:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = error.problem or error.context
         if twice := TWICE.match(problem):
-            problem = f"the key {twice[1]!r} stands twice in one section"
+            problem = f"the key {twice[1]!r} occurs twice in one section"
         raise ParamsError(f"{path}{line}: expected YAML; {problem}") from error
     except YAMLError as error:
         raise ParamsError(f"{path}: expected YAML; {' '.join(str(error).split())}") from error

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 AttentionOverride = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 # Weights of all heads at once would be heads x T x T numbers, gigabytes for a large frame; so many are there at a time.
-# 28 MB is also just below what the C library takes from the system anew, page by page, at each allocation.
+# 28 MB is also just below the threshold above which the C library maps fresh pages at each allocation.
 ROOM = 7 * 2**20
 
 
 class AttentionMatrices(Sequence[Tensor]):
     """The attention of block after block, (B, T, T) each, mean over heads; each is computed on access.
 
-    Only queries and keys are stored, since all matrices of a large frame would take gigabytes.
+    Only queries and keys are stored, since all matrices of a large frame would need gigabytes.
     """
 
     def __init__(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -50,7 +50,7 @@ def _weigh(query: Tensor, key: Tensor) -> Tensor:
 class AttentionRecorder:
     """Records the attention of blocks during a forward pass: of each block, or the mean over some.
 
-    averaged: numbers of blocks, from 0, over which the mean is taken. keep_all: record every block. The records, rows
+    averaged: indices of the blocks, from 0, to average over. keep_all: record every block. The records, rows
     are queries and sum to 1, mean over heads: `per_block`, one (B, T, T) per block in their order; `mean`, (B, T, T).
     """
 

@@ -1,6 +1,6 @@
 """Gradients of any scalar with respect to the attention of every block of a vision transformer, in little memory.
 
-With ``O = A V`` for each head, ``dy/dA = (dy/dO) V^T``: what must be kept are tokens, not attention, and one head's
+With ``O = A V`` for each head, ``dy/dA = (dy/dO) V^T``: only tokens are stored, not attention, and one head's
 ``(T, T)`` matrix at a time is made of them. Blocks are run again one by one on the way back.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Beside the 80 that were published with CLIP for ImageNet. First the plain ones: of equals, the first is taken.
+# In addition to the 80 published with CLIP for ImageNet. Simple ones first: of equals, the first wins.
 PLAIN = ("a photo of {}.", "{}", "a photo of a {}.")
 CLIP_ES = ("a clean origami {}.", "a rendering of a weird {}.")  # its choice for PASCAL VOC, and the runner-up
 SCENES = (  # of ViLD (Gu et al. 2022), without their variants by size

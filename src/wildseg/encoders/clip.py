@@ -59,7 +59,7 @@ class Clip:
     """A frozen model in evaluation mode.
 
     mean, std: of its images, RGB in [0, 1]. region_trained: it was trained on captions of regions, so that its class
-    token can be shown a part of the patches. notes: what a person should know of how a local file was understood.
+    token can be shown a part of the patches. notes: for the user, on the interpretation of a local file.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Clip:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return self.network.logit_scale.device
 
     @property

@@ -1,8 +1,8 @@
 """Config files beside local CLIP weights: architecture, activation, mean and standard deviation.
 
 ``<model>.json``, an architecture as open_clip has it, or ``open_clip_config.json``, as a folder of the model hub has it
-for its one model: ``{"model_cfg": an architecture, "preprocess_cfg": {"mean": ..., "std": ...}}``. What lies beside the
-weights wins over what open_clip knows under the same name.
+for its one model: ``{"model_cfg": an architecture, "preprocess_cfg": {"mean": ..., "std": ...}}``. A config beside the
+weights overrides open_clip's of the same name.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ SHARED = "open_clip_config.json"
 COLOURS = ("mean", "std")
 QUICK = "-quickgelu"  # the end of open_clip's names of architectures with that activation
 
-# What a config may say about its tokenizer. open_clip hands all of it to transformers, which takes far more; one of its
-# options runs code that lies beside the tokenizer.
+# The permitted options of a tokenizer. open_clip passes all of them to transformers, which accepts far more; one of
+# these runs code beside the tokenizer.
 TOKENIZER_OPTIONS = {"clean", "strip_sep_token", "reduction_mask"}
 
 
@@ -46,7 +46,7 @@ class LocalConfig:
 
 
 def find(file: Path, model: str) -> LocalConfig:
-    """Read what lies beside a file of weights, and let open_clip know the architecture.
+    """Read the configs beside a file of weights, and register the architecture in open_clip.
 
     Raises:
         ModelError: it is no config, or has a value that is not allowed.
@@ -91,18 +91,18 @@ def _assumed(local: LocalConfig, model: str, file: Path, mean: Sequence[float]) 
     quick = _quick(open_clip.get_model_config(local.name))
     by = f"{model}.json" if local.own else SHARED if local.shared else f"open_clip's {model}"
     parts = [
-        f"clip.pretrained: nothing beside {file.name} says how its images were normalised: mean {_words(mean)} is "
+        f"clip.pretrained: no config beside {file.name} declares its normalisation: mean {_words(mean)} is "
         f"assumed ({source}), and {_activation(quick)} (as {by} has it)"
     ]
     if other := [tag for tag, config in tags.items() if tuple(config["mean"]) != tuple(mean)]:
         parts.append(
-            f"{_such_as(other)} want mean {' or '.join(dict.fromkeys(_words(tags[t]['mean']) for t in other))}"
+            f"{_such_as(other)} have mean {' or '.join(dict.fromkeys(_words(tags[t]['mean']) for t in other))}"
         )
     bare = model.removesuffix(QUICK)
     sets = {tag: open_clip.get_pretrained_cfg(bare, tag) for tag in open_clip.list_pretrained_tags_by_model(bare)}
     other = [tag for tag, config in sets.items() if _quick(config) != quick]
     if other and not local.own and not local.shared:
-        parts.append(f"{_such_as(other)} want {_activation(not quick)} (clip.model: {bare if quick else bare + QUICK})")
+        parts.append(f"{_such_as(other)} have {_activation(not quick)} (clip.model: {bare if quick else bare + QUICK})")
     return "; ".join([*parts, f"if it is none of these, put its {SHARED} beside it"])
 
 
@@ -111,7 +111,7 @@ def _such_as(tags: Sequence[str], most: int = 3) -> str:
 
 
 def _other_architecture(local: LocalConfig, model: str, file: Path) -> list[str]:
-    """Return a line where open_clip knows `model` as another architecture than the config beside the file."""
+    """Return a line if the config beside the file declares another architecture than open_clip's `model`."""
     known, declared = open_clip.get_model_config(model), open_clip.get_model_config(local.name)
     if known is None:
         return []
@@ -130,7 +130,7 @@ def _other_architecture(local: LocalConfig, model: str, file: Path) -> list[str]
     if not differ:
         return []
     words = f"{SHARED} beside {file.name} describes another model than {model} ({', '.join(differ[:3])})"
-    return [f"clip.model: {words}; what lies beside the weights is taken"]
+    return [f"clip.model: {words}; the config beside the weights is used"]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

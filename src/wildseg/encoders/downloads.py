@@ -37,7 +37,7 @@ def hub_file(
     instead: str = "",
     together: Sequence[str] | None = None,
 ) -> Path:
-    """Return where the first of `names` lies that the repository has; fetch it into the hub's cache unless it is there.
+    """Return the path of the first of `names` in the repository, downloaded into the hub's cache unless it is there.
 
     Args:
         what: the parameter and the weights, as an error line begins.
@@ -64,7 +64,7 @@ def hub_file(
 
 
 def hub_folder(what: str, repo: str, instead: str = "") -> Path:
-    """Return a folder that holds a model as transformers reads it: its weights as safetensors, and what lies beside.
+    """Return a folder with a model in transformers' format: its weights as safetensors, and its configs.
 
     Args:
         what: the parameter and the model, as an error line begins.
@@ -173,14 +173,14 @@ def _told(what: str, repo: str, names: Sequence[str], revision: str | None, inst
 
 
 def reason(error: BaseException) -> str:
-    """Say in a few whole words why something could not be fetched or read."""
+    """Return a short reason why a file could not be downloaded or read."""
     chain = list(_causes(error))
     words = {type(link).__name__: link for link in reversed(chain)}
     status = next((s for link in chain if (s := getattr(getattr(link, "response", None), "status_code", None))), None)
     if "OfflineModeIsEnabled" in words:
         return OFFLINE
     if "GatedRepoError" in words:
-        return "its makers want a licence accepted there first, and then a token (HF_TOKEN)"
+        return "its licence must be accepted there first; then a token is needed (HF_TOKEN)"
     if "RepositoryNotFoundError" in words:
         return "there is no such repository, or it is private (HF_TOKEN)"
     if "RevisionNotFoundError" in words:
@@ -193,7 +193,7 @@ def reason(error: BaseException) -> str:
         return f"no answer within {_patience():g} s"
     if any("UnpicklingError" in name for name in words) or "Weights only load failed" in str(error):
         return PICKLE
-    for link in reversed(chain):  # what the system itself said, at the end of the chain
+    for link in reversed(chain):  # the system's own message, at the end of the chain
         if isinstance(link, OSError) and link.strerror:
             return link.strerror.lower()
     return error_line(error, 160)
@@ -212,7 +212,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextmanager
 def report_progress(what: str, *folders: Path) -> Iterator[None]:
-    """Show how much is written into `folders` meanwhile, for downloads that a library does by itself.
+    """Show how much is written into `folders` meanwhile, for downloads by a library itself.
 
     Args:
         what: is loaded.
@@ -253,7 +253,7 @@ def _size(folders: Sequence[Path]) -> int:
 
 @contextmanager
 def quiet_hub() -> Iterator[None]:
-    """Keep the hub's client from reporting its retries, which would bury the one line that matters."""
+    """Suppress the hub client's reports of retries, which would bury the error line."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Finds and builds an open_clip model: a name open_clip knows, or a config beside a local file; a tag, or that file.
+"""Finds and builds an open_clip model: by a name of open_clip, or a config beside a local file; by a tag, or that file.
 
 Every failure on the way is reported in one line. Weights are read
 without running any code from the file: safetensors, or torch files restricted to tensors.
@@ -29,7 +29,7 @@ from wildseg.encoders.tokenizer import FULL_VOCABULARY, cut_tokenizer
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
-FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # as open_clip looks for them on the hub
+FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # names of open_clip's files on the hub
 PREPARATION = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 INSTEAD = "name a local file as clip.pretrained"
 
@@ -38,7 +38,7 @@ INSTEAD = "name a local file as clip.pretrained"
 class LoadedModel:
     """A model in float32 with its weights, its tokenizer, and how its images are prepared: ``mean``, ``std``, ``size``.
 
-    notes: what a person should know of how a local file was understood, a line each.
+    notes: for the user, on the interpretation of a local file, a line each.
     """
 
     network: nn.Module
@@ -52,8 +52,8 @@ def build(model: str, pretrained: str, root: Path) -> LoadedModel:
 
     Args:
         model: an open_clip name, or the name of a ``<model>.json`` beside the weights; any name where an
-            ``open_clip_config.json`` lies beside them.
-        pretrained: a tag of open_clip, or a file; a relative path is looked up below `root`.
+            ``open_clip_config.json`` beside them.
+        pretrained: a tag of open_clip, or a file; a relative path starts from `root`.
         root: the project folder.
 
     Raises:
@@ -102,7 +102,7 @@ def _from_file(local: LocalConfig, model: str, file: Path) -> nn.Module:
         try:
             _check_torch_file(file)
             open_clip.load_checkpoint(network, str(file), weights_only=True)
-        except Exception as error:  # every format has errors of its own
+        except Exception as error:  # formats raise many types
             raise ModelError(f"clip.pretrained: {_misfit(model, network, file, error)}") from error
     return network
 
@@ -159,13 +159,13 @@ def _from_tag(model: str, tag: str) -> nn.Module:
                 return open_clip.create_model(model, pretrained=tag)
             _check_torch_file(file)
             return open_clip.create_model(model, pretrained=str(file), force_preprocess_cfg=prepared)
-        except Exception as error:  # every format has errors of its own, and so has every network
+        except Exception as error:  # formats and networks raise many types
             read = f"were fetched to {file} and cannot be used" if file else "could not be fetched"
             raise ModelError(f"{what} {read}: {reason(error)}; {INSTEAD}") from error
 
 
 def _fetch(what: str, config: dict[str, Any]) -> tuple[Path | None, AbstractContextManager[None]]:
-    """Return where published weights lie, fetched if need be, or None and a context in which open_clip fetches them."""
+    """Return the path of published weights, downloaded if needed, or None and a context for open_clip's download."""
     if "file" in config:
         return Path(config["file"]), nullcontext()
     if not config.get("hf_hub"):

@@ -11,7 +11,7 @@ from wildseg.core.limits import Count, Share
 
 @dataclass(frozen=True)
 class Sharpest:
-    """How the sharpest template is chosen: among which, on how many frames; see `wildseg.labels.sharpness`."""
+    """The ranking of templates: candidates and number of frames; see `wildseg.labels.sharpness`."""
 
     candidates: tuple[str, ...] | Literal["auto"]
     reduction: Literal["ratio_of_sums", "mean_of_ratios"]
@@ -21,7 +21,7 @@ class Sharpest:
 
 @dataclass(frozen=True)
 class Clip:
-    """The image-text model and the sentences it is asked with."""
+    """The image-text model and its prompts."""
 
     model: str
     pretrained: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-# What CLIP-ES lets compete with the twenty classes of PASCAL VOC: things and surfaces that surround objects.
+# The background phrases of CLIP-ES for the twenty classes of PASCAL VOC: objects and surfaces around them.
 COMPETITORS = (
     "ground", "land", "grass", "tree", "building", "wall", "sky", "lake", "water", "river", "sea", "railway",
     "railroad", "keyboard", "helmet", "cloud", "house", "mountain", "ocean", "road", "rock", "street", "valley",

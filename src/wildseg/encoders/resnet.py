@@ -28,7 +28,7 @@ def unsupported_reason(visual: nn.Module) -> str | None:
 
 
 class ResNet:
-    """Reads an open_clip `ModifiedResNet` up to its last cells, and on from there; holds no weights of its own."""
+    """Reads an open_clip `ModifiedResNet` up to its last cells, and on from there; has no weights."""
 
     pool = "tok"  # the class token, here the mean of all cells, is pooled
     patch = (STRIDE, STRIDE)

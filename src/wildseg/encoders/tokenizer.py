@@ -32,7 +32,7 @@ def cut_tokenizer(vocab_size: int, context_length: int) -> "SimpleTokenizer":
     smallest = _BYTE_TOKENS + len(_SPECIAL_TOKENS)
     if not smallest <= vocab_size <= FULL_VOCABULARY:
         raise ValueError(
-            f"vocab_size must lie between {smallest} (no merges) and {FULL_VOCABULARY} (all merges), got "
+            f"vocab_size must be between {smallest} (no merges) and {FULL_VOCABULARY} (all merges), got "
             f"{vocab_size}; it is `text_cfg.vocab_size` in the model's config"
         )
     tokenizer = SimpleTokenizer(context_length=context_length)

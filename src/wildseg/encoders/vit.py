@@ -54,7 +54,7 @@ def unsupported_reason(visual: nn.Module) -> str | None:
 
 
 class ViT:
-    """Runs an open_clip `VisionTransformer` block by block; holds no weights of its own."""
+    """Runs an open_clip `VisionTransformer` block by block; has no weights."""
 
     def __init__(self, visual: VisionTransformer, pos_embed_interpolation: str = "bicubic") -> None:
         """Wrap `visual`, for which `unsupported_reason` returns None; for the other see `resample`."""
@@ -114,7 +114,7 @@ class ViT:
             normed: ``block.ln_1(values)``, handed in because activation maps differentiate with respect to it.
             rows: which tokens to follow; a class token alone costs little, since only its query is needed.
             attention: also return the attention weights, mean over heads.
-            keep: is given q and k of all heads.
+            keep: called with q and k of all heads.
         """
         mixed, weights = attend(block.attn, normed[:, rows], normed, weights=attention, keep=keep)
         return self.after_attention(block, values[:, rows], mixed), weights
@@ -150,8 +150,8 @@ class ViT:
         Args:
             values: tokens that enter the last block, (B, 1 + h*w, D).
             override: replaces ``softmax(q k^T / sqrt(d)) v``, for one image and head at a time.
-            residual: keep the path around the attention.
-            mlp: keep the block's second half.
+            residual: with the path around the attention.
+            mlp: with the block's second half.
         """
         last = self.blocks[-1]
         normed = last.ln_1(values)
@@ -165,8 +165,8 @@ class ViT:
     def region_features(self, pixels: Tensor, regions: Tensor) -> Tensor:
         """Return one feature per region of each image from a single pass: (B, R, d), not normalised.
 
-        In the last block the class token sees only itself and the patches of a region; a model that pools by a mean
-        averages only those. Nothing before the last block changes.
+        In the last block the class token attends only to itself and the patches of a region; mean pooling averages only
+        those. Nothing before the last block changes.
 
         Args:
             pixels: (B, 3, H', W').
@@ -185,13 +185,13 @@ class ViT:
         return self.pooled(values.flatten(0, 1)[:, None], "tok").unflatten(0, (len(pixels), -1))
 
     def masked_features(self, pixels: Tensor, visible: Tensor) -> Tensor:
-        """Return one feature per image, (B, d), not normalised; in every block its class token sees some patches only.
+        """Return one feature per image, (B, d), not normalised; its class token attends to some patches only.
 
-        Patches see everything, as ever; a model that pools by a mean averages only the visible ones.
+        This applies in every block. Patches attend to all tokens; mean pooling averages only the visible ones.
 
         Args:
             pixels: (B, 3, H', W').
-            visible: (B, h*w) bool on the grid of the pixels. Without any, the class token sees itself alone.
+            visible: (B, h*w) bool on the grid of the pixels. Without any, the class token attends to itself alone.
         """
         values = self.embed(pixels).values
         cls = torch.cat([visible.new_ones(len(visible), 1), visible], dim=1)  # (B, T)

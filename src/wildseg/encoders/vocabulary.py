@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wildseg.encoders.params import Clip
 
 ARTICLES = {"a", "an", "the", "th"}  # "the" as `stems` leaves it
-SHOWN = 8  # phrases named in the line that a person reads
+SHOWN = 8  # phrases listed in the warning
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,6 @@ def warning(clip: Clip, root: Path, classes: Iterable[Iterable[str]], background
         return ""
     more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
     return (
-        f"{clip.model} knows {known.subject} and was never taught {', '.join(map(repr, lacking[:SHOWN]))}{more}: "
-        "what it says of them means nothing; for photographs and video take a real CLIP ('wildseg init photographs')"
+        f"{clip.model} was trained on {known.subject}, without {', '.join(map(repr, lacking[:SHOWN]))}{more}: "
+        "their scores are meaningless; for photographs and video use a real CLIP ('wildseg init photographs')"
     )

@@ -22,7 +22,7 @@ def shared_config_path(weights: Path) -> Path:
 
 
 def identity(clip: Clip, root: Path) -> dict[str, Any]:
-    """Return what identifies a model in a cache key; a tag of open_clip stands for itself.
+    """Return the identity of a model for a cache key; a tag of open_clip identifies itself.
 
     Args:
         clip: the parameters. Of weights in a file below `root` the bytes count, and those of its config.
