@@ -147,6 +147,11 @@ def create(weights: str | None, stride: int = STRIDE, key: str = "encoder", base
     network = ResNet38(base)
     if weights is None:
         return network
+    if not Path(weights).suffix:
+        raise ModelError(
+            f"{key}_weights: {NAME} has no published set of weights; expected null or a local .safetensors or .pth file, "
+            f"found {Path(weights).name!r}"
+        )
     found = read_weights(Path(weights), f"{key}_weights")
     whole = [*network.state_dict(), *(f"{head}.{kind}" for head in HEADS for kind in ("weight", "bias"))]
     fitted = match_weights(network, found, whole, f"{key}_weights: {weights} does not fit {NAME}")
