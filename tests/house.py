@@ -295,6 +295,81 @@ def mentions(kind: str) -> list[str]:
     return lists
 
 
+@cache
+def sections() -> dict[str, dict[str, set[str]]]:
+    """Return the sections of params.yaml, each with the fields of its dataclass and of those inside of it.
+
+    A dataclass is named by its room, such as ``cam.Caa``.
+    """
+    (params,) = (node for node in _classes(PACKAGE / "execution" / "params.py") if node.name == "Params")
+    found: dict[str, dict[str, set[str]]] = {}
+    for field in _fields(params):
+        for path in sorted(PACKAGE.glob("*/params.py")):
+            classes = {node.name: node for node in _classes(path) if path.parent.name != "execution"}
+            if (own := ast.unparse(field.annotation)) in classes:
+                found[ast.unparse(field.target)] = {
+                    f"{path.parent.name}.{name}": {ast.unparse(part.target) for part in _fields(classes[name])}
+                    for name in _inside(own, classes)
+                }
+    return found
+
+
+def _classes(path: Path) -> list[ast.ClassDef]:
+    return [node for node in _parsed(path).body if isinstance(node, ast.ClassDef)]
+
+
+def _fields(node: ast.ClassDef) -> list[ast.AnnAssign]:
+    return [part for part in node.body if isinstance(part, ast.AnnAssign)]
+
+
+def _inside(name: str, classes: Mapping[str, ast.ClassDef]) -> Iterator[str]:
+    yield name
+    for field in _fields(classes[name]):
+        if (inner := ast.unparse(field.annotation)) in classes:
+            yield from _inside(inner, classes)
+
+
+def taken_apart(section: str) -> list[str]:
+    """Return where a section is taken apart outside of its room: what has to be edited for a new parameter of it.
+
+    That is a call, list or mapping with at least two fields of the section, or of one inside of it, one by one.
+    """
+    places = []
+    for module in modules().values():
+        for node in ast.walk(module.tree):
+            for base, names in _attributes(node).items():
+                owners = _sections_with(names) if len(names) > 1 and base != "self" else set()
+                if section in {name for name, _ in owners} and module.room not in {room for _, room in owners}:
+                    places.append(f"{module.place}:{node.lineno}")  # type: ignore[attr-defined]
+    return places
+
+
+def _sections_with(names: set[str]) -> set[tuple[str, str]]:
+    """Return which sections, with their rooms, have a dataclass with fields of all these names."""
+    return {
+        (section, name.partition(".")[0])
+        for section, dataclasses in sections().items()
+        for name, fields in dataclasses.items()
+        if names <= fields
+    }
+
+
+def _attributes(node: ast.AST) -> dict[str, set[str]]:
+    """Return the attributes among the parts of a call or display, by what they are attributes of."""
+    parts: list[ast.expr | None] = []
+    if isinstance(node, ast.Call):
+        parts = [*node.args, *(keyword.value for keyword in node.keywords)]
+    elif isinstance(node, (ast.List, ast.Tuple, ast.Set)):
+        parts = [*node.elts]
+    elif isinstance(node, ast.Dict):
+        parts = [*node.values]
+    found: dict[str, set[str]] = {}
+    for part in parts:
+        if isinstance(part, ast.Attribute):
+            found.setdefault(ast.unparse(part.value), set()).add(part.attr)
+    return found
+
+
 # The report ----------------------------------------------------------------------------------------------------------
 
 
@@ -316,6 +391,10 @@ def report() -> Iterator[str]:
     for kind, methods in kinds().items():
         places = mentions(kind)
         yield f"  {kind}: {len(places)} ({len(methods)} methods exist) {' '.join(places)}".rstrip()
+    yield "existing files to edit for a new parameter of a section, beside params.yaml and the room that uses it:"
+    for section in sections():
+        places = taken_apart(section)
+        yield f"  {section}: {len(places)} {' '.join(places)}".rstrip()
 
 
 def _lengths(what: str, lengths: Mapping[str, int], limit: int) -> Iterator[str]:

@@ -174,7 +174,40 @@ def test_dvc_names_the_file_of_a_method_by_the_parameter_that_chooses_it() -> No
 
 
 # A new parameter is two places ---------------------------------------------------------------------------------------
-# params.yaml and the function that uses it.
+# params.yaml and the room that uses it; tests/execution/test_adding_a_parameter.py adds one to each section.
+
+SEVERAL = {
+    "wildseg/cli/compare/measure.py",  # method and refinement name a row of a table
+    "wildseg/cli/compare/run.py",
+    "wildseg/stages/preflight.py",  # what names a network, compared with what the package ships
+}
+
+
+@pytest.mark.parametrize("section", house.sections())
+def test_no_section_of_params_yaml_is_taken_apart_outside_of_its_room(section: str) -> None:
+    assert {place.partition(":")[0] for place in house.taken_apart(section)} <= SEVERAL
+
+
+def test_the_sections_are_those_of_the_shipped_params_yaml() -> None:
+    shipped = yaml.safe_load((ROOT / "src/wildseg/execution/params.yaml").read_text())
+    assert set(house.sections()) == {name for name, value in shipped.items() if isinstance(value, dict)} - {"classes"}
+    assert house.sections()["cam"]["cam.Caa"] == set(shipped["cam"]["caa"])
+    assert house.sections()["train"]["segment.Train"] == set(shipped["train"])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "crf = DenseCrf(values.crf.iterations, values.crf.alpha)",
+        "key = [crf.gaussian.weight, crf.gaussian.sxy]",
+        "mask = pseudo_mask(image, alpha=params.crf.alpha, sharpen=params.crf.sharpen)",
+        "parts = {'a': crf.alpha, 'b': crf.sharpen}",
+    ],
+)
+def test_a_section_that_is_taken_apart_would_be_found(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = house.modules()["wildseg.stages.crf"]
+    monkeypatch.setitem(module.__dict__, "tree", ast.parse(code))
+    assert house.taken_apart("crf") == ["wildseg/stages/crf.py:1"]
 
 
 def test_the_demo_is_no_part_of_the_installed_package() -> None:

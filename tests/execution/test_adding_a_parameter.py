@@ -3,87 +3,83 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests import house
+from tests.execution import one_more
+from tests.execution.one_more import COMMENT, ONE_MORE, ROOT, Parameter
 from tests.programs import python
 
-ROOT = Path(__file__).parents[2]
-CODE = """
-import json, sys
-import numpy as np
-from wildseg.core.errors import ParamsError
-from wildseg.crf.masks import mask_frame
-from wildseg.execution import params
-
-said = []
-values = params.load("params.yaml", said.append)
-black = np.zeros((4, 4, 3), np.uint8)
-mask, _ = mask_frame(black, np.array([0, 1]), np.array([[[0.9]], [[0.2]]]), values.crf, background=False)
-refused = []
-for wrong in (2, "low"):
-    content = {"classes": {"lawn": "lawn"}, "crf": {"floor": wrong}}
-    try:
-        params.parse(content)
-    except ParamsError as error:
-        refused.append(str(error))
-try:
-    params.parse({"classes": {"lawn": "lawn"}, "crf": {"flor": 0.2}})
-except ParamsError as error:
-    refused.append(str(error))
-print(json.dumps([values.crf.floor, int(mask[0, 0]), said, refused]))
-"""
+EACH = pytest.mark.parametrize("one", ONE_MORE, ids=[one.key for one in ONE_MORE])
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """A copy of the package with one parameter more, crf.floor: below it no map decides anything."""
-    copy = tmp_path / "src"
-    shutil.copytree(ROOT / "src" / "wildseg", copy / "wildseg", ignore=shutil.ignore_patterns("__pycache__"))
-    room = copy / "wildseg" / "crf"
-    replace(room / "params.py", "    min_confidence: Share\n", "    min_confidence: Share\n    floor: Share\n")
-    replace(
-        room / "masks.py",
-        "    return pseudo_mask(\n",
-        "    maps = maps * (maps.max() >= crf.floor)\n"
-        "    if not maps.any():\n"
-        "        return np.full(image.shape[:2], IGNORE, np.uint8), np.zeros(image.shape[:2], np.float32)\n"
-        "    return pseudo_mask(\n",
-    )
-    line = "  min_confidence: 0.9           # pixels below become 255 (ignore)\n"
-    replace(
-        copy / "wildseg" / "execution" / "params.yaml",
-        line,
-        line + "  floor: 0.3                    # lower maps are 0\n",
-    )
-    return copy
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package with one parameter more in each section."""
+    folder = tmp_path_factory.mktemp("one_more") / "src"
+    one_more.copy(folder)
+    return folder
 
 
-def replace(path: Path, old: str, new: str) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new), encoding="utf-8")
+@pytest.fixture(scope="module")
+def report(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the copy reads and computes, see `tests.execution.one_more`."""
+    path = f"{source}{os.pathsep}{ROOT}"
+    folder = tmp_path_factory.mktemp("project")
+    answer = python("-m", "tests.execution.one_more", cwd=folder, PYTHONPATH=path, WILDSEG_TRACKING="off")
+    assert answer.code == 0, answer
+    found: dict[str, Any] = json.loads(answer.output)
+    return found
 
 
-def test_a_parameter_added_in_two_places_is_read_limited_defaulted_and_given_on(source: Path, tmp_path: Path) -> None:
+def test_every_section_of_params_yaml_has_one_more() -> None:
+    assert {one.key.split(".")[0] for one in ONE_MORE} == set(house.sections())
+
+
+def test_nothing_is_changed_but_params_yaml_and_the_room_that_uses_a_parameter(source: Path) -> None:
+    in_rooms = {f"{one.room}/{file}" for one in ONE_MORE for file in ("params.py", one.file)}
+    assert one_more.changed_files(source) == {"execution/params.yaml", *in_rooms}
+
+
+@EACH
+def test_it_is_read_with_its_default_where_params_yaml_lacks_it(one: Parameter, report: dict[str, Any]) -> None:
+    assert report["read"][one.key] == one.default
+    hint = "defaults are used; 'wildseg init --update' writes them in"
+    assert report["lacking"][one.key] == [f"params.yaml lacks {one.key}: {hint}"]
+
+
+@EACH
+def test_its_values_are_limited_and_its_name_is_suggested(one: Parameter, report: dict[str, Any]) -> None:
+    assert report["refused"][one.key] == [
+        f"{one.key}: expected a number from 0 to 1, found 2.0",
+        f"{one.key}: expected a number, found 'low'",
+        f"{one.key[:-1]}: there is no such parameter; did you mean {one.name!r}?",
+    ]
+
+
+@EACH
+def test_its_value_changes_what_the_stage_computes_and_the_same_value_does_not(
+    one: Parameter, report: dict[str, Any]
+) -> None:
+    default, other, again = report["outputs"][one.key]
+    assert other != default
+    assert again == default
+
+
+def test_the_public_api_computes_with_the_defaults_of_new_parameters(report: dict[str, Any]) -> None:
+    assert report["api"] == {"label": True, "cam": True, "crf": True}
+
+
+def test_an_update_of_params_yaml_writes_them_as_they_are_shipped(source: Path, tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", file)
-    answer = python("-c", CODE, cwd=tmp_path, PYTHONPATH=str(source))
-    assert answer.code == 0, answer
-    floor, decided, said, refused = json.loads(answer.output)
-    assert floor == 0.3
-    assert decided == 1
-    assert said == ["params.yaml lacks crf.floor: defaults are used; 'wildseg init --update' writes them in"]
-    assert refused == [
-        "crf.floor: expected a number from 0 to 1, found 2.0",
-        "crf.floor: expected a number, found 'low'",
-        "crf.flor: there is no such parameter; did you mean 'floor'?",
-    ]
     updated = python("-m", "wildseg.cli", "init", "--update", cwd=tmp_path, PYTHONPATH=str(source))
-    assert updated.output == "crf.floor: (new) -> 0.3\n"
-    assert "  floor: 0.3                    # lower maps are 0\n" in file.read_text(encoding="utf-8")
-    replace(file, "  floor: 0.3 ", "  floor: 0.95")
-    floor, decided, said, _ = json.loads(python("-c", CODE, cwd=tmp_path, PYTHONPATH=str(source)).output)
-    assert (floor, decided, said) == (0.95, 255, [])
+    assert sorted(updated.output.splitlines()) == sorted(f"{one.key}: (new) -> {one.default}" for one in ONE_MORE)
+    shipped = (source / "wildseg/execution/params.yaml").read_text(encoding="utf-8")
+    assert shipped.count(COMMENT) >= len(ONE_MORE) - 1
+    assert file.read_text(encoding="utf-8") == shipped

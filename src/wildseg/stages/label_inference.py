@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wildseg.core.classes import Classes
     from wildseg.encoders.clip import Clip
     from wildseg.encoders.params import Clip as ClipParams
-    from wildseg.labels.params import Label
+    from wildseg.labels.params import Label, Language
 
 
 @dataclass(frozen=True)
@@ -136,26 +136,28 @@ class LabelJob:
         return StoredRecords(self.artifacts.root, "weights")
 
     def _language_models(self) -> LanguageModels:
-        wish = self.label.language
-        vision = self._chat_model(wish.model, wish.server)
-        reader = wish.text_model or wish.model, wish.text_server or wish.server
-        text = vision if reader == (wish.model, wish.server) else self._chat_model(*reader)
-        return LanguageModels(vision, text, self.replies, wish)
+        seeing = self.label.language
+        reading = replace(seeing, model=seeing.text_model or seeing.model, server=seeing.text_server or seeing.server)
+        vision = self._chat_model(seeing)
+        text = vision if reading == seeing else self._chat_model(reading)
+        return LanguageModels(vision, text, self.replies, seeing)
 
-    def _chat_model(self, model: str | None, server: str | None) -> ChatModel:
+    def _chat_model(self, language: Language) -> ChatModel:
+        model = language.model
         if not model:
             raise ParamsError(
                 f"label.language.model: expected the model that {self.label.method} asks (the server's name for it, or "
                 "a folder or name of weights), found none"
             )
-        constrained = self.label.language.constrained
-        if server is None:
+        if language.server is None:
             from wildseg.labels.language.local import LocalModel
 
             device = partial(torch_device, self.runtime.device)
             code, digests = fingerprint.digest(LocalModel.__module__), self._digests
-            return LocalModel(model, self.artifacts.root, device, constrained=constrained, digests=digests, code=code)
+            root, constrained = self.artifacts.root, language.constrained
+            return LocalModel(model, root, device, constrained=constrained, digests=digests, code=code)
         from wildseg.labels.language.server import ServerModel
 
         code = fingerprint.digest(ServerModel.__module__)
-        return ServerModel(server, model, constrained, self.runtime.requests, self.runtime.per_minute, code)
+        runtime, constrained = self.runtime, language.constrained
+        return ServerModel(language.server, model, constrained, runtime.requests, runtime.per_minute, code)

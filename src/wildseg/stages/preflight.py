@@ -27,7 +27,7 @@ from wildseg.execution.params import Params, load
 STAGES = ("extract", "label", "cam", "crf")  # those after which others come that need a network
 LIBRARIES = ("open_clip_torch", "segmentation-models-pytorch", "timm", "torch", "transformers")
 # What the package ships needs no check.
-CLIP = ("wildseg-tiny", "models/tiny_clip/model.safetensors")
+CLIP = {"model": "wildseg-tiny", "pretrained": "models/tiny_clip/model.safetensors"}
 ENCODER = ("tu-regnetx_002", None, "unet", {"encoder_depth": 4, "decoder_channels": [64, 48, 24, 16]})
 REMEMBERED = 20  # records kept
 SECONDS = 3.0  # after which a line names what takes its time
@@ -57,10 +57,11 @@ def _wanted(params: Params, root: Path, stage: str) -> dict[str, Any]:
     clip, train = params.clip, params.train
     chosen = train.options.get(train.architecture, {})
     wanted: dict[str, Any] = {}
-    if stage != "crf" and (clip.model, clip.pretrained) != CLIP:
+    model = result_store.fields_but(clip, "templates", "sharpest")
+    if stage != "crf" and model != CLIP:
         weights = root / clip.pretrained
         files = (weights, config_path(weights, clip.model), shared_config_path(weights))
-        wanted["clip"] = [result_store.fields_but(clip, "templates", "sharpest"), list(map(_state, files))]
+        wanted["clip"] = [model, list(map(_state, files))]
     language = params.label.language
     if stage == "extract" and language.model and not language.server and _uses_language(params):
         wanted["language"] = [language.model, _state(root / language.model)]

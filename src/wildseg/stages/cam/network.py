@@ -23,7 +23,7 @@ from wildseg.core.progress import track
 from wildseg.encoders.precision import resolve_precision
 from wildseg.encoders.weights import identity
 from wildseg.execution import fingerprint, large_entries
-from wildseg.execution.result_store import ResultStore, key_of, note, versions
+from wildseg.execution.result_store import ResultStore, fields_but, key_of, note, versions
 from wildseg.execution.runtime import Runtime, gpus, torch_device
 from wildseg.stages.cam.task import CamTask, build_network
 from wildseg.training.checkpoint import Checkpoints
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 STORE = "cam_network"
 LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "open_clip_torch", "numpy", "pillow")
+# Parameters that say nothing of the maps that one phase of a training makes for the next.
+OF_OTHER_MAPS = ("refine", "caa", "pos_embed_interpolation", "boxes", "max_failures")
 LOADERS = 8  # processes that prepare batches for a GPU; on the CPU training itself takes all cores
 SECONDS = 20.0  # between checkpoints
 
@@ -194,7 +196,7 @@ def _key(
     """Return the key of everything that the trained network depends on: hex."""
     options = params.cam.method_options
     code = fingerprint.digest("wildseg.cam.networks.fit", "wildseg.artifacts.frames", *task.methods())
-    passes = [params.cam.scales, params.cam.flip, params.cam.max_side] if objective.first else []
+    passes = fields_but(params.cam, *OF_OTHER_MAPS, "method", "options") if objective.first else {}
     needs_clip = NEEDS_CLIP in lookup.needs("methods.cam", params.cam.method)
     clip = identity(params.clip, artifacts.root) if needs_clip else None
     frames = [hashlib.sha256(artifacts.frame_bytes(frame)).hexdigest() for frame in images.frames]
