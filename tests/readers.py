@@ -22,12 +22,13 @@ from tests.labels import tiny_detectors
 from tests.segment.networks import segmenter_trainer
 from wildseg.artifacts import truth_maps
 from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.cam.networks.saliency import SaliencyFolder
 from wildseg.cli import explanations
 from wildseg.cli.compare import progress
 from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json
 from wildseg.encoders import captions, clip, configs, downloads, vocabulary
-from wildseg.encoders.cnn import normalisation
+from wildseg.encoders.cnn import normalisation, weight_file
 from wildseg.execution import cache_usage, large_entries, params, presets, repair
 from wildseg.execution.result_store import ResultStore
 from wildseg.frames import reader
@@ -156,7 +157,7 @@ def _detector(path: Path) -> object:
 
 TABLE = ("core.tables.load_table",)
 SHEET = ("core.spreadsheet._decoded", "core.spreadsheet._rows")
-IDS = ("core.images.load_label_image",)
+IDS = ("core.images._load_png",)
 TORCH = ("encoders.loading._from_file", "encoders.loading._check_torch_file", "encoders.loading._misfit")
 OTHERS = (
     SafetensorError,
@@ -268,6 +269,12 @@ READERS = {
     "notes of the cache": Reader(("execution.cache_usage._last_run",), ".wildseg/cache/cam.json",
                                  lambda _, path: cache_usage._last_run(path.parent, "cam"), (None, None)),
     # By transformers, which is told to read safetensors alone.
+    "map network's weights .pth": Reader(
+        ("encoders.cnn.weight_file.read_weights", "encoders.cnn.weight_file._load_torch"), "w.pth",
+        lambda _, path: weight_file.read_weights(path, "cam.options.l2g.checkpoint")),
+    "map network's weights .safetensors": Reader((), "w.safetensors",
+                                                 lambda _, path: weight_file.read_weights(path, "encoder_weights")),
+    "saliency": Reader(IDS, "sal/a.png", lambda _, path: SaliencyFolder(path.parent, "cam")("a", np.zeros((1, 1, 3)))),
     "detector's weights": Reader((), "owl/model.safetensors", lambda _, path: _detector(path)),
     "detector's weights .bin": Reader((), "owl/pytorch_model.bin", lambda _, path: _detector(path)),
     "detector's config": Reader((), "owl/config.json", lambda _, path: _detector(path)),

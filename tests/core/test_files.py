@@ -279,6 +279,19 @@ def test_an_image_that_is_not_one_id_a_pixel_is_refused(tmp_path: Path, mode: st
         images.load_label_image(tmp_path / "a.png")
 
 
+def test_a_grey_image_gives_its_levels(tmp_path: Path) -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(images.load_grey_image(tmp_path / "a.png"), levels)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB", "RGBA", "1", "I;16", "LA"])
+def test_an_image_that_is_not_of_8_bit_grey_is_refused(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match="a.png: expected an 8-bit grey PNG, found mode"):
+        images.load_grey_image(tmp_path / "a.png")
+
+
 def test_a_label_image_that_is_cut_short_is_one_line(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     images.save_label_image(tmp_path / "a.png", noise)

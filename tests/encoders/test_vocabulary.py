@@ -59,8 +59,7 @@ def test_a_word_that_only_stands_in_what_was_taught_is_unknown_too(phrase: str) 
 def test_a_street_is_told_in_one_line_with_a_few_of_its_words() -> None:
     line = warning(*TINY, [[name] for name in STREET], ("wall", "bicycle"))
     assert (
-        "without 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light', 'vegetation', 'person' and "
-        in line
+        "without 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light', 'vegetation', 'person' and " in line
     )
     assert "and 2 more: " in line  # car, bicycle
     assert "\n" not in line

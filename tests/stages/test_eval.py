@@ -370,9 +370,7 @@ def test_colours_are_measured_by_their_map(artifacts: Artifacts) -> None:
     colours[[1, 2, 3, 255]] = (0, 128, 0), (128, 64, 128), (70, 130, 180), (0, 0, 0)
     for path in (artifacts.root / "data/truth").glob("*.png"):
         Image.fromarray(colours[np.array(Image.open(path))]).save(path)
-    with pytest.raises(
-        DataError, match="expected class ids, found . colours, #.*map each to a class in .*es.json"
-    ):
+    with pytest.raises(DataError, match="expected class ids, found . colours, #.*map each to a class in .*es.json"):
         measured(artifacts)
     map_ = "lawn:0,128,0::\nroad:128,64,128::\nsky:70,130,180::\nignore:0,0,0::\n"
     (artifacts.root / "data/truth/labelmap.txt").write_text(map_)

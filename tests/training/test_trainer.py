@@ -70,10 +70,11 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 SGD = {"optimizer": "sgd", "schedule": "poly", "momentum": 0.8, "clip": 0.3, "warmup": 0.0}
+NESTEROV = {**SGD, "nesterov": True}
 ADAMW = {"optimizer": "adamw", "schedule": "cosine", "warmup": 0.0}
 
 
-@pytest.mark.parametrize("settings", [SGD, ADAMW], ids=["sgd poly clipped", "adamw cosine"])
+@pytest.mark.parametrize("settings", [SGD, NESTEROV, ADAMW], ids=["sgd poly clipped", "nesterov", "adamw cosine"])
 def test_it_takes_the_steps_of_torchs_own_optimiser_and_scheduler(settings: dict[str, Any]) -> None:
     ours = Trainer(FrozenNorms(), optim(**settings))
     ours.objective.networks["first"][2].p = 0.0
@@ -85,8 +86,8 @@ def test_it_takes_the_steps_of_torchs_own_optimiser_and_scheduler(settings: dict
         {"params": list(reference.networks["first"].parameters()), "lr": 0.005, "weight_decay": 0.0},
         {"params": list(reference.networks["second"].parameters()), "lr": 0.05, "weight_decay": 0.01},
     ]
-    if settings is SGD:
-        optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, momentum=0.8)
+    if settings is not ADAMW:
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, momentum=0.8, nesterov=settings is NESTEROV)
         schedule: Any = torch.optim.lr_scheduler.PolynomialLR(optimizer, STEPS, power=0.9)
     else:
         optimizer = torch.optim.AdamW(groups)
@@ -96,7 +97,7 @@ def test_it_takes_the_steps_of_torchs_own_optimiser_and_scheduler(settings: dict
         reference.train_mode()
         optimizer.zero_grad()
         sum(reference.loss(batch).values()).backward()
-        if settings is SGD:
+        if settings is not ADAMW:
             nn.utils.clip_grad_norm_(everything, 0.3)
         assert event.lr == pytest.approx(optimizer.param_groups[1]["lr"])
         optimizer.step()

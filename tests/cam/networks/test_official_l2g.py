@@ -131,9 +131,7 @@ def test_a_head_of_other_classes_is_left_out_where_training_follows_and_refused_
 def test_missing_tensors_and_another_architecture_are_one_line(tmp_path: Path) -> None:
     state = official(seed=1)
     del state["module.b4_2.conv_branch2a.weight"]
-    line = (
-        rf"^{KEY}: \S*l2g.pth does not fit this network: 1 of \d+ tensors missing, such as backbone.b4_2"
-    )
+    line = rf"^{KEY}: \S*l2g.pth does not fit this network: 1 of \d+ tensors missing, such as backbone.b4_2"
     with pytest.raises(ModelError, match=line):
         load(save(tmp_path / "l2g.pth", state_dict=state))
     with pytest.raises(ModelError, match="tensors missing, such as backbone.conv1a.weight"):
