@@ -9,6 +9,8 @@ Options, with what was published (for one class, in the code of Volume-C-CAM by 
     encoder          of segmentation-models-pytorch, or tu- and a network of timm
     encoder_weights  null (random), a published set, or a local .safetensors file from the project on
     stride           pixels per cell of the maps: 8, 16 or 32, or the patch of a vision transformer
+    dilated          whether kernels behind a stride that is held back see as many pixels as with it; the published
+                     networks are not dilated
     trained_stages   the last stages of the encoder, which are trained: 2, the output of stage 2 being detached
     epochs, lr       of P-CAM: passes over the training frames, and the peak learning rate, which falls to 0 with power
                      0.9: 10 and 0.01
@@ -65,6 +67,7 @@ def build(
     encoder: str = "tu-resnet50",
     encoder_weights: str | None = None,
     stride: Annotated[int, Between(1, 64)] = 16,
+    dilated: bool = False,
     trained_stages: Annotated[int, Between(1, 16)] = 2,
     epochs: Annotated[float, Between(0, 10_000)] = 10,
     lr: Annotated[float, Between(0, 100, above=True)] = 0.01,
@@ -95,6 +98,8 @@ def build(
 
     def trunk() -> Backbone:
         built = backbone.create(encoder, context.weights(encoder_weights), stride, f"{KEY}.encoder")
+        if not dilated:
+            backbone.remove_dilation(built)
         freeze_early_stages(built, trained_stages, stride)
         return built
 
