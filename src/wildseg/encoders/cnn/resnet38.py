@@ -149,8 +149,8 @@ def create(weights: str | None, stride: int = STRIDE, key: str = "encoder", base
         return network
     if not Path(weights).suffix:
         raise ModelError(
-            f"{key}_weights: {NAME} has no published set of weights; expected null or a local .safetensors or .pth file, "
-            f"found {Path(weights).name!r}"
+            f"{key}_weights: {NAME} has no published set of weights; expected null or a local .safetensors or .pth "
+            f"file, found {Path(weights).name!r}"
         )
     found = read_weights(Path(weights), f"{key}_weights")
     whole = [*network.state_dict(), *(f"{head}.{kind}" for head in HEADS for kind in ("weight", "bias"))]
