@@ -187,7 +187,8 @@ def fields_but(section: Any, *left_out: str) -> dict[str, Any]:  # noqa: ANN401
     A result depends on all parameters but those that are named here, and so on one that is added later.
     """
     names = [field.name for field in fields(section)]
-    assert set(left_out) <= set(names)
+    if unknown := set(left_out) - set(names):
+        raise ValueError(f"{type(section).__name__} has no {', '.join(sorted(unknown))}")
     return {name: getattr(section, name) for name in names if name not in left_out}
 
 

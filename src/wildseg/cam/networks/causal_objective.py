@@ -84,11 +84,10 @@ class CausalObjective(MapObjective):
     def follow(self, first: MapObjective, frames: TrainingFrames) -> None:
         """Take over P-CAM's weights but its head, and sample the priors from its maps of all training frames."""
         learned = first.networks[classifier.NAME]
-        assert isinstance(learned, ClassifierNet)
         if self._pcam:
             self._pcam.load_state_dict(learned.state_dict())
         if self._causal and self._chains.follow:
-            self._causal.backbone.load_state_dict(learned.backbone.state_dict())
+            self._causal.backbone.load_state_dict(learned.get_submodule("backbone").state_dict())
         self._prior.sample(self._sampled(first, frames))
 
     def _sampled(self, first: MapObjective, frames: TrainingFrames) -> Iterator[Tensor]:
@@ -154,9 +153,9 @@ class CausalObjective(MapObjective):
             return maps * resample_maps(anatomy, (maps.shape[1], maps.shape[2]))
 
     def _class_maps(self, pixels: Tensor, classes: list[int]) -> Tensor:
-        if self._causal:
-            labels = torch.zeros(1, len(self._prior.dictionary), device=pixels.device)
-            labels[0, classes] = 1
-            return self._causal.class_maps(pixels, self._queries(pixels, labels), self._prior.dictionary)
-        assert self._pcam
-        return self._pcam.class_maps(pixels)
+        if self._pcam and not self._causal:
+            return self._pcam.class_maps(pixels)
+        causal: CausalNet = self.networks[NAME]  # type: ignore[assignment]
+        labels = torch.zeros(1, len(self._prior.dictionary), device=pixels.device)
+        labels[0, classes] = 1
+        return causal.class_maps(pixels, self._queries(pixels, labels), self._prior.dictionary)

@@ -74,17 +74,21 @@ def train(
         trainer = Trainer(phase, phase.optim, context)
         if not restore(number, trainer) and number:
             phase.follow(order[number - 1], _training_frames(images, context, cam))
-        yield from _phase(number, done, trainer, images, context, workers)
+        yield from _phase(number, done, phase, trainer, images, context, workers)
         done += phase.optim.steps
         for network in phase.networks.values():
             network.eval()
 
 
 def _phase(
-    number: int, done: int, trainer: Trainer, images: LabelledImages, context: TrainContext, workers: int
+    number: int,
+    done: int,
+    phase: MapObjective,
+    trainer: Trainer,
+    images: LabelledImages,
+    context: TrainContext,
+    workers: int,
 ) -> Iterator[Progress]:
-    phase = trainer.objective
-    assert isinstance(phase, MapObjective)
     batches = MapBatches(images, phase.crops, phase.norm, context.seed)
     for event in trainer.run(partial(stream, batches, workers=workers)):
         yield Progress(number, done + event.step, trainer, event)

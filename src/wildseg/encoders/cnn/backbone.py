@@ -120,9 +120,7 @@ def create(name: str, weights: str | None, stride: int, key: str = published.KEY
             encoder = _pyramid(encoder_name, encoder_weights, stride, reductions[-1], key, options)
         return Backbone(encoder, name, stride, norm, key)
 
-    built = build.create(network, name, weights, key)
-    assert isinstance(built, Backbone)
-    return built
+    return build.create(network, name, weights, key)
 
 
 def _pyramid(

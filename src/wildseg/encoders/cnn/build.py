@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import segmentation_models_pytorch as smp
 import timm
@@ -20,15 +21,15 @@ from wildseg.encoders.cnn.match_weights import match_weights
 from wildseg.encoders.cnn.published import TIMM, Published
 from wildseg.encoders.downloads import quiet_hub, reason
 
+Network = TypeVar("Network", bound=torch.nn.Module)
+
 LOADED = "loaded_weights"  # attribute of a network: the description of its encoder's weights
 # Of timm: position embeddings are resampled to the image, and windows masked where they exceed it.
 ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}
 PROBE = 64  # pixels, side of the image that an encoder is tried on
 
 
-def create(
-    network: Callable[..., torch.nn.Module], name: str, weights: str | None, key: str = published.KEY
-) -> torch.nn.Module:
+def create(network: Callable[..., Network], name: str, weights: str | None, key: str = published.KEY) -> Network:
     """Build a network around the encoder `name`, load the encoder's weights, remove stages that never run.
 
     Args:

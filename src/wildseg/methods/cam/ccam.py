@@ -97,11 +97,7 @@ def build(
     _check(size, crop, stride, chains, causal_checkpoint)
 
     def trunk() -> Backbone:
-        built = backbone.create(encoder, context.weights(encoder_weights), stride, f"{KEY}.encoder")
-        if not dilated:
-            backbone.remove_dilation(built)
-        freeze_early_stages(built, trained_stages, stride)
-        return built
+        return _trunk(encoder, context.weights(encoder_weights), stride, dilated, trained_stages)
 
     def optim(passes: float, rate: float) -> OptimConfig:
         steps = context.steps(passes, batch_size)
@@ -125,6 +121,14 @@ def build(
     rest = optim(causal_epochs if causal else 0, causal_lr)
     prior = LocationPrior(context.num_classes, prior_size)
     return CausalObjective(first, pcam, causal, prior, rest, parts, context.training)
+
+
+def _trunk(encoder: str, weights: str | None, stride: int, dilated: bool, trained_stages: int) -> Backbone:
+    built = backbone.create(encoder, weights, stride, f"{KEY}.encoder")
+    if not dilated:
+        backbone.remove_dilation(built)
+    freeze_early_stages(built, trained_stages, stride)
+    return built
 
 
 def _classifier(trunk: Backbone, context: NetworkContext) -> ClassifierNet:

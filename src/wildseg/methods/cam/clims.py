@@ -128,9 +128,7 @@ def build(
     _check(size, crop, stride, steps or before or checkpoint or not len(context.labels))
     config = _config(published, loss_weights, threshold, templates, clip_norm)
     phrases = background_phrases(background, context.class_names, context.phrases, not ready, f"{KEY}.background")
-    trunk = backbone.create(encoder, context.weights(encoder_weights), stride, f"{KEY}.encoder")
-    if not dilated:
-        backbone.remove_dilation(trunk)
+    trunk = _trunk(encoder, context.weights(encoder_weights), stride, dilated)
     norm = OPENAI if ready else trunk.norm
     crops = CropConfig(crop, batch_size, "long", (size[0], size[1]), flip)
     first = None
@@ -148,6 +146,13 @@ def build(
         context.phrases, phrases, config, first=first, new_head=ready,
         head_lr=_or(head_lr, published.head_lr),
     )  # fmt: skip
+
+
+def _trunk(encoder: str, weights: str | None, stride: int, dilated: bool) -> backbone.Backbone:
+    trunk = backbone.create(encoder, weights, stride, f"{KEY}.encoder")
+    if not dilated:
+        backbone.remove_dilation(trunk)
+    return trunk
 
 
 def _network(trunk: backbone.Backbone, num_classes: int, ready: bool) -> ClassifierNet:

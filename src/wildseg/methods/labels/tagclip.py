@@ -97,7 +97,7 @@ def label(
         refined = refine(coarse, recorder.attention(needed), grid, exclusive_box_ends)
         local = refined[:, :number].amax(0)
         low, high = refined.min(), refined.max()
-        chosen = (local > low + reidentify * (high - low)).nonzero()[:, 0].tolist()
+        chosen = (local - low > reidentify * (high - low)).nonzero()[:, 0].tolist()
         crops = _regions(refined, chosen, grid, region, exclusive_box_ends, early_return)
         scores = fuse(local, region_probabilities(clip, clip.vit, pixels, crops, texts, resolved))
         yield LabelResult(scores.double().clamp(0, 1).cpu().numpy(), SHARE, relative=True)
