@@ -72,9 +72,8 @@ def test_all_code_that_runs_for_a_frame_is_part_of_its_fingerprint(
     watch = Watch()
     for what_workers_do in ("_set_up", "_compute_and_store"):
         monkeypatch.setattr(run_frames, what_workers_do, watch.around(getattr(run_frames, what_workers_do)))
-    import_module(f"wildseg.stages.{stage}{'.stage' if stage == 'cam' else ''}").run(
-        values, artifacts, Runtime(1, "cpu")
-    )
+    module = f"wildseg.stages.{stage}" + (".stage" if stage == "cam" else "")
+    import_module(module).run(values, artifacts, Runtime(1, "cpu"))
     ran = {str(path.relative_to(fingerprint.PACKAGE)) for path in watch.files() - counted}
     assert len(watch.files() & counted) >= 5
     assert {name for name in ran if not {name, name.partition("/")[0]} & DECIDES_NOTHING} == set()

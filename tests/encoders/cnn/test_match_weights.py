@@ -226,7 +226,7 @@ def test_a_set_of_smp_brings_its_own_normalisation(hub: Hub, config: dict, mean:
 
 def test_a_set_for_blue_first_is_refused(hub: Hub) -> None:
     publish(hub, "mobilenet_v2", mean=[0.5] * 3, std=[0.5] * 3, input_space="BGR")
-    with pytest.raises(ModelError, match="expected weights for images as RGB, found 'BGR'"):
+    with pytest.raises(ModelError, match="expected weights for RGB images, found 'BGR'"):
         normalisation.of("mobilenet_v2", "imagenet")
 
 

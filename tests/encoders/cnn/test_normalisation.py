@@ -47,7 +47,7 @@ def test_published_weights_say_how_images_are_normalised(name: str, weights: str
         (
             LITE,
             HALF,
-            "assumed: timm's for tf_efficientnet_lite0; a config.json with mean and std beside the file would",
+            "assumed: timm's for tf_efficientnet_lite0; declare mean and std in a config.json beside the file",
         ),
         ("resnet18", IMAGENET, "assumed: timm's for resnet18; "),
         ("mit_b0", IMAGENET, "assumed: ImageNet's; "),
@@ -65,10 +65,10 @@ def test_of_a_file_alone_it_is_told_what_is_assumed(name: str, mean: tuple, sour
 @pytest.mark.parametrize(
     ("beside", "content", "name", "mean", "source"),
     [
-        ("config.json", {"architecture": LITE[3:], "pretrained_cfg": SAID}, LITE, QUARTER, "as config.json beside"),
-        ("config.json", {"encoder": LITE, "architecture": "unet", **SAID}, LITE, QUARTER, "as config.json beside"),
+        ("config.json", {"architecture": LITE[3:], "pretrained_cfg": SAID}, LITE, QUARTER, "by config.json beside"),
+        ("config.json", {"encoder": LITE, "architecture": "unet", **SAID}, LITE, QUARTER, "by config.json beside"),
         ("w.json", SAID, "mit_b0", QUARTER, "by w.json beside the file"),
-        ("preprocessor_config.json", {"image_mean": QUARTER, "image_std": QUARTER}, "mit_b0", QUARTER, "as preproc"),
+        ("preprocessor_config.json", {"image_mean": QUARTER, "image_std": QUARTER}, "mit_b0", QUARTER, "by preproc"),
         ("config.json", {"architecture": "resnet50", **SAID}, LITE, HALF, "config.json beside it is of resnet50; "),
         ("config.json", {"num_classes": 1000}, LITE, HALF, "assumed: timm's for tf_efficientnet_lite0; "),
     ],
