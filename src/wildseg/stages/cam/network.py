@@ -48,8 +48,6 @@ def run(
 ) -> None:
     """Write models/cam and metrics/cam/curve.csv, from the result store where it has the same training.
 
-    A training-free method leaves a config that says so, and a curve without a line.
-
     Raises:
         DataError: no training frame.
         WildsegError: a network, its weights or the device do not exist, or the loss is not finite.

@@ -1,0 +1,160 @@
+"""The cam stage with a method that trains a network: trained once, continued after a kill, and what it leaves."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests.encoders.models import noise
+from wildseg.artifacts.project import Artifacts, Frame, PromptSet
+from wildseg.cam.networks import fit
+from wildseg.core.errors import DataError, ParamsError
+from wildseg.execution import params, result_store
+from wildseg.execution.params import Params
+from wildseg.execution.runtime import Runtime
+from wildseg.stages.cam import network
+from wildseg.stages.cam import stage as cam
+
+NAMES = ("sky", "tree", "road")
+CPU = Runtime(1, "cpu")
+SPLITS = ("train", "train", "train", "val", "test")
+PRESENT = np.array([[1, 0, 1], [0, 0, 1], [0, 0, 1], [0, 1, 0], [0, 1, 1]], bool)
+SMALL: dict[str, Any] = {
+    "encoder": "tu-test_resnet", "encoder_weights": None, "stride": 16, "crop": 32, "size": [48, 64],
+    "batch_size": 2, "epochs": 4, "map": "cam", "train": "all", "lr": 0.01, "head_lr": 10.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Artifacts:
+    artifacts = Artifacts(tmp_path)
+    frames = [Frame(f"drive_{i:06d}", "drive", i, i / 5, split) for i, split in enumerate(SPLITS)]
+    for frame in frames:
+        artifacts.save_image(frame.name, noise((48, 64), frame.index))
+    artifacts.save_frames(frames)
+    artifacts.save_labels([frame.name for frame in frames], NAMES, PRESENT)
+    artifacts.save_prompts(PromptSet(("a photo of {}.",), ()))
+    return artifacts
+
+
+def values(**changes: Any) -> Params:  # noqa: ANN401
+    whole = params.load(Path(__file__).parents[2] / "params.yaml")
+    options = {**whole.cam.options, "classifier": {**SMALL, **changes.pop("options", {})}}
+    section = replace(whole.cam, method="classifier", scales=(1.0,), max_side=None, options=options, **changes)
+    classes = params.Classes.from_mapping({name: name for name in NAMES})
+    return replace(whole, classes=classes, background=(), cam=section)
+
+
+def outputs(project: Artifacts) -> dict[str, bytes]:
+    folders = (project.map_network_folder, project.cams_folder, project.metrics / "cam")
+    return {str(path.relative_to(project.root)): path.read_bytes() for each in folders for path in each.iterdir()}
+
+
+def test_it_leaves_the_network_its_curve_and_maps_of_all_frames(
+    project: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cam.run(values(), project, CPU)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "cam: no training frame is labelled tree: the network cannot learn maps of it"
+    assert lines[1].startswith("cam: every training frame is labelled road: without a frame that lacks it, its map")
+    assert lines[2].startswith("cam: classifier trained on 3 frames, 6 steps, loss 0.")
+    assert lines[3].startswith("cam: 5 frames, 7 maps by classifier, 0 frames without any")
+    for frame, classes in (("drive_000000", [0, 2]), ("drive_000004", [1, 2])):
+        found, maps = project.load_maps(frame)
+        assert found.tolist() == classes
+        assert maps.shape == (2, 3, 4)
+        assert ((maps >= 0) & (maps <= 1)).all()
+    config = json.loads((project.map_network_folder / "config.json").read_text())
+    assert config["method"] == "classifier"
+    assert config["network"]["options"]["encoder"] == "tu-test_resnet"
+    assert config["network"]["class_names"] == list(NAMES)
+    tensors = load_file(project.map_network_weights)
+    assert tensors["network.classifier.weight"].shape[0] == 3
+    with (project.metrics / "cam" / "curve.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["step"] for row in rows] == [*"123456"]
+    assert all(float(row["loss"]) > 0 for row in rows)
+
+
+def test_a_training_free_method_leaves_a_config_that_says_so(project: Artifacts) -> None:
+    network_free = replace(values(), cam=replace(values().cam, method="gradcam"))
+    cam._network(network_free, project, CPU, cam.make_task(network_free, project), {})
+    assert json.loads((project.map_network_folder / "config.json").read_text()) == {
+        "method": "gradcam", "network": None
+    }  # fmt: skip
+    assert (project.metrics / "cam" / "curve.csv").read_text() == "step,loss,lr\n"
+
+
+def test_the_same_training_is_done_once_and_another_map_reads_it_anew(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(result_store.VARIABLE, str(project.root / "cache"))
+    cam.run(values(), project, CPU)
+    before = outputs(project)
+    with monkeypatch.context() as nothing_trains:
+        nothing_trains.setattr(fit, "train", None)
+        cam.run(values(), project, CPU)
+        assert outputs(project) == before
+        assert ", from the cache" in capsys.readouterr().out
+        cam.run(values(scales=(1.0, 1.5)), project, CPU)  # only the maps are others
+    cam.run(values(options={"epochs": 5}), project, CPU)
+    assert outputs(project)["models/cam/model.safetensors"] != before["models/cam/model.safetensors"]
+
+
+def test_a_killed_training_continues_to_the_same_bytes(project: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    cam.run(values(), project, CPU)
+    expected = outputs(project)
+    monkeypatch.setattr(network, "SECONDS", -1.0)  # a checkpoint after each step
+    whole, seen = fit.train, []
+
+    def killed(*arguments: Any) -> Iterator[fit.Progress]:  # noqa: ANN401
+        for progress in whole(*arguments):
+            seen.append(progress.step)
+            yield progress
+            if progress.step == 4:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(fit, "train", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cam.run(values(), project, CPU)
+    assert seen == [1, 2, 3, 4]
+
+    def noted(*arguments: Any) -> Iterator[fit.Progress]:  # noqa: ANN401
+        for progress in whole(*arguments):
+            seen.append(progress.step)
+            yield progress
+
+    monkeypatch.setattr(fit, "train", noted)
+    cam.run(values(), project, CPU)
+    assert seen[4:] == [5, 6]
+    assert outputs(project) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"refine": "caa"},
+            r"^cam\.refine: expected none, because classifier reads a network of its own; caa needs the",
+        ),
+        ({"options": {"map": "sclip"}}, r"^cam\.options\.classifier\.map: expected a CAM method for CNNs; sclip needs"),
+    ],
+)
+def test_a_mistake_is_one_line(project: Artifacts, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        cam.run(values(**change), project, CPU)
+
+
+def test_without_a_training_frame_nothing_is_trained(project: Artifacts) -> None:
+    project.save_frames([Frame(f"drive_{i:06d}", "drive", i, i / 5, "test") for i in range(5)])
+    with pytest.raises(DataError, match=r"^cam: classifier expected key frames of the split train, found none$"):
+        cam.run(values(), project, CPU)
