@@ -21,10 +21,12 @@ LONGEST_FIRST = (
     "pipeline/test_kill.py",
     "execution/engines/test_ray.py",
     "pipeline/test_experiments.py",
-    "pipeline/test_what_reruns.py",
+    "pipeline/test_real_size.py",
+    "pipeline/test_trouble.py",
     "pipeline",
     "stages/test_train_together.py",
     "stages",
+    "segment/test_deployed.py",
     "cli/compare",
     "tracking",
 )
