@@ -79,7 +79,9 @@ def test_every_command_has_help(command: str, option: str) -> None:
 
 def test_every_stage_of_the_pipeline_has_a_command_and_a_file() -> None:
     beside = {"weak"}  # a stage of data/weak/dvc.yaml
-    files = {path.stem: path.read_text() for path in (lookup.PACKAGE / "stages").glob("[a-z]*.py")}
+    stages = lookup.PACKAGE / "stages"
+    files = {path.stem: path.read_text() for path in stages.glob("[a-z]*.py")}
+    files |= {path.parent.name: path.read_text() for path in stages.glob("*/stage.py")}
     run = {name for name, text in files.items() if "\ndef run(params: Params, artifacts: Artifacts, runtime" in text}
     assert set(cli.STAGES) | beside <= set(files)
     assert run <= set(cli.STAGES) | beside

@@ -78,7 +78,9 @@ def project(folder: Path, raw: Path) -> Artifacts:
 def run(artifacts: Artifacts, params: Params, *stages: str, packed: bool, workers: int = 1) -> Artifacts:
     params = replace(params, extract=replace(params.extract, shard_above=3 if packed else FRAMES))
     for stage in stages or STAGES:
-        import_module(f"wildseg.stages.{stage}").run(params, artifacts, Runtime(workers, "cpu"))
+        import_module(f"wildseg.stages.{stage}" + (".stage" if stage == "cam" else "")).run(
+            params, artifacts, Runtime(workers, "cpu")
+        )
     return artifacts
 
 

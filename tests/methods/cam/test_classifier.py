@@ -64,17 +64,6 @@ def test_behind_a_linear_head_cam_grad_cam_and_hirescam_are_the_class_map(pixels
         torch.testing.assert_close(normalise(build(map=name).maps(pixels, CLASSES)), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_options_of_the_map_are_given_on(pixels: torch.Tensor) -> None:
-    one, other = (
-        build(map="softmax_gradcam", map_options={"competitors": which}).maps(pixels, [1]) for which in ("all", "all")
-    )
-    torch.testing.assert_close(one, other)
-    with pytest.raises(
-        ParamsError, match=r"^cam\.options\.classifier\.map_options\.competitor: softmax_gradcam has no"
-    ):
-        build(map="softmax_gradcam", map_options={"competitor": "all"})
-
-
 def test_what_cannot_be_is_one_line() -> None:
     with pytest.raises(ParamsError, match=r"^cam\.options\.classifier\.map: expected one of .*; did you mean 'cam'"):
         build(map="camm")

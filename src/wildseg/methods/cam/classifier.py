@@ -7,7 +7,6 @@ the network, with the batch normalisations of the pretrained weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, Literal
 
 from wildseg.cam.networks.classifier import ClassifierNet, ClassifierObjective
@@ -32,7 +31,6 @@ def build(
     stride: Annotated[int, Between(1, 64)] = 16,
     train: Literal["head", "all"] = "all",
     map: str = "cam",
-    map_options: dict | None = None,
     epochs: Annotated[float, Between(0, 10000)] = 15,
     batch_size: Count = 16,
     crop: Side = 512,
@@ -52,8 +50,7 @@ def build(
         encoder_weights: of the backbone, as in ``train.encoder_weights``.
         stride: of its last stage in pixels: 8, 16 or 32, or the patch of a vision transformer.
         train: ``head`` freezes the backbone; ``all`` trains it, too.
-        map: a training-free CAM method, which reads the classifier.
-        map_options: of that method.
+        map: a training-free CAM method, with the defaults of its options, which reads the classifier.
         epochs: passes over the training frames.
         batch_size: frames of a step.
         crop: side of the training crops in pixels.
@@ -72,8 +69,7 @@ def build(
     lookup.check("methods.cam", map, f"{KEY}.map")
     if unread := sorted(lookup.needs("methods.cam", map) - READABLE):
         raise ParamsError(f"{KEY}.map: expected a CAM method for CNNs; {map} needs {', '.join(unread)}")
-    lookup.check_options("methods.cam", map, ("cam",), map_options or {}, f"{KEY}.map_options")
-    cam = partial(context.cam_method(map, f"{KEY}.map").cam, **(map_options or {}))
+    cam = context.cam_method(map, f"{KEY}.map").cam
     trunk = backbone.create(encoder, context.weights(encoder_weights), stride, f"{KEY}.encoder")
     network = ClassifierNet(trunk, trunk.channels[-1], context.num_classes)
     schedule: Literal["poly", "cosine"] = "poly" if optimizer == "sgd" else "cosine"
