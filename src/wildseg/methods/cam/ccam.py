@@ -38,6 +38,7 @@ With one class the causal predictor's weights and coarse masks have no influence
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 from torch import nn
@@ -96,8 +97,7 @@ def build(
     """
     _check(size, crop, stride, chains, causal_checkpoint)
 
-    def trunk() -> Backbone:
-        return _trunk(encoder, context.weights(encoder_weights), stride, dilated, trained_stages)
+    trunk = partial(_trunk, encoder, context.weights(encoder_weights), stride, dilated, trained_stages)
 
     def optim(passes: float, rate: float) -> OptimConfig:
         steps = context.steps(passes, batch_size)
