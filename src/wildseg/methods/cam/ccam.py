@@ -119,9 +119,8 @@ def build(
     pcam = None if causal and context.num_classes == 1 else _classifier(trunk(), context)
     parts = Chains(chains != "category", threshold, min_share, head_lr, follow=causal_checkpoint is None)
     rest = optim(causal_epochs if causal else 0, causal_lr)
-    return CausalObjective(
-        first, pcam, causal, LocationPrior(context.num_classes, prior_size), rest, parts, context.training
-    )
+    prior = LocationPrior(context.num_classes, prior_size)
+    return CausalObjective(first, pcam, causal, prior, rest, parts, context.training)
 
 
 def _trunk(encoder: str, weights: str | None, stride: int, dilated: bool, trained_stages: int) -> Backbone:
