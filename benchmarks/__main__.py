@@ -17,6 +17,7 @@ WHAT = {
     "nothing_to_do": "dvc repro when everything is up to date",
     "incremental": "a run with 1 % new frames, against the run of all",
     "memory": "the memory of each stage with 100 and with 2,000 frames",
+    "trained_cam": "a training step of the map networks, all of it against forward and backward",
     "map_bytes": "the stored size of activation maps, against whole arrays",
 }
 ON_REQUEST = {"gpu": "maps, training and prediction of real sizes on a GPU; only if named"}
