@@ -125,7 +125,6 @@ class Protocol:
         """Lay out the project, extract its key frames, and give them the labels of their truth."""
         self.data = data
         self.artifacts = Artifacts(work)
-        work.mkdir(parents=True, exist_ok=True)
         self.settings = _settings(data, work, clip)
         source = empty_dir(work / self.settings.extract.source)
         data.sources(source, empty_dir(work / "data/truth"))
@@ -240,6 +239,7 @@ def main(prepare: Callable[[Path], Photographs], description: str) -> None:
     work = (given.work or ROOT / ".wildseg/benchmarks" / data.name).resolve()
     if given.folder.resolve() in (work, *work.parents):
         parser.error("--work: expected a folder outside of the data set, which is never written to")
+    work.mkdir(parents=True, exist_ok=True)
     rows = {**ROWS, **(WITH_CLIP if given.clip else {})}
     if unknown := set(given.only or ()) - {*rows, "floors", "truth"}:
         parser.error(f"--only: expected of {', '.join(('floors', *rows, 'truth'))}; found {', '.join(unknown)}")

@@ -153,6 +153,7 @@ def test_the_floors_of_photographs_are_those_of_the_training_truth(
 ) -> None:
     monkeypatch.setenv("WILDSEG_TRACKING", "off")
     before = sorted(photos.iterdir())
+    (tmp_path / "work").mkdir()
     protocol = photographs.Protocol(terrain.prepare(photos), tmp_path / "work", None)
     assert [frame.index for frame in protocol.frames("test")] == [1, 4, 7]  # every third of nine blocks
 
