@@ -39,13 +39,13 @@ from wildseg.metrics.levels import classes_in
 ROOT = Path(__file__).parents[1]
 DRAWS = 1000
 ENCODER = {"encoder": "tu-tf_efficientnet_lite0", "encoder_weights": "efficientnet-lite0"}
-CROPS = {**ENCODER, "size": [256, 384], "crop": 224, "batch_size": 8}
+CROPS = {**ENCODER, "size": [224, 320], "crop": 192, "batch_size": 8}
 ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # name: method, options beside its defaults
     "classifier, head alone": ("classifier", {**CROPS, "train": "head", "epochs": 6}),
     "classifier": ("classifier", {**CROPS, "epochs": 6}),
     "l2g": (
         "l2g",
-        {**ENCODER, "size": [256, 256], "crop": 224, "patch": 112, "patches": 5, "stride": 16, "epochs": 4},
+        {**ENCODER, "size": [208, 208], "crop": 192, "patch": 96, "patches": 5, "stride": 16, "epochs": 4},
     ),
     "ccam": ("ccam", {**CROPS, "epochs": 4, "causal_epochs": 4, "prior_size": 128}),
 }
@@ -63,10 +63,9 @@ PARAMS: Mapping[str, Any] = {
     "extract.val": 0.0,
     "extract.test": 0.0,
     "extract.held_out": [],
-    "extract.max_side": 384,
+    "extract.max_side": 320,
     "label.method": "given",
     "cam.scales": [1.0, 1.5],
-    "cam.flip": True,
     # Published for photographs: Krähenbühl and Koltun 2011, as CLIP-ES uses it.
     "crf.sharpen": 1.0,
     "crf.iterations": 10,
@@ -75,9 +74,9 @@ PARAMS: Mapping[str, Any] = {
     "train.encoder": ENCODER["encoder"],
     "train.encoder_weights": ENCODER["encoder_weights"],
     "train.options.unet": {"encoder_depth": 5, "decoder_channels": [128, 64, 48, 32, 16]},
-    "train.steps": 300,
+    "train.steps": 250,
     "train.batch_size": 4,
-    "train.crop": 224,
+    "train.crop": 192,
     "train.lr": 0.001,
 }
 
