@@ -49,6 +49,7 @@ ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # name: method, options b
     ),
     "ccam": ("ccam", {**CROPS, "epochs": 4, "causal_epochs": 4, "prior_size": 128}),
 }
+WITH_MODEL = ("classifier", "l2g")  # and truth: rows whose pseudo masks a U-Net is trained on
 WITH_CLIP: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "gradcam": ("gradcam", {}),
     "softmax_gradcam": ("softmax_gradcam", {}),
@@ -74,7 +75,7 @@ PARAMS: Mapping[str, Any] = {
     "train.encoder": ENCODER["encoder"],
     "train.encoder_weights": ENCODER["encoder_weights"],
     "train.options.unet": {"encoder_depth": 5, "decoder_channels": [128, 64, 48, 32, 16]},
-    "train.steps": 250,
+    "train.steps": 150,
     "train.batch_size": 4,
     "train.crop": 192,
     "train.lr": 0.001,
@@ -120,8 +121,8 @@ class Counted:
 class Protocol:
     """The pipeline on one data set in its own folder."""
 
-    def __init__(self, data: Photographs, work: Path, clip: Sequence[str] | None) -> None:
-        """Lay out the project, extract its key frames, and give them the labels of their truth."""
+    def __init__(self, data: Photographs, work: Path, clip: Sequence[str] | None, every: int = 1) -> None:
+        """Lay out the project, extract its key frames, give every so-manieth of them the labels of its truth."""
         self.data = data
         self.artifacts = Artifacts(work)
         self.settings = _settings(data, work, clip)
@@ -134,8 +135,9 @@ class Protocol:
         frames = self.artifacts.load_frames()
         tested = self.data.is_test(frames)
         splits = np.where(tested, "test", "train").tolist()
-        self.artifacts.save_frames([replace(f, split=split) for f, split in zip(frames, splits, strict=True)])
-        self._give_labels(frames)
+        kept = [replace(f, split=split) for f, split in zip(frames, splits, strict=True)][::every]
+        self.artifacts.save_frames(kept)
+        self._give_labels(kept)
         self._run("label")
 
     def _give_labels(self, frames: Sequence[Frame]) -> None:
@@ -204,7 +206,7 @@ class Protocol:
 
         found = [self.count(split, maps).text() for split in ("train", "test")]
         masks = self.count("train", lambda frame: self.artifacts.load_mask(frame.name)).text()
-        return name, found[0], masks, found[1], self.model()
+        return name, found[0], masks, found[1], self.model() if name in WITH_MODEL else ""
 
     def truth_row(self) -> tuple[str, ...]:
         """Train on the truth in place of pseudo masks: what the same U-Net reaches at most."""
@@ -231,6 +233,7 @@ def main(prepare: Callable[[Path], Photographs], description: str) -> None:
     parser.add_argument("folder", type=Path, help="the data set, see above")
     parser.add_argument("--work", type=Path, help="where everything is kept; by default .wildseg/benchmarks/<name>")
     parser.add_argument("--clip", nargs=2, metavar=("MODEL", "PRETRAINED"), help="adds the methods that need a CLIP")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="use each N-th frame alone; default: 1")
     parser.add_argument("--only", nargs="+", metavar="ROW", help="rows by name; default: all")
     given = parser.parse_args()
     os.environ["WILDSEG_TRACKING"] = "off"
@@ -243,7 +246,7 @@ def main(prepare: Callable[[Path], Photographs], description: str) -> None:
     if unknown := set(given.only or ()) - {*rows, "floors", "truth"}:
         parser.error(f"--only: expected of {', '.join(('floors', *rows, 'truth'))}; found {', '.join(unknown)}")
     with contextlib.redirect_stdout(_log(work)):
-        protocol = Protocol(data, work, given.clip)
+        protocol = Protocol(data, work, given.clip, given.every)
     _show(data, protocol)
     wanted = given.only or ("floors", *rows, "truth")
     for name in wanted:
