@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
 from tests.encoders.models import noise
@@ -18,6 +19,7 @@ from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.cam.networks import fit
 from wildseg.core.errors import DataError, ParamsError
 from wildseg.execution import params, result_store
+from wildseg.execution.failures import Failures
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.stages.cam import network
@@ -87,7 +89,7 @@ def test_it_leaves_the_network_its_curve_and_maps_of_all_frames(
 
 def test_a_training_free_method_leaves_a_config_that_says_so(project: Artifacts) -> None:
     network_free = replace(values(), cam=replace(values().cam, method="gradcam"))
-    cam._network(network_free, project, CPU, cam.make_task(network_free, project), {})
+    cam._network(network_free, project, CPU, cam.make_task(network_free, project), {}, Failures("cam", 0, 5))
     assert json.loads((project.map_network_folder / "config.json").read_text()) == {
         "method": "gradcam", "network": None
     }  # fmt: skip
@@ -159,3 +161,78 @@ def test_without_a_training_frame_nothing_is_trained(project: Artifacts) -> None
     project.save_frames([Frame(f"drive_{i:06d}", "drive", i, i / 5, "test") for i in range(5)])
     with pytest.raises(DataError, match=r"^cam: classifier expected key frames of the split train, found none$"):
         cam.run(values(), project, CPU)
+
+
+# Frames that cannot be read ------------------------------------------------------------------------------------------
+
+
+def break_frame(project: Artifacts, number: int) -> str:
+    path = project.frame_path(f"drive_{number:06d}")
+    path.write_bytes(path.read_bytes()[:400])
+    return path.stem
+
+
+def quarantined(project: Artifacts) -> list[str]:
+    return [frame for frame, _ in project.load_quarantine("cam")]
+
+
+def test_a_broken_training_frame_is_quarantined_once_and_nothing_is_learned_from_it(
+    project: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = break_frame(project, 1)
+    cam.run(values(max_failures=0.2), project, CPU)
+    lines = capsys.readouterr().out.splitlines()
+    assert quarantined(project) == [broken]
+    assert lines[-2].startswith("cam: classifier trained on 2 frames, 4 steps, loss ")
+    assert lines[-1].startswith("cam: 4 frames, 6 maps by classifier, 0 frames without any, ")
+    assert lines[-1].endswith(", 1 quarantined")
+    found = outputs(project)
+    assert f"data/cams/{broken}.npz" not in found
+
+    project.save_frames([frame for frame in project.load_frames() if frame.name != broken])
+    cam.run(values(), project, CPU)
+    expected = outputs(project)
+    del found["data/cams/quarantine.csv"], expected["data/cams/quarantine.csv"]
+    assert found == expected
+
+
+def test_training_frames_count_towards_the_limit_of_all(project: Artifacts) -> None:
+    names = [break_frame(project, number) for number in (1, 4)]  # one of train, one of test
+    cam.run(values(max_failures=0.4), project, CPU)
+    assert quarantined(project) == names
+    with pytest.raises(DataError, match=r"^cam\.max_failures: expected at most 20% of 5 frames to fail, .* found 2"):
+        cam.run(values(max_failures=0.2), project, CPU)
+
+
+def test_a_broken_training_frame_above_the_limit_stops_before_the_first_step(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_frame(project, 2)
+    monkeypatch.setattr(fit, "train", None)
+    with pytest.raises(DataError, match=r"drive_000002\.jpg: .*; run 'dvc repro extract'$"):
+        cam.run(values(), project, CPU)
+
+
+def test_a_stage_without_a_readable_training_frame_is_one_line(project: Artifacts) -> None:
+    for number in range(3):
+        break_frame(project, number)
+    with pytest.raises(DataError, match=r"^cam: classifier expected key frames of the split train, found none"):
+        cam.run(values(max_failures=0.9), project, CPU)
+
+
+def test_saliency_of_another_size_stops_before_the_first_step(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.root / "sal").mkdir()
+    for number, size in enumerate([(64, 48), (32, 24), (48, 64)]):
+        Image.new("L", size).save(project.root / "sal" / f"drive_{number:06d}.png")
+    options = {"l2g": {"encoder": "tu-test_resnet", "stride": 16, "crop": 32, "patch": 32, "saliency": "sal"}}
+    monkeypatch.setattr(fit, "train", None)
+    wrong = replace(values(), cam=replace(values().cam, method="l2g", options=options))
+    line = (
+        r"^cam\.options\.l2g\.saliency: expected saliency of the size of its frame; 2 of 3 files have another one: "
+        r"\S*drive_000001\.png has 32x24 pixels and its frame 64x48, \.\.\.; resize them, or remove them: "
+    )
+    with pytest.raises(DataError, match=line):
+        cam.run(wrong, project, CPU)
+    assert quarantined(project) == []

@@ -16,6 +16,7 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.cam.networks import fit
 from wildseg.cam.networks.data import LabelledImages
 from wildseg.cam.networks.objective import NEEDS_CLIP, MapObjective
+from wildseg.cam.networks.saliency import SaliencyFolder
 from wildseg.core import lookup
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, sha256_of
@@ -23,8 +24,10 @@ from wildseg.core.progress import track
 from wildseg.encoders.precision import resolve_precision
 from wildseg.encoders.weights import identity
 from wildseg.execution import fingerprint, large_entries
+from wildseg.execution.failures import Failures
 from wildseg.execution.result_store import ResultStore, fields_but, key_of, note, versions
 from wildseg.execution.runtime import Runtime, gpus, torch_device
+from wildseg.stages.cam import training_frames
 from wildseg.stages.cam.task import CamTask, build_network
 from wildseg.training.checkpoint import Checkpoints
 from wildseg.training.context import TrainContext
@@ -44,17 +47,23 @@ SECONDS = 20.0  # between checkpoints
 
 
 def run(
-    params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask, present: Mapping[str, list[int]]
-) -> None:
+    params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask,
+    present: Mapping[str, list[int]], failures: Failures,
+) -> None:  # fmt: skip
     """Write models/cam and metrics/cam/curve.csv, from the result store where it has the same training.
 
+    Training frames that cannot be decoded are added to `failures`, and nothing is learned from them.
+
     Raises:
-        DataError: no training frame.
+        DataError: no training frame, more that cannot be decoded than `failures` allows, or files of saliency that do
+            not belong to the frames.
         WildsegError: a network, its weights or the device do not exist, or the loss is not finite.
     """
     torch.set_num_threads(min(torch.get_num_threads(), runtime.workers))
     empty_dir(artifacts.map_network_folder)
-    training = _Training.of(params, artifacts, runtime, task, present)
+    listed = [frame.name for frame in artifacts.load_frames("train", after="label") if frame.name in present]
+    sizes = training_frames.readable(listed, artifacts, failures, runtime.workers)
+    training = _Training.of(params, artifacts, runtime, task, {frame: present[frame] for frame in sizes})
     for remark in training.remarks():
         print(f"cam: {remark}", flush=True)
     store = ResultStore.of(artifacts.root, STORE)
@@ -62,6 +71,8 @@ def run(
     result = large_entries.get(store, training.key, files, TrainingResult.of_record)
     cached = result is not None
     if result is None:
+        if isinstance(training.objective.saliency, SaliencyFolder):
+            training.objective.saliency.check(sizes)
         result = training.run(artifacts, runtime)
         if result.history:
             large_entries.put(store, training.key, result.record(), files)
@@ -87,12 +98,11 @@ class _Training:
     def of(
         cls, params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask, present: Mapping[str, list[int]]
     ) -> _Training:
-        frames = [frame.name for frame in artifacts.load_frames("train", after="label") if frame.name in present]
-        if not frames:
+        if not present:
             raise DataError(f"cam: {params.cam.method} expected key frames of the split train, found none")
-        labels = np.zeros((len(frames), len(params.classes)), bool)
-        for row, frame in enumerate(frames):
-            labels[row, present[frame]] = True
+        labels = np.zeros((len(present), len(params.classes)), bool)
+        for row, classes in enumerate(present.values()):
+            labels[row, classes] = True
         device = torch_device(runtime.device)
         context = TrainContext(
             params.seed,
@@ -103,7 +113,7 @@ class _Training:
         )
         torch.manual_seed(params.seed)  # the first weights
         objective = build_network(task, labels, context)
-        images = LabelledImages(frames, labels, artifacts.load_image, objective.saliency)
+        images = LabelledImages(list(present), labels, artifacts.load_image, objective.saliency)
         key = _key(params, artifacts, runtime, task, images, context, objective)
         return cls(params, task, objective, images, context, key)
 
