@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.stages.cam import network
 from wildseg.stages.cam import stage as cam
+from wildseg.tracking import mlflow_run
 
 NAMES = ("sky", "tree", "road")
 CPU = Runtime(1, "cpu")
@@ -33,6 +35,11 @@ SMALL: dict[str, Any] = {
     "encoder": "tu-test_resnet", "encoder_weights": None, "stride": 16, "crop": 32, "size": [48, 64],
     "batch_size": 2, "epochs": 4, "map": "cam", "train": "all", "lr": 0.01, "head_lr": 10.0,
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WILDSEG_TRACKING", "off")
 
 
 @pytest.fixture
@@ -61,6 +68,11 @@ def outputs(project: Artifacts) -> dict[str, bytes]:
     return {str(path.relative_to(project.root)): path.read_bytes() for each in folders for path in each.iterdir()}
 
 
+def curve(project: Artifacts) -> list[dict[str, str]]:
+    with (project.metrics / "cam" / "curve.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
 def test_it_leaves_the_network_its_curve_and_maps_of_all_frames(
     project: Artifacts, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,10 +93,10 @@ def test_it_leaves_the_network_its_curve_and_maps_of_all_frames(
     assert config["network"]["class_names"] == list(NAMES)
     tensors = load_file(project.map_network_weights)
     assert tensors["network.classifier.weight"].shape[0] == 3
-    with (project.metrics / "cam" / "curve.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    assert [row["step"] for row in rows] == [*"123456"]
-    assert all(float(row["loss"]) > 0 for row in rows)
+    rows = curve(project)
+    assert [row["step"] for row in rows] == [*"112233445566"]
+    assert [row["curve"] for row in rows] == ["loss", "lr"] * 6
+    assert all(float(row["value"]) > 0 for row in rows)
 
 
 def test_a_training_free_method_leaves_a_config_that_says_so(project: Artifacts) -> None:
@@ -93,7 +105,7 @@ def test_a_training_free_method_leaves_a_config_that_says_so(project: Artifacts)
     assert json.loads((project.map_network_folder / "config.json").read_text()) == {
         "method": "gradcam", "network": None
     }  # fmt: skip
-    assert (project.metrics / "cam" / "curve.csv").read_text() == "step,loss,lr\n"
+    assert (project.metrics / "cam" / "curve.csv").read_text() == "step,curve,value\n"
 
 
 def test_the_same_training_is_done_once_and_another_map_reads_it_anew(
@@ -140,6 +152,59 @@ def test_a_killed_training_continues_to_the_same_bytes(project: Artifacts, monke
     cam.run(values(), project, CPU)
     assert seen[4:] == [5, 6]
     assert outputs(project) == expected
+
+
+def test_curves_are_on_disk_and_in_the_tracker_while_it_trains(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tracker:
+        def __init__(self) -> None:
+            self.logged: dict[int, dict[str, float]] = {}
+
+        def log(self, step: int, **metrics: float) -> None:
+            assert float(curve(project)[-1]["value"]) >= 0
+            assert int(curve(project)[-1]["step"]) >= step
+            self.logged[step] = metrics
+
+    opened: list[tuple[str, Tracker]] = []
+
+    @contextmanager
+    def training(_artifacts: Artifacts, _params: Params, key: str) -> Iterator[Tracker]:
+        opened.append((key, Tracker()))
+        yield opened[-1][1]
+
+    monkeypatch.setattr(mlflow_run, "map_training", training)
+    monkeypatch.setattr(network, "SECONDS", -1.0)  # a checkpoint after each step
+    whole = fit.train
+
+    def killed(*arguments: Any) -> Iterator[fit.Progress]:  # noqa: ANN401
+        for progress in whole(*arguments):
+            yield progress
+            if progress.step == 3:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(fit, "train", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cam.run(values(), project, CPU)
+    cam.run(values(), project, CPU)
+    (key, first), (again, second) = opened
+    assert key == again
+    assert list(first.logged) == [1, 2, 3]
+    assert list(second.logged) == [1, 2, 3, 4, 5, 6]  # of which the tracker has some
+    assert {step: second.logged[step] for step in (1, 2, 3)} == first.logged
+    assert second.logged[6].keys() == {"loss", "lr"}
+
+
+def test_a_network_from_the_result_store_and_one_without_a_step_open_no_run(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(result_store.VARIABLE, str(project.root / "cache"))
+    cam.run(values(), project, CPU)
+    monkeypatch.setattr(mlflow_run, "map_training", None)
+    cam.run(values(), project, CPU)
+    cam.run(values(options={"epochs": 0}), project, CPU)
+    assert curve(project) == []
 
 
 @pytest.mark.parametrize(

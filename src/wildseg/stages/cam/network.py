@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from wildseg.execution.result_store import ResultStore, fields_but, key_of, note
 from wildseg.execution.runtime import Runtime, gpus, torch_device
 from wildseg.stages.cam import training_frames
 from wildseg.stages.cam.task import CamTask, build_network
+from wildseg.tracking import mlflow_run
 from wildseg.training.checkpoint import Checkpoints
 from wildseg.training.context import TrainContext
 from wildseg.training.distributed import DistributedContext
@@ -146,18 +148,29 @@ class _Training:
         steps = fit.steps(self.objective)
         saved = time.monotonic()
         events = fit.train(self.objective, self.images, self.context, self.params.cam, restore, workers)
-        for progress in track(events, steps, f"cam: training {self.params.cam.method}") if steps else events:
-            last = progress.event.step == progress.trainer.optim.steps
-            if progress.event.curves:
-                artifacts.save_map_network_curve([(event.step, event.curves) for event in self.history()])
-            if last or time.monotonic() - saved > SECONDS:
-                checkpoints[progress.phase].save(progress.trainer)
-                saved = time.monotonic()
-        artifacts.save_map_network_weights(saved_tensors(self.objective))
+        shown = track(events, steps, f"cam: training {self.params.cam.method}") if steps else events
+        tracked = mlflow_run.map_training(artifacts, self.params, self.key) if steps else nullcontext()
+        with tracked as tracker:
+            for progress in shown:
+                last = progress.event.step == progress.trainer.optim.steps
+                if progress.event.curves:
+                    self.report(artifacts, tracker)
+                if last or time.monotonic() - saved > SECONDS:
+                    checkpoints[progress.phase].save(progress.trainer)
+                    saved = time.monotonic()
+            artifacts.save_map_network_weights(saved_tensors(self.objective))
         for checkpoint in checkpoints:
             checkpoint.remove()
         parameters = sum(p.numel() for network in self.objective.networks.values() for p in network.parameters())
         return TrainingResult(steps, None, parameters, self.history())
+
+    def report(self, artifacts: Artifacts, tracker: mlflow_run.Curve | None) -> None:
+        """Write and track the curves so far; those of a training that was killed may lack points in the tracker."""
+        points = [(event.step, event.curves) for event in self.history()]
+        artifacts.save_map_network_curve(points)
+        if tracker:
+            for step, curves in points:
+                tracker.log(step, **curves)
 
     def history(self) -> list[Event]:
         """Return the reported events of all phases, their steps counted through."""
