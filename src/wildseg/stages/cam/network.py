@@ -22,6 +22,7 @@ from wildseg.core import lookup
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, sha256_of
 from wildseg.core.progress import track
+from wildseg.encoders.cnn.build import loaded
 from wildseg.encoders.precision import resolve_precision
 from wildseg.encoders.weights import identity
 from wildseg.execution import fingerprint, large_entries
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 STORE = "cam_network"
 LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "open_clip_torch", "numpy", "pillow")
 # Parameters that say nothing of the maps that one phase of a training makes for the next.
-OF_OTHER_MAPS = ("refine", "caa", "pos_embed_interpolation", "boxes", "max_failures")
+OF_OTHER_MAPS = ("refine", "caa", "pos_embed_interpolation", "precision", "boxes", "max_failures")
 LOADERS = 8  # processes that prepare batches for a GPU; on the CPU training itself takes all cores
 SECONDS = 20.0  # between checkpoints
 
@@ -108,7 +109,7 @@ class _Training:
         device = torch_device(runtime.device)
         context = TrainContext(
             params.seed,
-            resolve_precision("auto", device),
+            resolve_precision(params.cam.precision, device, "cam.precision"),
             None,
             DistributedContext(device=device),
             section=f"cam.options.{params.cam.method}",
@@ -120,7 +121,11 @@ class _Training:
         return cls(params, task, objective, images, context, key)
 
     def remarks(self) -> Iterator[str]:
-        """Yield what labels cannot teach, a class in no or in every training frame, and the method's own remarks."""
+        """Yield what a person should know before the training, a line each.
+
+        That is what labels cannot teach, a class in no or in every training frame; pretrained weights; and the method's
+        own remarks.
+        """
         names = self.params.classes.names
         share = self.images.labels.mean(0)
         if never := [name for name, part in zip(names, share, strict=True) if part == 0]:
@@ -130,6 +135,8 @@ class _Training:
                 f"every training frame is labelled {', '.join(always)}: without a frame that lacks it, its map shows "
                 "what frames have in common; labels of parts of frames (tiles) would give negatives"
             )
+        networks = [network for phase in fit.phases(self.objective) for network in phase.networks.values()]
+        yield from dict.fromkeys(filter(None, (loaded(part) for network in networks for part in network.modules())))
         yield from self.objective.remarks()
 
     def run(self, artifacts: Artifacts, runtime: Runtime) -> TrainingResult:

@@ -37,7 +37,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """
     task = make_task(params, artifacts)
     _check_competition(task)
-    _check_refinement(task)
+    check_refinement(task)
     quarantined = artifacts.load_quarantine("label")
     present = _labels(params, artifacts)
     failures = Failures("cam", params.cam.max_failures, len(present))
@@ -74,7 +74,8 @@ def _check_competition(task: CamTask) -> None:
         raise ParamsError(no_competitors_message(task.cam.method))
 
 
-def _check_refinement(task: CamTask) -> None:
+def check_refinement(task: CamTask) -> None:
+    """Raise a ParamsError where the refinement needs what the network of a trained method does not have."""
     needed = lookup.needs("methods.refine", task.cam.refine)
     if task.needs_network and needed:
         raise ParamsError(
