@@ -216,3 +216,42 @@ def test_another_stride_or_weights_of_another_network_are_one_line(method: str, 
         with pytest.raises(ModelError, match=rf"w\.safetensors does not fit {encoder}") as raised:
             built(method, root=tmp_path, encoder=encoder, stride=stride, encoder_weights="w.safetensors")
         assert "\n" not in str(raised.value)
+
+
+# Checkpoints ---------------------------------------------------------------------------------------------------------
+
+MAIN = {"ccam": "network", "clims": "network", "l2g": "global"}  # of the network that `checkpoint` is of
+
+
+def checkpoint(method: str, folder: Path, **changes: Any) -> str:  # noqa: ANN401
+    """Write the network of a method to a file; return its name."""
+    source = built(method, **changes)
+    network = (source.first if method == "ccam" else source).networks[MAIN[method]]
+    save_file({name: value.clone() for name, value in network.state_dict().items()}, folder / "c.safetensors")
+    return "c.safetensors"
+
+
+@pytest.mark.parametrize("method", MAIN)
+def test_a_checkpoint_of_other_classes_serves_where_it_is_trained_on(method: str, tmp_path: Path) -> None:
+    file = checkpoint(method, tmp_path, labels=LABELS[:, :2])
+    built(method, root=tmp_path, checkpoint=file)
+    line = rf"^cam\.options\.{method}\.checkpoint: .*: expected a checkpoint of 3 classes, .*; found one of 2\. Where"
+    with pytest.raises(ModelError, match=line):
+        built(method, root=tmp_path, checkpoint=file, epochs=0)
+
+
+@pytest.mark.parametrize("method", MAIN)
+def test_a_checkpoint_of_another_architecture_is_one_line(method: str, tmp_path: Path) -> None:
+    file = checkpoint(method, tmp_path)
+    built(method, root=tmp_path, checkpoint=file)
+    lines = [rf"^cam\.options\.{method}\.checkpoint: .*{file}"]
+    if method != "l2g":  # the authors' names are those of a ResNet-50
+        head = torch.zeros(3, 128, 1, 1)
+        save_file(
+            {"resnet50.conv1.weight": torch.zeros(64, 3, 7, 7), "classifier.weight": head}, tmp_path / "a.safetensors"
+        )
+        lines.append("expected a checkpoint of the chosen encoder, found one of a ResNet-50")
+    for line, name in zip(lines, (file, "a.safetensors"), strict=False):
+        with pytest.raises(ModelError, match=line) as raised:
+            built(method, root=tmp_path, checkpoint=name, **WIDE)
+        assert "\n" not in str(raised.value)
