@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 from PIL import Image
 from safetensors.numpy import load_file
+from safetensors.torch import save_file
 
 from tests.encoders.models import noise
 from wildseg.artifacts.project import Artifacts, Frame, PromptSet
@@ -97,6 +99,15 @@ def test_it_leaves_the_network_its_curve_and_maps_of_all_frames(
     assert [row["step"] for row in rows] == [*"112233445566"]
     assert [row["curve"] for row in rows] == ["loss", "lr"] * 6
     assert all(float(row["value"]) > 0 for row in rows)
+
+
+def test_pretrained_weights_are_named_before_the_training(
+    project: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file(timm.create_model("test_resnet").state_dict(), project.root / "w.safetensors")
+    cam.run(values(options={"encoder_weights": "w.safetensors", "epochs": 0.1}), project, CPU)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "w.safetensors" in line]
+    assert lines == ["cam: encoder weights: 90 of 92 tensors from w.safetensors; left out: fc"]
 
 
 def test_a_training_free_method_leaves_a_config_that_says_so(project: Artifacts) -> None:
