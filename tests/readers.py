@@ -40,7 +40,8 @@ from wildseg.methods.architectures import unet
 from wildseg.methods.detectors import owlv2, yolo_world
 from wildseg.stages import preflight
 from wildseg.stages.tasks.photo_cache import PhotoCache, _Photo
-from wildseg.tracking import mlflow_run, model, provenance, sqlite
+from wildseg.tracking import mlflow_run, model, pending, provenance, sqlite
+from wildseg.tracking.store import MlflowStore
 from wildseg.training.checkpoint import Checkpoints
 from wildseg.training.events import TrainingResult
 from wildseg_demo.tiny_clip import dataset as tiny_dataset
@@ -50,6 +51,7 @@ FRAME = Frame("drive_000007", "drive", 7, 0.7, "test")
 CLASSES = ["lawn", "road"]
 KEY = "0f" * 32
 REFUSED = object()  # an error of one line
+NO_STORE = MlflowStore("", None, "")  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,8 @@ def _own_file(path: Path) -> bytes | None:
     return photo.own_file(None)
 
 
-def _curve(path: Path) -> Any:  # noqa: ANN401
-    return mlflow_run.Recorder().attempt(lambda: mlflow_run._curve_of_file(path)) or None
+def _curve(artifacts: Artifacts, stage: str) -> Any:  # noqa: ANN401
+    return mlflow_run.Recorder().attempt(lambda: mlflow_run._curve_of_file(artifacts, stage)) or None
 
 
 def _left_by_repair(root: Path, path: Path) -> bool:
@@ -190,7 +192,9 @@ READERS = {
     "server's pieces": Reader(("labels.language.replies._streamed",), "answer.txt",
                               lambda _, path: replies.parse_reply(b"data:" + path.read_bytes(), QUESTION, 0.0)),
     "curve": Reader(("tracking.mlflow_run._curve_of_file",), "metrics/train/curve.csv",
-                    lambda _, path: _curve(path), None),
+                    lambda a, _: _curve(a, "train"), None),
+    "curve of a map network": Reader(("tracking.mlflow_run._curve_of_file",), "metrics/cam/curve.csv",
+                                     lambda a, _: _curve(a, "cam"), None),
     "key frame": Reader(("core.images.load_image",), "data/frames/drive_000007.jpg",
                     lambda a, _: a.load_image(FRAME.name)),
     "shard": Reader(("artifacts.shards.open_file", "artifacts.shards._read", "artifacts.shards._directory"),
@@ -255,7 +259,7 @@ READERS = {
     "MLflow database": Reader(("tracking.sqlite.check",), "mlflow.db",
                               lambda _, path: sqlite.check(path)),
     "run of MLflow": Reader(("core.files.load_json",), ".wildseg/tracking.json",
-                            lambda a, _: mlflow_run._pending(None, a, {}, None), None),  # type: ignore[arg-type]
+                            lambda a, _: pending.pending(NO_STORE, a, {}, lambda _: False), None),
     "row of a comparison": Reader(("core.files.load_json",), ".wildseg/compare/gradcam-none.json",
                                   lambda _, path: progress.stored(path, KEY), None),
     "checkpoint": Reader(("training.checkpoint._read",), ".wildseg/train/key/state.safetensors",

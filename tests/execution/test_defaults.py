@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from wildseg.cli.main import main
+from wildseg.core import lookup
 from wildseg.execution import defaults, params, presets
 
 SHIPPED = (Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8")
@@ -29,6 +31,19 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_shipped_file_is_that_of_the_repository() -> None:
     message = "copy params.yaml to src/wildseg/execution/params.yaml"
     assert defaults.SHIPPED.read_text(encoding="utf-8") == SHIPPED, message
+
+
+CAM_OPTIONS = yaml.safe_load(SHIPPED)["cam"]["options"]
+
+
+def test_every_cam_method_is_in_the_shipped_file() -> None:
+    assert sorted(CAM_OPTIONS) == sorted(lookup.available("methods.cam"))
+
+
+@pytest.mark.parametrize("method", CAM_OPTIONS)
+def test_options_of_cam_methods_in_the_shipped_file_are_the_defaults_of_their_signatures(method: str) -> None:
+    known = lookup.option_defaults("methods.cam", method, ("cam", "build"))
+    assert CAM_OPTIONS[method] == {name: known[name] for name in CAM_OPTIONS[method]}
 
 
 @pytest.mark.parametrize(

@@ -5,23 +5,29 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
+from PIL import Image
 from safetensors.numpy import load_file
+from safetensors.torch import save_file
 
 from tests.encoders.models import noise
 from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.cam.networks import fit
 from wildseg.core.errors import DataError, ParamsError
 from wildseg.execution import params, result_store
+from wildseg.execution.failures import Failures
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.stages.cam import network
 from wildseg.stages.cam import stage as cam
+from wildseg.tracking import mlflow_run
 
 NAMES = ("sky", "tree", "road")
 CPU = Runtime(1, "cpu")
@@ -31,6 +37,11 @@ SMALL: dict[str, Any] = {
     "encoder": "tu-test_resnet", "encoder_weights": None, "stride": 16, "crop": 32, "size": [48, 64],
     "batch_size": 2, "epochs": 4, "map": "cam", "train": "all", "lr": 0.01, "head_lr": 10.0,
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WILDSEG_TRACKING", "off")
 
 
 @pytest.fixture
@@ -59,6 +70,11 @@ def outputs(project: Artifacts) -> dict[str, bytes]:
     return {str(path.relative_to(project.root)): path.read_bytes() for each in folders for path in each.iterdir()}
 
 
+def curve(project: Artifacts) -> list[dict[str, str]]:
+    with (project.metrics / "cam" / "curve.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
 def test_it_leaves_the_network_its_curve_and_maps_of_all_frames(
     project: Artifacts, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,19 +95,28 @@ def test_it_leaves_the_network_its_curve_and_maps_of_all_frames(
     assert config["network"]["class_names"] == list(NAMES)
     tensors = load_file(project.map_network_weights)
     assert tensors["network.classifier.weight"].shape[0] == 3
-    with (project.metrics / "cam" / "curve.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    assert [row["step"] for row in rows] == [*"123456"]
-    assert all(float(row["loss"]) > 0 for row in rows)
+    rows = curve(project)
+    assert [row["step"] for row in rows] == [*"112233445566"]
+    assert [row["curve"] for row in rows] == ["loss", "lr"] * 6
+    assert all(float(row["value"]) > 0 for row in rows)
+
+
+def test_pretrained_weights_are_named_before_the_training(
+    project: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file(timm.create_model("test_resnet").state_dict(), project.root / "w.safetensors")
+    cam.run(values(options={"encoder_weights": "w.safetensors", "epochs": 0.1}), project, CPU)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "w.safetensors" in line]
+    assert lines == ["cam: encoder weights: 90 of 92 tensors from w.safetensors; left out: fc"]
 
 
 def test_a_training_free_method_leaves_a_config_that_says_so(project: Artifacts) -> None:
     network_free = replace(values(), cam=replace(values().cam, method="gradcam"))
-    cam._network(network_free, project, CPU, cam.make_task(network_free, project), {})
+    cam._network(network_free, project, CPU, cam.make_task(network_free, project), {}, Failures("cam", 0, 5))
     assert json.loads((project.map_network_folder / "config.json").read_text()) == {
         "method": "gradcam", "network": None
     }  # fmt: skip
-    assert (project.metrics / "cam" / "curve.csv").read_text() == "step,loss,lr\n"
+    assert (project.metrics / "cam" / "curve.csv").read_text() == "step,curve,value\n"
 
 
 def test_the_same_training_is_done_once_and_another_map_reads_it_anew(
@@ -140,6 +165,59 @@ def test_a_killed_training_continues_to_the_same_bytes(project: Artifacts, monke
     assert outputs(project) == expected
 
 
+def test_curves_are_on_disk_and_in_the_tracker_while_it_trains(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tracker:
+        def __init__(self) -> None:
+            self.logged: dict[int, dict[str, float]] = {}
+
+        def log(self, step: int, **metrics: float) -> None:
+            assert float(curve(project)[-1]["value"]) >= 0
+            assert int(curve(project)[-1]["step"]) >= step
+            self.logged[step] = metrics
+
+    opened: list[tuple[str, Tracker]] = []
+
+    @contextmanager
+    def training(_artifacts: Artifacts, _params: Params, key: str) -> Iterator[Tracker]:
+        opened.append((key, Tracker()))
+        yield opened[-1][1]
+
+    monkeypatch.setattr(mlflow_run, "map_training", training)
+    monkeypatch.setattr(network, "SECONDS", -1.0)  # a checkpoint after each step
+    whole = fit.train
+
+    def killed(*arguments: Any) -> Iterator[fit.Progress]:  # noqa: ANN401
+        for progress in whole(*arguments):
+            yield progress
+            if progress.step == 3:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(fit, "train", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cam.run(values(), project, CPU)
+    cam.run(values(), project, CPU)
+    (key, first), (again, second) = opened
+    assert key == again
+    assert list(first.logged) == [1, 2, 3]
+    assert list(second.logged) == [1, 2, 3, 4, 5, 6]  # of which the tracker has some
+    assert {step: second.logged[step] for step in (1, 2, 3)} == first.logged
+    assert second.logged[6].keys() == {"loss", "lr"}
+
+
+def test_a_network_from_the_result_store_and_one_without_a_step_open_no_run(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(result_store.VARIABLE, str(project.root / "cache"))
+    cam.run(values(), project, CPU)
+    monkeypatch.setattr(mlflow_run, "map_training", None)
+    cam.run(values(), project, CPU)
+    cam.run(values(options={"epochs": 0}), project, CPU)
+    assert curve(project) == []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -159,3 +237,78 @@ def test_without_a_training_frame_nothing_is_trained(project: Artifacts) -> None
     project.save_frames([Frame(f"drive_{i:06d}", "drive", i, i / 5, "test") for i in range(5)])
     with pytest.raises(DataError, match=r"^cam: classifier expected key frames of the split train, found none$"):
         cam.run(values(), project, CPU)
+
+
+# Frames that cannot be read ------------------------------------------------------------------------------------------
+
+
+def break_frame(project: Artifacts, number: int) -> str:
+    path = project.frame_path(f"drive_{number:06d}")
+    path.write_bytes(path.read_bytes()[:400])
+    return path.stem
+
+
+def quarantined(project: Artifacts) -> list[str]:
+    return [frame for frame, _ in project.load_quarantine("cam")]
+
+
+def test_a_broken_training_frame_is_quarantined_once_and_nothing_is_learned_from_it(
+    project: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = break_frame(project, 1)
+    cam.run(values(max_failures=0.2), project, CPU)
+    lines = capsys.readouterr().out.splitlines()
+    assert quarantined(project) == [broken]
+    assert lines[-2].startswith("cam: classifier trained on 2 frames, 4 steps, loss ")
+    assert lines[-1].startswith("cam: 4 frames, 6 maps by classifier, 0 frames without any, ")
+    assert lines[-1].endswith(", 1 quarantined")
+    found = outputs(project)
+    assert f"data/cams/{broken}.npz" not in found
+
+    project.save_frames([frame for frame in project.load_frames() if frame.name != broken])
+    cam.run(values(), project, CPU)
+    expected = outputs(project)
+    del found["data/cams/quarantine.csv"], expected["data/cams/quarantine.csv"]
+    assert found == expected
+
+
+def test_training_frames_count_towards_the_limit_of_all(project: Artifacts) -> None:
+    names = [break_frame(project, number) for number in (1, 4)]  # one of train, one of test
+    cam.run(values(max_failures=0.4), project, CPU)
+    assert quarantined(project) == names
+    with pytest.raises(DataError, match=r"^cam\.max_failures: expected at most 20% of 5 frames to fail, .* found 2"):
+        cam.run(values(max_failures=0.2), project, CPU)
+
+
+def test_a_broken_training_frame_above_the_limit_stops_before_the_first_step(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_frame(project, 2)
+    monkeypatch.setattr(fit, "train", None)
+    with pytest.raises(DataError, match=r"drive_000002\.jpg: .*; run 'dvc repro extract'$"):
+        cam.run(values(), project, CPU)
+
+
+def test_a_stage_without_a_readable_training_frame_is_one_line(project: Artifacts) -> None:
+    for number in range(3):
+        break_frame(project, number)
+    with pytest.raises(DataError, match=r"^cam: classifier expected key frames of the split train, found none"):
+        cam.run(values(max_failures=0.9), project, CPU)
+
+
+def test_saliency_of_another_size_stops_before_the_first_step(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.root / "sal").mkdir()
+    for number, size in enumerate([(64, 48), (32, 24), (48, 64)]):
+        Image.new("L", size).save(project.root / "sal" / f"drive_{number:06d}.png")
+    options = {"l2g": {"encoder": "tu-test_resnet", "stride": 16, "crop": 32, "patch": 32, "saliency": "sal"}}
+    monkeypatch.setattr(fit, "train", None)
+    wrong = replace(values(), cam=replace(values().cam, method="l2g", options=options))
+    line = (
+        r"^cam\.options\.l2g\.saliency: expected saliency of the size of its frame; 2 of 3 files have another one: "
+        r"\S*drive_000001\.png has 32x24 pixels and its frame 64x48, \.\.\.; resize them, or remove them: "
+    )
+    with pytest.raises(DataError, match=line):
+        cam.run(wrong, project, CPU)
+    assert quarantined(project) == []

@@ -207,6 +207,73 @@ def test_a_memory_that_is_broken_is_none(checked: list[str], tmp_path: Path) -> 
     assert checked == ["encoder"] * 4
 
 
+# The network of a CAM method ----------------------------------------------------------------------------------------
+
+
+def trained(method: str, refine: str = "none", **options: Any) -> Params:  # noqa: ANN401
+    """Parameters of a CAM method that trains a network, small where `options` do not say otherwise."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    known = {"encoder": "tu-test_resnet", "stride": 16, **({"map": "cam"} if method == "classifier" else {}), **options}
+    content["cam"] |= {"method": method, "refine": refine}
+    content["cam"]["options"][method] = known
+    return params.parse(content)
+
+
+@pytest.mark.parametrize(
+    ("wish", "line"),
+    [
+        (("classifier", {"encoder": "resnet19"}), r"^cam\.options\.classifier\.encoder: .* did you mean 'resnet18'"),
+        (("classifier", {"map": "chefer"}), r"^cam\.options\.classifier\.map: expected a CAM method for CNNs; chefer "),
+        (("classifier", {"encoder": "resnet38", "stride": 8, "encoder_weights": "a.pth"}), r"a\.pth"),
+        (("clims", {"encoder_weights": "none.safetensors"}), r"none\.safetensors: expected a \.safetensors file"),
+        (("clims", {"checkpoint": "clims.pth"}), r"^cam\.options\.clims\.checkpoint: .*clims\.pth"),
+        (("l2g", {"saliency": "data/saliency"}), r"^cam\.options\.l2g\.saliency: expected a folder of saliency maps"),
+        (("l2g", {"checkpoint": "l2g.safetensors"}), r"^cam\.options\.l2g\.checkpoint: .*l2g\.safetensors"),
+        (("ccam", {"checkpoint": "pcam.pth"}), r"^cam\.options\.ccam\.checkpoint: .*pcam\.pth"),
+        (("ccam", {"crop": 100}), r"^cam\.options\.ccam\.crop: expected a multiple of the stride, 16, found 100"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["extract", "label"])
+def test_what_a_map_network_is_made_from_is_checked_before(
+    stage: str, wish: tuple[str, dict[str, Any]], line: str, checked: list[str], tmp_path: Path
+) -> None:
+    method, options = wish
+    with pytest.raises(WildsegError, match=line):
+        preflight.run(trained(method, **options), tmp_path, stage)
+    assert checked == ["map network"]
+
+
+def test_a_refinement_that_needs_the_image_text_model_is_told_before(checked: list[str], tmp_path: Path) -> None:
+    with pytest.raises(WildsegError, match=r"^cam\.refine: expected none, because l2g reads a network of its own"):
+        preflight.run(trained("l2g", refine="caa"), tmp_path, "extract")
+
+
+def test_a_map_network_that_fits_is_remembered_until_a_file_it_names_changes(
+    checked: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "sal").mkdir()
+    (tmp_path / "sal" / "a.png").touch()
+    wish = trained("l2g", saliency="sal")
+    for stage in preflight.STAGES:
+        preflight.run(wish, tmp_path, stage)
+    assert checked == ["map network"]
+    os.utime(tmp_path / "sal", (0, 0))
+    preflight.run(wish, tmp_path, "label")
+    assert checked == ["map network"] * 2
+    (tmp_path / "sal" / "a.png").unlink()
+    with pytest.raises(WildsegError, match="expected a file <frame>.png for each frame with saliency"):
+        preflight.run(wish, tmp_path, "extract")
+    preflight.run(wish, tmp_path, "crf")  # the maps are there by then
+
+
+def test_a_map_network_that_does_not_exist_is_told_before_a_frame_is_extracted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = "  method: gradcam\n  refine"
+    said = command("extract", tmp_path, monkeypatch, method, method.replace("gradcam", "l2g") + ": caa  # and not")
+    assert said.startswith("wildseg: error: cam.refine: expected none, because l2g reads a network of its own")
+
+
 @pytest.mark.parametrize("begun", [False, True], ids=["as it starts", "at work"])
 @pytest.mark.parametrize(
     ("number", "code", "said"),

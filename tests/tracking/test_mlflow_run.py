@@ -210,6 +210,96 @@ def test_a_training_from_the_start_is_a_run_of_its_own(artifacts: Artifacts) -> 
     assert [run.info.status for run in runs(artifacts)] == ["FAILED", "FAILED"]
 
 
+# The run of a map network ------------------------------------------------------------------------------------------
+
+
+MAP_CURVE = "step,curve,value\n1,loss,3.0\n1,lr,0.1\n2,loss,2.0\n2,transfer,1.5\n"
+
+
+def save_map_curve(artifacts: Artifacts) -> None:
+    path = artifacts.metrics_path("cam/curve.csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(MAP_CURVE)
+
+
+def test_one_run_has_the_curves_of_both_trainings_and_no_point_twice(artifacts: Artifacts) -> None:
+    params = tiny_run.params()
+    with mlflow_run.map_training(artifacts, params, "a" * 64) as live:
+        live.log(1, loss=3.0, lr=0.1)
+        live.log(2, loss=2.0, transfer=1.5)
+        opened = live.run_id
+    assert [run.info.status for run in runs(artifacts)] == ["FINISHED"]
+    save_map_curve(artifacts)
+    with mlflow_run.training(artifacts, params) as live:
+        live.log(1, loss=0.5)
+    mlflow_run.finish(artifacts, params, METRICS, [])
+    (run,) = runs(artifacts)
+    assert run.info.run_id == opened
+    assert curve(artifacts, run, "cam/loss") == [(1, 3.0), (2, 2.0)]
+    assert curve(artifacts, run, "cam/transfer") == [(2, 1.5)]
+    assert curve(artifacts, run, "train/loss") == [(1, 0.5)]
+    assert run.data.metrics["miou"] == 0.5
+
+
+def test_the_curve_of_a_map_network_from_the_result_store_comes_from_its_file(artifacts: Artifacts) -> None:
+    save_map_curve(artifacts)
+    with mlflow_run.training(artifacts, tiny_run.params()):
+        pass
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, [])
+    (run,) = runs(artifacts)
+    assert curve(artifacts, run, "cam/loss") == [(1, 3.0), (2, 2.0)]
+    assert curve(artifacts, run, "cam/lr") == [(1, 0.1)]
+    assert curve(artifacts, run, "cam/transfer") == [(2, 1.5)]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_map_network_that_was_killed_goes_on_in_its_run_where_it_is_the_same(
+    artifacts: Artifacts, same: bool
+) -> None:
+    params = tiny_run.params()
+    points = [(step, 4.0 - step) for step in (1, 2, 3, 4)]
+
+    def train(key: str, steps: int) -> None:
+        with mlflow_run.map_training(artifacts, params, key) as live:
+            for step, loss in points[:steps]:  # a training that goes on repeats what its checkpoint did not have
+                live.log(step, loss=loss)
+            if steps < 4:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train("first", 3)
+    assert [run.info.status for run in runs(artifacts)] == ["KILLED"]
+    train("first" if same else "other", 4)
+    found = [curve(artifacts, run, "cam/loss") for run in runs(artifacts)]
+    assert found == ([points] if same else [points[:3], points])
+
+
+def test_a_run_of_other_parameters_is_not_gone_on_with(artifacts: Artifacts) -> None:
+    with mlflow_run.map_training(artifacts, tiny_run.params(), "key"):
+        pass
+    with mlflow_run.training(artifacts, replace(tiny_run.params(), seed=7)):
+        pass
+    assert len(runs(artifacts)) == 2
+
+
+def test_a_segmenter_that_goes_on_from_a_checkpoint_repeats_no_point(artifacts: Artifacts) -> None:
+    params = tiny_run.params()
+
+    def killed() -> None:
+        with mlflow_run.training(artifacts, params) as live:
+            for step in (1, 2, 3):
+                live.log(step, loss=4.0 - step)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
+    with mlflow_run.training(artifacts, params, start_step=2) as live:
+        for step in (1, 2, 3, 4):
+            live.log(step, loss=4.0 - step)
+    (run,) = runs(artifacts)
+    assert curve(artifacts, run, "train/loss") == [(1, 3.0), (2, 2.0), (3, 1.0), (4, 0.0)]
+
+
 def test_tags_tell_commit_branch_dirtiness_and_digests(artifacts: Artifacts, git: Any) -> None:  # noqa: ANN401
     mlflow_run.finish(artifacts, tiny_run.params(), METRICS, [])
     (artifacts.root / "dvc.lock").write_text((artifacts.root / "dvc.lock").read_text().replace("12ab", "56ef"))
@@ -295,6 +385,8 @@ def test_tracking_can_be_switched_off(
 ) -> None:
     monkeypatch.setenv("WILDSEG_TRACKING", "off")
     with mlflow_run.training(artifacts, tiny_run.params()) as live:
+        live.log(1, loss=1.0)
+    with mlflow_run.map_training(artifacts, tiny_run.params(), "key") as live:
         live.log(1, loss=1.0)
     mlflow_run.finish(artifacts, tiny_run.params(), METRICS, [])
     assert capfd.readouterr() == ("", "")

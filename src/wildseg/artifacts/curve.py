@@ -1,4 +1,4 @@
-"""The curves of a training: one row per reported step, one column per curve."""
+"""The curves of a training: one row per reported step and one column per curve, or one row per point."""
 
 from __future__ import annotations
 
@@ -20,7 +20,21 @@ def save_curve(path: Path, always: Sequence[str], points: Sequence[tuple[int, Ma
     """
     names = [*always, *sorted({name for _, values in points for name in values} - set(always))]
     rows = [
-        (step, *(f"{values[name]:.{DIGITS.get(name, 6)}f}" if name in values else "" for name in names))
-        for step, values in points
+        (step, *(_decimal(name, values[name]) if name in values else "" for name in names)) for step, values in points
     ]
     save_table(path, ("step", *names), rows)
+
+
+def save_points(path: Path, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+    """Write a table of points, (step, curve, value) each: its columns are the same whatever curves there are.
+
+    Args:
+        path: of the CSV file.
+        points: (step, values by curve).
+    """
+    rows = [(step, name, _decimal(name, value)) for step, values in points for name, value in values.items()]
+    save_table(path, ("step", "curve", "value"), rows)
+
+
+def _decimal(curve: str, value: float) -> str:
+    return f"{value:.{DIGITS.get(curve, 6)}f}"

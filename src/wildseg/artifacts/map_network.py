@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wildseg.artifacts.curve import save_curve
+from wildseg.artifacts.curve import save_points
 from wildseg.artifacts.folder import Project
 from wildseg.artifacts.segmenter import read_weights
 from wildseg.core.files import atomic, save_json
@@ -42,8 +42,11 @@ class MapNetworkFiles(Project):
         save_json(self.map_network_folder / "config.json", config)
 
     def save_map_network_curve(self, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
-        """Write metrics/cam/curve.csv: one line for each (step, values by curve); no line where nothing was trained."""
-        save_curve(self.metrics_path("cam/curve.csv"), ("loss", "lr"), points)
+        """Write metrics/cam/curve.csv: one line a point, of (step, values by curve); none where nothing was trained.
+
+        Methods have other loss terms each, and a plot of DVC names its columns.
+        """
+        save_points(self.metrics_path("cam/curve.csv"), points)
 
     def load_map_network_weights(self) -> dict[str, torch.Tensor]:
         """Read the weights of the trained network, by name.

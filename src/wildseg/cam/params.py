@@ -34,7 +34,8 @@ class Cam:
     method: a file of `methods/cam`; options: of each method, by its name. refine: a file of `methods/refine`, whose
     options are the field of its name. scales: input sizes relative to the frame. flip: also run on the mirrored frame.
     max_side: frames are first shrunk so that their longer side has at most this many pixels. pos_embed_interpolation:
-    how position embeddings are brought to the frame's grid. boxes: a COCO file of boxes outside of which maps are 0.
+    how position embeddings are brought to the frame's grid. precision: of the training of a map network, while maps are
+    always computed in single precision. boxes: a COCO file of boxes outside of which maps are 0.
     """
 
     method: str
@@ -43,6 +44,7 @@ class Cam:
     flip: bool
     max_side: Side | None
     pos_embed_interpolation: Literal["bicubic", "bilinear_half"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
     boxes: str
     max_failures: Share
     options: Options

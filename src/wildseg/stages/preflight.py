@@ -37,7 +37,8 @@ def run(params: Params, root: Path, stage: str) -> None:
     """Check once what the stages from `stage` on need, and print a line for what a person should know.
 
     Raises:
-        WildsegError: an encoder, its weights or the image-text model do not exist, cannot be had or do not fit.
+        WildsegError: an encoder, its weights, the image-text model, or what the network of a trained CAM method is made
+            from do not exist, cannot be had or do not fit.
     """
     wanted = _wanted(params, root, stage)
     if not wanted:
@@ -68,7 +69,17 @@ def _wanted(params: Params, root: Path, stage: str) -> dict[str, Any]:
     encoder = (train.encoder, train.encoder_weights, train.architecture, dict(chosen))
     if encoder != ENCODER:
         wanted["encoder"] = [*encoder, [_state(path) for path in _beside(train.encoder_weights, root)]]
+    if stage in ("extract", "label") and "network" in lookup.needs("methods.cam", params.cam.method):
+        wanted["map network"] = _map_network(params, root)
     return wanted
+
+
+def _map_network(params: Params, root: Path) -> list[Any]:
+    """Return what identifies the network of a trained CAM method, files and folders that its options name included."""
+    cam, options = params.cam, params.cam.method_options
+    named = [value for value in options.values() if isinstance(value, str) and value]
+    files = [path for value in named for path in (root / value, *_beside(value, root))]
+    return [cam.method, cam.refine, options, params.classes.phrases, [_state(path) for path in files]]
 
 
 def _uses_language(params: Params) -> bool:
@@ -117,6 +128,8 @@ def _named(name: str, params: Params) -> str:
         return f"clip.model {params.clip.model} with clip.pretrained {params.clip.pretrained}"
     if name == "language":
         return f"label.language.model {params.label.language.model}"
+    if name == "map network":
+        return f"the network of cam.method {params.cam.method}"
     weights = params.train.encoder_weights
     return f"train.encoder {params.train.encoder}" + (f" with the weights {weights}" if weights else "")
 
@@ -165,13 +178,33 @@ def _check_encoder(params: Params, root: Path) -> dict[str, Any]:
     return {"notes": [], "files": _fetched()}
 
 
+def _check_map_network(params: Params, root: Path) -> dict[str, Any]:
+    import numpy as np
+
+    from wildseg.artifacts.prompts import PromptSet
+    from wildseg.stages.cam.stage import check_refinement
+    from wildseg.stages.cam.task import CamTask, build_network
+    from wildseg.training.context import TrainContext
+
+    task = CamTask(root, params.cam, params.clip, params.classes, PromptSet((), ()))
+    check_refinement(task)
+    # As for one training frame: for none, files that a training begins with are not read.
+    build_network(task, np.ones((1, len(params.classes)), bool), TrainContext())
+    return {"notes": [], "files": _fetched()}
+
+
 def _fetched() -> list[str]:
     from wildseg.encoders import downloads
 
     return sorted(map(str, downloads.USED))
 
 
-CHECKS = {"clip": _check_clip, "language": _check_language, "encoder": _check_encoder}
+CHECKS = {
+    "clip": _check_clip,
+    "language": _check_language,
+    "encoder": _check_encoder,
+    "map network": _check_map_network,
+}
 
 
 def check(name: str, params: Params, root: Path) -> dict[str, Any]:

@@ -136,6 +136,8 @@ def _train(
         print(f"train: goes on from step {trainer.step} of {config.train.steps}", flush=True)
     empty_dir(artifacts.segmenter_folder)
     with mlflow_run.training(artifacts, params, trainer.step) as tracker:
+        for past in trainer.history:  # points that a kill kept from the tracker
+            tracker.log(past.step, **past.curves)
         for event in track(events, config.train.steps - trainer.step, "train"):
             if event.curves:
                 tracker.log(event.step, **event.curves)

@@ -1,9 +1,11 @@
-"""One MLflow run per pipeline run: `training` opens it and draws the curve live, `finish` adds everything else.
+"""One MLflow run per pipeline run: trainings draw their curves in it live, `finish` adds everything else.
+
+The first training opens it: `map_training`, where the stage `cam` trains a network, else `training`.
+
 
 Where to: `MLFLOW_TRACKING_URI`, else ``sqlite:///mlflow.db`` beside dvc.yaml with its files in ``mlartifacts/``.
 Tracking never changes an output and never fails a stage: its first error is one warning, and the stage continues
-without it. `WILDSEG_TRACKING=off` switches it off. Run ids stay out of DVC's outputs; the one id that
-has to live from `train` to `eval` is in ``.wildseg/tracking.json``, which neither git nor DVC tracks.
+without it. `WILDSEG_TRACKING=off` switches it off. Run ids stay out of DVC's outputs, see `pending`.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wildseg.artifacts.project import Artifacts
-from wildseg.core.errors import WildsegError
-from wildseg.core.files import load_json, save_json, sha256_of
+from wildseg.core.files import load_json, sha256_of
+from wildseg.tracking.pending import end_interrupted, pending, record_path, remember
 from wildseg.tracking.provenance import dvc_tags, git_tags
 from wildseg.tracking.quiet import quiet, short_reason
 from wildseg.tracking.store import MlflowStore, connect
@@ -33,8 +35,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+LOSS = "loss"  # the curve that every training has
 SECONDS_BETWEEN_SENDS = 2.0  # frequent enough for a live curve, and a fast loop does not wait for the server
-EVAL = "eval"  # the stage that completes a run
+CAM, TRAIN, EVAL = "cam", "train", "eval"  # the stages that have curves, and the one that completes a run
 
 
 class Recorder:
@@ -59,21 +62,27 @@ class Recorder:
 
 
 class Curve(Recorder):
-    """The training curve of one run, sent as it grows."""
+    """The curves of a training in a run, sent as they grow."""
 
-    def __init__(self) -> None:
-        """Start without points and without a run."""
+    def __init__(self, stage: str = TRAIN) -> None:
+        """Start without points and without a run; `stage` is what the names of the curves begin with."""
         super().__init__()
+        self.stage = stage
         self.store: MlflowStore | None = None
         self.run_id = ""
+        self.last_step = 0  # that the run has: a training that goes on from a checkpoint repeats some
         self._waiting: list[Metric] = []
         self._last_sent = time.monotonic()
 
     def log(self, step: int, **metrics: float) -> None:
-        """Add a point to each of the curves ``train/<name>``; numbers that are not finite are left out."""
-        if self.store is None or not self.on:
+        """Add a point to each of the curves ``<stage>/<name>``, unless the run has that step.
+
+        Numbers that are not finite are left out.
+        """
+        if self.store is None or not self.on or step <= self.last_step:
             return
-        self._waiting += _points({f"train/{name}": value for name, value in metrics.items()}, step)
+        self.last_step = step
+        self._waiting += _points({f"{self.stage}/{name}": value for name, value in metrics.items()}, step)
         if time.monotonic() - self._last_sent >= SECONDS_BETWEEN_SENDS:
             self.attempt(self.send)
 
@@ -93,21 +102,51 @@ class Curve(Recorder):
 
 @contextmanager
 def training(artifacts: Artifacts, params: Params, start_step: int = 0) -> Iterator[Curve]:
-    """Open the run of a training and give its curve; save the model inside the ``with``.
+    """Give the curve of a segmenter's training; save the model inside the ``with``.
 
-    With `start_step` above 0 a killed training resumes from its checkpoint: then its run resumes, too.
+    It goes on in the run of the map network that was trained before, and opens one where there is none. With
+    `start_step` above 0 a killed training resumes from its checkpoint: then its run resumes, too.
     """
-    curve = Curve()
-    curve.attempt(lambda: _open(curve, artifacts, params, start_step))
-    try:
+
+    def fits(record: Mapping[str, Any]) -> bool:
+        return record.get("model") is None and (start_step > 0 or record.get("stage") == CAM)
+
+    curve = Curve(TRAIN)
+    with _running(curve, lambda: _open(curve, artifacts, params, "", fits)):
         yield curve
+    if curve.store is not None:
+        curve.attempt(lambda: _remember(artifacts, curve, "", _model_digest(artifacts)))
+
+
+@contextmanager
+def map_training(artifacts: Artifacts, params: Params, key: str) -> Iterator[Curve]:
+    """Give the curves of a map network's training, ``cam/<name>``, and open the run of the pipeline.
+
+    Args:
+        artifacts: the pipeline's files.
+        params: logged flat.
+        key: of everything that the network depends on. A training of the same key that was killed resumes in its run.
+    """
+
+    def fits(record: Mapping[str, Any]) -> bool:
+        return record.get("stage") == CAM and record.get("training") == key
+
+    curve = Curve(CAM)
+    with _running(curve, lambda: _open(curve, artifacts, params, key, fits)):
+        yield curve
+
+
+@contextmanager
+def _running(curve: Curve, begin: Callable[[], None]) -> Iterator[None]:
+    """Open the run of a curve, and report how the training ended."""
+    curve.attempt(begin)
+    try:
+        yield
     except BaseException as error:
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
         curve.attempt(lambda: curve.end(status))
         raise
     curve.attempt(lambda: curve.end("FINISHED"))
-    if curve.store is not None:
-        curve.attempt(lambda: _remember(artifacts, curve, _model_digest(artifacts)))
 
 
 def finish(artifacts: Artifacts, params: Params, metrics: Mapping[str, Any], pictures: Sequence[Path]) -> None:
@@ -123,37 +162,49 @@ def finish(artifacts: Artifacts, params: Params, metrics: Mapping[str, Any], pic
     recorder.attempt(lambda: _finish(artifacts, params, metrics, pictures))
 
 
-def _open(curve: Curve, artifacts: Artifacts, params: Params, start_step: int) -> None:
+def _open(
+    curve: Curve, artifacts: Artifacts, params: Params, key: str, fits: Callable[[Mapping[str, Any]], bool]
+) -> None:
     store = connect(artifacts.root)
     flat = flatten_params(params, without=EVAL)
-    run = _pending(store, artifacts, flat, model=None) if start_step > 0 else None
+    run = pending(store, artifacts, flat, fits)
     if run is None:
-        _end_interrupted(store, artifacts)
-        run = _new_run(store, artifacts, params, unfinished=("train", EVAL))
+        end_interrupted(store, artifacts)
+        stages = (CAM, "crf", TRAIN, EVAL)
+        run = _new_run(store, artifacts, params, unfinished=stages[stages.index(curve.stage) :])
+    else:
+        curve.last_step = store.last_step(run.info.run_id, f"{curve.stage}/{LOSS}")
     store.client.update_run(run.info.run_id, status="RUNNING")
     store.log_params(run.info.run_id, flat)
     curve.run_id, curve.store = run.info.run_id, store
-    _remember(artifacts, curve, model=None)
+    _remember(artifacts, curve, key)
+
+
+def _remember(artifacts: Artifacts, curve: Curve, key: str, model: str | None = None) -> None:
+    if curve.store is not None:
+        remember(artifacts, curve.store, curve.run_id, curve.stage, key, model)
 
 
 def _finish(artifacts: Artifacts, params: Params, metrics: Mapping[str, Any], pictures: Sequence[Path]) -> None:
     store = connect(artifacts.root)
     flat = flatten_params(params)
-    run = _pending(store, artifacts, flat, model=_model_digest(artifacts))
+    model = _model_digest(artifacts)
+    run = pending(store, artifacts, flat, lambda record: (record.get("stage"), record.get("model")) == (TRAIN, model))
     if run is None:
         run = _new_run(store, artifacts, params, unfinished=(EVAL,))
-        store.log_metrics(run.info.run_id, _curve_of_file(artifacts, "train"))
+        store.log_metrics(run.info.run_id, _curve_of_file(artifacts, TRAIN))
     run_id = run.info.run_id
     store.log_params(run_id, flat)
     store.log_tags(run_id, _tags(artifacts, unfinished=(EVAL,)))
-    store.log_metrics(run_id, _curve_of_file(artifacts, "cam"))  # of a map network, if the method trains one
+    drawn = store.last_step(run_id, f"{CAM}/{LOSS}")  # of a map network that was trained in this run
+    store.log_metrics(run_id, [point for point in _curve_of_file(artifacts, CAM) if point.step > drawn])
     store.log_metrics(run_id, _points(flatten_metrics({**_other_metrics(artifacts), **metrics}), step=0))
     store.log_files(run_id, pictures, "pictures")
     store.log_files(run_id, _measured(artifacts), "metrics")
     if artifacts.segmenter_folder.is_dir():
         store.log_model(run_id, artifacts.segmenter_folder, params.classes.with_background)
     store.client.set_terminated(run_id, "FINISHED")
-    _record_path(artifacts).unlink(missing_ok=True)  # the next eval is another run
+    record_path(artifacts).unlink(missing_ok=True)  # the next eval is another run
     print(f"tracking: MLflow run {run.info.run_name} in {store.shown_uri}", file=sys.stderr, flush=True)
 
 
@@ -190,7 +241,7 @@ def _points(values: Mapping[str, float], step: int) -> list[Metric]:
 
 
 def _curve_of_file(artifacts: Artifacts, stage: str) -> list[Metric]:
-    # Every column beside `step` is a curve; an empty cell is a step at which it was not measured.
+    # Every column beside `step` is a curve, where none holds their names; an empty cell was not measured.
     path = artifacts.metrics_path(f"{stage}/curve.csv")
     if not path.is_file():
         return []
@@ -199,45 +250,10 @@ def _curve_of_file(artifacts: Artifacts, stage: str) -> list[Metric]:
         for row in csv.DictReader(stream):
             with suppress(ValueError, TypeError, KeyError):
                 step = int(row.pop("step"))
-                values = {f"{stage}/{name}": float(cell) for name, cell in row.items() if cell}
+                cells = {row["curve"]: row["value"]} if "curve" in row else row
+                values = {f"{stage}/{name}": float(cell) for name, cell in cells.items() if cell}
                 points += _points(values, step)
     return points
-
-
-# The run between train and eval ----------------------------------------------------------------------------------
-
-
-def _record_path(artifacts: Artifacts) -> Path:
-    return artifacts.root / ".wildseg" / "tracking.json"
-
-
-def _remember(artifacts: Artifacts, curve: Curve, model: str | None) -> None:
-    if curve.store is not None:
-        record = {"run_id": curve.run_id, "store": curve.store.digest, "model": model}
-        save_json(_record_path(artifacts), record)
-
-
-def _pending(store: MlflowStore, artifacts: Artifacts, flat: Mapping[str, str], model: str | None) -> Run | None:
-    """Return the remembered run if it is of this store and model and none of its parameters has changed."""
-    try:
-        record = load_json(_record_path(artifacts))
-    except WildsegError:
-        return None
-    if (record.get("store"), record.get("model")) != (store.digest, model):
-        return None
-    run = store.run_or_none(str(record.get("run_id")))
-    if run is None or any(flat.get(key, value) != value for key, value in run.data.params.items()):
-        return None
-    return run
-
-
-def _end_interrupted(store: MlflowStore, artifacts: Artifacts) -> None:
-    # A training that was killed could not report it; it will not resume now that another begins.
-    with suppress(WildsegError):
-        record = load_json(_record_path(artifacts))
-        run = store.run_or_none(str(record.get("run_id"))) if record.get("store") == store.digest else None
-        if run is not None and run.info.status == "RUNNING":
-            store.client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _model_digest(artifacts: Artifacts) -> str | None:

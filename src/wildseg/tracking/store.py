@@ -80,6 +80,10 @@ class MlflowStore:
         for start in range(0, len(points), POINTS_AT_ONCE):
             self.client.log_batch(run_id, metrics=points[start : start + POINTS_AT_ONCE])
 
+    def last_step(self, run_id: str, metric: str) -> int:
+        """Return the largest step of a metric in a run; 0 where it has no point."""
+        return max((point.step for point in self.client.get_metric_history(run_id, metric)), default=0)
+
     def log_files(self, run_id: str, files: Sequence[Path], folder: str) -> None:
         """Copy `files` to the run's `folder`."""
         for path in files:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from wildseg.cam.networks import fit
 from wildseg.cam.networks.data import LabelledImages
-from wildseg.cam.networks.engine import network_maps
+from wildseg.cam.networks.engine import network_maps, share_of_maximum
 from wildseg.cam.networks.objective import CropConfig, MapObjective, TrainingFrames
 from wildseg.cam.params import Cam
 from wildseg.encoders.cnn.normalisation import Normalisation
@@ -121,29 +122,94 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path: Path, killed_at: 
         assert torch.equal(value, again.net.state_dict()[name]), name
 
 
-def test_maps_are_the_mean_over_scales_and_flips_on_the_finest_grid() -> None:
-    phase = Phase(0)
+# Maps ----------------------------------------------------------------------------------------------------------------
+
+
+class Signed(Phase):
+    """Maps of both signs, so that the place of a relu shows."""
+
+    def maps(self, pixels: Tensor, classes: Sequence[int]) -> Tensor:
+        return nn.functional.avg_pool2d(self.net.head(pixels), 4)[0, list(classes)]
+
+
+def evaluating(phase: Phase, stretched: bool) -> Phase:
+    phase.stretched = stretched
     phase.net.eval()
-    image = images().image(0)
-    found = network_maps(phase, image, [1], cam(scales=(1.0, 2.0), flip=True), "cpu")
-    assert found.shape == (1, 6, 8)
+    return phase
+
+
+def by_hand(phase: Phase, number: int, height: int, width: int, flipped: bool) -> np.ndarray:
+    """The raw maps (2, h, w) of an image resized to a size, turned back, by loops over cells."""
+    image = np.array(Image.fromarray(images().image(number)).resize((width, height), Image.Resampling.BICUBIC))
+    pixels = (image / 255 - np.array(phase.norm.mean)) / np.array(phase.norm.std)
+    pixels = pixels[:, ::-1] if flipped else pixels
+    weight, bias = phase.net.head.weight.detach()[:, :, 0, 0].numpy(), phase.net.head.bias.detach().numpy()
+    maps = np.zeros((2, height // 4, width // 4))
+    for y, x in np.ndindex(maps.shape[1:]):
+        maps[:, y, x] = weight @ pixels[4 * y : 4 * y + 4, 4 * x : 4 * x + 4].mean((0, 1)) + bias
+    return maps[:, :, ::-1] if flipped else maps
+
+
+def enlarged(maps: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Maps on a grid, by the bilinear formula at the centre of each cell."""
+    _, h, w = maps.shape
+    result = np.zeros((len(maps), rows, columns))
+    for y, x in np.ndindex(rows, columns):
+        v, u = max((y + 0.5) * h / rows - 0.5, 0), max((x + 0.5) * w / columns - 0.5, 0)
+        top, left = int(v), int(u)
+        below, right = min(top + 1, h - 1), min(left + 1, w - 1)
+        upper = maps[:, top, left] * (1 - u + left) + maps[:, top, right] * (u - left)
+        lower = maps[:, below, left] * (1 - u + left) + maps[:, below, right] * (u - left)
+        result[:, y, x] = upper * (1 - v + top) + lower * (v - top)
+    return result
+
+
+def stretch(maps: np.ndarray) -> np.ndarray:
+    low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
+    return (maps - low) / (high - low)
+
+
+VIEWS = [(size, flipped) for size in ((12, 16), (24, 32)) for flipped in (False, True)]
+
+
+def test_as_published_the_mean_of_raw_maps_is_rectified_and_divided_by_its_maximum_once() -> None:
+    phase = evaluating(Signed(0), stretched=False)
+    found = network_maps(phase, images().image(0), [0, 1], cam(scales=(1.0, 2.0), flip=True), "cpu")
+    raw = [enlarged(by_hand(phase, 0, *size, flipped), 6, 8) for size, flipped in VIEWS]
+    assert np.min(raw) < 0 < np.max(raw)
+    mean = np.maximum(np.mean(raw, 0), 0)
+    np.testing.assert_allclose(found, mean / mean.max((1, 2), keepdims=True), atol=1e-5)
     assert found.dtype == np.float32
-    assert found.min() >= 0
-    assert found.max() == pytest.approx(1, abs=1e-6)
-    mirrored = network_maps(phase, image[:, ::-1].copy(), [1], cam(scales=(1.0, 2.0), flip=True), "cpu")
-    np.testing.assert_allclose(mirrored[..., ::-1], found, atol=2e-2)  # resized pixels are rounded to 8 bits
+    each = np.mean([stretch(view) for view in raw], 0)
+    assert np.abs(found - stretch(each)).max() > 0.05  # the other order is another result
+
+
+def test_stretched_maps_are_averaged_as_those_of_training_free_methods() -> None:
+    phase = evaluating(Signed(0), stretched=True)
+    found = network_maps(phase, images().image(0), [0, 1], cam(scales=(1.0, 2.0), flip=True), "cpu")
+    raw = [by_hand(phase, 0, *size, flipped) for size, flipped in VIEWS]
+    mean = np.mean([enlarged(stretch(view), 6, 8) for view in raw], 0)
+    np.testing.assert_allclose(found, stretch(mean), atol=1e-5)
+
+
+@pytest.mark.parametrize("stretched", [True, False])
+def test_one_view_is_the_objectives_own_map(stretched: bool) -> None:
+    phase = evaluating(Signed(0), stretched)
+    raw = by_hand(phase, 2, 12, 16, flipped=False)
+    rectified = np.maximum(raw, 0)
+    expected = stretch(raw) if stretched else rectified / rectified.max((1, 2), keepdims=True)
+    found = network_maps(phase, images().image(2), [0, 1], cam(scales=(1.0,), flip=False), "cpu")
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("stretched", [True, False])
+def test_no_queried_class_has_no_map(stretched: bool) -> None:
+    phase = evaluating(Phase(0), stretched)
+    image = images().image(0)
     assert network_maps(phase, image, [], cam(), "cpu").shape == (0, 5, 6)  # 1.5 times 12x16 in cells of 4, rounded up
 
 
-def test_one_scale_without_a_flip_is_the_objectives_own_map_stretched() -> None:
-    phase = Phase(0)
-    phase.net.eval()
-    image = images().image(2)
-    pixels = (torch.from_numpy(image).permute(2, 0, 1)[None] / 255 - torch.tensor(phase.norm.mean)[:, None, None]) / (
-        torch.tensor(phase.norm.std)[:, None, None]
-    )
-    raw = phase.maps(pixels, [0, 1]).detach().numpy()
-    low, high = raw.min((1, 2), keepdims=True), raw.max((1, 2), keepdims=True)
-    np.testing.assert_allclose(
-        network_maps(phase, image, [0, 1], cam(scales=(1.0,)), "cpu"), (raw - low) / (high - low), atol=1e-5
-    )
+def test_a_map_that_is_constant_or_nowhere_positive_is_zero() -> None:
+    maps = torch.stack([torch.full((2, 3), 4.0), torch.full((2, 3), -1.0), torch.tensor([[-2.0, 0, 1], [0, 2, 4]])])
+    expected = torch.tensor([[0.0, 0, 0.25], [0, 0.5, 1]])
+    torch.testing.assert_close(share_of_maximum(maps), torch.stack([torch.zeros(2, 3), torch.zeros(2, 3), expected]))

@@ -95,3 +95,15 @@ def test_the_files_of_some_frames_are_those_that_there_are(folder: Path) -> None
     with pytest.raises(DataError, match=f"^{KEY}: expected names of frames, such as other.png; none of the files in "
                                         r".*sal has one \(drive_000007.png, ...\)$"):  # fmt: skip
         found.files(["other"])
+
+
+def test_files_of_the_size_of_their_frames_pass_and_others_are_counted_in_one_line(folder: Path) -> None:
+    found = saliency_of("sal", folder, KEY)
+    assert isinstance(found, SaliencyFolder)
+    found.check({"drive_000007": (30, 40), "drive_000008": (10, 10)})
+    line = (rf"^{KEY}: expected saliency of the size of its frame; 1 of 1 files have another one: \S*drive_000007.png "
+            "has 40x30 pixels and its frame 40x20; resize them, or remove them: ")  # fmt: skip
+    with pytest.raises(DataError, match=line):
+        found.check({"drive_000007": (20, 40)})
+    with pytest.raises(DataError, match="expected names of frames, such as other.png"):
+        found.check({"other": (30, 40)})

@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wildseg.cam.maps import normalise, resample_maps
+from wildseg.cam.maps import resample_maps
 from wildseg.cam.networks import classifier
 from wildseg.cam.networks.causal import CausalNet
 from wildseg.cam.networks.classifier import ClassifierNet, ClassifierObjective
+from wildseg.cam.networks.engine import share_of_maximum
 from wildseg.cam.networks.location_prior import LocationPrior
 from wildseg.cam.networks.objective import MapObjective, TrainingFrames
 from wildseg.training.context import TrainContext
@@ -108,10 +109,10 @@ class CausalObjective(MapObjective):
         queries = torch.zeros(len(pixels), self._prior.side, self._prior.side, device=pixels.device)
         if self._pcam:
             with torch.no_grad(), self._context.autocast():
-                maps = self._pcam.class_maps(pixels).float().relu()
+                maps = self._pcam.class_maps(pixels).float()
             for query, own, present in zip(queries, maps, labels > 0, strict=True):
                 if present.any():
-                    query.copy_(self._coarse(normalise(own[present])).any(0))
+                    query.copy_(self._coarse(share_of_maximum(own[present])).any(0))
         return queries
 
     def param_groups(self) -> list[ParamGroup]:

@@ -70,12 +70,12 @@ class ClassifierObjective(MapObjective):
             crops: of its training.
             stride: pixels per cell of its last stage.
             context: of its training.
-            cam: from a recorded pass to maps (K, h, w), such as of a file of `methods/cam`; None takes the relu of the
-                class maps, which needs one pass for all classes.
+            cam: from a recorded pass to maps (K, h, w), such as of a file of `methods/cam`, each of which is stretched;
+                None takes the class maps as they are, which needs one pass for all classes.
             frozen: train the head alone.
             head_lr: factor on the head's learning rate.
         """
-        super().__init__(optim, crops, norm, stride, (NAME,))
+        super().__init__(optim, crops, norm, stride, (NAME,), stretched=cam is not None)
         self.network = network
         self.networks = {NAME: network}
         self._context = context

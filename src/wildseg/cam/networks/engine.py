@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from wildseg.cam.engine import input_size
-from wildseg.cam.maps import normalise, resample_maps
+from wildseg.cam.maps import EPS, normalise, resample_maps
 from wildseg.cam.networks.objective import MapObjective
 from wildseg.cam.params import Cam
 from wildseg.encoders.clip import resize
@@ -19,6 +20,8 @@ def network_maps(
     objective: MapObjective, image: np.ndarray, classes: Sequence[int], cam: Cam, device: str
 ) -> np.ndarray:
     """Return one map per queried class: (K, h, w) float32 in [0, 1], on the finest grid of all scales.
+
+    The mean over scales and flips is of maps as they are, or of each stretched; see `MapObjective.stretched`.
 
     Args:
         objective: trained, its networks in evaluation mode on `device`.
@@ -41,6 +44,16 @@ def network_maps(
         for flipped in (False, True) if cam.flip and objective.mirrored else (False,):
             with torch.no_grad():
                 maps = objective.maps(pixels.flip(3) if flipped else pixels, classes).float()
-            maps = normalise(maps.flip(2) if flipped else maps)
-            views.append(resample_maps(maps, grid))
-    return (views[0] if len(views) == 1 else normalise(torch.stack(views).mean(0))).cpu().numpy()
+            maps = maps.flip(2) if flipped else maps
+            views.append(resample_maps(normalise(maps) if objective.stretched else maps, grid))
+    mean = torch.stack(views).mean(0)
+    if objective.stretched:
+        return (mean if len(views) == 1 else normalise(mean)).cpu().numpy()
+    return share_of_maximum(mean).cpu().numpy()
+
+
+def share_of_maximum(maps: Tensor) -> Tensor:
+    """Rectify each of (K, h, w) and divide it by 1e-7 + its maximum; one that is constant then becomes zero."""
+    maps = maps.relu()
+    high = maps.amax((1, 2), keepdim=True)
+    return maps / (EPS + high) * (high > maps.amin((1, 2), keepdim=True))

@@ -164,11 +164,13 @@ class LocalToGlobalObjective(MapObjective):
         return {name: term * share for name, term in terms.items()}
 
     def maps(self, pixels: Tensor, classes: Sequence[int]) -> Tensor:
-        """Return the global network's maps after the chosen activation: (K, h, w)."""
+        """Return the global network's maps, or their softmax over classes and background: (K, h, w).
+
+        With ``relu`` they are rectified after the mean over scales and flips, as published.
+        """
         with torch.no_grad(), self._context.autocast():
             whole = self.networks[GLOBAL](pixels)[0].float()
-        active = whole.relu() if self._config.activation == "relu" else whole.softmax(0)
-        return active[list(classes)]
+        return (whole if self._config.activation == "relu" else whole.softmax(0))[list(classes)]
 
     def _target(self, local: Tensor, labels: Tensor, batch: Batch, where: Tensor) -> Tensor:
         attention = transfer.attention_target(local, labels)

@@ -66,7 +66,7 @@ class NetworkContext:
 
     def weights(self, name: str | None) -> str | None:
         """Return a set of published weights by name, or the path of a file of weights from the root."""
-        return str(self.root / name) if name and name.endswith(".safetensors") else name
+        return str(self.root / name) if name and name.endswith((".safetensors", ".pth")) else name
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,9 @@ class MapObjective(Objective):
         first: an objective to be trained before this one, or None.
         saliency: from where batches take it, if `crops.saliency`.
         mirrored: whether maps may also be averaged with those of mirrored images; not where a network knows places.
+        stretched: whether maps of each scale and flip are stretched to [0, 1] before they are averaged, as those of
+            training-free methods. By default the mean is of maps as they are; it is rectified and divided by its
+            largest value, as CLIMS, L2G and P-CAM were published.
     """
 
     optim: OptimConfig
@@ -137,10 +140,11 @@ class MapObjective(Objective):
     first: MapObjective | None = field(default=None, kw_only=True)
     saliency: SaliencyOf | None = field(default=None, kw_only=True)
     mirrored: bool = field(default=True, kw_only=True)
+    stretched: bool = field(default=False, kw_only=True)
 
     @abstractmethod
     def maps(self, pixels: Tensor, classes: Sequence[int]) -> Tensor:
-        """Return maps of one image at one scale, not normalised: (K, h, w), at least 0.
+        """Return maps of one image at one scale, not normalised: (K, h, w), at least 0 if they are `stretched`.
 
         The networks are in evaluation mode. Gradients are off, and may be switched on inside.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from wildseg.cam.networks.checkpoint_head import check_classes
 from wildseg.core.errors import ModelError
 from wildseg.encoders.cnn.build import LOADED
 from wildseg.encoders.cnn.match_weights import match_weights
@@ -70,6 +71,8 @@ def fit(network: nn.Module, state: Mapping[str, Tensor], where: str, new_head: b
         left_out = [*left_out, HEAD]
         needed.remove(HEAD)
         del taken[HEAD]
+    else:
+        check_classes(taken[HEAD], own[HEAD], where)
     missing = [name for name in needed if name not in taken]
     unknown = [name for name in taken if name not in own]
     other = [
@@ -93,7 +96,10 @@ def _renamed(network: nn.Module, state: Mapping[str, Tensor], where: str) -> tup
             f"{where}: expected a checkpoint of C-CAM, with tensors {ENCODER}* and {HEAD}; found "
             f"{next(iter(state))} and {len(state) - 1} others"
         )
-    matched = match_weights(network.get_submodule("backbone.encoder"), trunk, (), where)
+    encoder = getattr(network.get_submodule("backbone"), "encoder", None)
+    if encoder is None:
+        raise ModelError(f"{where}: expected a checkpoint of the chosen encoder, found one of a ResNet-50")
+    matched = match_weights(encoder, trunk, (), where)
     taken = {f"backbone.encoder.{name}": value for name, value in matched.state.items()}
     taken[HEAD] = state[HEAD]
     rest = [name for name in state if not name.startswith(ENCODER) and name != HEAD]

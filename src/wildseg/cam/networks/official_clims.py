@@ -12,6 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from wildseg.cam.networks.checkpoint_head import check_classes
 from wildseg.cam.networks.classifier import ClassifierNet
 from wildseg.core.errors import ModelError
 from wildseg.encoders.cnn.match_weights import WeightMatch, match_weights
@@ -50,7 +51,9 @@ def fit(network: ClassifierNet, state: Mapping[str, Tensor], where: str, other_c
     if all(name in state for name in own if not name.endswith(COUNTER)):
         return _checked(own, {name: state[name] for name in own if name in state}, state, where, other_classes)
     trunk, head, rest = _parts(state, where)
-    encoder = network.backbone.get_submodule("encoder")
+    encoder = getattr(network.backbone, "encoder", None)
+    if encoder is None:
+        raise ModelError(f"{where}: expected a checkpoint of the chosen encoder, found one of a ResNet-50")
     matched = match_weights(encoder, trunk, (), where)
     taken = {f"backbone.encoder.{name}": value for name, value in matched.state.items()}
     found = _checked(own, taken | head, state, where, other_classes)
@@ -83,6 +86,8 @@ def _checked(
     if other_classes and taken[HEAD].shape[0] != own[HEAD].shape[0]:
         del taken[HEAD]
         left_out.append(HEAD if HEAD in state else CAMERA_READY)
+    else:
+        check_classes(taken[HEAD], own[HEAD], where)
     missing = [n for n in own if n not in taken and not n.endswith(COUNTER) and not (left_out and n == HEAD)]
     unknown = [name for name in taken if name not in own]
     other = [

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from wildseg.cam.networks.checkpoint_head import check_classes
 from wildseg.cam.networks.local_to_global import CorrelatedNet
 from wildseg.core.errors import ModelError
 from wildseg.encoders.cnn.weight_file import SAFETENSORS, read_weights
@@ -87,6 +88,8 @@ def fit(network: CorrelatedNet, state: Mapping[str, Tensor], where: str, other_c
     if other_classes and HEAD in taken and taken[HEAD].shape[0] != own[HEAD].shape[0]:
         left_out.append(given[HEAD][0])
         del taken[HEAD], own[HEAD]
+    elif HEAD in taken:
+        check_classes(taken[HEAD], own[HEAD], where, background=1)
     missing = [name for name in own if name not in taken and not name.endswith(COUNTER)]
     other = [
         f"{given[name][0]} is {tuple(value.shape)} instead of {tuple(own[name].shape)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,28 @@ class SaliencyFolder:
                 f"{path}: expected saliency of the size of its frame, {width}x{height}, found {wide}x{other}"
             )
         return found.astype(np.float32) / 255
+
+    def check(self, sizes: Mapping[str, tuple[int, int]]) -> None:
+        """Check the files of frames of these sizes (H, W) before a training of hours.
+
+        A file that cannot be used is an error and quarantines no frame: the frame is intact, its maps are wanted, and
+        whoever made the file can correct it.
+
+        Raises:
+            DataError: none of the files belongs to a frame, or one is broken, not 8-bit grey, or of another size.
+        """
+        files = self.files(sizes)
+        wrong = []
+        for path in files:
+            (height, width), found = sizes[path.stem], load_grey_image(path).shape
+            if found != (height, width):
+                wrong.append(f"{path} has {found[1]}x{found[0]} pixels and its frame {width}x{height}")
+        if wrong:
+            raise DataError(
+                f"{self.key}: expected saliency of the size of its frame; {len(wrong)} of {len(files)} files have "
+                f"another one: {wrong[0]}{', ...' if len(wrong) > 1 else ''}; resize them, or remove them: a frame "
+                "without saliency learns from attention alone"
+            )
 
     def path(self, frame: str) -> Path:
         """Return where the saliency of a frame lies if it has any."""

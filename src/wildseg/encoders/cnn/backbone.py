@@ -13,9 +13,10 @@ import timm
 import torch
 
 from wildseg.core.errors import ModelError
-from wildseg.encoders.cnn import build, normalisation, published
+from wildseg.encoders.cnn import build, normalisation, published, resnet38
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.encoders.cnn.published import TIMM
+from wildseg.encoders.cnn.resnet38 import ResNet38
 
 DEEPEST = 5  # segmentation-models-pytorch knows up to five halvings
 
@@ -89,13 +90,14 @@ class PatchEncoder(torch.nn.Module):
         return list(self.model.forward_intermediates(pixels, indices=1, norm=True, intermediates_only=True))
 
 
-def create(name: str, weights: str | None, stride: int, key: str = published.KEY) -> Backbone:
+def create(name: str, weights: str | None, stride: int, key: str = published.KEY) -> Backbone | ResNet38:
     """Build an encoder by itself.
 
     Args:
-        name: any encoder of segmentation-models-pytorch, or ``tu-`` and the name of a network of timm. A vision
-            transformer has one stage, whose stride is its patch.
-        weights: None (random), a published set such as ``imagenet``, or a local .safetensors file.
+        name: any encoder of segmentation-models-pytorch, ``tu-`` and the name of a network of timm, or ``resnet38``. A
+            vision transformer has one stage, whose stride is its patch.
+        weights: None (random), a published set such as ``imagenet``, or a local .safetensors file; of resnet38 also a
+            .pth file.
         stride: pixels of the image per cell of the last stage: 8, 16 or 32 (what lies deeper is dilated instead), or
             the patch of a vision transformer.
         key: the parameter that names the encoder, for error lines; `<key>_weights` names its weights.
@@ -105,6 +107,8 @@ def create(name: str, weights: str | None, stride: int, key: str = published.KEY
         ModelError: there is no such encoder or set of weights, it cannot be fetched, it does not fit, or the encoder
             does not have that stride.
     """
+    if name == resnet38.NAME:
+        return resnet38.create(weights, stride, key)
     published.check(name, None, key)
     norm = normalisation.of(name, weights, key)
     reductions = _reductions(name, key)
@@ -160,12 +164,15 @@ def _is_image(output: torch.Tensor, side: int) -> bool:
     return output.shape[1:] == (3, side, side)
 
 
-def remove_dilation(backbone: Backbone) -> None:
+def remove_dilation(backbone: Backbone | ResNet38) -> None:
     """Replace each dilated convolution by a plain one of the same weights and output size, in place.
 
     Networks of IRN (Ahn et al. 2019) and of methods that build on it keep the stride of their last stage in this way:
-    its kernels see fewer pixels than those of the pretrained network.
+    its kernels see fewer pixels than those of the pretrained network. ResNet-38 was pretrained with its dilation, and
+    keeps it.
     """
+    if isinstance(backbone, ResNet38):
+        return
     for module in backbone.modules():
         if isinstance(module, torch.nn.Conv2d) and not isinstance(module.padding, str):
             rows, columns = module.dilation

@@ -6,9 +6,9 @@ P-CAM, a plain classifier, is trained first; the rest is made from its maps of t
 Options, with what was published (for one class, in the code of Volume-C-CAM by the same group):
 
     chains           ``both``; ``category`` or ``anatomy`` alone; ``none`` is P-CAM
-    encoder          of segmentation-models-pytorch, or tu- and a network of timm
+    encoder          of segmentation-models-pytorch, tu- and a network of timm, or resnet38
     encoder_weights  null (random), a published set, or a local .safetensors file from the project on
-    stride           pixels per cell of the maps: 8, 16 or 32, or the patch of a vision transformer
+    stride           pixels per cell of the maps: 8, 16 or 32, or the patch of a vision transformer; 8 for resnet38
     dilated          whether kernels behind a stride that is held back see as many pixels as with it; the published
                      networks are not dilated
     trained_stages   the last stages of the encoder, which are trained: 2, the output of stage 2 being detached
@@ -54,6 +54,7 @@ from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Between, Channels, Count, Length, Share, Side
 from wildseg.encoders.cnn import backbone
 from wildseg.encoders.cnn.backbone import Backbone
+from wildseg.encoders.cnn.resnet38 import ResNet38
 from wildseg.training.optim import OptimConfig
 
 NEEDS = frozenset({"network"})
@@ -123,7 +124,7 @@ def build(
     return CausalObjective(first, pcam, causal, prior, rest, parts, context.training)
 
 
-def _trunk(encoder: str, weights: str | None, stride: int, dilated: bool, trained_stages: int) -> Backbone:
+def _trunk(encoder: str, weights: str | None, stride: int, dilated: bool, trained_stages: int) -> Backbone | ResNet38:
     built = backbone.create(encoder, weights, stride, f"{KEY}.encoder")
     if not dilated:
         backbone.remove_dilation(built)
@@ -131,7 +132,7 @@ def _trunk(encoder: str, weights: str | None, stride: int, dilated: bool, traine
     return built
 
 
-def _classifier(trunk: Backbone, context: NetworkContext) -> ClassifierNet:
+def _classifier(trunk: Backbone | ResNet38, context: NetworkContext) -> ClassifierNet:
     return ClassifierNet(trunk, trunk.channels[-1], context.num_classes)
 
 

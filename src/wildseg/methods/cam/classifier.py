@@ -46,9 +46,9 @@ def build(
 
     Args:
         context: classes, labels and the training's seed and device.
-        encoder: the backbone, as in ``train.encoder``.
+        encoder: the backbone, as in ``train.encoder``, or ``resnet38``.
         encoder_weights: of the backbone, as in ``train.encoder_weights``.
-        stride: of its last stage in pixels: 8, 16 or 32, or the patch of a vision transformer.
+        stride: of its last stage in pixels: 8, 16 or 32, or the patch of a vision transformer; 8 for ``resnet38``.
         train: ``head`` freezes the backbone; ``all`` trains it, too.
         map: a training-free CAM method, with the defaults of its options, which reads the classifier.
         epochs: passes over the training frames.
@@ -63,12 +63,15 @@ def build(
         optimizer: with a polynomial (``sgd``) or a cosine (``adamw``) schedule.
 
     Raises:
-        ParamsError: `map` is no CAM method, or needs what a classifier does not have.
+        ParamsError: `map` is no CAM method, or needs what a classifier, or one of a single class, does not have.
         ModelError: the backbone or its weights cannot be had.
     """
     lookup.check("methods.cam", map, f"{KEY}.map")
     if unread := sorted(lookup.needs("methods.cam", map) - READABLE):
         raise ParamsError(f"{KEY}.map: expected a CAM method for CNNs; {map} needs {', '.join(unread)}")
+    if context.num_classes < 2 and "competition" in lookup.needs("methods.cam", map):
+        raise ParamsError(f"{KEY}.map: expected a method without a softmax, such as cam, because there is one class; "
+                          f"{map} compares a class with others")  # fmt: skip
     cam = context.cam_method(map, f"{KEY}.map").cam
     trunk = backbone.create(encoder, context.weights(encoder_weights), stride, f"{KEY}.encoder")
     network = ClassifierNet(trunk, trunk.channels[-1], context.num_classes)

@@ -6,9 +6,9 @@ Options; null is the published value of the variant, named for ``improved`` (the
     variant          ``camera_ready`` has a bottleneck in its head, trains kernels alone, suppresses all related phrases
                      by their mean, and normalises its images as CLIP's; its authors had tuned CLIP to the data set
                      before, and weights of such a CLIP are named as ``clip.pretrained``
-    encoder          of segmentation-models-pytorch, or tu- and a network of timm
+    encoder          of segmentation-models-pytorch, tu- and a network of timm, or resnet38
     encoder_weights  null (random), a published set, or a local .safetensors file from the project on
-    stride           pixels per cell of the maps: 8, 16 or 32, or the patch of a vision transformer
+    stride           pixels per cell of the maps: 8, 16 or 32, or the patch of a vision transformer; 8 for resnet38
     dilated          whether kernels behind a stride that is held back see as many pixels as with it; the published
                      networks are not dilated
     epochs           passes over the training frames: 15 (10); 0 takes the checkpoint, or the baseline, as it is
@@ -55,8 +55,10 @@ from wildseg.cam.networks.official_clims import load_checkpoint
 from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Between, Count, Length, Share, Side
 from wildseg.encoders.cnn import backbone
+from wildseg.encoders.cnn.backbone import Backbone
 from wildseg.encoders.cnn.build import LOADED
 from wildseg.encoders.cnn.normalisation import Normalisation
+from wildseg.encoders.cnn.resnet38 import ResNet38
 from wildseg.training.optim import OptimConfig
 
 NEEDS = frozenset({"network", "clip"})
@@ -148,14 +150,14 @@ def build(
     )  # fmt: skip
 
 
-def _trunk(encoder: str, weights: str | None, stride: int, dilated: bool) -> backbone.Backbone:
+def _trunk(encoder: str, weights: str | None, stride: int, dilated: bool) -> Backbone | ResNet38:
     trunk = backbone.create(encoder, weights, stride, f"{KEY}.encoder")
     if not dilated:
         backbone.remove_dilation(trunk)
     return trunk
 
 
-def _network(trunk: backbone.Backbone, num_classes: int, ready: bool) -> ClassifierNet:
+def _network(trunk: Backbone | ResNet38, num_classes: int, ready: bool) -> ClassifierNet:
     """Put the variant's head on a backbone, and freeze what the variant does not train."""
     network = ClassifierNet(trunk, trunk.channels[-1], num_classes)
     if ready:
@@ -163,6 +165,9 @@ def _network(trunk: backbone.Backbone, num_classes: int, ready: bool) -> Classif
         nn.init.normal_(network.classifier.weight, std=SPREAD)
         for parameter in network.parameters():
             parameter.requires_grad_(parameter.ndim > 1)
+    elif isinstance(trunk, ResNet38):
+        for layer in trunk.early_layers():
+            layer.requires_grad_(False)
     elif trunk.strides[0] == 2 and len(trunk.strides) > 1:  # the first stage is a stem
         freeze_early_stages(trunk, len(trunk.strides) - 1, trunk.strides[-1])
     return network

@@ -40,7 +40,7 @@ from wildseg.cam.networks.objective import CropConfig, NetworkContext
 from wildseg.cam.networks.saliency import saliency_of
 from wildseg.core.errors import ModelError, ParamsError
 from wildseg.core.limits import Between, Length, Share, Side
-from wildseg.encoders.cnn import backbone, resnet38
+from wildseg.encoders.cnn import backbone
 from wildseg.encoders.cnn.backbone import Backbone
 from wildseg.encoders.cnn.build import LOADED
 from wildseg.encoders.cnn.resnet38 import ResNet38
@@ -119,8 +119,6 @@ def _check(transfer: TransferConfig, crops: CropConfig, stride: int) -> None:
 
 
 def _encoder(context: NetworkContext, name: str, weights: str | None, stride: int) -> Backbone | ResNet38:
-    if name == resnet38.NAME:
-        return resnet38.create(weights and str(context.root / weights), stride, f"{KEY}.encoder")
     found = backbone.create(name, context.weights(weights), stride, f"{KEY}.encoder")
     if len(found.channels) < STAGES:
         raise ModelError(f"{KEY}.encoder: expected at least 3 stages, of which {name} has {len(found.channels)}")

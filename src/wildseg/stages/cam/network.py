@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +17,21 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.cam.networks import fit
 from wildseg.cam.networks.data import LabelledImages
 from wildseg.cam.networks.objective import NEEDS_CLIP, MapObjective
+from wildseg.cam.networks.saliency import SaliencyFolder
 from wildseg.core import lookup
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, sha256_of
 from wildseg.core.progress import track
+from wildseg.encoders.cnn.build import loaded
 from wildseg.encoders.precision import resolve_precision
 from wildseg.encoders.weights import identity
 from wildseg.execution import fingerprint, large_entries
+from wildseg.execution.failures import Failures
 from wildseg.execution.result_store import ResultStore, fields_but, key_of, note, versions
 from wildseg.execution.runtime import Runtime, gpus, torch_device
+from wildseg.stages.cam import training_frames
 from wildseg.stages.cam.task import CamTask, build_network
+from wildseg.tracking import mlflow_run
 from wildseg.training.checkpoint import Checkpoints
 from wildseg.training.context import TrainContext
 from wildseg.training.distributed import DistributedContext
@@ -38,23 +44,29 @@ if TYPE_CHECKING:
 STORE = "cam_network"
 LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "open_clip_torch", "numpy", "pillow")
 # Parameters that say nothing of the maps that one phase of a training makes for the next.
-OF_OTHER_MAPS = ("refine", "caa", "pos_embed_interpolation", "boxes", "max_failures")
+OF_OTHER_MAPS = ("refine", "caa", "pos_embed_interpolation", "precision", "boxes", "max_failures")
 LOADERS = 8  # processes that prepare batches for a GPU; on the CPU training itself takes all cores
 SECONDS = 20.0  # between checkpoints
 
 
 def run(
-    params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask, present: Mapping[str, list[int]]
-) -> None:
+    params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask,
+    present: Mapping[str, list[int]], failures: Failures,
+) -> None:  # fmt: skip
     """Write models/cam and metrics/cam/curve.csv, from the result store where it has the same training.
 
+    Training frames that cannot be decoded are added to `failures`, and nothing is learned from them.
+
     Raises:
-        DataError: no training frame.
+        DataError: no training frame, more that cannot be decoded than `failures` allows, or files of saliency that do
+            not belong to the frames.
         WildsegError: a network, its weights or the device do not exist, or the loss is not finite.
     """
     torch.set_num_threads(min(torch.get_num_threads(), runtime.workers))
     empty_dir(artifacts.map_network_folder)
-    training = _Training.of(params, artifacts, runtime, task, present)
+    listed = [frame.name for frame in artifacts.load_frames("train", after="label") if frame.name in present]
+    sizes = training_frames.readable(listed, artifacts, failures, runtime.workers)
+    training = _Training.of(params, artifacts, runtime, task, {frame: present[frame] for frame in sizes})
     for remark in training.remarks():
         print(f"cam: {remark}", flush=True)
     store = ResultStore.of(artifacts.root, STORE)
@@ -62,6 +74,8 @@ def run(
     result = large_entries.get(store, training.key, files, TrainingResult.of_record)
     cached = result is not None
     if result is None:
+        if isinstance(training.objective.saliency, SaliencyFolder):
+            training.objective.saliency.check(sizes)
         result = training.run(artifacts, runtime)
         if result.history:
             large_entries.put(store, training.key, result.record(), files)
@@ -87,28 +101,31 @@ class _Training:
     def of(
         cls, params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask, present: Mapping[str, list[int]]
     ) -> _Training:
-        frames = [frame.name for frame in artifacts.load_frames("train", after="label") if frame.name in present]
-        if not frames:
+        if not present:
             raise DataError(f"cam: {params.cam.method} expected key frames of the split train, found none")
-        labels = np.zeros((len(frames), len(params.classes)), bool)
-        for row, frame in enumerate(frames):
-            labels[row, present[frame]] = True
+        labels = np.zeros((len(present), len(params.classes)), bool)
+        for row, classes in enumerate(present.values()):
+            labels[row, classes] = True
         device = torch_device(runtime.device)
         context = TrainContext(
             params.seed,
-            resolve_precision("auto", device),
+            resolve_precision(params.cam.precision, device, "cam.precision"),
             None,
             DistributedContext(device=device),
             section=f"cam.options.{params.cam.method}",
         )
         torch.manual_seed(params.seed)  # the first weights
         objective = build_network(task, labels, context)
-        images = LabelledImages(frames, labels, artifacts.load_image, objective.saliency)
+        images = LabelledImages(list(present), labels, artifacts.load_image, objective.saliency)
         key = _key(params, artifacts, runtime, task, images, context, objective)
         return cls(params, task, objective, images, context, key)
 
     def remarks(self) -> Iterator[str]:
-        """Yield what labels cannot teach, a class in no or in every training frame, and the method's own remarks."""
+        """Yield what a person should know before the training, a line each.
+
+        That is what labels cannot teach, a class in no or in every training frame; pretrained weights; and the method's
+        own remarks.
+        """
         names = self.params.classes.names
         share = self.images.labels.mean(0)
         if never := [name for name, part in zip(names, share, strict=True) if part == 0]:
@@ -118,6 +135,8 @@ class _Training:
                 f"every training frame is labelled {', '.join(always)}: without a frame that lacks it, its map shows "
                 "what frames have in common; labels of parts of frames (tiles) would give negatives"
             )
+        networks = [network for phase in fit.phases(self.objective) for network in phase.networks.values()]
+        yield from dict.fromkeys(filter(None, (loaded(part) for network in networks for part in network.modules())))
         yield from self.objective.remarks()
 
     def run(self, artifacts: Artifacts, runtime: Runtime) -> TrainingResult:
@@ -136,18 +155,29 @@ class _Training:
         steps = fit.steps(self.objective)
         saved = time.monotonic()
         events = fit.train(self.objective, self.images, self.context, self.params.cam, restore, workers)
-        for progress in track(events, steps, f"cam: training {self.params.cam.method}") if steps else events:
-            last = progress.event.step == progress.trainer.optim.steps
-            if progress.event.curves:
-                artifacts.save_map_network_curve([(event.step, event.curves) for event in self.history()])
-            if last or time.monotonic() - saved > SECONDS:
-                checkpoints[progress.phase].save(progress.trainer)
-                saved = time.monotonic()
-        artifacts.save_map_network_weights(saved_tensors(self.objective))
+        shown = track(events, steps, f"cam: training {self.params.cam.method}") if steps else events
+        tracked = mlflow_run.map_training(artifacts, self.params, self.key) if steps else nullcontext()
+        with tracked as tracker:
+            for progress in shown:
+                last = progress.event.step == progress.trainer.optim.steps
+                if progress.event.curves:
+                    self.report(artifacts, tracker)
+                if last or time.monotonic() - saved > SECONDS:
+                    checkpoints[progress.phase].save(progress.trainer)
+                    saved = time.monotonic()
+            artifacts.save_map_network_weights(saved_tensors(self.objective))
         for checkpoint in checkpoints:
             checkpoint.remove()
         parameters = sum(p.numel() for network in self.objective.networks.values() for p in network.parameters())
         return TrainingResult(steps, None, parameters, self.history())
+
+    def report(self, artifacts: Artifacts, tracker: mlflow_run.Curve | None) -> None:
+        """Write and track the curves so far; those of a training that was killed may lack points in the tracker."""
+        points = [(event.step, event.curves) for event in self.history()]
+        artifacts.save_map_network_curve(points)
+        if tracker:
+            for step, curves in points:
+                tracker.log(step, **curves)
 
     def history(self) -> list[Event]:
         """Return the reported events of all phases, their steps counted through."""

@@ -37,13 +37,15 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """
     task = make_task(params, artifacts)
     _check_competition(task)
-    _check_refinement(task)
+    check_refinement(task)
     quarantined = artifacts.load_quarantine("label")
     present = _labels(params, artifacts)
-    _network(params, artifacts, runtime, task, present)
+    failures = Failures("cam", params.cam.max_failures, len(present))
+    _network(params, artifacts, runtime, task, present, failures)
     limits = _limits(params, artifacts)
-    items = [LabelledFrame(frame, classes, limits.frames.get(frame)) for frame, classes in present.items()]
-    failures = Failures("cam", params.cam.max_failures, len(items))
+    items = [
+        LabelledFrame(frame, present[frame], limits.frames.get(frame)) for frame in failures.without(list(present))
+    ]
     counts = Counter[str]()
     packed = artifacts.frames_are_packed()
     results = run_frames(task, items, runtime, failures, packed=packed, collect=lambda _, record: counts.update(record))
@@ -72,7 +74,8 @@ def _check_competition(task: CamTask) -> None:
         raise ParamsError(no_competitors_message(task.cam.method))
 
 
-def _check_refinement(task: CamTask) -> None:
+def check_refinement(task: CamTask) -> None:
+    """Raise a ParamsError where the refinement needs what the network of a trained method does not have."""
     needed = lookup.needs("methods.refine", task.cam.refine)
     if task.needs_network and needed:
         raise ParamsError(
@@ -120,13 +123,14 @@ def _size_of(artifacts: Artifacts, frame: str) -> tuple[int, int]:
 
 
 def _network(
-    params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask, present: Mapping[str, list[int]]
-) -> None:
+    params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask,
+    present: Mapping[str, list[int]], failures: Failures,
+) -> None:  # fmt: skip
     """Leave models/cam and its curve: a trained network, or that the method is training-free."""
     if task.needs_network:
         from wildseg.stages.cam import network  # loads torch, which this process has no other use for
 
-        network.run(params, artifacts, runtime, task, present)
+        network.run(params, artifacts, runtime, task, present, failures)
         return
     empty_dir(artifacts.map_network_folder)
     artifacts.save_map_network_config({"method": params.cam.method, "network": None})

@@ -72,7 +72,7 @@ class CamTask(FrameTask[LabelledFrame]):
 
     def depends_on(self) -> dict[str, Any]:
         """Return what all maps depend on: nothing that is said of methods and refinements not chosen."""
-        left_out = {"max_failures", "boxes"} if self.cam.refine == "caa" else {"max_failures", "boxes", "caa"}
+        left_out = {"max_failures", "boxes", "precision"} | (set() if self.cam.refine == "caa" else {"caa"})
         chosen = {name: value for name, value in asdict(self.cam).items() if name not in left_out}
         chosen["options"] = self.cam.method_options
         if self.needs_network:
