@@ -2,19 +2,26 @@
 
     python -m benchmarks.cam_methods                    # all; Score-CAM alone takes longer than the others together
     python -m benchmarks.cam_methods sclip naclip       # some
+    python -m benchmarks.cam_methods classifier l2g     # networks, each trained on the labels of the default's frames
 
 Needs a finished `dvc repro`. Writes nothing into the project: maps and masks go to a temporary folder. A method that
-the model does not support has a line of dashes.
+the model does not support has a line of dashes. Networks are EfficientNet-Lite0 with its ImageNet weights (the extra
+`lite0`), with crops for the small frames of the demo; they are measured by name alone. Seconds are those of the whole
+stage on this machine, training included.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from benchmarks.photographs import ENCODER
 from wildseg.artifacts.project import Artifacts
 from wildseg.core import lookup
 from wildseg.core.errors import ModelError
@@ -26,13 +33,21 @@ from wildseg.stages import eval as measure
 from wildseg.stages.cam import stage as cam
 
 ROOT = Path(__file__).parents[1]
+CROPS = {**ENCODER, "stride": 8, "size": [192, 288], "crop": 160, "batch_size": 8}
+TRAINED: Mapping[str, Mapping[str, Any]] = {  # options beside the defaults
+    "classifier": {**CROPS, "epochs": 20},
+    "clims": {**CROPS, "epochs": 10, "baseline_epochs": 10},
+    "l2g": {**ENCODER, "size": [168, 168], "crop": 160, "patch": 80, "patches": 5, "epochs": 12},
+    "ccam": {**CROPS, "epochs": 10, "causal_epochs": 10, "prior_size": 128},
+}
 
 
 def main() -> None:
     """Print one line of a Markdown table per method, without refinement and with CAA."""
+    os.environ["WILDSEG_TRACKING"] = "off"
     default = params.load(ROOT / "params.yaml")
-    print("| cam.method | refine | scales | maps | pseudo masks | maps, held out | pseudo masks, held out |")
-    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    print("| cam.method | refine | scales | maps | pseudo masks | maps, held out | pseudo masks, held out | cam, s |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     wanted = sys.argv[1:]
     for name in wanted:
         lookup.check("methods.cam", name, "cam_methods")
@@ -46,7 +61,8 @@ def main() -> None:
 
 def variants(default: Params, names: Sequence[str] = ()) -> list[Params]:
     """Return the settings that are compared: the named methods; or all, the default at one scale, and refined."""
-    settings = [replace(default.cam, method=name) for name in names or lookup.available("methods.cam")]
+    wanted = names or [name for name in lookup.available("methods.cam") if name not in TRAINED]
+    settings = [replace(default.cam, method=name, options=_options(default, name)) for name in wanted]
     if names:
         return [replace(default, cam=chosen) for chosen in settings]
     single = replace(default.cam, scales=(1.0,))
@@ -55,28 +71,35 @@ def variants(default: Params, names: Sequence[str] = ()) -> list[Params]:
     return [replace(default, cam=chosen) for chosen in settings]
 
 
-def levels(values: Params, folder: Path) -> tuple[float, float, float, float]:
-    """Run cam and crf in `folder` and return mIoU of maps and masks, on seen and on held-out sources."""
+def _options(default: Params, name: str) -> Mapping[str, Any]:
+    options: Mapping[str, Any] = default.cam.options
+    return {**options, name: {**options.get(name, {}), **TRAINED[name]}} if name in TRAINED else options
+
+
+def levels(values: Params, folder: Path) -> tuple[float, ...]:
+    """Return mIoU of maps and masks, on seen and on held-out sources, and the seconds that cam took in `folder`."""
     artifacts = Artifacts(folder)
     (folder / "data").mkdir()
     for shared in ("frames", "labels", "raw", "truth"):
         (folder / "data" / shared).symlink_to(ROOT / "data" / shared, target_is_directory=True)
     (folder / "models").symlink_to(ROOT / "models", target_is_directory=True)
     runtime = Runtime.from_environment()
+    start = time.perf_counter()
     cam.run(values, artifacts, runtime)
+    took = time.perf_counter() - start
     crf.run(values, artifacts, runtime)
     found = []
     for group in measure.masks_by_group(values, artifacts):
         report = group.levels.report()
         found += [report["cam"]["miou"], report["pseudo"]["miou_strict"]]
-    return found[0], found[1], found[2], found[3]
+    return *found, took
 
 
 def _row(values: Params, measured: tuple[float, ...]) -> str:
     chosen = values.cam
     refine = chosen.refine if chosen.refine == "none" else f"caa, skip {chosen.caa.skip_last}, power {chosen.caa.power}"
     scales = ", ".join(f"{scale:g}" for scale in chosen.scales)
-    numbers = [f"{value:.3f}" for value in measured] or ["-"] * 4
+    numbers = [*(f"{value:.3f}" for value in measured[:4]), f"{measured[4]:.0f}"] if measured else ["-"] * 5
     return f"| {chosen.method} | {refine} | {scales} | " + " | ".join(numbers) + " |"
 
 
