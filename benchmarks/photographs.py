@@ -45,11 +45,11 @@ ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # name: method, options b
     "classifier": ("classifier", {**CROPS, "epochs": 6}),
     "l2g": (
         "l2g",
-        {**ENCODER, "size": [208, 208], "crop": 192, "patch": 96, "patches": 5, "stride": 16, "epochs": 4},
+        {**ENCODER, "size": [208, 208], "crop": 192, "patch": 96, "patches": 5, "stride": 16, "epochs": 2},
     ),
-    "ccam": ("ccam", {**CROPS, "epochs": 4, "causal_epochs": 4, "prior_size": 128}),
+    "ccam": ("ccam", {**CROPS, "epochs": 3, "causal_epochs": 3, "prior_size": 128}),
 }
-WITH_MODEL = ("classifier", "l2g")  # and truth: rows whose pseudo masks a U-Net is trained on
+WITH_MODEL = ("classifier",)  # and truth: rows whose pseudo masks a U-Net is trained on
 WITH_CLIP: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "gradcam": ("gradcam", {}),
     "softmax_gradcam": ("softmax_gradcam", {}),
