@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,6 +40,8 @@ def pytest_configure() -> None:
     Before PyTorch is imported, which reads it once. It is the number that the pipeline's own processes use, too.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # A shell starts what runs in its background with Ctrl-C ignored, and so would be the programs that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

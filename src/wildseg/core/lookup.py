@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,8 +49,9 @@ def load(folder: str, name: str, key: str = "") -> ModuleType:
 
 def check(folder: str, name: str, key: str) -> None:
     """Raise a ParamsError that lists what exists unless `folder` holds a method `name`."""
-    known = available(folder)
-    if name not in known:
+    if name.isidentifier() and not name.startswith("_") and (_path(folder) / f"{name}.py").is_file():
+        return
+    if name not in (known := available(folder)):
         raise ParamsError(f"{key}: expected one of {', '.join(known)}; found {name!r}{did_you_mean(name, known)}")
 
 
@@ -84,7 +86,7 @@ def option_defaults(folder: str, name: str, functions: Functions) -> dict[str, A
 
 
 def _function(folder: str, name: str, functions: Functions) -> ast.FunctionDef:
-    tree = ast.parse((_path(folder) / f"{name}.py").read_text(encoding="utf-8"))
+    tree = _tree(folder, name)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name in functions:
             return node
@@ -94,7 +96,7 @@ def _function(folder: str, name: str, functions: Functions) -> ast.FunctionDef:
 
 def needs(folder: str, name: str) -> frozenset[str]:
     """Return the method's ``NEEDS = frozenset({...})`` from its source, without importing it."""
-    tree = ast.parse((_path(folder) / f"{name}.py").read_text(encoding="utf-8"))
+    tree = _tree(folder, name)
     for node in tree.body:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["NEEDS"]:
             return frozenset(str(part.value) for part in ast.walk(node.value) if isinstance(part, ast.Constant))
@@ -103,8 +105,19 @@ def needs(folder: str, name: str) -> frozenset[str]:
 
 def describe(folder: str, name: str) -> str:
     """Return the first line of the method's docstring, without importing it."""
-    tree = ast.parse((_path(folder) / f"{name}.py").read_text(encoding="utf-8"))
+    tree = _tree(folder, name)
     return (ast.get_docstring(tree) or "").split("\n", 1)[0]
+
+
+def _tree(folder: str, name: str) -> ast.Module:
+    path = _path(folder) / f"{name}.py"
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)  # params.yaml names the same few files again and again
+def _parsed(path: Path, changed: int) -> ast.Module:
+    del changed  # a changed file is read again
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _path(folder: str) -> Path:

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import types
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from wildseg.core.errors import ParamsError, did_you_mean
@@ -41,7 +42,7 @@ def read(
     """
     if not isinstance(content, Mapping):
         raise ParamsError(f"{key or 'params.yaml'}: expected a section with keys, found {_found(content)}")
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _type_hints(kind)
     fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     prefix = f"{key}." if key else ""
     for name in content:
@@ -60,6 +61,11 @@ def read(
         else:
             values[name] = convert(hints[name], value, prefix + name)
     return kind(**values)
+
+
+@cache  # evaluating the text of an annotation takes longer than all else here
+def _type_hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
 
 
 def convert(hint: Any, value: Any, key: str) -> Any:  # noqa: ANN401

@@ -70,7 +70,7 @@ class Curve(Recorder):
         self.stage = stage
         self.store: MlflowStore | None = None
         self.run_id = ""
-        self.last_step = 0  # that the run has: a training that goes on from a checkpoint repeats some
+        self.last_step = 0  # that the run has: a training that continues from a checkpoint repeats some
         self._waiting: list[Metric] = []
         self._last_sent = time.monotonic()
 
@@ -104,7 +104,7 @@ class Curve(Recorder):
 def training(artifacts: Artifacts, params: Params, start_step: int = 0) -> Iterator[Curve]:
     """Give the curve of a segmenter's training; save the model inside the ``with``.
 
-    It goes on in the run of the map network that was trained before, and opens one where there is none. With
+    It continues the run of the map network that was trained before, and opens one where there is none. With
     `start_step` above 0 a killed training resumes from its checkpoint: then its run resumes, too.
     """
 

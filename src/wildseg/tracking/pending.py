@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def record_path(artifacts: Artifacts) -> Path:
-    """Return where the id of the run is kept."""
+    """Return the path of the record."""
     return artifacts.root / ".wildseg" / "tracking.json"
 
 

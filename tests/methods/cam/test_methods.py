@@ -190,7 +190,7 @@ def test_a_frame_of_one_colour_gives_finite_maps(method: ModuleType, clip: Clip)
     assert maps.max() <= 1
 
 
-def test_memory_is_flat_over_fifty_frames(method: ModuleType, clip: Clip) -> None:
+def test_memory_is_flat_over_frames(method: ModuleType, clip: Clip) -> None:
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"]], ["{}"])
     recipe = cam_config(method, refine=by_caa(layers=2))
@@ -201,4 +201,4 @@ def test_memory_is_flat_over_fifty_frames(method: ModuleType, clip: Clip) -> Non
         gc.collect()
         return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
-    assert tensors_after(5) == tensors_after(50)
+    assert tensors_after(3) == tensors_after(13)

@@ -128,8 +128,8 @@ class MapObjective(Objective):
         saliency: from where batches take it, if `crops.saliency`.
         mirrored: whether maps may also be averaged with those of mirrored images; not where a network knows places.
         stretched: whether maps of each scale and flip are stretched to [0, 1] before they are averaged, as those of
-            training-free methods. By default the mean is of maps as they are; it is rectified and divided by its
-            largest value, as CLIMS, L2G and P-CAM were published.
+            training-free methods. By default the mean is of maps as `maps` returns them; it is rectified and divided by
+            its largest value, as CLIMS, L2G and P-CAM were published.
     """
 
     optim: OptimConfig
