@@ -39,18 +39,6 @@ def test_ids_and_probabilities_are_those_of_the_predictor_in_the_size_of_the_ima
     assert model.class_names == ("background", *NAMES)
 
 
-def test_a_built_model_answers_as_its_network_does() -> None:
-    network = tiny().eval()
-    built = Segmenter.build(lambda *_, **__: tiny(seed=1), network.state_dict(), CONFIG)
-    image = stripes(1)[0]
-    np.testing.assert_array_equal(built.predict(image), next(Predictor(network, CONFIG["ids"]).predict([image])))
-
-
-def test_weights_that_do_not_fit_name_the_folder(model: Segmenter) -> None:
-    with pytest.raises(DataError, match="^far/away: expected weights and a config that fit each other"):
-        Segmenter.build(lambda *_, **__: tiny(), {}, CONFIG, where="far/away")
-
-
 @pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32), np.zeros((3, 4, 4), np.uint8)])
 def test_what_is_no_image_is_told(image: np.ndarray, model: Segmenter) -> None:
     for call in (model.predict, model.probabilities):

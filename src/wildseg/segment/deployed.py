@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from wildseg.core.checks import check_image
 from wildseg.segment import predict
@@ -32,31 +31,6 @@ class Segmenter:
         self.predictor = predictor
         self.config = config
         self.class_names: tuple[str, ...] = ("background", *config["classes"])
-
-    @classmethod
-    def build(
-        cls,
-        build: Callable[..., torch.nn.Module],
-        state: Mapping[str, torch.Tensor],
-        config: Mapping[str, Any],
-        device: str = "cpu",
-        precision: str = "fp32",
-        where: str = "models/segmenter",
-    ) -> Segmenter:
-        """Build the network that `config` describes and give it its weights.
-
-        Args:
-            build: of the architecture that `config` names.
-            state: weights by name.
-            config: as `wildseg.segment.predict.describe` makes it.
-            device: where to compute.
-            precision: fp32, bf16 or fp16.
-            where: the folder of weights and config, for the error line.
-
-        Raises:
-            DataError: the config lacks something, or the weights do not fit it.
-        """
-        return cls(predict.load(build, state, config, device, precision, where), config)
 
     def predict(self, image: np.ndarray, *, scales: Sequence[float] = (1.0,), flip: bool = False) -> np.ndarray:
         """Return the most probable id of each pixel: (H, W) uint8, 0 background, i the class ``class_names[i]``.

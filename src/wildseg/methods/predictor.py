@@ -1,0 +1,49 @@
+"""Builds the network of a trained model, with its preprocessing, by the architecture that its config names.
+
+All that predicts goes through here: `eval`, `predict`, `explain`, the public API, MLflow's model and the export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from wildseg.core import lookup
+from wildseg.segment import predict
+from wildseg.segment.predict import Predictor
+
+if TYPE_CHECKING:
+    import torch
+
+
+def assemble(
+    state: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    device: str = "cpu",
+    precision: str = "fp32",
+    where: str = "models/segmenter",
+) -> Predictor:
+    """Build the network of a config and give it its weights.
+
+    Args:
+        state: weights by name.
+        config: as `wildseg.segment.predict.describe` makes it.
+        device: where to compute.
+        precision: fp32, bf16 or fp16.
+        where: the folder of both, for error lines.
+
+    Raises:
+        DataError: weights and config do not fit each other.
+        ParamsError: there is no architecture of the name in the config.
+    """
+    return predict.load(architecture(config, where).build, state, config, device, precision, where)
+
+
+def architecture(config: Mapping[str, Any], where: str) -> ModuleType:
+    """Import the module of the architecture that a config names; `where` is the config's place, for the error line.
+
+    Raises:
+        ParamsError: there is none of the name.
+    """
+    return lookup.load("methods.architectures", str(config.get("architecture")), where)
