@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from wildseg.core.checks import check_image
 from wildseg.segment import predict
+from wildseg.segment.windows import Window
 
 
 class Segmenter:
@@ -32,13 +34,23 @@ class Segmenter:
         self.config = config
         self.class_names: tuple[str, ...] = ("background", *config["classes"])
 
-    def predict(self, image: np.ndarray, *, scales: Sequence[float] = (1.0,), flip: bool = False) -> np.ndarray:
+    def predict(
+        self,
+        image: np.ndarray,
+        *,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        window: Window | None = None,
+        max_side: int | None = None,
+    ) -> np.ndarray:
         """Return the most probable id of each pixel: (H, W) uint8, 0 background, i the class ``class_names[i]``.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             scales: probabilities are averaged over the image in each of these sizes.
             flip: and over the image and its mirror image.
+            window: the network has one window of the image after the other; None for the whole image at once.
+            max_side: the network has an image whose longer side has more pixels shrunk to this; None for no limit.
 
         Raises:
             DataError: the image is of another shape or type.
@@ -48,10 +60,18 @@ class Segmenter:
             >>> model.class_names[ids[120, 80]]  # row 120 from the top, column 80 from the left
             'lawn'
         """
-        (ids,) = self.predictor.predict([check_image(image)], scales, flip)
-        return ids
+        found = self.predictor.probabilities(check_image(image)[None], scales, flip, window, max_side)
+        return found[0].argmax(0).to(torch.uint8).cpu().numpy()
 
-    def probabilities(self, image: np.ndarray, *, scales: Sequence[float] = (1.0,), flip: bool = False) -> np.ndarray:
+    def probabilities(
+        self,
+        image: np.ndarray,
+        *,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        window: Window | None = None,
+        max_side: int | None = None,
+    ) -> np.ndarray:
         """Return the probability of each id at each pixel: (C + 1, H, W) float32 in [0, 1], the sum over ids 1.
 
         Row 0 is the background; it is 0 everywhere where the model was trained without a background.
@@ -60,11 +80,14 @@ class Segmenter:
             image: (H, W, 3) uint8 RGB.
             scales: probabilities are averaged over the image in each of these sizes.
             flip: and over the image and its mirror image.
+            window: the network has one window of the image after the other; None for the whole image at once.
+            max_side: the network has an image whose longer side has more pixels shrunk to this; None for no limit.
 
         Raises:
             DataError: the image is of another shape or type.
         """
-        return self.predictor.probabilities(check_image(image)[None], scales, flip)[0].cpu().numpy()
+        found = self.predictor.probabilities(check_image(image)[None], scales, flip, window, max_side)
+        return found[0].cpu().numpy()
 
     def export_onnx(self, path: Path | str) -> Path:
         """Write the model as ONNX, preprocessing included, for images of any height and width, and return the path.
