@@ -6,15 +6,34 @@ All that predicts goes through here: `eval`, `predict`, `explain`, the public AP
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from wildseg.artifacts.segmenter import read_config, read_weights
 from wildseg.core import lookup
 from wildseg.segment import predict
 from wildseg.segment.predict import Predictor
 
 if TYPE_CHECKING:
     import torch
+
+
+def load(folder: Path, device: str = "cpu", precision: str = "fp32") -> tuple[Predictor, dict[str, Any]]:
+    """Load the network of a folder with config.json and model.safetensors; return it and the config.
+
+    Args:
+        folder: where both lie.
+        device: a torch device.
+        precision: fp32, bf16 or fp16.
+
+    Raises:
+        DataError: a file is missing or broken, or they do not fit each other.
+        ParamsError: there is no architecture of the name in the config.
+    """
+    config = read_config(folder)
+    architecture(config, str(folder / "config.json"))  # before weights are read, which may be large
+    return assemble(read_weights(folder), config, device, precision, str(folder)), config
 
 
 def assemble(

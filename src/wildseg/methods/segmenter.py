@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wildseg.artifacts.segmenter import read_weights
-from wildseg.core.errors import DataError
-from wildseg.core.files import load_json
 from wildseg.methods import predictor
 from wildseg.segment.deployed import Segmenter
 
@@ -28,12 +25,7 @@ def load(folder: Path, device: str = "cpu", precision: str = "fp32") -> Segmente
         DataError: a file is missing or broken, or they do not fit each other.
         ParamsError: there is no architecture of the name in the config.
     """
-    path = folder / "config.json"
-    if not path.exists():
-        raise DataError(f"{folder}: expected a trained model (config.json and model.safetensors), found no config.json")
-    config = load_json(path)
-    predictor.architecture(config, str(path))  # before weights are read, which may be large
-    return assemble(read_weights(folder), config, device, precision, str(folder))
+    return Segmenter(*predictor.load(folder, device, precision))
 
 
 def assemble(
