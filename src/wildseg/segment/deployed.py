@@ -89,16 +89,19 @@ class Segmenter:
         found = self.predictor.probabilities(check_image(image)[None], scales, flip, window, max_side)
         return found[0].cpu().numpy()
 
-    def export_onnx(self, path: Path | str) -> Path:
+    def export_onnx(self, path: Path | str, *, confidence: bool = False) -> Path:
         """Write the model as ONNX, preprocessing included, for images of any height and width, and return the path.
 
         The graph has one input, ``image`` (batch, height, width, 3) uint8 RGB, and two outputs: ``ids`` (batch, height,
         width) uint8, as `predict` returns them, and ``probabilities`` (batch, C + 1, height, width) float32, as
         `probabilities` returns them, at scale 1 and without mirror images. Scaling to [0, 1], normalising and padding
-        to the network's stride are part of the graph. Its metadata hold ``classes``, a JSON list of the names by id.
+        to the network's stride are part of the graph. Its metadata hold, as JSON, ``classes``, the names by id,
+        ``colours``, their RGB, ``ids``, those that may be predicted, and ``preprocessing``.
 
         Args:
             path: the file to write, such as ``segmenter.onnx``; one that exists is replaced.
+            confidence: add a third output, ``confidence`` (batch, height, width) uint8, the probability of the chosen
+                id times 255, as costmaps of robots read it.
 
         Raises:
             WildsegError: the packages onnx and onnxscript are not installed.
@@ -112,4 +115,4 @@ class Segmenter:
         """
         from wildseg.segment.onnx import export  # its libraries are an extra
 
-        return export(self.predictor, self.class_names, Path(path))
+        return export(self.predictor, self.config, Path(path), confidence=confidence)
