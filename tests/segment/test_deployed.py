@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.methods.architectures.test_architectures import ALL, SMALL
+from tests.methods.architectures.test_architectures import ALL, build
 from tests.segment.networks import stripes, tiny
-from wildseg.core import lookup
 from wildseg.core.errors import DataError, ModelError, WildsegError
 from wildseg.segment import onnx, onnx_check
 from wildseg.segment.deployed import Segmenter
@@ -81,10 +80,8 @@ def test_the_onnx_file_takes_batches_of_any_size_and_names_its_classes(model: Se
 def test_every_architecture_predicts_as_onnx_what_it_predicts_on_rendered_frames_and_noise(
     architecture: str, tmp_path: Path
 ) -> None:
-    torch.manual_seed(0)
-    options = SMALL[architecture]
-    network = lookup.load("methods.architectures", architecture).build(3, "resnet18", None, **options)
-    model = Segmenter(Predictor(network.eval(), [0, 1, 2, 3]), describe(architecture, "resnet18", options, NAMES, []))
+    config = describe(architecture, "", {}, NAMES, [0, 1, 2, 3])
+    model = Segmenter(Predictor(build(architecture).eval(), config["ids"]), config)
     path = model.export_onnx(tmp_path / "a.onnx")
     noise = [np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8) for size in ((48, 64), (37, 50))]
     world = build_world(7, "street")

@@ -256,6 +256,18 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_files_of_a_clean_run(
     assert files() == files(Path("clean"))
 
 
+@pytest.mark.slow
+def test_any_number_of_workers_writes_the_same_bytes(project: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos()
+    path = str(write_clip(Path("trip.mp4"), 8))
+    arguments = ["photos", path, "drive_000010", *(f"--{role}" for role in ROLES), "--flip"]
+    predict(*arguments, "--into", "one")
+    monkeypatch.setenv("WILDSEG_WORKERS", "2")
+    predict(*arguments, "--into", "two")
+    assert files(Path("one")) == files(Path("two"))
+    assert len(files(Path("one"))) > 40
+
+
 # Mistakes ------------------------------------------------------------------------------------------------------------
 
 

@@ -114,7 +114,7 @@ def predict_job(job: Job, tools: Tools) -> list[Done | Failed]:
             tools.folder.remove(item.name)
             found[item.name] = Failed(item.name, str(error))
             continue
-        key = key_of([tools.base, [*image.shape], hashlib.sha256(image).digest()])
+        key = key_of([tools.base, [*image.shape], hashlib.sha256(np.ascontiguousarray(image).data).digest()])
         if tools.folder.key_of(item.name) == key:
             found[item.name] = _done(item, image, tools.folder.load_ids(item.name), job, cached=True)
         else:
