@@ -310,13 +310,16 @@ def test_a_video_that_is_cut_off_counts_the_frames_that_it_lacks(project: Artifa
         (["photos", "--model", "photos"], "photos: expected a trained model (config.json and model.safetensors)"),
         (["photos", "--model", "odd"], "odd/config.json: expected one of "),
         (["photos", "--model", "ids"], "ids/config.json: expected the names of classes and the ids"),
+        (["photos", "--model", "bare"], "bare/model.safetensors: expected a file"),
     ],
 )
 def test_a_mistake_is_one_line(project: Artifacts, arguments: list[str], expected: str) -> None:
     photos()
     Path("nothing").mkdir()
     Path("params.txt").touch()
-    for folder, config in (("odd", {"architecture": "unett"}), ("ids", {"architecture": "unet", "ids": [9]})):
+    unet = {"architecture": "unet", "classes": ["lawn"]}
+    configs = {"odd": {"architecture": "unett"}, "ids": {**unet, "ids": [9]}, "bare": {**unet, "ids": [1]}}
+    for folder, config in configs.items():
         Path(folder).mkdir()
         (Path(folder) / "config.json").write_text(json.dumps(config))
     assert expected in error_line(run("predict", *arguments))

@@ -6,12 +6,14 @@ runs on this machine whatever the engine, since frames of a video are decoded he
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.segmenter import read_config
 from wildseg.core import lookup
 from wildseg.core.errors import DataError
-from wildseg.core.files import sha256_of
+from wildseg.core.files import load_bytes
 from wildseg.core.progress import track
 from wildseg.exchange.label_info import label_info
 from wildseg.execution import fingerprint
@@ -124,7 +126,9 @@ def _read_model(folder: Path) -> dict[str, Any]:
     where = folder / "config.json"
     lookup.check("methods.architectures", str(model.get("architecture")), str(where))
     names, ids = model.get("classes"), model.get("ids")
-    if not isinstance(names, list) or not isinstance(ids, list) or not set(ids) <= set(range(len(names) + 1)):
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    channels = range(len(names) + 1 if isinstance(names, list) else 0)
+    if not known or not isinstance(ids, list) or not all(value in channels for value in ids):
         raise DataError(f"{where}: expected the names of classes and the ids that may be predicted, found {names!r} "
                         f"and {ids!r}; run 'dvc repro train'")  # fmt: skip
     return model
@@ -135,7 +139,7 @@ def _base_key(config: PredictionConfig, model: dict[str, Any], runtime: Runtime)
     code = fingerprint.digest(
         "wildseg.stages.prediction.task", f"wildseg.methods.architectures.{model['architecture']}"
     )
-    weights = sha256_of(config.model / "model.safetensors")
+    weights = hashlib.sha256(load_bytes(config.model / "model.safetensors")).hexdigest()
     return key_of([model, weights, fields_but(config, "model"), code, versions(*LIBRARIES), gpus(runtime)[:1]])
 
 
@@ -152,15 +156,19 @@ def _predicted(
     for one in inputs:
         pictures = one.video is not None and "overlay" in config.roles
         jobs = (Job(items, pictures) for items in _batches(one.frames(stats), at_once))
-        with ExitStack() as opened:
-            video: VideoWriter | None = None
-            for results in pool.each(predict_job, jobs):
-                for result in results:
-                    if isinstance(result, Done) and result.picture is not None:
-                        if video is None:
-                            video = opened.enter_context(video_writer(folder.video_path(one.name), one.rate))
-                        video.add(result.picture, result.time_s)
-                    yield result
+        results = chain.from_iterable(pool.each(predict_job, jobs))
+        yield from _with_video(results, folder.video_path(one.name), one.rate) if pictures else results
+
+
+def _with_video(results: Iterable[Done | Failed], path: Path, rate: Fraction) -> Iterator[Done | Failed]:
+    """Yield results as they come, and write a video of their pictures; none where there is no picture."""
+    with ExitStack() as opened:
+        video: VideoWriter | None = None
+        for result in results:
+            if isinstance(result, Done) and result.picture is not None:
+                video = video or opened.enter_context(video_writer(path, rate))
+                video.add(result.picture, result.time_s)
+            yield result
 
 
 def _batches(items: Iterator[FrameItem], size: int) -> Iterator[list[FrameItem]]:
