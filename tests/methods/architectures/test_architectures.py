@@ -34,7 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "pcaa": {"channels": 16, "bins": [2]},
     "dpt": {"decoder_channels": [16, 16, 16, 16], "fusion_channels": 16},
 }
-ENCODERS = {"dpt": "tu-test_vit"}  # where it cannot be a ResNet
+ENCODERS = {"dpt": "tu-test_vit", "pcaa": "tu-test_resnet"}  # where resnet18 cannot be, or is slow when dilated
 ALL = lookup.available("methods.architectures")
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from wildseg.core.classes import IGNORE
 from wildseg.encoders.cnn.backbone import Backbone
+from wildseg.segment.anysize import AnySize
 from wildseg.segment.objective import Criterion
 from wildseg.segment.pcaa.attention import Bins, PartialAttention
 from wildseg.segment.pcaa.supervision import bin_labels, focal
@@ -72,7 +73,7 @@ class Head(nn.Module):
         return self.classify(self.dropout(fused)), partial
 
 
-class Pcaa(nn.Module):
+class Pcaa(AnySize, nn.Module):
     """From images (B, 3, H, W), of any H and W, to logits (B, K, H, W); a `SupervisesItself` of its objective.
 
     Attributes:
@@ -104,7 +105,7 @@ class Pcaa(nn.Module):
             weights: factors of the terms.
         """
         super().__init__()
-        self.encoder = encoder
+        self.encoder: Backbone = encoder
         self.num_ids, self.bins, self.weights = num_ids, tuple(bins), weights
         self.decoder = Head(encoder.channels[-1], channels, num_ids, self.bins, dropout, head_dropout)
         self.auxiliary = nn.Sequential(
@@ -151,7 +152,8 @@ class Pcaa(nn.Module):
         rows, columns = (
             math.lcm(coarsest, *(self.encoder.strides[-1] * size[axis] for size in self.bins)) for axis in (0, 1)
         )
-        return height + -height % rows, width + -width % columns
+        # Only positive numbers are divided: the division of ONNX rounds towards zero.
+        return (height + rows - 1) // rows * rows, (width + columns - 1) // columns * columns
 
     def _padded(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
