@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 
 from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Between, Length
-from wildseg.encoders.cnn import backbone
+from wildseg.encoders.cnn import backbone, published
 from wildseg.encoders.cnn.build import LOADED, loaded
+from wildseg.segment.pcaa import official
 from wildseg.segment.pcaa.dilation import dilate
 from wildseg.segment.pcaa.network import Pcaa, Weights
 
@@ -34,7 +36,8 @@ def build(
     Args:
         num_classes: C, without background.
         encoder: any encoder that can be dilated, or a vision transformer whose patch is the output stride.
-        encoder_weights: None, a published set such as ``imagenet``, or a local .safetensors file.
+        encoder_weights: None, a published set such as ``imagenet``, or a local .safetensors file, of the encoder
+            or, under the authors' names, of the whole network.
         output_stride: pixels per cell of the deepest level, 8 or 16; what lies deeper is dilated instead.
         multi_grid: factors of the dilations of the blocks of a ResNet's last stage, repeated; 1, 2, 4 on ADE20K.
         bins: rows, and columns, of the bins of each attention, one after the other.
@@ -52,7 +55,9 @@ def build(
         raise ParamsError(f"train.options.pcaa.output_stride: expected 8 or 16, found {output_stride!r}")
     if channels % 2:
         raise ParamsError(f"train.options.pcaa.channels: expected an even number, found {channels}")
-    trunk = backbone.create(encoder, encoder_weights, output_stride)
+    file = Path(encoder_weights) if encoder_weights and encoder_weights.endswith(".safetensors") else None
+    whole = file if file and official.is_official(file, f"{published.KEY}_weights") else None
+    trunk = backbone.create(encoder, None if whole else encoder_weights, output_stride)
     dilate(trunk, output_stride, multi_grid, encoder)
     network = Pcaa(
         trunk,
@@ -63,5 +68,6 @@ def build(
         head_dropout=head_dropout,
         weights=Weights(auxiliary_weight, partial_weight),
     )
-    setattr(network, LOADED, loaded(trunk))
+    known = official.load_checkpoint(network, whole, f"{published.KEY}_weights") if whole else loaded(trunk)
+    setattr(network, LOADED, known)
     return network
