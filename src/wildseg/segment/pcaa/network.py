@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +18,12 @@ from torch.nn import functional
 from wildseg.core.classes import IGNORE
 from wildseg.encoders.cnn.backbone import Backbone
 from wildseg.segment.anysize import AnySize
-from wildseg.segment.objective import Criterion
 from wildseg.segment.pcaa.attention import Bins, PartialAttention
 from wildseg.segment.pcaa.supervision import bin_labels, focal
-from wildseg.training.objective import Term
+
+if TYPE_CHECKING:  # prediction trains nothing
+    from wildseg.segment.objective import Criterion
+    from wildseg.training.objective import Term
 
 AUXILIARY = 256  # channels of the auxiliary head
 
