@@ -150,3 +150,8 @@ def test_options_that_mean_nothing_are_told(options: dict[str, object], line: st
 def test_an_encoder_that_cannot_be_dilated_is_told() -> None:
     with pytest.raises(ModelError, match=r"^train.encoder: vgg11 cannot be dilated to an output stride of 8"):
         pcaa.build(3, "vgg11", None)
+
+
+def test_the_resnet_38_of_methods_on_image_labels_is_no_encoder_of_it() -> None:
+    with pytest.raises(ModelError, match=r"^train.encoder: expected an encoder of segmentation-models-pytorch"):
+        pcaa.build(3, "resnet38", None)
