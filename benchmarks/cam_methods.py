@@ -29,8 +29,8 @@ from wildseg.execution import params
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.stages import crf
-from wildseg.stages import eval as measure
 from wildseg.stages.cam import stage as cam
+from wildseg.stages.eval import stage as measure
 
 ROOT = Path(__file__).parents[1]
 CROPS = {**ENCODER, "stride": 8, "size": [192, 288], "crop": 160, "batch_size": 8}

@@ -21,6 +21,7 @@ from tests.encoders.models import CONFIGS
 from tests.labels import tiny_detectors
 from tests.segment.networks import segmenter_trainer
 from wildseg.artifacts import truth_maps
+from wildseg.artifacts.predictions import PredictionFolder
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cam.networks.saliency import SaliencyFolder
 from wildseg.cli import explanations
@@ -204,6 +205,8 @@ READERS = {
     "mask": Reader(IDS, "data/masks/drive_000007.png", lambda a, _: a.load_mask(FRAME.name)),
     "scribbles": Reader(IDS, "data/scribbles/drive_000007.png", lambda a, _: a.load_weak("scribbles", FRAME.name)),
     "points": Reader(IDS, "data/points/drive_000007.png", lambda a, _: a.load_weak("points", FRAME.name)),
+    "prediction": Reader(("artifacts.predictions.PredictionFolder.key_of",), "predictions/a.png",
+                         lambda _, path: PredictionFolder(path.parent).key_of("a"), None),
     "boxes": Reader(("core.files.load_json",), "data/boxes.json", lambda a, _: a.load_boxes(CLASSES)),
     "confidence": Reader(IDS, "data/masks/confidence/drive_000007.png", lambda a, _: a.load_confidence(FRAME.name)),
     "truth's classes.json": Reader(("artifacts.truth_maps._of_json",), "data/truth/classes.json",
@@ -318,9 +321,7 @@ HARMLESS = {
     "methods.cam.ccam._load": "read by weight_file.read_weights",
     "execution.large_entries.put": "written",
     "execution.large_entries._write": "copied into an entry",
-    "core.lookup._function": "our own source, parsed and not run",
-    "core.lookup.needs": "our own source, parsed and not run",
-    "core.lookup.describe": "our own source, parsed and not run",
+    "core.lookup._parsed": "our own source, parsed and not run",
     "core.yaml_document.Document.__init__": "a text that `parse` has read, once more with its comments",
     "core.yaml_document.Document.text": "our own text, to see that it means the same",
     "execution.fingerprint._follow": "our own source, parsed and not run",
@@ -331,4 +332,5 @@ HARMLESS = {
     "core.tables.save_table": "written",
     "wildseg_demo.world.video.open_video": "written",
     "tracking.sqlite.locked": "written: a lock",
+    "report.video.video_writer": "written",
 }

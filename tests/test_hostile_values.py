@@ -34,8 +34,8 @@ from wildseg.frames.read_stats import DecodeError
 from wildseg.frames.video import read_video
 from wildseg.segment.predict import describe
 from wildseg.stages import crf, label
-from wildseg.stages import eval as eval_stage
 from wildseg.stages.cam import stage as cam
+from wildseg.stages.eval import stage as eval_stage
 from wildseg.tracking import model
 from wildseg_demo.world.video import open_video
 

@@ -136,6 +136,7 @@ def loaded_after(code: str) -> set[str]:
         ["train", "--help"],
         ["explain", "--help"],
         ["detect", "--help"],
+        ["predict", "--help"],
     ],
 )
 def test_help_loads_nothing_that_takes_time(command: list[str]) -> None:

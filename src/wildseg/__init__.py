@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wildseg.encoders.clip import Clip
     from wildseg.metrics.evaluation import Evaluation
     from wildseg.segment.deployed import Segmenter
+    from wildseg.segment.windows import Window
     from wildseg.stages.on_arrays import (
         Labels,
         activation_maps,
@@ -45,6 +46,7 @@ __all__ = [
     "ParamsError",
     "Segmenter",
     "WildsegError",
+    "Window",
     "activation_maps",
     "evaluate",
     "label_image",
@@ -59,6 +61,7 @@ _MODULES = {
     "encoders.clip": ("Clip",),
     "metrics.evaluation": ("Evaluation",),
     "segment.deployed": ("Segmenter",),
+    "segment.windows": ("Window",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

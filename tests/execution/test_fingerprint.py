@@ -44,6 +44,7 @@ def tasks() -> list[Task]:
     arguments = [call.args[0] for call in calls if ast.unparse(call.func) == "fingerprint.digest"]
     starts = {argument.value for argument in arguments if isinstance(argument, ast.Constant)}
     starts |= {dotted(path) for path in (fingerprint.PACKAGE / "stages" / "tasks").glob("[!_]*.py")}
+    starts |= {dotted(path) for path in (fingerprint.PACKAGE / "stages").glob("*/task.py")}
     starts |= {"wildseg_demo.world.world"}  # of `wildseg_demo.world.drive`
     starts |= {f"wildseg.labels.language.{client}" for client in ("local", "server")}  # of `label_inference`
     return [(start, *methods(start)) for start in sorted(starts)]
@@ -224,6 +225,14 @@ def test_all_methods_of_a_folder_count_if_none_was_chosen(small: Path) -> None:
 def test_a_method_that_loads_others_of_its_kind_counts_with_all_of_them(small: Path) -> None:
     (small / "methods/cam/a.py").write_text("from wildseg.core import lookup\nlookup.load('methods.cam', name)\n")
     assert {"methods/cam/a.py", "methods/cam/b.py", "other/three.py"} <= counted(small, "a")
+
+
+def test_a_loader_beside_the_kinds_of_methods_counts_with_the_chosen_one_alone(small: Path) -> None:
+    (small / "stages/task.py").write_text("from wildseg.methods import loader\n")
+    (small / "methods/loader.py").write_text("from wildseg.core import lookup\nlookup.load('methods.cam', name)\n")
+    assert counted(small, "a") == {"stages/task.py", "methods/loader.py", "methods/cam/a.py", "room/two.py",
+                                   "room/__init__.py"}  # fmt: skip
+    assert {"methods/cam/a.py", "methods/cam/b.py"} <= counted(small)
 
 
 def test_the_folder_of_methods_may_be_a_constant_of_another_module(small: Path) -> None:

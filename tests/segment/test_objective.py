@@ -7,6 +7,7 @@ import torch
 
 from tests.segment.networks import batches, segmenter_trainer, tiny
 from wildseg.core.errors import WildsegError
+from wildseg.segment.objective import Criterion, SupervisesItself
 from wildseg.training.optim import OptimConfig
 from wildseg.training.trainer import Trainer
 
@@ -185,3 +186,64 @@ def test_training_gives_back_the_setting_for_deterministic_kernels() -> None:
     before = torch.are_deterministic_algorithms_enabled()
     list(trainer(steps=2).run(batches))
     assert torch.are_deterministic_algorithms_enabled() == before
+
+
+class Supervised(torch.nn.Sequential):
+    """The tiny network, with terms of its own: the chosen loss, and the same of a second head on its features."""
+
+    def __init__(self, network: torch.nn.Sequential, factor: float) -> None:
+        super().__init__(*network)
+        self.factor = factor
+
+    def training_outputs(self, images: torch.Tensor) -> list[torch.Tensor]:
+        features = self[2](self[1](self[0](images)))
+        return [self[4](self[3](features)), features[:, :4]]
+
+    def loss_terms(
+        self, outputs: list[torch.Tensor], target: torch.Tensor, criterion: Criterion
+    ) -> dict[str, torch.Tensor]:
+        logits, auxiliary = outputs
+        second = self.factor * criterion(auxiliary, target)["cross_entropy"]
+        return {**criterion(logits, target), "auxiliary": second}
+
+
+def test_a_network_with_terms_of_its_own_is_trained_on_their_sum_and_each_is_a_curve() -> None:
+    weights = torch.tensor([0.0, 1.0, 0.5, 2.0])
+    run = segmenter_trainer(Supervised(tiny(), 0.4), weights=weights)
+    (batch,) = batches(0, 1)
+    network(run).train()
+    torch.manual_seed(3)  # of the dropout
+    logits, auxiliary = (outputs.clone() for outputs in network(run).training_outputs(batch["image"]))
+    logits[:, 0] = auxiliary[:, 0] = -1e30  # id 0 is not allowed
+    parts = [torch.nn.functional.cross_entropy(x, batch["mask"], weights) for x in (logits, auxiliary)]
+    torch.manual_seed(3)
+    terms = run.objective.loss(batch)
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(
+        {"cross_entropy": parts[0].item(), "auxiliary": 0.4 * parts[1].item()}
+    )
+    first = next(run.run(batches))
+    assert list(first.terms) == ["cross_entropy", "auxiliary"]
+    assert first.loss == pytest.approx(sum(first.terms.values()))
+    assert first.terms.items() <= first.curves.items()
+
+
+def test_terms_of_a_networks_own_that_are_the_chosen_loss_alone_train_to_the_same_bytes() -> None:
+    class Same(Supervised):
+        def training_outputs(self, images: torch.Tensor) -> torch.Tensor:
+            return self(images)
+
+        def loss_terms(
+            self, outputs: torch.Tensor, target: torch.Tensor, criterion: Criterion
+        ) -> dict[str, torch.Tensor]:
+            return criterion(outputs, target)
+
+    runs = [segmenter_trainer(Same(tiny(), 0)), segmenter_trainer(tiny())]
+    for run in runs:
+        list(run.run(batches))
+    assert equal(runs[0].weights("segmenter"), runs[1].weights("segmenter"))
+    assert runs[0].history == runs[1].history
+
+
+def test_no_network_without_terms_of_its_own_counts_as_one_with() -> None:
+    assert isinstance(Supervised(tiny(), 0), SupervisesItself)
+    assert not isinstance(tiny(), SupervisesItself)

@@ -19,7 +19,7 @@ from wildseg.core.images import save_label_image
 from wildseg.core.tables import load_table
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import confusion_matrix, miou, raise_truth_ids
-from wildseg.stages.eval import run
+from wildseg.stages.eval.stage import run
 
 CPU = Runtime(1, "cpu")
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from tests.cli.test_cli import error_line, run
-from tests.methods.architectures.test_architectures import ALL, SMALL
+from tests.methods.architectures.test_architectures import ALL, SMALL, encoder_of
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli import explanations, inspect
 from wildseg.core import lookup
@@ -28,7 +28,7 @@ def network(architecture: str) -> torch.nn.Module:
     """A network of random weights, the same every time."""
     torch.manual_seed(0)
     built = lookup.load("methods.architectures", architecture).build(
-        len(CLASSES), "resnet18", None, **SMALL[architecture]
+        len(CLASSES), encoder_of(architecture), None, **SMALL[architecture]
     )
     return built.eval()
 
@@ -48,7 +48,7 @@ def made(root: Path, architecture: str) -> Artifacts:
         coarse = rng.integers(0, 256, (5, 7, 3), np.uint8)
         artifacts.save_image(frame, np.asarray(Image.fromarray(coarse).resize((WIDTH, HEIGHT))))
     artifacts.save_frames([Frame(name, "drive", int(name[-6:]), 0.0, "test") for name in FRAMES])
-    config = describe(architecture, "resnet18", SMALL[architecture], CLASSES, [1, 2, 3])
+    config = describe(architecture, encoder_of(architecture), SMALL[architecture], CLASSES, [1, 2, 3])
     artifacts.save_segmenter(network(architecture).state_dict(), config)
     return artifacts
 
@@ -166,7 +166,7 @@ def test_every_architecture_is_explained(architecture: str, tmp_path: Path, monk
     result = run("explain", FRAMES[0], "--class", "road", "--region", "20,10,40,30", "--features", "--save-maps")
     assert result.exit_code == 0, result.output
     with np.load(tmp_path / "explain" / FRAMES[0] / "road-in-20-10-40-30.npz", allow_pickle=False) as found:
-        assert found["maps"].any(axis=(2, 3)).mean() > 0.5
+        assert found["maps"].any(axis=(2, 3)).mean() >= 0.5
         assert len(found["layers"]) >= 3
 
 

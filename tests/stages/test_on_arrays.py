@@ -324,7 +324,7 @@ def test_a_model_or_a_device_that_does_not_exist_is_told(tmp_path: Path) -> None
 def test_a_segmenter_gives_what_eval_measures(tmp_path: Path) -> None:
     from wildseg.core.images import load_label_image
     from wildseg.execution.run_frames import run_frames
-    from wildseg.stages.tasks.predict import PredictTask
+    from wildseg.stages.eval.task import PredictTask
 
     artifacts = tiny_run.make(tmp_path)
     tiny_run.save_segmenter(artifacts, tiny_run.network())

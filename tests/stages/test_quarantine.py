@@ -17,8 +17,9 @@ from wildseg.core.files import load_json
 from wildseg.execution import params
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
-from wildseg.stages import crf, eval, label
+from wildseg.stages import crf, label
 from wildseg.stages.cam import stage as cam
+from wildseg.stages.eval import stage as eval
 
 CPU = Runtime(1, "cpu")
 FRAMES = [Frame(f"drive_{i:06d}", "drive", i, i / 5, "train" if i < 5 else "test") for i in range(8)]

@@ -33,7 +33,7 @@ from wildseg.execution import params as parameters
 from wildseg.execution.params import Params
 from wildseg.execution.result_store import ResultStore
 from wildseg.execution.runtime import Runtime
-from wildseg.methods.architectures import unet
+from wildseg.methods.architectures import pcaa, unet
 from wildseg.segment import fit, predict
 from wildseg.stages import train
 from wildseg.tracking import mlflow_run
@@ -133,6 +133,18 @@ def test_the_model_can_be_loaded_and_learnt_the_stripes(project: Artifacts) -> N
     predictor = predict.load(unet.build, state, config)
     image, mask = stripes(5, 20, 27)
     assert (next(predictor.predict([image])) == mask).mean() > 0.8
+
+
+def test_an_architecture_with_terms_of_its_own_leaves_a_curve_of_each(project: Artifacts) -> None:
+    options = {"pcaa": {"channels": 8, "bins": [2]}}
+    train.run(values(architecture="pcaa", encoder="tu-test_resnet", options=options, steps=3), project, CPU)
+    columns = ("step", "loss", "lr", "cross_entropy", "auxiliary", "partial_classes", "val_miou")
+    for row in load_table(project.metrics_path("train/curve.csv"), columns):
+        parts = [float(row[name]) for name in ("cross_entropy", "auxiliary", "partial_classes")]
+        assert float(row["loss"]) == pytest.approx(sum(parts), rel=1e-4)
+    state, config = project.load_segmenter()
+    predictor = predict.load(pcaa.build, state, config)
+    assert next(predictor.predict([stripes(5, 20, 27)[0]])).shape == (20, 27)
 
 
 def test_two_runs_write_the_same_bytes_and_a_seed_changes_them(project: Artifacts, tmp_path: Path) -> None:

@@ -35,6 +35,18 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
         raise DataError(f"{path}: expected a trained model ({error})") from error
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the config of a trained model from its folder.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        raise DataError(f"{folder}: expected a trained model (config.json and model.safetensors), found no config.json")
+    return load_json(path)
+
+
 class SegmenterFiles(Project):
     """models/segmenter."""
 

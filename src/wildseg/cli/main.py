@@ -14,7 +14,7 @@ SECTIONS = (
         "wildseg.cli.inspect",
         ("summary", "truth", "agree", "calibrate", "methods", "compare", "explain"),
     ),
-    Section("Predict", "wildseg.cli.predict", ("detect",)),
+    Section("Predict", "wildseg.cli.predict", ("predict", "export", "detect")),
     Section("Maintain", "wildseg.cli.maintain", ("init", "cache", "repair", "unpack")),
 )
 

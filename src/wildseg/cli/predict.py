@@ -4,9 +4,62 @@ from __future__ import annotations
 
 import click
 
-from wildseg.cli.options import Share
+from wildseg.cli.options import Numbers, Share
 
 group = click.Group("predict")
+
+
+@group.command(short_help="The trained model's classes of images and video.")
+@click.argument("inputs", nargs=-1, metavar="[INPUT ...]")
+@click.option("--into", default="predictions", show_default=True, metavar="FOLDER", help="Where to write.")
+@click.option("--model", default="models/segmenter", show_default=True, metavar="FOLDER", help="The trained model.")
+@click.option("--window", type=click.IntRange(32, 8192), metavar="N", help="Slide a window of N pixels; else whole.")
+@click.option(
+    "--overlap", type=Share(most=0.9), default=0.25, show_default=True, help="Overlap of windows, as a share."
+)
+@click.option("--scales", type=Numbers(0.1, 4), default="1", show_default=True, metavar="LIST",
+              help="Sizes to average over, such as 0.75,1,1.25.")  # fmt: skip
+@click.option("--flip", is_flag=True, help="Average over the mirror image, too.")
+@click.option("--max-side", type=click.IntRange(32, 100_000), metavar="N", help="Shrink larger images for the network.")
+@click.option("--overlay", is_flag=True, help="Also write the classes over the image, of a video as a video.")
+@click.option("--confidence", is_flag=True, help="Also write the probability of the chosen class, as grey PNG.")
+@click.option("--probabilities", is_flag=True, help="Also write all probabilities, as .npz.")
+@click.option("--costmap", is_flag=True, help="Also write mono8 masks and their LabelInfo for ROS 2 navigation.")
+@click.option(
+    "--max-failures", type=Share(), default=0.1, show_default=True, help="Share of unreadable frames allowed."
+)
+def predict(
+    inputs: tuple[str, ...],
+    into: str,
+    model: str,
+    window: int | None,
+    overlap: float,
+    scales: tuple[float, ...],
+    flip: bool,
+    max_side: int | None,
+    max_failures: float,
+    **roles: bool,
+) -> None:
+    """Predict the class of each pixel of images, folders, videos and key frames; of all key frames by default.
+
+    Writes <FOLDER>/<name>.png, ids as palette PNG at the frame's own size, of a video <FOLDER>/<video>/<frame>.png,
+    and classes.json, the names of ids. Frames that are there already stay as they are; see docs/predict.md.
+    """
+    from pathlib import Path
+
+    from wildseg.artifacts.project import Artifacts
+    from wildseg.artifacts.unpack import outside_of_data
+    from wildseg.execution.project_lock import writing
+    from wildseg.execution.runtime import Runtime
+    from wildseg.stages.prediction import run
+    from wildseg.stages.prediction.task import PredictionConfig
+
+    artifacts, runtime, folder = Artifacts(), Runtime.from_environment(), Path(into)
+    outside_of_data(artifacts, folder)
+    chosen = tuple(role for role, wanted in roles.items() if wanted)
+    config = PredictionConfig(Path(model), scales, flip, window, overlap, max_side, chosen)
+    with writing(folder, "predict"):  # the folder alone: a training may run in the project meanwhile
+        run.run(artifacts, runtime, inputs, folder, config, max_failures)
 
 
 @group.command(short_help="Boxes of the classes by a detector.")
@@ -64,3 +117,28 @@ def detect(
             labels=Path(labels) if labels else None,
             presence=presence,
         )
+
+
+@group.group(short_help="The trained model as a file for other programs.")
+def export() -> None:
+    """Write the trained model in a format that other programs run."""
+
+
+@export.command(short_help="As ONNX, preprocessing included.")
+@click.option("--into", default="segmenter.onnx", show_default=True, metavar="FILE", help="Where to write.")
+@click.option("--model", default="models/segmenter", show_default=True, metavar="FOLDER", help="The trained model.")
+@click.option("--costmap", is_flag=True, help="Also what ROS 2 navigation reads: confidence (mono8) and LabelInfo.")
+@click.option("--check", is_flag=True, help="Compare with the model on key frames: differences, frames per second.")
+def onnx(into: str, model: str, costmap: bool, check: bool) -> None:
+    """Write the trained model as ONNX, for batches of images of any size.
+
+    Input: image, (batch, height, width, 3) uint8 RGB. Outputs: ids (batch, height, width) uint8 and probabilities
+    (batch, classes + 1, height, width). Names, colours and preprocessing are in the metadata; see docs/predict.md.
+    """
+    from pathlib import Path
+
+    from wildseg.artifacts.project import Artifacts
+    from wildseg.cli import export as exports
+    from wildseg.execution.runtime import Runtime
+
+    exports.onnx(Artifacts(), Runtime.from_environment(), Path(model), Path(into), costmap=costmap, check=check)

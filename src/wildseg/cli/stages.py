@@ -16,7 +16,7 @@ STAGES = {
     "eval": "Measure labels, maps, masks and model.",
 }
 
-FOLDERS = frozenset({"cam"})  # stages of several files, of which `stage` is the one that runs
+FOLDERS = frozenset({"cam", "eval"})  # stages of several files, of which `stage` is the one that runs
 
 group = click.Group("stages")
 

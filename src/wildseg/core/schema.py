@@ -42,7 +42,7 @@ def read(
     """
     if not isinstance(content, Mapping):
         raise ParamsError(f"{key or 'params.yaml'}: expected a section with keys, found {_found(content)}")
-    hints = _type_hints(kind)
+    hints = _type_hints(kind)  # type: ignore[arg-type]
     fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     prefix = f"{key}." if key else ""
     for name in content:

@@ -1,1 +1,1 @@
-"""Formats of other tools, to and from plain arrays: COCO boxes."""
+"""Formats of other tools, to and from plain arrays: COCO boxes, ROS label maps."""

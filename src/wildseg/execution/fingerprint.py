@@ -105,8 +105,9 @@ def _loaded(path: Path, source: Source, chosen: Sequence[Path] | None) -> Iterat
         yield from _imported(one, path)
     for folder in _folders(source):
         place = PACKAGE.joinpath(*folder.split("."))
-        # A method that loads a method of the same kind loads another than itself.
-        known = place in {one.parent for one in chosen or ()} and not path.is_relative_to(PACKAGE / METHODS)
+        # A method that loads a method of the same kind loads another than itself; what lies beside the kinds is none.
+        is_method = path.is_relative_to(PACKAGE / METHODS) and path.parent != PACKAGE / METHODS
+        known = place in {one.parent for one in chosen or ()} and not is_method
         yield from () if known else _below(place)
 
 

@@ -20,6 +20,7 @@ REMEDIES = {
     "cam": "lower cam.max_side or the largest of cam.scales, or set WILDSEG_WORKERS to fewer",
     "crf": "set extract.max_side, or WILDSEG_WORKERS to fewer",
     "train": "lower train.crop or train.batch_size",
+    "predict": "give a --window or a --max-side, or set WILDSEG_WORKERS to fewer",
     "eval": "lower the largest of eval.scales, or set extract.max_side or WILDSEG_WORKERS to fewer",
 }
 REMEDY = "make the pictures smaller (extract.max_side), or set WILDSEG_WORKERS to fewer"

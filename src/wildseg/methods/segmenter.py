@@ -1,16 +1,12 @@
-"""Loads a trained segmenter: its config names the architecture, which is loaded by that name from `architectures`."""
+"""Loads a trained segmenter from its folder: weights, config, and the network that they describe."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from wildseg.artifacts.segmenter import read_weights
-from wildseg.core import lookup
-from wildseg.core.errors import DataError
-from wildseg.core.files import load_json
+from wildseg.methods import predictor
 from wildseg.segment.deployed import Segmenter
 
 if TYPE_CHECKING:
@@ -29,12 +25,7 @@ def load(folder: Path, device: str = "cpu", precision: str = "fp32") -> Segmente
         DataError: a file is missing or broken, or they do not fit each other.
         ParamsError: there is no architecture of the name in the config.
     """
-    path = folder / "config.json"
-    if not path.exists():
-        raise DataError(f"{folder}: expected a trained model (config.json and model.safetensors), found no config.json")
-    config = load_json(path)
-    _architecture(config, str(path))  # before weights are read, which may be large
-    return assemble(read_weights(folder), config, device, precision, str(folder))
+    return Segmenter(*predictor.load(folder, device, precision))
 
 
 def assemble(
@@ -50,8 +41,4 @@ def assemble(
         DataError: weights and config do not fit each other.
         ParamsError: there is no architecture of the name in the config.
     """
-    return Segmenter.build(_architecture(config, where).build, state, config, device, precision, where)
-
-
-def _architecture(config: Mapping[str, Any], where: str) -> ModuleType:
-    return lookup.load("methods.architectures", str(config.get("architecture")), where)
+    return Segmenter(predictor.assemble(state, config, device, precision, where), config)

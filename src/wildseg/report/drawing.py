@@ -30,6 +30,16 @@ def coloured(ids: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.where(ids[..., None] == IGNORE, palette()[IGNORE], mixed).round().astype(np.uint8)
 
 
+def overlaid(ids: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Lay the colours of classes, ids (H, W) uint8, half opaque over an image, and none over the background.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    mixed = ((palette()[ids].astype(np.uint16) + image + 1) // 2).astype(np.uint8)
+    return np.where(ids[..., None] == BACKGROUND, image, mixed)
+
+
 def heated(heat: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Show a map (H, W) in [0, 1] from dark to bright over the frame's light: (H, W, 3) uint8 RGB."""
     position = np.clip(heat, 0, 1) * (len(HEAT) - 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from wildseg.core.checks import check_image
 from wildseg.segment import predict
+from wildseg.segment.windows import Window
 
 
 class Segmenter:
@@ -33,38 +34,23 @@ class Segmenter:
         self.config = config
         self.class_names: tuple[str, ...] = ("background", *config["classes"])
 
-    @classmethod
-    def build(
-        cls,
-        build: Callable[..., torch.nn.Module],
-        state: Mapping[str, torch.Tensor],
-        config: Mapping[str, Any],
-        device: str = "cpu",
-        precision: str = "fp32",
-        where: str = "models/segmenter",
-    ) -> Segmenter:
-        """Build the network that `config` describes and give it its weights.
-
-        Args:
-            build: of the architecture that `config` names.
-            state: weights by name.
-            config: as `wildseg.segment.predict.describe` makes it.
-            device: where to compute.
-            precision: fp32, bf16 or fp16.
-            where: the folder of weights and config, for the error line.
-
-        Raises:
-            DataError: the config lacks something, or the weights do not fit it.
-        """
-        return cls(predict.load(build, state, config, device, precision, where), config)
-
-    def predict(self, image: np.ndarray, *, scales: Sequence[float] = (1.0,), flip: bool = False) -> np.ndarray:
+    def predict(
+        self,
+        image: np.ndarray,
+        *,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        window: Window | None = None,
+        max_side: int | None = None,
+    ) -> np.ndarray:
         """Return the most probable id of each pixel: (H, W) uint8, 0 background, i the class ``class_names[i]``.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             scales: probabilities are averaged over the image in each of these sizes.
             flip: and over the image and its mirror image.
+            window: the network has one window of the image after the other; None for the whole image at once.
+            max_side: the network has an image whose longer side has more pixels shrunk to this; None for no limit.
 
         Raises:
             DataError: the image is of another shape or type.
@@ -74,10 +60,18 @@ class Segmenter:
             >>> model.class_names[ids[120, 80]]  # row 120 from the top, column 80 from the left
             'lawn'
         """
-        (ids,) = self.predictor.predict([check_image(image)], scales, flip)
-        return ids
+        found = self.predictor.probabilities(check_image(image)[None], scales, flip, window, max_side)
+        return found[0].argmax(0).to(torch.uint8).cpu().numpy()
 
-    def probabilities(self, image: np.ndarray, *, scales: Sequence[float] = (1.0,), flip: bool = False) -> np.ndarray:
+    def probabilities(
+        self,
+        image: np.ndarray,
+        *,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        window: Window | None = None,
+        max_side: int | None = None,
+    ) -> np.ndarray:
         """Return the probability of each id at each pixel: (C + 1, H, W) float32 in [0, 1], the sum over ids 1.
 
         Row 0 is the background; it is 0 everywhere where the model was trained without a background.
@@ -86,22 +80,28 @@ class Segmenter:
             image: (H, W, 3) uint8 RGB.
             scales: probabilities are averaged over the image in each of these sizes.
             flip: and over the image and its mirror image.
+            window: the network has one window of the image after the other; None for the whole image at once.
+            max_side: the network has an image whose longer side has more pixels shrunk to this; None for no limit.
 
         Raises:
             DataError: the image is of another shape or type.
         """
-        return self.predictor.probabilities(check_image(image)[None], scales, flip)[0].cpu().numpy()
+        found = self.predictor.probabilities(check_image(image)[None], scales, flip, window, max_side)
+        return found[0].cpu().numpy()
 
-    def export_onnx(self, path: Path | str) -> Path:
+    def export_onnx(self, path: Path | str, *, confidence: bool = False) -> Path:
         """Write the model as ONNX, preprocessing included, for images of any height and width, and return the path.
 
         The graph has one input, ``image`` (batch, height, width, 3) uint8 RGB, and two outputs: ``ids`` (batch, height,
         width) uint8, as `predict` returns them, and ``probabilities`` (batch, C + 1, height, width) float32, as
         `probabilities` returns them, at scale 1 and without mirror images. Scaling to [0, 1], normalising and padding
-        to the network's stride are part of the graph. Its metadata hold ``classes``, a JSON list of the names by id.
+        to the network's stride are part of the graph. Its metadata hold, as JSON, ``classes``, the names by id,
+        ``colours``, their RGB, ``ids``, those that may be predicted, and ``preprocessing``.
 
         Args:
             path: the file to write, such as ``segmenter.onnx``; one that exists is replaced.
+            confidence: add a third output, ``confidence`` (batch, height, width) uint8, the probability of the chosen
+                id times 255, as costmaps of robots read it.
 
         Raises:
             WildsegError: the packages onnx and onnxscript are not installed.
@@ -115,4 +115,4 @@ class Segmenter:
         """
         from wildseg.segment.onnx import export  # its libraries are an extra
 
-        return export(self.predictor, self.class_names, Path(path))
+        return export(self.predictor, self.config, Path(path), confidence=confidence)

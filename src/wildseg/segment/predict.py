@@ -17,6 +17,7 @@ from wildseg.core.errors import DataError
 from wildseg.encoders.cnn.imagenet import MEAN, STD
 from wildseg.encoders.precision import autocast
 from wildseg.segment.losses import mask_invalid_classes
+from wildseg.segment.windows import Window, mean_logits
 
 if TYPE_CHECKING:
     from wildseg.segment.params import Eval
@@ -55,19 +56,29 @@ class Predictor:
         self.precision = precision
 
     @torch.inference_mode()
-    def probabilities(self, images: np.ndarray, scales: Sequence[float] = (1.0,), flip: bool = False) -> torch.Tensor:
+    def probabilities(
+        self,
+        images: np.ndarray,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        window: Window | None = None,
+        max_side: int | None = None,
+    ) -> torch.Tensor:
         """Return (B, C + 1, H, W) float32 on the device, the sum over channels 1, of images (B, H, W, 3) uint8 RGB.
 
-        The softmax is averaged over the scales, and over each image and its mirror image if `flip`.
+        The softmax is averaged over the scales, and over each image and its mirror image if `flip`. Scales multiply
+        the size of the image, or that with its longer side shrunk to `max_side`; logits are enlarged to the image's own
+        size bilinearly. At each scale the network has the whole image, or one window of it after the other.
         """
         training = self.network.training
         self.network.eval()
         try:
             pixels = self.normalised(images)
-            views = [(scale, mirror) for scale in scales for mirror in (False, True)[: 1 + flip]]
+            factor = min(1.0, max_side / max(images.shape[1:3])) if max_side else 1.0
+            views = [(scale * factor, mirror) for scale in scales for mirror in (False, True)[: 1 + flip]]
             total = torch.zeros((), device=self.device)
             for scale, mirror in views:
-                total = total + self._at(pixels, scale, mirror)
+                total = total + self._at(pixels, scale, mirror, window)
         finally:
             self.network.train(training)
         return total / len(views)
@@ -92,14 +103,17 @@ class Predictor:
                 ids = self.probabilities(np.stack(batch), scales, flip).argmax(1)  # (B, H, W)
                 yield from ids.to(torch.uint8).cpu().numpy()
 
-    def _at(self, pixels: torch.Tensor, scale: float, mirror: bool) -> torch.Tensor:
+    def _at(self, pixels: torch.Tensor, scale: float, mirror: bool, window: Window | None) -> torch.Tensor:
         height, width = pixels.shape[-2:]
         seen = pixels.flip(-1) if mirror else pixels
         if scale != 1:
             size = (max(1, round(height * scale)), max(1, round(width * scale)))
             seen = functional.interpolate(seen, size, mode="bilinear", antialias=scale < 1)
         with autocast(self.device, self.precision):
-            logits = self.network(seen.contiguous(memory_format=torch.channels_last))
+            if window is None:
+                logits = self.network(seen.contiguous(memory_format=torch.channels_last))
+            else:
+                logits = mean_logits(self.network, seen, window)
         logits = mask_invalid_classes(logits.float(), self.ids)  # (B, C + 1, h, w)
         if scale != 1:
             logits = functional.interpolate(logits, (height, width), mode="bilinear")

@@ -32,7 +32,7 @@ from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import Confusion, mean_recall, miou
 from wildseg.report.method_table import COLUMNS
 from wildseg.stages.cam import stage as cam
-from wildseg.stages.eval import masks_by_group
+from wildseg.stages.eval.stage import masks_by_group
 
 ROOT = Path(__file__).parents[3]
 NAMES = ("sky", "tree", "cement_road")

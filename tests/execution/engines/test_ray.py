@@ -26,8 +26,8 @@ from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.execution.worker_pool import worker_pool
 from wildseg.stages import crf, label
-from wildseg.stages import eval as evaluate
 from wildseg.stages.cam import stage as cam
+from wildseg.stages.eval import stage as evaluate
 
 ROOT = Path(__file__).parents[3]
 RAY = Runtime(2, "cpu", engine="ray", chosen=True)

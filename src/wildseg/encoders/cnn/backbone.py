@@ -112,7 +112,7 @@ def create(name: str, weights: str | None, stride: int, key: str = published.KEY
     published.check(name, None, key)
     norm = normalisation.of(name, weights, key)
     reductions = _reductions(name, key)
-    patch = reductions[-1] if len(reductions) > 1 and len(set(reductions)) == 1 else None
+    patch = _patch(reductions)
 
     def network(encoder_name: str, encoder_weights: str | bool | None, **options: Any) -> Backbone:  # noqa: ANN401
         if patch:
@@ -125,6 +125,23 @@ def create(name: str, weights: str | None, stride: int, key: str = published.KEY
         return Backbone(encoder, name, stride, norm, key)
 
     return build.create(network, name, weights, key)
+
+
+def patch_of(name: str, key: str = published.KEY) -> int | None:
+    """Return the patch of a vision transformer, in pixels; None for an encoder of several strides.
+
+    Args:
+        name: of an encoder that exists.
+        key: the parameter that names it, for error lines.
+
+    Raises:
+        ModelError: it has no stages that give features.
+    """
+    return _patch(_reductions(name, key))
+
+
+def _patch(reductions: list[int]) -> int | None:
+    return reductions[-1] if len(reductions) > 1 and len(set(reductions)) == 1 else None
 
 
 def _pyramid(

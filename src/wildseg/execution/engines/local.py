@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -85,8 +85,8 @@ class LocalPool(Generic[Tools]):
             children.kill_all()  # Ctrl-C: what is in flight is not waited for
         self._pool.shutdown(cancel_futures=True)
 
-    def each(self, function: Callable[[Item, Tools], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """Yield ``function(item, tools)`` for each of `items`, in their order.
+    def each(self, function: Callable[[Item, Tools], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield ``function(item, tools)`` for each of `items`, in their order; they are read a few ahead.
 
         An exception in a worker is raised here, at its item's turn; what was yielded before stays valid.
 

@@ -117,7 +117,7 @@ def _stages(network: nn.Module) -> Iterator[str]:
 
 def _parts(module: nn.Module, prefix: str) -> Iterator[str]:
     for name, child in module.named_children():
-        if isinstance(child, nn.ModuleList):
+        if isinstance(child, (nn.ModuleList, nn.ModuleDict)):
             yield from _parts(child, f"{prefix}{name}.")
         elif any(True for _ in child.parameters()):  # without parameters: an upsampling or identity
             yield f"{prefix}{name}"

@@ -84,11 +84,9 @@ class PredictTask(FrameTask[str]):
 
     def setup(self, device: str) -> Sequence[str]:
         """Load the model."""
-        from wildseg.segment import predict
+        from wildseg.methods import predictor
 
-        state, config = SegmenterFiles(self.root).load_segmenter()
-        architecture = lookup.load("methods.architectures", self.architecture, "models/segmenter")
-        self.predictor = predict.load(architecture.build, state, config, device)
+        self.predictor = predictor.assemble(*SegmenterFiles(self.root).load_segmenter(), device)
         return ()
 
     def compute(self, item: str) -> Entry:

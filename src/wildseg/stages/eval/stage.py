@@ -27,7 +27,7 @@ from wildseg.metrics.levels import classes_in
 from wildseg.report.evaluation import labels_of, remarks, save_tables, summary
 from wildseg.report.pictures import Page, draw
 from wildseg.report.sampling import sample_evenly
-from wildseg.stages.tasks.predict import PredictTask
+from wildseg.stages.eval.task import PredictTask
 from wildseg.tracking import mlflow_run
 
 if TYPE_CHECKING:

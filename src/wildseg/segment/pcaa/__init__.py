@@ -1,0 +1,1 @@
+"""Partial class activation attention (PCAA): its attention, its network and its losses."""
