@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.photographs import ENCODER
+from benchmarks.photographs import ENCODER, LR
 from wildseg.artifacts.project import Artifacts
 from wildseg.core import lookup
 from wildseg.core.errors import ModelError
@@ -35,10 +35,10 @@ from wildseg.stages.eval import stage as measure
 ROOT = Path(__file__).parents[1]
 CROPS = {**ENCODER, "stride": 8, "size": [192, 288], "crop": 160, "batch_size": 8}
 TRAINED: Mapping[str, Mapping[str, Any]] = {  # options beside the defaults
-    "classifier": {**CROPS, "epochs": 20},
+    "classifier": {**CROPS, "epochs": 20, "lr": LR},
     "clims": {**CROPS, "epochs": 10, "baseline_epochs": 10},
     "l2g": {**ENCODER, "size": [168, 168], "crop": 160, "patch": 80, "patches": 5, "epochs": 12},
-    "ccam": {**CROPS, "epochs": 10, "causal_epochs": 10, "prior_size": 128},
+    "ccam": {**CROPS, "lr": LR, "causal_lr": LR / 10, "epochs": 10, "causal_epochs": 10, "prior_size": 128},
 }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from wildseg.artifacts.project import Artifacts
-from wildseg.cam.networks import fit
+from wildseg.cam.networks import fit, untrained
 from wildseg.cam.networks.data import LabelledImages
 from wildseg.cam.networks.objective import NEEDS_CLIP, MapObjective
 from wildseg.cam.networks.saliency import SaliencyFolder
@@ -83,6 +83,8 @@ def run(
     artifacts.save_map_network_config(training.describe(result))
     artifacts.save_map_network_curve([(event.step, event.curves) for event in result.history])
     print(f"cam: {training.summary(result)}{', from the cache' if cached else ''}", flush=True)
+    if doubt := untrained.remark(training.images.labels, result.history, training.context.section):
+        print(f"cam: {doubt}", flush=True)
 
 
 @dataclass
