@@ -17,7 +17,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,6 +26,7 @@ import yaml
 import wildseg
 from wildseg.artifacts.frames import Frame
 from wildseg.artifacts.project import Artifacts
+from wildseg.cli import stages
 from wildseg.core.files import empty_dir
 from wildseg.core.maps import ids_of_maps
 from wildseg.core.tables import save_table
@@ -150,7 +150,7 @@ class Protocol:
         save_table(self.artifacts.root / "data/labels/given.csv", ("Frame", "Labels"), rows)
 
     def _run(self, stage: str, settings: Params | None = None) -> None:
-        import_module(f"wildseg.stages.{stage}").run(settings or self.settings, self.artifacts, runtime())
+        stages.load(stage).run(settings or self.settings, self.artifacts, runtime())
 
     def frames(self, split: str) -> list[Frame]:
         """Return the key frames of a split that have a truth."""
@@ -198,7 +198,7 @@ class Protocol:
         """Run cam, crf and train with one map method; return its numbers."""
         cam = replace(self.settings.cam, method=method, options={method: {**self._defaults(method), **options}})
         chosen = replace(self.settings, cam=cam)
-        import_module("wildseg.stages.cam.stage").run(chosen, self.artifacts, runtime())
+        stages.load("cam").run(chosen, self.artifacts, runtime())
         self._run("crf", chosen)
 
         def maps(frame: Frame) -> np.ndarray:

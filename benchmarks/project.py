@@ -8,12 +8,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import yaml
 
 from wildseg.artifacts.project import Artifacts
+from wildseg.cli import stages
 from wildseg.execution import params
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
@@ -38,7 +38,7 @@ class Project:
             contextlib.redirect_stdout(nowhere),
             contextlib.redirect_stderr(nowhere),
         ):
-            import_module(f"wildseg.stages.{stage}").run(settings or self.params, self.artifacts, runtime)
+            stages.load(stage).run(settings or self.params, self.artifacts, runtime)
 
     def thin(self, count: int) -> None:
         """Keep about `count` key frames, evenly spread over all sources and splits."""

@@ -317,6 +317,7 @@ HARMLESS = {
     "stages.cam.network._digests": "hashed",
     "stages.cam.task.CamTask.depends_on": "hashed",
     "encoders.cnn.packaged.read": "refused unless its digest is the known one, then read as weights only",
+    "methods.architectures.pcaa.build": "read by weight_file.read_weights",
     "methods.cam.clims.build": "read by weight_file.read_weights",
     "methods.cam.ccam._load": "read by weight_file.read_weights",
     "execution.large_entries.put": "written",

@@ -96,8 +96,8 @@ ONE_MORE = (
         "weight_decay=self.train.weight_decay, warmup=self.train.warmup)",
     ),
     Parameter(
-        "eval.blank", "eval", 0.25, 0.75, "  pictures: 8                   # frames shown in metrics/eval", "segment",
-        "Eval", "predict.py",
+        "eval.blank", "eval.stage", 0.25, 0.75, "  pictures: 8                   # frames shown in metrics/eval",
+        "segment", "Eval", "predict.py",
         "    return predictor.predict(images, params.scales, params.flip)\n",
         "    for ids in predictor.predict(images, params.scales, params.flip):\n"
         "        ids[: round(params.blank * len(ids))] = 0\n"
@@ -237,7 +237,7 @@ def _outputs(values: Any) -> dict[str, list[str]]:  # noqa: ANN401
     for number in range(6):
         Image.fromarray(noise((48, 64), number)).save(root / f"data/photos/{number}.png")
     found = {}
-    for stage in ("extract", "label", "cam.stage", "crf", "weak", "train", "eval"):
+    for stage in ("extract", "label", "cam.stage", "crf", "weak", "train", "eval.stage"):
         run = import_module(f"wildseg.stages.{stage}").run
         for one in [one for one in ONE_MORE if one.stage == stage]:
             digests = []

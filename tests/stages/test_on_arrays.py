@@ -167,7 +167,9 @@ def test_the_defaults_are_those_of_params_yaml() -> None:
                 wanted = elsewhere[parameter] if parameter in elsewhere else named(section, parameter)
                 assert value == wanted, f"{name}({parameter})"
     for function in (ws.Segmenter.predict, ws.Segmenter.probabilities):
-        assert defaults(function) == {"scales": values.eval.scales, "flip": values.eval.flip}
+        assert defaults(function) == {
+            "scales": values.eval.scales, "flip": values.eval.flip, "window": None, "max_side": None,
+        }  # fmt: skip
 
 
 # Measures ------------------------------------------------------------------------------------------------------------
@@ -311,7 +313,9 @@ def test_a_model_or_a_device_that_does_not_exist_is_told(tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"expected a trained model .*found no config\.json"):
         ws.load_segmenter(tmp_path, device="cpu")
     (tmp_path / "config.json").write_text('{"architecture": "u_net"}')
-    with pytest.raises(ParamsError, match=r"config\.json: expected one of .*unet; found 'u_net'; did you mean 'unet'"):
+    with pytest.raises(
+        ParamsError, match=r"config\.json: expected one of .*unet, .*; found 'u_net'; did you mean 'unet'"
+    ):
         ws.load_segmenter(tmp_path, device="cpu")
     (tmp_path / "config.json").write_text('{"architecture": "unet"}')
     with pytest.raises(DataError, match=r"model\.safetensors: expected a trained model"):

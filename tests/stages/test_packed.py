@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tests.frames.clips import write_clip
 from wildseg.artifacts import unpack
 from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.shards import begins_shard
+from wildseg.cli import stages as commands
 from wildseg.core.errors import DataError
 from wildseg.execution import params as parameters
 from wildseg.execution.params import Params
@@ -78,9 +78,7 @@ def project(folder: Path, raw: Path) -> Artifacts:
 def run(artifacts: Artifacts, params: Params, *stages: str, packed: bool, workers: int = 1) -> Artifacts:
     params = replace(params, extract=replace(params.extract, shard_above=3 if packed else FRAMES))
     for stage in stages or STAGES:
-        import_module(f"wildseg.stages.{stage}" + (".stage" if stage == "cam" else "")).run(
-            params, artifacts, Runtime(workers, "cpu")
-        )
+        commands.load(stage).run(params, artifacts, Runtime(workers, "cpu"))
     return artifacts
 
 

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.stages import tiny_run
+from wildseg.cli import stages
 from wildseg.execution import fingerprint, run_frames
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
@@ -72,8 +72,7 @@ def test_all_code_that_runs_for_a_frame_is_part_of_its_fingerprint(
     watch = Watch()
     for what_workers_do in ("_set_up", "_compute_and_store"):
         monkeypatch.setattr(run_frames, what_workers_do, watch.around(getattr(run_frames, what_workers_do)))
-    module = f"wildseg.stages.{stage}" + (".stage" if stage == "cam" else "")
-    import_module(module).run(values, artifacts, Runtime(1, "cpu"))
+    stages.load(stage).run(values, artifacts, Runtime(1, "cpu"))
     ran = {str(path.relative_to(fingerprint.PACKAGE)) for path in watch.files() - counted}
     assert len(watch.files() & counted) >= 5
     assert {name for name in ran if not {name, name.partition("/")[0]} & DECIDES_NOTHING} == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from types import ModuleType
 
 import click
 
@@ -19,6 +20,11 @@ STAGES = {
 FOLDERS = frozenset({"cam", "eval"})  # stages of several files, of which `stage` is the one that runs
 
 group = click.Group("stages")
+
+
+def load(name: str) -> ModuleType:
+    """Import the module of a stage, whose function `run` takes parameters, artifacts and runtime."""
+    return importlib.import_module(f"wildseg.stages.{name}{'.stage' if name in FOLDERS else ''}")
 
 
 def _stage(name: str) -> Callable[[], None]:
@@ -42,7 +48,7 @@ def _stage(name: str) -> Callable[[], None]:
                     preflight.run(values, artifacts.root, name)
                 if name == "train":
                     launcher.again(name, lock.pass_on)
-                stage = importlib.import_module(f"wildseg.stages.{name}{'.stage' if name in FOLDERS else ''}")
+                stage = load(name)
                 last = (recorded_inputs.check,) if name == "train" else ()
                 stage.run(values, artifacts, runtime, *last)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
 
@@ -58,8 +58,8 @@ def build(
     file = Path(encoder_weights) if encoder_weights and encoder_weights.endswith(".safetensors") else None
     whole = file if file and official.is_official(file, f"{published.KEY}_weights") else None
     published.check(encoder, None)  # the ResNet-38 of methods on image labels is no encoder of a segmenter
-    trunk = backbone.create(encoder, None if whole else encoder_weights, output_stride)
-    assert isinstance(trunk, backbone.Backbone)  # as the check above left no other
+    created = backbone.create(encoder, None if whole else encoder_weights, output_stride)
+    trunk = cast("backbone.Backbone", created)  # the check above left no other
     dilate(trunk, output_stride, multi_grid, encoder)
     network = Pcaa(
         trunk,

@@ -82,9 +82,9 @@ def run(
     note(store, STORE, int(cached), int(not cached))
     artifacts.save_map_network_config(training.describe(result))
     artifacts.save_map_network_curve([(event.step, event.curves) for event in result.history])
-    print(f"cam: {training.summary(result)}{', from the cache' if cached else ''}", flush=True)
     if doubt := untrained.remark(training.images.labels, result.history, training.context.section):
         print(f"cam: {doubt}", flush=True)
+    print(f"cam: {training.summary(result)}{', from the cache' if cached else ''}", flush=True)
 
 
 @dataclass
