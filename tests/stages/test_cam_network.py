@@ -82,8 +82,9 @@ def test_it_leaves_the_network_its_curve_and_maps_of_all_frames(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "cam: no training frame is labelled tree: the network cannot learn maps of it"
     assert lines[1].startswith("cam: every training frame is labelled road: without a frame that lacks it, its map")
-    assert lines[2].startswith("cam: classifier trained on 3 frames, 6 steps, loss 0.")
-    assert lines[3].startswith("cam: 5 frames, 7 maps by classifier, 0 frames without any")
+    assert lines[2].startswith("cam: the classifier has learned nothing from the images: its loss is 0.")
+    assert lines[3].startswith("cam: classifier trained on 3 frames, 6 steps, loss 0.")
+    assert lines[4].startswith("cam: 5 frames, 7 maps by classifier, 0 frames without any")
     for frame, classes in (("drive_000000", [0, 2]), ("drive_000004", [1, 2])):
         found, maps = project.load_maps(frame)
         assert found.tolist() == classes
