@@ -24,6 +24,7 @@ import numpy as np
 import yaml
 
 import wildseg
+from benchmarks.project import ROOT, change
 from wildseg.artifacts.frames import Frame
 from wildseg.artifacts.project import Artifacts
 from wildseg.cli import stages
@@ -36,7 +37,6 @@ from wildseg.execution.runtime import Runtime
 from wildseg.metrics import confusion
 from wildseg.metrics.levels import classes_in
 
-ROOT = Path(__file__).parents[1]
 DRAWS = 1000
 ENCODER = {"encoder": "tu-tf_efficientnet_lite0", "encoder_weights": "efficientnet-lite0"}
 CROPS = {**ENCODER, "size": [224, 320], "crop": 192, "batch_size": 8}
@@ -50,7 +50,7 @@ ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # name: method, options b
     ),
     "ccam": ("ccam", {**CROPS, "lr": LR, "causal_lr": LR / 10, "epochs": 3, "causal_epochs": 3, "prior_size": 128}),
 }
-WITH_MODEL = ("classifier",)  # and truth: rows whose pseudo masks a U-Net is trained on
+WITH_MODEL = ("classifier", "l2g", "ccam")  # and truth: rows whose pseudo masks a U-Net is trained on
 WITH_CLIP: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "gradcam": ("gradcam", {}),
     "softmax_gradcam": ("softmax_gradcam", {}),
@@ -277,12 +277,7 @@ def _settings(data: Photographs, work: Path, clip: Sequence[str] | None) -> Para
     changes = {**PARAMS, "classes": data.classes, "extract.source": "data/raw/photographs"}
     if clip:
         changes |= {"clip.model": clip[0], "clip.pretrained": clip[1]}
-    for key, value in changes.items():
-        *sections, last = key.split(".")
-        section = content
-        for name in sections:
-            section = section[name]
-        section[last] = value
+    change(content, changes)
     (work / "params.yaml").write_text(json.dumps(content, indent=1), encoding="utf-8")
     return params.load(work / "params.yaml")
 

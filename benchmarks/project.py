@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -49,14 +50,19 @@ class Project:
         """Change values of params.yaml by their dotted keys, for stages that run as commands."""
         path = self.artifacts.root / "params.yaml"
         content = yaml.safe_load(path.read_text())
-        for key, value in values.items():
-            *sections, last = key.split(".")
-            section = content
-            for name in sections:
-                section = section[name]
-            section[last] = value
+        change(content, values)
         path.unlink()  # so far a link to the default's
         path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def change(content: dict[str, Any], values: Mapping[str, object]) -> None:
+    """Change values in the content of a params.yaml by their dotted keys."""
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        section = content
+        for name in sections:
+            section = section[name]
+        section[last] = value
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from wildseg.execution import params, result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
-from wildseg.stages.cam import network
+from wildseg.stages.cam import network, training_frames
 from wildseg.stages.cam import stage as cam
 from wildseg.tracking import mlflow_run
 
@@ -271,6 +271,23 @@ def test_a_broken_training_frame_is_quarantined_once_and_nothing_is_learned_from
     expected = outputs(project)
     del found["data/cams/quarantine.csv"], expected["data/cams/quarantine.csv"]
     assert found == expected
+
+
+def test_the_same_training_frames_are_decoded_once(project: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WILDSEG_CACHE", "")
+    broken = break_frame(project, 1)
+    cam.run(values(max_failures=0.2), project, CPU)
+    found = outputs(project)
+    monkeypatch.setattr(training_frames, "_size", None)
+    cam.run(values(max_failures=0.2), project, CPU)
+    assert outputs(project) == found
+    assert quarantined(project) == [broken]
+
+
+def test_a_training_frame_without_a_file_is_quarantined(project: Artifacts) -> None:
+    project.frame_path("drive_000001").unlink()
+    cam.run(values(max_failures=0.2), project, CPU)
+    assert quarantined(project) == ["drive_000001"]
 
 
 def test_training_frames_count_towards_the_limit_of_all(project: Artifacts) -> None:

@@ -83,3 +83,11 @@ def check_stride(architecture: str, output_stride: int, possible: Sequence[int])
             f"train.options.{architecture}.output_stride: expected {' or '.join(map(str, possible))}, "
             f"found {output_stride!r}"
         )
+
+
+def check_rates(architecture: str, atrous_rates: Sequence[int]) -> None:
+    """Raise a ParamsError unless there are three dilations."""
+    if len(atrous_rates) != 3:
+        raise ParamsError(
+            f"train.options.{architecture}.atrous_rates: expected three dilations, found {list(atrous_rates)}"
+        )

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import segmentation_models_pytorch as smp
 import torch
 
-from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Between, Channels, Length
 from wildseg.segment import decoders
 from wildseg.segment.anysize import AnySize
@@ -48,8 +47,7 @@ def build(
     """
     decoders.check_depth("deeplabv3", encoder_depth)
     decoders.check_stride("deeplabv3", output_stride, (8, 16))
-    if len(atrous_rates) != 3:
-        raise ParamsError(f"train.options.deeplabv3.atrous_rates: expected three dilations, found {list(atrous_rates)}")
+    decoders.check_rates("deeplabv3", atrous_rates)
     network = partial(
         _DeepLabV3,
         encoder_depth=encoder_depth,

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import segmentation_models_pytorch as smp
 import torch
 
-from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Between, Channels, Length
 from wildseg.encoders.cnn import build as encoders
+from wildseg.segment import decoders
 from wildseg.segment.anysize import AnySize
 
 
@@ -46,13 +46,9 @@ def build(
         ParamsError: the options contradict each other.
         ModelError: encoder or weights do not exist or do not fit.
     """
-    key = "train.options.deeplabv3plus"
-    if encoder_depth not in (3, 4, 5):
-        raise ParamsError(f"{key}.encoder_depth: expected 3, 4 or 5, found {encoder_depth!r}")
-    if output_stride not in (8, 16):
-        raise ParamsError(f"{key}.output_stride: expected 8 or 16, found {output_stride!r}")
-    if len(atrous_rates) != 3:
-        raise ParamsError(f"{key}.atrous_rates: expected three dilations, found {list(atrous_rates)}")
+    decoders.check_depth("deeplabv3plus", encoder_depth)
+    decoders.check_stride("deeplabv3plus", output_stride, (8, 16))
+    decoders.check_rates("deeplabv3plus", atrous_rates)
     network = partial(
         _DeepLabV3Plus,
         encoder_depth=encoder_depth,

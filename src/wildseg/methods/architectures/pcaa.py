@@ -12,6 +12,7 @@ from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Between, Length
 from wildseg.encoders.cnn import backbone, published
 from wildseg.encoders.cnn.build import LOADED, loaded
+from wildseg.segment import decoders
 from wildseg.segment.pcaa import official
 from wildseg.segment.pcaa.dilation import dilate
 from wildseg.segment.pcaa.network import Pcaa, Weights
@@ -51,8 +52,7 @@ def build(
         ParamsError: the options contradict each other.
         ModelError: encoder or weights do not exist or do not fit.
     """
-    if output_stride not in (8, 16):
-        raise ParamsError(f"train.options.pcaa.output_stride: expected 8 or 16, found {output_stride!r}")
+    decoders.check_stride("pcaa", output_stride, (8, 16))
     if channels % 2:
         raise ParamsError(f"train.options.pcaa.channels: expected an even number, found {channels}")
     file = Path(encoder_weights) if encoder_weights and encoder_weights.endswith(".safetensors") else None

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import segmentation_models_pytorch as smp
 import torch
 
-from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Channels, Length
 from wildseg.encoders.cnn import build as encoders
+from wildseg.segment import decoders
 from wildseg.segment.anysize import AnySize
 
 
@@ -40,13 +40,8 @@ def build(
         ParamsError: the options contradict each other.
         ModelError: encoder or weights do not exist or do not fit.
     """
-    if encoder_depth not in (3, 4, 5):
-        raise ParamsError(f"train.options.unet.encoder_depth: expected 3, 4 or 5, found {encoder_depth!r}")
-    if len(decoder_channels) != encoder_depth:
-        raise ParamsError(
-            f"train.options.unet.decoder_channels: expected {encoder_depth} widths, one per level of encoder_depth, "
-            f"found {list(decoder_channels)}"
-        )
+    decoders.check_depth("unet", encoder_depth)
+    decoders.check_widths("unet", decoder_channels, encoder_depth)
     network = partial(
         _Unet, encoder_depth=encoder_depth, decoder_channels=tuple(decoder_channels), classes=num_classes + 1
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -65,11 +64,12 @@ def run(
     torch.set_num_threads(min(torch.get_num_threads(), runtime.workers))
     empty_dir(artifacts.map_network_folder)
     listed = [frame.name for frame in artifacts.load_frames("train", after="label") if frame.name in present]
-    sizes = training_frames.readable(listed, artifacts, failures, runtime.workers)
-    training = _Training.of(params, artifacts, runtime, task, {frame: present[frame] for frame in sizes})
+    digests = training_frames.digests(listed, artifacts)
+    store = ResultStore.of(artifacts.root, STORE)
+    sizes = training_frames.readable(digests, artifacts, failures, store, runtime.workers)
+    training = _Training.of(params, artifacts, runtime, task, {frame: present[frame] for frame in sizes}, digests)
     for remark in training.remarks():
         print(f"cam: {remark}", flush=True)
-    store = ResultStore.of(artifacts.root, STORE)
     files = {"weights": artifacts.map_network_weights}
     result = large_entries.get(store, training.key, files, TrainingResult.of_record)
     cached = result is not None
@@ -101,8 +101,9 @@ class _Training:
 
     @classmethod
     def of(
-        cls, params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask, present: Mapping[str, list[int]]
-    ) -> _Training:
+        cls, params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask,
+        present: Mapping[str, list[int]], digests: Mapping[str, str],
+    ) -> _Training:  # fmt: skip
         if not present:
             raise DataError(f"cam: {params.cam.method} expected key frames of the split train, found none")
         labels = np.zeros((len(present), len(params.classes)), bool)
@@ -119,7 +120,8 @@ class _Training:
         torch.manual_seed(params.seed)  # the first weights
         objective = build_network(task, labels, context)
         images = LabelledImages(list(present), labels, artifacts.load_image, objective.saliency)
-        key = _key(params, artifacts, runtime, task, images, context, objective)
+        frames = [digests[frame] for frame in images.frames]
+        key = _key(params, artifacts, runtime, task, images, frames, context, objective)
         return cls(params, task, objective, images, context, key)
 
     def remarks(self) -> Iterator[str]:
@@ -221,7 +223,7 @@ def saved_tensors(objective: MapObjective) -> dict[str, torch.Tensor]:
 
 def _key(
     params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask,
-    images: LabelledImages, context: TrainContext, objective: MapObjective,
+    images: LabelledImages, frames: Sequence[str], context: TrainContext, objective: MapObjective,
 ) -> str:  # fmt: skip
     """Return the key of everything that the trained network depends on: hex."""
     options = params.cam.method_options
@@ -229,7 +231,6 @@ def _key(
     passes = fields_but(params.cam, *OF_OTHER_MAPS, "method", "options") if objective.first else {}
     needs_clip = NEEDS_CLIP in lookup.needs("methods.cam", params.cam.method)
     clip = identity(params.clip, artifacts.root) if needs_clip else None
-    frames = [hashlib.sha256(artifacts.frame_bytes(frame)).hexdigest() for frame in images.frames]
     settings = [params.cam.method, options, _digests(options, artifacts.root), params.classes.phrases, passes, clip]
     where = [context.seed, context.precision, context.device.split(":")[0]]
     return key_of([settings, where, images.frames, images.labels.tolist(), frames, code, versions(*LIBRARIES),
