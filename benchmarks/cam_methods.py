@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.photographs import ENCODER, LR
+from benchmarks.project import ROOT, link
 from wildseg.artifacts.project import Artifacts
 from wildseg.core import lookup
 from wildseg.core.errors import ModelError
@@ -32,7 +33,7 @@ from wildseg.stages import crf
 from wildseg.stages.cam import stage as cam
 from wildseg.stages.eval import stage as measure
 
-ROOT = Path(__file__).parents[1]
+INPUTS = ("data/frames", "data/labels", "data/raw", "data/truth", "models/tiny_clip")
 CROPS = {**ENCODER, "stride": 8, "size": [192, 288], "crop": 160, "batch_size": 8}
 TRAINED: Mapping[str, Mapping[str, Any]] = {  # options beside the defaults
     "classifier": {**CROPS, "epochs": 20, "lr": LR},
@@ -79,10 +80,7 @@ def _options(default: Params, name: str) -> Mapping[str, Any]:
 def levels(values: Params, folder: Path) -> tuple[float, ...]:
     """Return mIoU of maps and masks, on seen and on held-out sources, and the seconds that cam took in `folder`."""
     artifacts = Artifacts(folder)
-    (folder / "data").mkdir()
-    for shared in ("frames", "labels", "raw", "truth"):
-        (folder / "data" / shared).symlink_to(ROOT / "data" / shared, target_is_directory=True)
-    (folder / "models").symlink_to(ROOT / "models", target_is_directory=True)
+    link(folder, INPUTS)
     runtime = Runtime.from_environment()
     start = time.perf_counter()
     cam.run(values, artifacts, runtime)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.project import ROOT, link
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.execution import params
 from wildseg.execution.params import Params
@@ -26,7 +27,7 @@ from wildseg.metrics import multilabel
 from wildseg.metrics.levels import classes_in
 from wildseg.stages import label
 
-ROOT = Path(__file__).parents[1]
+INPUTS = ("data/frames", "data/raw", "data/truth", "models/tiny_clip")
 PRECISION = 0.95
 SETTINGS: tuple[tuple[str, float | str, dict[str, Any]], ...] = (  # method, threshold, options beside the defaults
     ("clip", "auto", {"tiles": 1}),
@@ -79,10 +80,7 @@ def main() -> None:
 def measured(values: Params, folder: Path) -> dict[str, Rows]:
     """Run label in `folder`; return its labels of the frames with truth, by group of sources."""
     artifacts = Artifacts(folder)
-    (folder / "data").mkdir()
-    for shared in ("frames", "raw", "truth"):
-        (folder / "data" / shared).symlink_to(ROOT / "data" / shared, target_is_directory=True)
-    (folder / "models").symlink_to(ROOT / "models", target_is_directory=True)
+    link(folder, INPUTS)
     label.run(values, artifacts, Runtime.from_environment())
     artifacts.truth_folders.append(folder / values.extract.source / "truth")
     names, frames = values.classes.names, artifacts.load_frames()

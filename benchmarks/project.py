@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,13 @@ def change(content: dict[str, Any], values: Mapping[str, object]) -> None:
         section[last] = value
 
 
+def link(folder: Path, paths: Iterable[str]) -> None:
+    """Link files and folders of the project into another one, which reads them in place."""
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).symlink_to(ROOT / path)
+
+
 @contextlib.contextmanager
 def default_project() -> Iterator[Project]:
     """Give the default pipeline in a folder that is removed afterwards."""
@@ -73,9 +80,7 @@ def default_project() -> Iterator[Project]:
     os.environ["WILDSEG_TRACKING"] = "off"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for path in INPUTS:
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).symlink_to(ROOT / path)
+        link(folder, INPUTS)
         yield Project(params.load(folder / "params.yaml"), Artifacts(folder))
 
 
