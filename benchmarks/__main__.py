@@ -13,6 +13,8 @@ WHAT = {
     "extract": "decoding and choosing key frames on frames of a camera's size",
     "cam": "activation maps of a CLIP of real size, in units of its forward pass",
     "crf": "dense CRF on two workers",
+    "train": "the training loop of a segmenter, against bare steps on ready batches",
+    "predict": "prediction of a video, decoding and writing included, against the bare network",
     "startup": "the time that the import and each command take before they work",
     "nothing_to_do": "dvc repro when everything is up to date",
     "incremental": "a run with 1 % new frames, against the run of all",
