@@ -39,7 +39,7 @@ TRAINED: Mapping[str, Mapping[str, Any]] = {  # options beside the defaults
     "classifier": {**CROPS, "epochs": 20, "lr": LR},
     "clims": {**CROPS, "epochs": 10, "baseline_epochs": 10},
     "l2g": {**ENCODER, "size": [168, 168], "crop": 160, "patch": 80, "patches": 5, "epochs": 12, "lr": LR / 10},
-    "ccam": {**CROPS, "lr": LR, "causal_lr": LR / 10, "epochs": 10, "causal_epochs": 10, "prior_size": 128},
+    "ccam": {**CROPS, "lr": LR, "causal_lr": LR, "epochs": 10, "causal_epochs": 10, "prior_size": 128},
 }
 
 

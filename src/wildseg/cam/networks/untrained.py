@@ -41,5 +41,6 @@ def remark(labels: np.ndarray, history: Sequence[Event], section: str) -> str | 
         return None
     return (
         f"the classifier has learned nothing from the images: its loss is {found:.3f}, that of answering each class by "
-        f"its frequency {expected:.3f}; lower {section}.lr, train for longer, or begin with pretrained weights"
+        f"its frequency {expected:.3f}; train for longer, at a lower or higher rate, or begin with pretrained weights: "
+        f"see {section}"
     )
