@@ -38,7 +38,7 @@ CROPS = {**ENCODER, "stride": 8, "size": [192, 288], "crop": 160, "batch_size": 
 TRAINED: Mapping[str, Mapping[str, Any]] = {  # options beside the defaults
     "classifier": {**CROPS, "epochs": 20, "lr": LR},
     "clims": {**CROPS, "epochs": 10, "baseline_epochs": 10},
-    "l2g": {**ENCODER, "size": [168, 168], "crop": 160, "patch": 80, "patches": 5, "epochs": 12, "lr": LR / 10},
+    "l2g": {**ENCODER, "size": [168, 168], "crop": 160, "patch": 80, "patches": 5, "epochs": 12},
     "ccam": {**CROPS, "lr": LR, "causal_lr": LR, "epochs": 10, "causal_epochs": 10, "prior_size": 128},
 }
 
