@@ -22,7 +22,7 @@ from wildseg.encoders.precision import resolve_precision
 from wildseg.execution import fingerprint, large_entries, launcher
 from wildseg.execution.result_store import ResultStore, fields_but, key_of, note, versions
 from wildseg.execution.runtime import Runtime, gpus, torch_device
-from wildseg.segment import fit, supervision
+from wildseg.segment import fit, supervision, teacher
 from wildseg.segment.objective import NAME
 from wildseg.tracking import mlflow_run
 from wildseg.training import distributed
@@ -32,6 +32,7 @@ from wildseg.training.events import TrainingResult
 
 if TYPE_CHECKING:
     from wildseg.execution.params import Params
+    from wildseg.segment.params import Train
 
 # Masks are known by their content, and precision by what it comes to on this device.
 DECIDES_NO_NETWORK = ("supervision", "precision", "checkpoint_every")
@@ -144,7 +145,7 @@ def _train(
                 artifacts.save_curve([(past.step, past.curves) for past in trainer.history])
             if event.step % params.train.checkpoint_every == 0:
                 checkpoints.save(trainer)
-        artifacts.save_segmenter_weights(trainer.weights(NAME))
+        artifacts.save_segmenter_weights(teacher.weights(trainer))
         _write(params, artifacts, inputs, trainer.result())
     return trainer.result()
 
@@ -171,6 +172,12 @@ def _write(params: Params, artifacts: Artifacts, inputs: _Inputs, result: Traini
     save_json(artifacts.metrics_path("train.json"), fit.report(result, inputs.data))
 
 
+def _unused(train: Train) -> list[str]:
+    """Return the parameters that the others leave without an effect."""
+    used = {"class_balanced_beta": train.class_weights == "class_balanced", "mean_teacher": train.teacher is not None}
+    return [name for name, is_used in used.items() if not is_used]
+
+
 def _key(params: Params, artifacts: Artifacts, inputs: _Inputs, runtime: Runtime) -> str:
     """Return the key of everything that the trained network depends on: hex."""
     config, context, data = inputs.config, inputs.context, inputs.data
@@ -181,8 +188,9 @@ def _key(params: Params, artifacts: Artifacts, inputs: _Inputs, runtime: Runtime
         "wildseg.artifacts.supervision",
     )
     # A file of encoder weights is known by its content, wherever the project lies; so here are the parameters as read.
-    train = fields_but(params.train, *DECIDES_NO_NETWORK, "options", "min_confidence")
-    chosen = [train, config.options, config.min_confidence, config.num_classes, config.ids]
+    train = fields_but(params.train, *DECIDES_NO_NETWORK, *_unused(params.train), "options", "min_confidence")
+    options = [config.options, config.loss_options]
+    chosen = [train, options, config.min_confidence, config.num_classes, config.ids]
     settings = [chosen, context.seed, context.precision, context.device.split(":")[0]]
     frames = [*data.train.frames, *data.val.frames]
     weights = config.train.encoder_weights
