@@ -164,18 +164,25 @@ def description(config: FitConfig, class_names: Sequence[str], norm: Normalisati
     return describe(train.architecture, train.encoder, config.options, class_names, config.ids, norm.mean, norm.std)
 
 
-def report(result: TrainingResult, data: TrainingData) -> dict[str, Any]:
-    """Return the numbers of a finished training by name."""
+def report(rounds: Sequence[TrainingResult], data: TrainingData) -> dict[str, Any]:
+    """Return the numbers of a finished training by name: of its last round, whose data these are, and of each."""
+    result = rounds[-1]
+    each = {str(number): _measured(one) for number, one in enumerate(rounds, 1)}
     return {
-        "val_miou": result.best[0] if result.best else None,
-        "best_step": result.best[1] if result.best else result.steps,
+        **_measured(result),
         "steps": result.steps,
         "loss": result.history[-1].loss,
         "parameters": result.parameters,
         "frames_train": len(data.train),
         "frames_val": len(data.val),
         "frames_skipped": data.skipped,
+        **({"rounds": each} if len(rounds) > 1 else {}),
     }
+
+
+def _measured(result: TrainingResult) -> dict[str, float | None]:
+    best = result.best
+    return {"val_miou": best[0] if best else None, "best_step": best[1] if best else result.steps}
 
 
 def summary(result: TrainingResult, data: TrainingData) -> str:

@@ -38,6 +38,8 @@ class Train:
     class_balanced_beta: Annotated[float, Between(0, 0.999999999)]
     teacher: Literal["mean_teacher"] | None
     mean_teacher: MeanTeacher
+    rounds: Annotated[int, Between(1, 100)]
+    round_confidence: Share
     steps: Annotated[int, Between(1, 10**8)]
     batch_size: Annotated[int, Between(1, 4096)]
     crop: Annotated[int, Between(1, 8192)]
