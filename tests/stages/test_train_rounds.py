@@ -101,7 +101,7 @@ class _Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize(("kill", "goes_on"), [(2, "step 8 of 8 of round 1"), (4, "step 3 of 8 of round 2")])
+@pytest.mark.parametrize(("kill", "goes_on"), [(2, "step 8 of 8 of round 1"), (3, "step 3 of 8 of round 2")])
 def test_a_run_that_was_killed_in_its_second_round_goes_on_there_and_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kill: int, goes_on: str
 ) -> None:
@@ -113,7 +113,7 @@ def test_a_run_that_was_killed_in_its_second_round_goes_on_there_and_ends_the_sa
         nonlocal saved
         save(self, trainer)
         saved += 1
-        if saved > kill:  # at steps 3, 6 and 8 of the first round, then at step 3 of the second
+        if saved > kill:  # saved at steps 3, 6 and 8 of the first round, then at step 3 of the second
             raise _Killed
 
     monkeypatch.setattr(Checkpoints, "save", save_and_stop)
