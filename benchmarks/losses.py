@@ -2,6 +2,7 @@
 
     python -m benchmarks.losses                         # all: each trains the U-Net of params.yaml
     python -m benchmarks.losses dice mean_teacher       # some
+    python -m benchmarks.losses dice --steps 20         # a shorter training
 
 Needs a finished `dvc repro`, whose pseudo masks are trained on. Writes nothing into the project: models go to a
 temporary folder. Everything but what the row names is that of params.yaml, the number of steps included. Intervals are
@@ -11,8 +12,8 @@ this machine.
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.photographs import Counted
+from benchmarks.project import ROOT, link
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.core.errors import one_of
 from wildseg.execution import params
@@ -32,7 +34,7 @@ from wildseg.methods import predictor
 from wildseg.metrics.confusion import confusion_matrix
 from wildseg.stages import train
 
-ROOT = Path(__file__).parents[1]
+INPUTS = ("data/frames", "data/labels", "data/masks", "data/truth", "data/raw")
 STRETCH = 4  # key frames that are drawn together
 VARIANTS: Mapping[str, Mapping[str, Any]] = {  # changes to the section train
     "cross_entropy": {},
@@ -50,14 +52,19 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {  # changes to the section train
 
 def main() -> None:
     """Print one line of a Markdown table per variant."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="TRAINING", help=f"of {', '.join(VARIANTS)}; default: all")
+    parser.add_argument("--steps", type=int, help="of each training; default: train.steps")
+    given = parser.parse_args()
     os.environ["WILDSEG_TRACKING"] = "off"
-    default = params.load(ROOT / "params.yaml")
-    wanted = sys.argv[1:] or list(VARIANTS)
-    for name in wanted:
+    os.environ["WILDSEG_CACHE"] = "off"
+    for name in given.names:
         one_of("losses", name, tuple(VARIANTS))
+    default = params.load(ROOT / "params.yaml")
+    default = replace(default, train=replace(default.train, steps=given.steps or default.train.steps))
     print("| training | val mIoU | test mIoU | test mIoU, held out | train, s |")
     print("| --- | --- | --- | --- | --- |", flush=True)
-    for name in wanted:
+    for name in given.names or VARIANTS:
         with tempfile.TemporaryDirectory() as folder:
             print(row(name, variant(default, name), Path(folder)), flush=True)
 
@@ -72,14 +79,12 @@ def variant(default: Params, name: str) -> Params:
 def row(name: str, values: Params, folder: Path) -> str:
     """Train in `folder`, measure, and return a line of the table."""
     artifacts = Artifacts(folder)
-    (folder / "data").mkdir()
-    for shared in ("frames", "labels", "masks", "truth", "raw"):
-        if (ROOT / "data" / shared).exists():
-            (folder / "data" / shared).symlink_to(ROOT / "data" / shared, target_is_directory=True)
-    (folder / "models").mkdir()
+    link(folder, INPUTS)
     start = time.perf_counter()
     train.run(values, artifacts, Runtime.from_environment())
     took = time.perf_counter() - start
+    if (source := folder / values.extract.source).is_dir():  # truth may travel with the videos
+        artifacts.truth_folders.append(source / "truth")
     frames = artifacts.load_frames(after="crf")
     known = {frame.source for frame in frames if frame.split != "test"}
     groups = (

@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import benchmarks.project
 import numpy as np
 import pytest
 from benchmarks import __main__ as command
@@ -212,7 +213,7 @@ def test_a_row_of_the_losses_is_a_trained_model_against_truth(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WILDSEG_TRACKING", "off")
-    monkeypatch.setattr(losses, "ROOT", tmp_path / "project")
+    monkeypatch.setattr(benchmarks.project, "ROOT", tmp_path / "project")
     project = stripes.make(tmp_path / "project")
     frames = project.load_frames()
     project.save_labels([frame.name for frame in frames], ["red", "green", "blue"], np.ones((len(frames), 3), bool))
@@ -226,7 +227,7 @@ def test_a_row_of_the_losses_is_a_trained_model_against_truth(
 
 
 def test_every_loss_has_a_row_and_every_row_is_possible() -> None:
-    default = params.load(table.HERE.parent / "params.yaml")
+    default = params.load(losses.ROOT / "params.yaml")
     rows = {name: losses.variant(default, name).train for name in losses.VARIANTS}
     assert {one.loss for one in rows.values()} == set(lookup.available("methods.losses"))
     assert len({repr(one) for one in rows.values()}) == len(rows)
