@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import benchmarks.project
 import numpy as np
 import pytest
 from benchmarks import __main__ as command
-from benchmarks import label_methods, memory, photographs, street, table, terrain, timing, trained_cam
+from benchmarks import label_methods, losses, memory, photographs, street, table, terrain, timing, trained_cam
 from benchmarks.timing import Result, compare
 from PIL import Image
 
+from tests.stages import test_train as stripes
 from wildseg.artifacts.project import Frame
+from wildseg.core import lookup
+from wildseg.core.images import save_label_image
+from wildseg.execution import params
 
 RESULT = Result("label, a frame", "ms", 12.345, 10.0, "the bare library", 1.25, 1.0, 1.5, 3)
 
@@ -200,3 +206,32 @@ def test_forward_and_backward_are_a_part_of_a_step(monkeypatch: pytest.MonkeyPat
         trained_cam._objective("classifier", options, labels), trained_cam._images(labels)
     )
     assert 0 < inside < whole
+
+
+@pytest.mark.parametrize("name", ["dice_and_cross_entropy", "two_rounds"])
+def test_a_row_of_the_losses_is_a_trained_model_against_truth(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WILDSEG_TRACKING", "off")
+    monkeypatch.setattr(benchmarks.project, "ROOT", tmp_path / "project")
+    project = stripes.make(tmp_path / "project")
+    frames = project.load_frames()
+    project.save_labels([frame.name for frame in frames], ["red", "green", "blue"], np.ones((len(frames), 3), bool))
+    for frame in frames[:-1]:  # the frame of the split test has no truth
+        save_label_image(project.data / "truth" / f"{frame.name}.png", stripes.stripes(frame.index, 20, 27)[1])
+    settings = losses.variant(stripes.values(steps=2, round_confidence=0.0), name)
+    (tmp_path / "run").mkdir()
+    line = losses.row(name, settings, tmp_path / "run")
+    assert re.fullmatch(rf"\| {name} \| 0\.\d{{3}} \(0\.\d{{3}} to 0\.\d{{3}}\) \| - \| - \| \d+ \|", line)
+    assert not (project.root / "models").exists()
+
+
+def test_every_loss_has_a_row_and_every_row_is_possible() -> None:
+    default = params.load(losses.ROOT / "params.yaml")
+    rows = {name: losses.variant(default, name).train for name in losses.VARIANTS}
+    assert {one.loss for one in rows.values()} == set(lookup.available("methods.losses"))
+    assert len({repr(one) for one in rows.values()}) == len(rows)
+    for one in rows.values():
+        one.check()
+        kind = ("methods.losses", one.loss, ("loss",))
+        lookup.check_options(*kind, one.options.get(one.loss, {}), "train.options")

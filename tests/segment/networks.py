@@ -8,6 +8,7 @@ import torch
 
 from wildseg.methods.losses import cross_entropy
 from wildseg.segment.objective import SegmenterObjective
+from wildseg.segment.teacher import Consistency
 from wildseg.training.context import TrainContext
 from wildseg.training.distributed import SINGLE_PROCESS, DistributedContext
 from wildseg.training.optim import OptimConfig
@@ -48,10 +49,12 @@ def segmenter_trainer(
     miou: Callable[[], float] | None = None,
     weights: torch.Tensor | None = None,
     distributed: DistributedContext = SINGLE_PROCESS,
+    teach: Callable[[torch.nn.Module], Consistency] | None = None,
     **changes: Any,  # noqa: ANN401
 ) -> Trainer:
     """Return a trainer of a network with the ids 1 to 3; `changes` are steps, lr, weight_decay, seed, ..."""
     every = changes.pop("validate_every", 5) if miou else None
     context = TrainContext(changes.pop("seed", 0), changes.pop("precision", "fp32"), every, distributed)
     optim = OptimConfig(**{"steps": 12, "lr": 0.01, "weight_decay": 0.01, **changes})
-    return Trainer(SegmenterObjective(network, cross_entropy.loss, (1, 2, 3), weights, context, miou), optim, context)
+    objective = SegmenterObjective(network, cross_entropy.loss, (1, 2, 3), weights, context, miou, teach)
+    return Trainer(objective, optim, context)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from wildseg.segment.losses import cross_entropy, mask_invalid_classes, sqrt_inverse_weights
+from wildseg.segment.losses import class_balanced_weights, cross_entropy, mask_invalid_classes, sqrt_inverse_weights
 
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(2, 4, 5, 6, generator=GENERATOR)
@@ -86,6 +86,25 @@ def test_the_weight_of_a_tiny_class_is_capped() -> None:
 def test_weights_of_equally_frequent_classes_are_one() -> None:
     np.testing.assert_allclose(sqrt_inverse_weights(np.array([7, 7, 7])), 1)
     np.testing.assert_array_equal(sqrt_inverse_weights(np.zeros(3)), 0)
+
+
+def test_class_balanced_weights_are_the_inverse_effective_numbers() -> None:
+    counts, beta = np.array([1, 0, 40, 1000]), 0.99
+    numbers = [sum(beta**i for i in range(n)) for n in counts]  # 1 + beta + beta^2 + ... is (1 - beta^n) / (1 - beta)
+    weights = class_balanced_weights(counts, beta)
+    np.testing.assert_allclose(weights[2] / weights[3], numbers[3] / numbers[2])
+    assert weights[0] == 8  # capped
+    assert weights[1] == 0
+    np.testing.assert_allclose(class_balanced_weights(np.array([30, 70]), beta) @ [0.3, 0.7], 1)
+
+
+def test_class_balanced_weights_go_from_equal_ones_to_the_inverse_frequency() -> None:
+    counts = np.array([100_000, 300_000])
+    np.testing.assert_allclose(class_balanced_weights(counts, 0.0), 1)
+    np.testing.assert_allclose(class_balanced_weights(counts, 0.9), 1)
+    near = class_balanced_weights(counts, 0.999999999)
+    np.testing.assert_allclose(near[0] / near[1], 3, rtol=1e-3)
+    np.testing.assert_array_equal(class_balanced_weights(np.zeros(3), 0.9), 0)
 
 
 def test_the_gradient_is_that_of_the_labelled_pixels_alone() -> None:

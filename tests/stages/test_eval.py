@@ -119,6 +119,21 @@ def test_pseudo_masks_are_those_counted_on_paper(artifacts: Artifacts) -> None:
     assert pseudo["coverage"] == pytest.approx(24 / 28)
 
 
+def test_masks_of_rounds_are_measured_on_the_frames_that_they_were_made_for(
+    artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "rounds" not in measured(artifacts)
+    # Truth and the mask of the first round: SKY SKY LAWN LAWN, and SKY SKY LAWN 255.
+    artifacts.save_round_mask(2, "drive_000000", rows(SKY, SKY, LAWN, LAWN))
+    artifacts.save_round_mask(3, "drive_000000", rows(SKY, LAWN, LAWN, LAWN))
+    assert measured(artifacts)["rounds"] == {
+        "1": {"miou": 1.0, "miou_strict": pytest.approx((1 + 1 / 2) / 2), "coverage": 3 / 4},
+        "2": {"miou": 1.0, "miou_strict": 1.0, "coverage": 1.0},
+        "3": {"miou": pytest.approx((1 / 2 + 2 / 3) / 2), "miou_strict": pytest.approx(7 / 12), "coverage": 1.0},
+    }
+    assert "eval: mIoU of the masks of training frames by round: 0.750, 1.000, 0.583, with" in capsys.readouterr().out
+
+
 def test_the_model_is_measured_on_test_frames_only(artifacts: Artifacts) -> None:
     # It says lawn everywhere; the second frame has 11 pixels of lawn, 1 of road, 4 unknown.
     metrics = measured(artifacts)

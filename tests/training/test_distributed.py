@@ -33,15 +33,16 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def states(left: Path, name: str, trainer: Trainer) -> tuple[dict[str, torch.Tensor], ...]:
     alone = {
-        **trainer.weights("segmenter"),
+        **two_processes.weights_of(trainer),
         "losses": torch.tensor([e.loss for e in trainer.history], dtype=torch.float64),
     }
     return alone, load_file(left / f"{name}-0.safetensors"), load_file(left / f"{name}-1.safetensors")
 
 
-@pytest.mark.parametrize("name", ["plain", "normalised"])
+@pytest.mark.parametrize("name", ["plain", "normalised", "taught"])
 def test_two_processes_end_with_the_network_of_one(left: Path, name: str) -> None:
-    alone, first, second = states(left, name, two_processes.trained(getattr(two_processes, name)()))
+    build, with_teacher = two_processes.BUILDS[name]
+    alone, first, second = states(left, name, two_processes.trained(build(), with_teacher=with_teacher))
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert alone.keys() == first.keys()
     for key, value in alone.items():

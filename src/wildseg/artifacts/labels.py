@@ -64,6 +64,22 @@ class Labels(Project):
             rows = load_table(self.labels_csv, ("Frame", "Labels"))
             return _by_frame(self.labels_csv, Sheet(("Frame", "Labels"), tuple(enumerate(rows, 2))), class_names)
 
+    def ids_by_frame(
+        self, frames: Sequence[str], class_names: Sequence[str], *, background: bool
+    ) -> dict[str, list[int]]:
+        """Return the ids that each frame can show by labels.csv: of its present classes, and 0 with a background.
+
+        Raises:
+            DataError: the file is missing or malformed, or lacks a frame.
+        """
+        labels = self.load_labels(class_names)
+        if missing := [frame for frame in frames if frame not in labels]:
+            raise DataError(
+                f"{self.labels_csv}: expected a line for the frame {missing[0]!r}, found none; run 'dvc repro label'"
+            )
+        first = [0] if background else []
+        return {frame: first + [int(index) + 1 for index in np.flatnonzero(labels[frame])] for frame in frames}
+
     def save_scores(self, frames: Sequence[str], class_names: Sequence[str], scores: np.ndarray) -> None:
         """Write data/labels/scores.csv; scores: (n, K) float in [0, 1]."""
         rows = [(frame, *(f"{s:.6f}" for s in row)) for frame, row in zip(frames, scores, strict=True)]

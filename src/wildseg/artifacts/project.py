@@ -12,12 +12,12 @@ from wildseg.artifacts.labels import Labels
 from wildseg.artifacts.map_network import MapNetworkFiles
 from wildseg.artifacts.maps import Maps
 from wildseg.artifacts.prompts import DroppedPhrase, PromptFiles, PromptSet
-from wildseg.artifacts.segmenter import SegmenterFiles
+from wildseg.artifacts.rounds import RoundMasks
 from wildseg.artifacts.supervision import Supervision
 from wildseg.artifacts.truth import Truth
 
 __all__ = ["SPLITS", "Artifacts", "DroppedPhrase", "Frame", "FrameBoxes", "Listing", "PromptSet"]
 
 
-class Artifacts(Supervision, Labels, PromptFiles, Maps, Boxes, Truth, MapNetworkFiles, SegmenterFiles):
+class Artifacts(Supervision, Labels, PromptFiles, Maps, Boxes, Truth, MapNetworkFiles, RoundMasks):
     """The files of one project folder, by kind: each is a file of `wildseg.artifacts`."""

@@ -27,7 +27,7 @@ METHODS: tuple[tuple[str, str, str, Functions | None], ...] = (
     ("cam", "method", "methods.cam", ("cam", "build")),
     ("cam", "refine", "methods.refine", None),
     ("train", "architecture", "methods.architectures", ("build",)),
-    ("train", "loss", "methods.losses", None),
+    ("train", "loss", "methods.losses", ("loss",)),
 )
 DETECTORS = "methods.detectors"  # no parameter names one of these, but an option of `wildseg detect`
 

@@ -6,7 +6,7 @@ There are no defaults here. A parameter that a params.yaml lacks has its value i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from wildseg.core import lookup, yaml_files
 from wildseg.core.classes import Classes
 from wildseg.core.errors import ParamsError, did_you_mean
 from wildseg.core.limits import Seed
-from wildseg.core.lookup import METHODS
+from wildseg.core.lookup import METHODS, Functions
 from wildseg.core.schema import read
 from wildseg.crf.params import Crf, Weak
 from wildseg.encoders.params import Clip
@@ -109,13 +109,36 @@ def signatures() -> dict[tuple[str, str], dict[str, Any]]:
 def _check_methods(params: Params) -> None:
     for section, key, folder, _ in METHODS:
         lookup.check(folder, getattr(getattr(params, section), key), f"{section}.{key}")
+    for section, method, options in _written_options(params):
+        key = f"{section}.options"
+        folder, functions = _kind_of(section, method, key)
+        lookup.check_options(folder, method, functions, options, f"{key}.{method}")
     for section, key, folder, functions in WITH_OPTIONS:
         values = getattr(params, section)
-        for method, options in values.options.items():
-            lookup.check(folder, method, f"{section}.options")
-            lookup.check_options(folder, method, functions, options, f"{section}.options.{method}")
         chosen = getattr(values, key)
         lookup.check_required(folder, chosen, functions, values.options.get(chosen, {}), f"{section}.options.{chosen}")
+
+
+def _written_options(params: Params) -> Iterator[tuple[str, str, Mapping[str, object]]]:
+    for section in dict.fromkeys(section for section, *_ in WITH_OPTIONS):
+        for method, options in getattr(params, section).options.items():
+            yield section, method, options
+
+
+def _kind_of(section: str, method: str, key: str) -> tuple[str, Functions]:
+    """Return the folder of a method of a section, and the functions that may have its options.
+
+    A section may choose methods of several kinds, as `train` does; their options stand side by side, by their names.
+
+    Raises:
+        ParamsError: no kind has a method of this name.
+    """
+    kinds = {folder: functions for of, _, folder, functions in WITH_OPTIONS if of == section}
+    known = {name: folder for folder in kinds for name in lookup.available(folder)}
+    if method not in known:
+        found = f"found {method!r}{did_you_mean(method, known)}"
+        raise ParamsError(f"{key}: expected one of {', '.join(known)}; {found}")
+    return known[method], kinds[known[method]]
 
 
 def _check_consistency(params: Params) -> None:

@@ -35,6 +35,12 @@ def classes_in(truth: np.ndarray, num_classes: int, min_share: float) -> tuple[n
     return present, present | (pixels == 0)
 
 
+def pseudo_measures(matrix: np.ndarray) -> dict[str, float]:
+    """Return the measures of pseudo masks over all classes: see `Levels.report`."""
+    known = area.without_ignored(matrix)
+    return {"miou": area.miou(known), "miou_strict": area.miou(matrix), "coverage": area.coverage(matrix)}
+
+
 class Levels:
     """What was counted on a group of frames, level by level."""
 

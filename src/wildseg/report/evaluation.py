@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,13 @@ def remarks(seen: Levels, held_out: Levels) -> Iterator[str]:
         )
     for where, levels in (("seen sources", seen), ("held-out sources", held_out)):
         yield from _no_better_than_always(levels, where)
+
+
+def round_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line on the masks of the rounds of self-training, of the metrics ``rounds``, if there were several."""
+    if rounds := metrics.get("rounds"):
+        values = ", ".join(f"{one['miou_strict']:.3f}" for one in rounds.values())
+        yield f"mIoU of the masks of training frames by round: {values}, with open pixels as errors"
 
 
 def summary(seen: Levels, held_out: Levels, pictures: int) -> str:

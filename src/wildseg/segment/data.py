@@ -38,7 +38,7 @@ class Pairs:
         """
         self.frames = tuple(frames)
         self._load_image = load_image
-        self._load_mask = load_mask
+        self.load_mask = load_mask
         self._cache = DecodedCache(self._read, _bytes, cache_bytes)
         self._sizes = sizes or {}
         self._kind, self._made_by = kind, made_by
@@ -66,7 +66,7 @@ class Pairs:
 
     def _read(self, index: int) -> Pair:
         frame = self.frames[index]
-        image, mask = self._load_image(frame), self._load_mask(frame)
+        image, mask = self._load_image(frame), self.load_mask(frame)
         if image.shape[:2] != mask.shape:
             raise DataError(
                 f"the {self._kind} of {frame}: expected the size of its frame, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,10 +12,10 @@ import torch
 
 from wildseg.encoders.cnn import normalisation
 from wildseg.encoders.cnn.normalisation import Normalisation
-from wildseg.segment import validate
+from wildseg.segment import teacher, validate
 from wildseg.segment.augment import augmentation
 from wildseg.segment.data import Batches
-from wildseg.segment.losses import sqrt_inverse_weights
+from wildseg.segment.losses import class_balanced_weights, sqrt_inverse_weights
 from wildseg.segment.objective import Loss, SegmenterObjective
 from wildseg.segment.predict import Predictor, describe
 from wildseg.segment.supervision import TrainingData
@@ -50,6 +51,11 @@ class FitConfig:
     def options(self) -> Mapping[str, Any]:
         """The keyword arguments of the architecture's `build`."""
         return self.train.options.get(self.train.architecture, {})
+
+    @property
+    def loss_options(self) -> Mapping[str, Any]:
+        """The keyword arguments of the loss."""
+        return self.train.options.get(self.train.loss, {})
 
     @property
     def min_confidence(self) -> float | None:
@@ -98,9 +104,33 @@ def trainer(
     num_ids = config.num_classes + 1
     miou = partial(validate.miou, predictor, data.val, num_ids, context.distributed) if len(data.val) else None
     context = context if miou else replace(context, validate_every=None)
-    balanced = config.train.class_weights == "sqrt_inverse"
-    weights = torch.from_numpy(sqrt_inverse_weights(data.counts)) if balanced else None
-    return Trainer(SegmenterObjective(network, loss, config.ids, weights, context, miou), config.optim, context)
+    chosen = partial(loss, **config.loss_options)
+    teach = partial(_consistency, config, predictor, data, context) if config.train.teacher else None
+    objective = SegmenterObjective(network, chosen, config.ids, _class_weights(config, data), context, miou, teach)
+    return Trainer(objective, config.optim, context)
+
+
+def _class_weights(config: FitConfig, data: TrainingData) -> torch.Tensor | None:
+    train = config.train
+    if train.class_weights == "none":
+        return None
+    if train.class_weights == "class_balanced":
+        return torch.from_numpy(class_balanced_weights(data.counts, train.class_balanced_beta))
+    return torch.from_numpy(sqrt_inverse_weights(data.counts))
+
+
+def _consistency(
+    config: FitConfig, student: Predictor, data: TrainingData, context: TrainContext, network: torch.nn.Module
+) -> teacher.Consistency:
+    """Return the teacher of a network, which is measured as its student is."""
+
+    def miou(average: torch.nn.Module) -> float:
+        measured = copy.copy(student)
+        measured.network = average
+        return validate.miou(measured, data.val, config.num_classes + 1, context.distributed)
+
+    train = config.train
+    return teacher.Consistency(network, train.mean_teacher, train.steps, miou)
 
 
 def events(trainer: Trainer, config: FitConfig, data: TrainingData, norm: Normalisation, cores: int) -> Iterator[Event]:
@@ -134,18 +164,25 @@ def description(config: FitConfig, class_names: Sequence[str], norm: Normalisati
     return describe(train.architecture, train.encoder, config.options, class_names, config.ids, norm.mean, norm.std)
 
 
-def report(result: TrainingResult, data: TrainingData) -> dict[str, Any]:
-    """Return the numbers of a finished training by name."""
+def report(rounds: Sequence[TrainingResult], data: TrainingData) -> dict[str, Any]:
+    """Return the numbers of a finished training by name: of its last round, whose data these are, and of each."""
+    result = rounds[-1]
+    each = {str(number): _measured(one) for number, one in enumerate(rounds, 1)}
     return {
-        "val_miou": result.best[0] if result.best else None,
-        "best_step": result.best[1] if result.best else result.steps,
+        **_measured(result),
         "steps": result.steps,
         "loss": result.history[-1].loss,
         "parameters": result.parameters,
         "frames_train": len(data.train),
         "frames_val": len(data.val),
         "frames_skipped": data.skipped,
+        **({"rounds": each} if len(rounds) > 1 else {}),
     }
+
+
+def _measured(result: TrainingResult) -> dict[str, float | None]:
+    best = result.best
+    return {"val_miou": best[0] if best else None, "best_step": best[1] if best else result.steps}
 
 
 def summary(result: TrainingResult, data: TrainingData) -> str:

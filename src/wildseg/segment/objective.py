@@ -12,13 +12,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from wildseg.segment.losses import mask_invalid_classes
+from wildseg.segment.losses import Total, mask_invalid_classes
+from wildseg.segment.teacher import STUDENT, TEACHER, Consistency
 from wildseg.training.context import TrainContext
 from wildseg.training.objective import Batch, Objective, Term
 
-Total = Callable[[torch.Tensor], torch.Tensor]
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None, Total], dict[str, Term]]
-NAME = "segmenter"  # of its network
+NAME = STUDENT  # of its network
 MIOU = "val_miou"  # the metric that picks the best weights
 
 
@@ -77,6 +77,7 @@ class SegmenterObjective(Objective):
         weights: torch.Tensor | None,
         context: TrainContext,
         miou: Callable[[], float] | None = None,
+        teach: Callable[[torch.nn.Module], Consistency] | None = None,
     ) -> None:
         """Move the network to the context's device.
 
@@ -88,14 +89,16 @@ class SegmenterObjective(Objective):
             weights: (C + 1,) factor of each id in the loss, or None.
             context: of the training.
             miou: returns the mIoU of the present network on validation frames; None where there are none.
+            teach: gives the network a teacher; None where it has none.
         """
         self.network = network.to(context.device).to(memory_format=torch.channels_last)
-        self.networks = {NAME: self.network}
         factors = None if weights is None else weights.to(context.device, torch.float32)
         allowed = torch.tensor(list(ids), device=context.device)
         self._criterion = Criterion(loss, allowed, factors, context.distributed.sum)
         self._context = context
         self._miou = miou
+        self._teacher = teach(self.network) if teach else None
+        self.networks = {NAME: self.network, **({TEACHER: self._teacher.average} if self._teacher else {})}
 
     def loss(self, batch: Batch) -> dict[str, Term]:
         """Return the terms of the chosen loss, or the network's own; each is this process's part of a mean over all."""
@@ -103,10 +106,32 @@ class SegmenterObjective(Objective):
         own = self.network if isinstance(self.network, SupervisesItself) else None
         with self._context.autocast():
             outputs = own.training_outputs(images) if own else self.network(images)
-        if own:
-            return own.loss_terms(outputs, batch["mask"], self._criterion)
-        return self._criterion(outputs, batch["mask"])
+        mask = batch["mask"]
+        terms = own.loss_terms(outputs, mask, self._criterion) if own else self._criterion(outputs, mask)
+        if self._teacher is None:
+            return terms
+        with self._context.autocast():
+            student = self.network(images) if own else outputs  # outputs of its own need not have the logits
+            with torch.no_grad():
+                wanted = self._teacher.average(images)
+        ids, total = self._criterion.ids, self._criterion.total
+        return {**terms, "consistency": self._teacher.term(student, wanted, mask, ids, total)}
+
+    def train_mode(self) -> None:
+        """Put the network into training mode; a teacher always evaluates."""
+        self.network.train()
+        if self._teacher:
+            self._teacher.average.eval()
+
+    def after_step(self, step: int) -> None:
+        """Update the teacher."""
+        if self._teacher:
+            self._teacher.follow(self.network, step)
 
     def validate(self) -> dict[str, float]:
-        """Return the mIoU, or nothing where there are no validation frames."""
-        return {MIOU: self._miou()} if self._miou else {}
+        """Return the mIoU, of student and teacher the higher; nothing where there are no validation frames."""
+        if self._miou is None:
+            return {}
+        student = self._miou()
+        both = self._teacher.validate(student) if self._teacher else {}
+        return {MIOU: max([student, *both.values()]), **both}

@@ -14,6 +14,16 @@ LARGEST_BATCH = 2**29  # pixels, over all processes of a training: 6 GB of input
 
 
 @dataclass(frozen=True)
+class MeanTeacher:
+    """Consistency with the moving average of the weights, where masks are 255."""
+
+    decay: Annotated[float, Between(0, 0.999999)]
+    weight: Annotated[float, Between(0, 1000)]
+    min_confidence: Share
+    ramp_up: Share
+
+
+@dataclass(frozen=True)
 class Train:
     """From pseudo masks to a segmentation model."""
 
@@ -24,7 +34,12 @@ class Train:
     supervision: Literal["masks", "scribbles", "points"]
     loss: str
     min_confidence: Annotated[float, Between(0, 2)]  # above 1 no pixel counts
-    class_weights: Literal["none", "sqrt_inverse"]
+    class_weights: Literal["none", "sqrt_inverse", "class_balanced"]
+    class_balanced_beta: Annotated[float, Between(0, 0.999999999)]
+    teacher: Literal["mean_teacher"] | None
+    mean_teacher: MeanTeacher
+    rounds: Annotated[int, Between(1, 100)]
+    round_confidence: Share
     steps: Annotated[int, Between(1, 10**8)]
     batch_size: Annotated[int, Between(1, 4096)]
     crop: Annotated[int, Between(1, 8192)]

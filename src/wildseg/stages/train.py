@@ -1,9 +1,13 @@
-"""Stage 5: key frames and their pseudo masks, or scribbles or points -> a segmentation model, never trained twice."""
+"""Stage 5: key frames and their pseudo masks, or scribbles or points -> a segmentation model, never trained twice.
+
+With `train.rounds` above 1 each round is a training of its own, under a key of its own: it is found in the result
+store, resumed after a kill, and reused by an experiment of more rounds.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from wildseg.artifacts.project import Artifacts
+from wildseg.artifacts.segmenter import read_weights
 from wildseg.core import lookup
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, save_json
@@ -22,9 +27,9 @@ from wildseg.encoders.precision import resolve_precision
 from wildseg.execution import fingerprint, large_entries, launcher
 from wildseg.execution.result_store import ResultStore, fields_but, key_of, note, versions
 from wildseg.execution.runtime import Runtime, gpus, torch_device
-from wildseg.segment import fit, supervision
+from wildseg.segment import fit, predict, rounds, supervision, teacher
 from wildseg.segment.objective import NAME
-from wildseg.tracking import mlflow_run
+from wildseg.tracking.round_curves import RoundCurves
 from wildseg.training import distributed
 from wildseg.training.checkpoint import Checkpoints
 from wildseg.training.context import TrainContext
@@ -32,9 +37,10 @@ from wildseg.training.events import TrainingResult
 
 if TYPE_CHECKING:
     from wildseg.execution.params import Params
+    from wildseg.segment.params import Train
 
-# Masks are known by their content, and precision by what it comes to on this device.
-DECIDES_NO_NETWORK = ("supervision", "precision", "checkpoint_every")
+# Masks are known by their content, and precision by what it comes to on this device. Later rounds have their own keys.
+DECIDES_NO_NETWORK = ("supervision", "precision", "checkpoint_every", "rounds", "round_confidence")
 LIBRARIES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy", "pillow")
 
 
@@ -56,25 +62,36 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime, accept: Callable
         WildsegError: a network, its weights or the device do not exist.
     """
     torch.set_num_threads(min(torch.get_num_threads(), runtime.workers))
-    inputs = _read(params, artifacts, runtime)
-    key = _key(params, artifacts, inputs, runtime)
+    first = inputs = _read(params, artifacts, runtime)
+    keys = _keys(params, artifacts, inputs, runtime)
     store = ResultStore.of(artifacts.root, "train")
-    checkpoints = Checkpoints(artifacts.scratch_folder / "train", key[:16])
+    checkpoints = _checkpoints(artifacts, keys)
     processes = inputs.context.distributed
+    stored: list[bool] = []  # by round: whether it was in the store
 
-    stored = _restore(artifacts, store, key) if processes.is_main else None
-    if not processes.any(stored is not None):
-        result = _train(params, artifacts, inputs, checkpoints, runtime)
-    elif stored:
-        result = _reuse(params, artifacts, inputs, stored)
+    with RoundCurves(artifacts, params) as curves:
+        for number, key in enumerate(keys, 1):
+            if number > 1:
+                inputs = _next_round(params, artifacts, first, number)
+            found = _restore(artifacts, store, key, number) if processes.is_main else None
+            stored.append(processes.any(found is not None))
+            if not stored[-1]:
+                found = _train(params, artifacts, inputs, checkpoints[number - 1], runtime, curves)
+            if processes.is_main and found:
+                curves.done.append(found)
+                line = f"{fit.summary(found, inputs.data)}{', from the cache' if stored[-1] else ''}"
+            if processes.is_main and number < len(keys):
+                print(f"train: round {number} of {len(keys)}: {line}", flush=True)
+                _keep(params, artifacts, first, runtime, store, keys, stored, curves)
+        if processes.is_main:
+            curves.open(0)
+            _write(params, artifacts, inputs, curves)
     if processes.is_main:
-        print(f"train: {fit.summary(result, inputs.data)}{', from the cache' if stored else ''}")
+        print(f"train: {line}")
         accept()
-        with suppress(DataError):  # an input that is gone is another input
-            if not stored and _key(params, artifacts, inputs, runtime) == key:
-                large_entries.put(store, key, result.record(), {"weights": artifacts.segmenter_weights})
-        note(store, "train", int(bool(stored)), int(not stored))
-        checkpoints.remove()
+        _keep(params, artifacts, first, runtime, store, keys, stored, curves)
+        note(store, "train", sum(stored), len(stored) - sum(stored))
+        checkpoints[0].remove()
     processes.close()
 
 
@@ -114,7 +131,12 @@ def _select(config: fit.FitConfig) -> Callable | None:
 
 
 def _train(
-    params: Params, artifacts: Artifacts, inputs: _Inputs, checkpoints: Checkpoints, runtime: Runtime
+    params: Params,
+    artifacts: Artifacts,
+    inputs: _Inputs,
+    checkpoints: Checkpoints,
+    runtime: Runtime,
+    curves: RoundCurves,
 ) -> TrainingResult:
     """Train to the end, from a checkpoint if one fits; the main process writes and reports what the others compute."""
     config, context = inputs.config, inputs.context
@@ -132,47 +154,117 @@ def _train(
         print(f"train: {loaded(trainer.objective.networks[NAME])}; {inputs.norm}", flush=True)
     if checkpoints.unusable:
         print(f"train: {checkpoints.unusable}; begins anew", flush=True)
+    number = len(curves.done) + 1
     if restored:
-        print(f"train: goes on from step {trainer.step} of {config.train.steps}", flush=True)
-    empty_dir(artifacts.segmenter_folder)
-    with mlflow_run.training(artifacts, params, trainer.step) as tracker:
-        for past in trainer.history:  # points that a kill kept from the tracker
-            tracker.log(past.step, **past.curves)
-        for event in track(events, config.train.steps - trainer.step, "train"):
-            if event.curves:
-                tracker.log(event.step, **event.curves)
-                artifacts.save_curve([(past.step, past.curves) for past in trainer.history])
-            if event.step % params.train.checkpoint_every == 0:
-                checkpoints.save(trainer)
-        artifacts.save_segmenter_weights(trainer.weights(NAME))
-        _write(params, artifacts, inputs, trainer.result())
+        of_round = f" of round {number}" if params.train.rounds > 1 else ""
+        print(f"train: goes on from step {trainer.step} of {config.train.steps}{of_round}", flush=True)
+    if number == 1:
+        empty_dir(artifacts.segmenter_folder)
+    curves.open(trainer.step, trainer.history, trainer.best.value if trainer.best else None)
+    for event in track(events, config.train.steps - trainer.step, "train"):
+        if event.curves:
+            curves.log(trainer.history, trainer.best.value if trainer.best else None)
+        if event.step % params.train.checkpoint_every == 0:
+            checkpoints.save(trainer)
+    artifacts.save_segmenter_weights(teacher.weights(trainer))
+    if number < params.train.rounds:
+        checkpoints.save(trainer)  # of a finished round, for where nothing is stored
     return trainer.result()
 
 
-def _restore(artifacts: Artifacts, store: ResultStore, key: str) -> TrainingResult | None:
-    """Put the weights of a stored training in place and return its result; None where there is none."""
-    if store.has(key):
+def _next_round(params: Params, artifacts: Artifacts, first: _Inputs, number: int) -> _Inputs:
+    """Write the masks of a round by the model that lies in models/segmenter, and return its inputs.
+
+    Raises:
+        DataError: labels are missing, or the model is sure of no pixel.
+    """
+    config, context, frames = first.config, first.context, first.data.train.frames
+    processes, ids = context.distributed, _ids_by_frame(params, artifacts, first)
+    processes.any(False)  # the main process has written the weights
+    build = lookup.load("methods.architectures", config.train.architecture, "train.architecture").build
+    described = fit.description(config, params.classes.names, first.norm)
+    state = read_weights(artifacts.segmenter_folder)
+    predictor = predict.load(build, state, described, context.device, context.precision)
+    share = [frames[index] for index in processes.share(len(frames))]
+    shown = track(share, len(share), f"train: masks of round {number}") if processes.is_main else share
+    least = params.train.round_confidence
+    for frame, mask in rounds.relabel(predictor, shown, artifacts.load_image, ids.__getitem__, least):
+        artifacts.save_round_mask(number, frame, mask)
+    processes.any(False)  # all have written their share
+    data = supervision.read(
+        {"train": frames, "val": first.data.val.frames},
+        artifacts.load_image,
+        partial(artifacts.mask_of_round, number, frozenset(frames), first.data.val.load_mask),
+        config.ids,
+        supervision.Supervision(f"mask of round {number}", "train", "lower train.round_confidence"),
+        processes,
+    )
+    return replace(first, data=replace(data, skipped=first.data.skipped + data.skipped))
+
+
+def _restore(artifacts: Artifacts, store: ResultStore, key: str, number: int) -> TrainingResult | None:
+    """Put the weights of a stored round in place and return its result; None where there is none."""
+    if number == 1 and store.has(key):
         empty_dir(artifacts.segmenter_folder)
     return large_entries.get(store, key, {"weights": artifacts.segmenter_weights}, TrainingResult.of_record)
 
 
-def _reuse(params: Params, artifacts: Artifacts, inputs: _Inputs, stored: TrainingResult) -> TrainingResult:
-    """Write and track what a training with this result writes and tracks, beside its weights."""
-    with mlflow_run.training(artifacts, params) as tracker:
-        for event in stored.history:
-            tracker.log(event.step, **event.curves)
-        _write(params, artifacts, inputs, stored)
-    return stored
+def _keep(
+    params: Params,
+    artifacts: Artifacts,
+    first: _Inputs,
+    runtime: Runtime,
+    store: ResultStore,
+    keys: Sequence[str],
+    stored: Sequence[bool],
+    curves: RoundCurves,
+) -> None:
+    """Store the round that was trained last, unless it came from the store or an input has changed meanwhile."""
+    with suppress(DataError):  # an input that is gone is another input
+        if not stored[-1] and _keys(params, artifacts, first, runtime) == keys:
+            record, files = curves.done[-1].record(), {"weights": artifacts.segmenter_weights}
+            large_entries.put(store, keys[len(stored) - 1], record, files)
 
 
-def _write(params: Params, artifacts: Artifacts, inputs: _Inputs, result: TrainingResult) -> None:
+def _write(params: Params, artifacts: Artifacts, inputs: _Inputs, curves: RoundCurves) -> None:
+    if artifacts.frames_are_packed():
+        for number in range(2, len(curves.done) + 1):
+            artifacts.pack_round_masks(number)
     artifacts.save_segmenter_config(fit.description(inputs.config, params.classes.names, inputs.norm))
-    artifacts.save_curve([(event.step, event.curves) for event in result.history])
-    save_json(artifacts.metrics_path("train.json"), fit.report(result, inputs.data))
+    artifacts.save_curve(list(curves.points()))
+    save_json(artifacts.metrics_path("train.json"), fit.report(curves.done, inputs.data))
+
+
+def _unused(train: Train) -> list[str]:
+    """Return the parameters that the others leave without an effect."""
+    used = {"class_balanced_beta": train.class_weights == "class_balanced", "mean_teacher": train.teacher is not None}
+    return [name for name, is_used in used.items() if not is_used]
+
+
+def _ids_by_frame(params: Params, artifacts: Artifacts, first: _Inputs) -> dict[str, list[int]]:
+    frames, background = first.data.train.frames, bool(params.background)
+    return artifacts.ids_by_frame(frames, params.classes.names, background=background)
+
+
+def _checkpoints(artifacts: Artifacts, keys: Sequence[str]) -> list[Checkpoints]:
+    """Return the checkpoint of each round; removing the first one removes all."""
+    first = Checkpoints(artifacts.scratch_folder / "train", keys[0][:16])
+    own = first.path.parent
+    return [first, *(Checkpoints(own / f"round_{number}", key[:16]) for number, key in enumerate(keys[1:], 2))]
+
+
+def _keys(params: Params, artifacts: Artifacts, inputs: _Inputs, runtime: Runtime) -> list[str]:
+    """Return the key of each round: a round depends on the one before it and on the image labels."""
+    keys = [_key(params, artifacts, inputs, runtime)]
+    if params.train.rounds > 1:
+        shared = [fingerprint.digest("wildseg.segment.rounds"), _ids_by_frame(params, artifacts, inputs)]
+        for number in range(2, params.train.rounds + 1):
+            keys.append(key_of([keys[-1], number, params.train.round_confidence, shared]))
+    return keys
 
 
 def _key(params: Params, artifacts: Artifacts, inputs: _Inputs, runtime: Runtime) -> str:
-    """Return the key of everything that the trained network depends on: hex."""
+    """Return the key of everything that the network of the first round depends on: hex."""
     config, context, data = inputs.config, inputs.context, inputs.data
     code = fingerprint.digest(
         "wildseg.segment.fit",
@@ -181,8 +273,9 @@ def _key(params: Params, artifacts: Artifacts, inputs: _Inputs, runtime: Runtime
         "wildseg.artifacts.supervision",
     )
     # A file of encoder weights is known by its content, wherever the project lies; so here are the parameters as read.
-    train = fields_but(params.train, *DECIDES_NO_NETWORK, "options", "min_confidence")
-    chosen = [train, config.options, config.min_confidence, config.num_classes, config.ids]
+    train = fields_but(params.train, *DECIDES_NO_NETWORK, *_unused(params.train), "options", "min_confidence")
+    options = [config.options, config.loss_options]
+    chosen = [train, options, config.min_confidence, config.num_classes, config.ids]
     settings = [chosen, context.seed, context.precision, context.device.split(":")[0]]
     frames = [*data.train.frames, *data.val.frames]
     weights = config.train.encoder_weights

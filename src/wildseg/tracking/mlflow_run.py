@@ -202,7 +202,8 @@ def _finish(artifacts: Artifacts, params: Params, metrics: Mapping[str, Any], pi
     store.log_files(run_id, pictures, "pictures")
     store.log_files(run_id, _measured(artifacts), "metrics")
     if artifacts.segmenter_folder.is_dir():
-        store.log_model(run_id, artifacts.segmenter_folder, params.classes.with_background)
+        with artifacts.model_alone() as folder:
+            store.log_model(run_id, folder, params.classes.with_background)
     store.client.set_terminated(run_id, "FINISHED")
     record_path(artifacts).unlink(missing_ok=True)  # the next eval is another run
     print(f"tracking: MLflow run {run.info.run_name} in {store.shown_uri}", file=sys.stderr, flush=True)

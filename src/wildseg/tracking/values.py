@@ -22,13 +22,14 @@ LONGEST_VALUE = 6000  # what MLflow's own tables hold
 
 def flatten_params(params: Params, without: str = "") -> dict[str, str]:
     """Return ``{"cam.method": "gradcam", ...}``, without the section `without` and methods that were not chosen."""
-    chosen = {
-        f"{section}.options": getattr(getattr(params, section), key) for section, key, _, options in METHODS if options
-    }
+    chosen: dict[str, set[str]] = {}
+    for section, key, _, options in METHODS:
+        if options:
+            chosen.setdefault(f"{section}.options", set()).add(getattr(getattr(params, section), key))
     flat: dict[str, str] = {}
     for key, value in _leaves("", params):
         section = ".".join(key.split(".")[:2])
-        if key.split(".")[0] == without or (section in chosen and key.split(".")[2:3] != [chosen[section]]):
+        if key.split(".")[0] == without or (section in chosen and not chosen[section] & set(key.split(".")[2:3])):
             continue
         flat[unique_name(key, flat)] = _text(value)
     return flat

@@ -94,8 +94,10 @@ class Trainer:
 
     def result(self) -> TrainingResult:
         """Return what is known of the training now, beside its weights."""
-        networks = self.objective.networks.values()
-        number = sum(parameter.numel() for network in networks for parameter in network.parameters())
+        networks = [list(network.parameters()) for network in self.objective.networks.values()]
+        # A network of which nothing is trained is the average of another.
+        trained = [parameters for parameters in networks if any(one.requires_grad for one in parameters)]
+        number = sum(parameter.numel() for parameters in trained for parameter in parameters)
         best = (self.best.value, self.best.step) if self.best else None
         return TrainingResult(self.step, best, number, self.history)
 

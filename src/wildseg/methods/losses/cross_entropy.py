@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
-from wildseg.segment.losses import cross_entropy
+from wildseg.segment.losses import Total, cross_entropy
 
 NEEDS: frozenset[str] = frozenset()
 
@@ -15,7 +13,7 @@ def loss(
     logits: torch.Tensor,
     target: torch.Tensor,
     weights: torch.Tensor | None,
-    total: Callable[[torch.Tensor], torch.Tensor],
+    total: Total,
 ) -> dict[str, torch.Tensor]:
     """Return the named terms of the loss of one batch, or of one process's share of it.
 

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -22,9 +22,10 @@ from wildseg.core.maps import ids_of_maps, upsample
 from wildseg.core.progress import track
 from wildseg.execution.run_frames import run_frames
 from wildseg.execution.runtime import Runtime
+from wildseg.metrics.confusion import Confusion
 from wildseg.metrics.groups import Group, report, split_groups
-from wildseg.metrics.levels import classes_in
-from wildseg.report.evaluation import labels_of, remarks, save_tables, summary
+from wildseg.metrics.levels import classes_in, pseudo_measures
+from wildseg.report.evaluation import labels_of, remarks, round_lines, save_tables, summary
 from wildseg.report.pictures import Page, draw
 from wildseg.report.sampling import sample_evenly
 from wildseg.stages.eval.task import PredictTask
@@ -82,7 +83,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         _measure(inputs, group, predictions)
     lines += id_remarks(inputs.seen, names, truth_folders[0], background=background)
 
-    metrics = report(seen, held_out)
+    metrics = {**report(seen, held_out), **(rounds := _rounds(inputs, frames))}
     folder = empty_dir(artifacts.metrics_path("eval"))
     (folder / "pictures").mkdir()  # also when none is wanted: plots look for it
     pictures = [_save_page(folder, frame, inputs, groups, predictions) for frame in shown]
@@ -92,7 +93,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     save_tables(folder, seen.levels, held_out.levels)
     save_json(artifacts.metrics_path("eval.json"), metrics)
     mlflow_run.finish(artifacts, params, metrics, pictures)
-    lines += [*remarks(seen.levels, held_out.levels)]
+    lines += [*remarks(seen.levels, held_out.levels), *round_lines(rounds)]
     lines += [f"{summary(seen.levels, held_out.levels, len(pictures))}{results}"]
     print("\n".join(f"eval: {line}" for line in lines))
 
@@ -156,6 +157,20 @@ def _measure(inputs: _Inputs, group: Group[Frame], predictions: Path | None) -> 
         levels.pseudo.add(truth, mask)
         if predictions is not None and frame in tested:
             levels.segmenter.add(truth, load_label_image(predictions / f"{frame.name}.png"))
+
+
+def _rounds(inputs: _Inputs, frames: Sequence[Frame]) -> dict[str, Any]:
+    """Return ``rounds``: measures of the masks that each round of self-training learned; {} where there was one."""
+    artifacts, names = inputs.artifacts, inputs.params.classes.names
+    found = {number: Confusion(len(names) + 1) for number in (1, *artifacts.rounds_of_masks())}
+    learned = [frame.name for frame in frames if frame.name in inputs.truths and artifacts.was_relabelled(frame.name)]
+    if len(found) == 1 or not learned:
+        return {}
+    for frame in track(learned, len(learned), "eval: rounds"):
+        for number, confusion in found.items():
+            mask = artifacts.load_mask(frame) if number == 1 else artifacts.load_round_mask(number, frame)
+            confusion.add(artifacts.read_truth(inputs.truths[frame], names, (mask.shape[0], mask.shape[1])).ids, mask)
+    return {"rounds": {str(number): pseudo_measures(confusion.matrix) for number, confusion in found.items()}}
 
 
 # Write -----------------------------------------------------------------------------------------------------------
