@@ -33,7 +33,7 @@ def encoder_layer(block: torch.nn.Module) -> torch.nn.TransformerEncoderLayer:
 def test_it_is_a_transformer_with_positions_in_front_of_every_block_and_fusions_behind_the_first_ones() -> None:
     side, images = small(), torch.randn(2, 3, 32, 48)
     features = [torch.randn(2, 6, 3, 4), torch.randn(2, 6, 3, 4)]
-    found = side(images, features, (2, 3))
+    found = side.after(images, features, (2, 3))
     positions = torch.cat([side.query_positions, side.grid_positions((2, 3))])
     patches = torch.stack(
         [
@@ -51,20 +51,20 @@ def test_it_is_a_transformer_with_positions_in_front_of_every_block_and_fusions_
         if number == 1:
             tokens[:, 5:] += added[1]
         if number > 1:
-            torch.testing.assert_close(found[number].queries, tokens[:, :5], atol=1e-5, rtol=1e-5)
-            torch.testing.assert_close(
-                found[number].pixels.flatten(2).transpose(1, 2), tokens[:, 5:], atol=1e-5, rtol=1e-5
-            )
-    assert list(found) == [2, 3]
-    assert found[3].pixels.shape == (2, 12, 2, 3)
+            queries, pixels = found[number - 2]
+            torch.testing.assert_close(queries, tokens[:, :5], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(pixels.flatten(2).transpose(1, 2), tokens[:, 5:], atol=1e-5, rtol=1e-5)
+    assert len(found) == 2
+    assert found[1].pixels.shape == (2, 12, 2, 3)
+    assert all(torch.equal(*pair) for pair in zip(found[1], side(images, features), strict=True))
 
 
 def test_blocks_behind_the_last_output_are_not_run() -> None:
     side = small()
     features = [torch.randn(1, 6, 2, 2)] * 2
-    expected = side(torch.ones(1, 3, 32, 32), features, (2,))[2].queries
+    expected = side.after(torch.ones(1, 3, 32, 32), features, (2,))[0].queries
     torch.nn.init.constant_(side.blocks[2].mlp.fc2.bias, torch.nan)
-    torch.testing.assert_close(side(torch.ones(1, 3, 32, 32), features, (2,))[2].queries, expected)
+    torch.testing.assert_close(side.after(torch.ones(1, 3, 32, 32), features, (2,))[0].queries, expected)
 
 
 def test_the_stored_grid_of_positions_is_taken_as_it_is_and_others_are_resampled() -> None:
@@ -103,7 +103,10 @@ def test_a_fusion_normalises_the_channels_of_each_cell_projects_and_resizes() ->
 
 def reference_mlp(mlp: Mlp, vector: Tensor) -> Tensor:
     first, second, third = mlp.layers
-    return third(functional.relu(second(functional.relu(first(vector)))))
+    weights = [(layer.weight.flatten(1), layer.bias) for layer in (first, second, third)]
+    for weight, bias in weights[:-1]:
+        vector = (weight @ vector + bias).clamp(min=0)
+    return weights[-1][0] @ vector + weights[-1][1]
 
 
 def test_masks_and_biases_are_inner_products_of_queries_and_pixels_head_by_head() -> None:

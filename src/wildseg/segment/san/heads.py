@@ -17,16 +17,16 @@ HIDDEN = 256  # width of the spaces
 
 
 class Mlp(nn.Module):
-    """Three layers with rectifiers between them, on the last axis."""
+    """Three layers with rectifiers between them."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        """Start from random weights."""
+    def __init__(self, inputs: int, outputs: int, of_map: bool = False) -> None:
+        """Start from random weights; `of_map` is for maps (B, inputs, h, w), else vectors (..., inputs) are taken."""
         super().__init__()
-        widths = (inputs, HIDDEN, HIDDEN, outputs)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        pairs = pairwise((inputs, HIDDEN, HIDDEN, outputs))
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 1) if of_map else nn.Linear(a, b) for a, b in pairs)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return (..., outputs) of values (..., inputs)."""
+        """Return (..., outputs) of vectors, (B, outputs, h, w) of maps."""
         for layer in self.layers[:-1]:
             values = layer(values).relu()
         return self.layers[-1](values)
@@ -45,15 +45,14 @@ class MaskHeads(nn.Module):
         super().__init__()
         self.heads = heads
         self.query = Mlp(width, HIDDEN)
-        self.pixel = Mlp(width, HIDDEN)
-        self.bias = Mlp(width, HIDDEN * heads)  # a head's channels are neighbours
+        self.bias = Mlp(width, HIDDEN * heads, of_map=True)  # a head's channels are neighbours
+        self.pixel = Mlp(width, HIDDEN, of_map=True)
         self.scale = nn.Linear(1, 1)
 
     def forward(self, tokens: SideTokens) -> tuple[Tensor, Tensor]:
         """Return mask logits (B, Q, h, w) and attention biases (B, heads, Q, h, w)."""
         queries = self.query(tokens.queries)  # (B, Q, 256)
-        cells = tokens.pixels.movedim(1, -1)  # (B, h, w, D)
-        masks = torch.einsum("bqc,bijc->bqij", queries, self.pixel(cells))
-        spaces = self.bias(cells).unflatten(-1, (self.heads, HIDDEN))
-        biases = torch.einsum("bqc,bijnc->bnqij", queries, spaces)
+        masks = torch.einsum("bqc,bcij->bqij", queries, self.pixel(tokens.pixels))
+        spaces = self.bias(tokens.pixels).unflatten(1, (self.heads, HIDDEN))
+        biases = torch.einsum("bqc,bncij->bnqij", queries, spaces)
         return masks, self.scale(biases[..., None])[..., 0]

@@ -5,9 +5,9 @@ Xu et al., Side Adapter Network for Open-Vocabulary Semantic Segmentation, CVPR 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from timm.models.vision_transformer import Block
@@ -20,14 +20,8 @@ EPS = 1e-6  # of its normalisations
 STD = 0.02  # of its first embeddings
 
 
-@dataclass(frozen=True)
-class SideTokens:
-    """What leaves a block of the side adapter.
-
-    Attributes:
-        queries: (B, Q, D).
-        pixels: (B, D, h, w), on the grid of its patches.
-    """
+class SideTokens(NamedTuple):
+    """What leaves a block of the side adapter: queries (B, Q, D), and pixels (B, D, h, w) on the grid of its patches."""
 
     queries: Tensor
     pixels: Tensor
@@ -75,19 +69,25 @@ class SideAdapter(nn.Module):
         norm = partial(nn.LayerNorm, eps=EPS)
         self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))
         self.fusions = nn.ModuleList(Fusion(inputs, width) for inputs in widths)
+        self.pixels = nn.Identity()  # a name for the map that leaves the last block
         for block in self.blocks:
             for layer in block.modules():
                 if isinstance(layer, nn.Linear):
                     nn.init.trunc_normal_(layer.weight, std=STD)
                     nn.init.zeros_(layer.bias)
 
-    def forward(self, images: Tensor, features: Sequence[Tensor], after: Sequence[int]) -> Mapping[int, SideTokens]:
-        """Return the tokens after some blocks, counted from 1.
+    def forward(self, images: Tensor, features: Sequence[Tensor]) -> SideTokens:
+        """Return the tokens after the last block; see `after`."""
+        queries, pixels = self.after(images, features, (len(self.blocks),))[-1]
+        return SideTokens(queries, self.pixels(pixels))
+
+    def after(self, images: Tensor, features: Sequence[Tensor], numbers: Sequence[int]) -> list[SideTokens]:
+        """Return the tokens after some blocks, in the order of the blocks.
 
         Args:
             images: (B, 3, 16 h, 16 w), normalised.
             features: (B, widths[j], h', w') of CLIP, for each place j.
-            after: numbers of blocks; those behind the last of them are not run.
+            numbers: of blocks, from 1; those behind the last of them are not run.
         """
         patches = self.patches(images)  # (B, D, h, w)
         grid = (patches.shape[2], patches.shape[3])
@@ -95,12 +95,12 @@ class SideAdapter(nn.Module):
         queries = self.queries.expand(len(images), -1, -1)
         tokens = torch.cat([queries, patches.flatten(2).transpose(1, 2)], 1) + positions  # (B, Q + h*w, D)
         tokens = self._fused(tokens, 0, features, grid)
-        found = {}
-        for number, block in enumerate(self.blocks[: max(after)], 1):
+        found = []
+        for number, block in enumerate(self.blocks[: max(numbers)], 1):
             tokens = block(tokens if number == 1 else tokens + positions)
             tokens = self._fused(tokens, number, features, grid)
-            if number in after:
-                found[number] = self._split(tokens, grid)
+            if number in numbers:
+                found.append(self._split(tokens, grid))
         return found
 
     def grid_positions(self, grid: tuple[int, int]) -> Tensor:
