@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from wildseg.artifacts.segmenter import read_config, read_weights
 from wildseg.core import lookup
 from wildseg.segment import predict
+from wildseg.segment.architecture import rebuilder
 from wildseg.segment.predict import Predictor
 
 if TYPE_CHECKING:
@@ -54,9 +55,11 @@ def assemble(
 
     Raises:
         DataError: weights and config do not fit each other.
+        ModelError: an encoder that is not saved with the network cannot be found, or is another one.
         ParamsError: there is no architecture of the name in the config.
     """
-    return predict.load(architecture(config, where).build, state, config, device, precision, where)
+    build = rebuilder(architecture(config, where), config, where)
+    return predict.load(build, state, config, device, precision, where)
 
 
 def architecture(config: Mapping[str, Any], where: str) -> ModuleType:

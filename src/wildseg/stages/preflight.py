@@ -165,16 +165,15 @@ def _check_language(params: Params, root: Path) -> dict[str, Any]:
 
 
 def _check_encoder(params: Params, root: Path) -> dict[str, Any]:
-    from wildseg.encoders.cnn import normalisation
+    from wildseg.segment import architecture
 
     train = params.train
     weights = train.encoder_weights
     if weights and weights.endswith(".safetensors"):
         weights = str(root / weights)
-    architecture = lookup.load("methods.architectures", train.architecture, "train.architecture")
-    chosen = train.options.get(train.architecture, {})
-    architecture.build(len(params.classes), train.encoder, weights, **chosen)
-    normalisation.of(train.encoder, weights)
+    module = lookup.load("methods.architectures", train.architecture, "train.architecture")
+    module.build(len(params.classes), train.encoder, weights, **train.options.get(train.architecture, {}))
+    architecture.norm_of(module, train.encoder, weights)
     return {"notes": [], "files": _fetched()}
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,15 +16,16 @@ import torch
 from wildseg.artifacts.project import Artifacts
 from wildseg.core import lookup
 from wildseg.core.errors import DataError
-from wildseg.core.files import empty_dir, save_json
+from wildseg.core.files import empty_dir, save_json, sha256_of
 from wildseg.core.progress import track
 from wildseg.encoders.cnn.build import loaded
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.encoders.precision import resolve_precision
+from wildseg.encoders.weights import config_path, shared_config_path
 from wildseg.execution import fingerprint, large_entries, launcher
 from wildseg.execution.result_store import ResultStore, fields_but, key_of, note, versions
 from wildseg.execution.runtime import Runtime, gpus, torch_device
-from wildseg.segment import fit, supervision
+from wildseg.segment import architecture, fit, supervision
 from wildseg.segment.objective import NAME
 from wildseg.tracking import mlflow_run
 from wildseg.training import distributed
@@ -83,6 +86,7 @@ def _read(params: Params, artifacts: Artifacts, runtime: Runtime) -> _Inputs:
     processes = distributed.of_launcher(torch_device(runtime.device), several, params.train.batch_size)
     precision = resolve_precision(params.train.precision, processes.device)
     config = _config(params, artifacts)
+    norm = architecture.norm_of(_module(config), config.train.encoder, config.train.encoder_weights)
     data = supervision.read(
         artifacts.supervised_frames(kind),
         artifacts.load_image,
@@ -93,9 +97,7 @@ def _read(params: Params, artifacts: Artifacts, runtime: Runtime) -> _Inputs:
         lambda share: track(share, len(share), f"train: {kind}") if processes.is_main else share,
         "" if (least := config.min_confidence) is None else f" of at least train.min_confidence = {least:g} confidence",
     )
-    return _Inputs(
-        config, data, config.norm, TrainContext(params.seed, precision, params.train.validate_every, processes)
-    )
+    return _Inputs(config, data, norm, TrainContext(params.seed, precision, params.train.validate_every, processes))
 
 
 def _config(params: Params, artifacts: Artifacts) -> fit.FitConfig:
@@ -108,6 +110,21 @@ def _config(params: Params, artifacts: Artifacts) -> fit.FitConfig:
     return fit.FitConfig(train, len(params.classes), ids, guided)
 
 
+def _module(config: fit.FitConfig) -> ModuleType:
+    return lookup.load("methods.architectures", config.train.architecture, "train.architecture")
+
+
+def _phrases(params: Params) -> list[tuple[str, ...]]:
+    return list(params.classes.phrases)
+
+
+def _beside(config: fit.FitConfig) -> list[str]:
+    """Return the digests of the configs beside the weights of a CLIP."""
+    file = Path(config.train.encoder_weights or "")
+    files = (config_path(file, config.train.encoder), shared_config_path(file))
+    return [sha256_of(path) for path in files if file.is_file() and path.is_file()]
+
+
 def _select(config: fit.FitConfig) -> Callable | None:
     loss = lookup.load("methods.losses", config.train.loss, "train.loss")
     return None if config.min_confidence is None else partial(loss.select, min_confidence=config.min_confidence)
@@ -118,7 +135,7 @@ def _train(
 ) -> TrainingResult:
     """Train to the end, from a checkpoint if one fits; the main process writes and reports what the others compute."""
     config, context = inputs.config, inputs.context
-    build = lookup.load("methods.architectures", config.train.architecture, "train.architecture").build
+    build = architecture.builder(_module(config), _phrases(params), config.ids)
     loss = lookup.load("methods.losses", config.train.loss, "train.loss").loss
     trainer = fit.trainer(config, build, loss, inputs.data, inputs.norm, context)
     restored = checkpoints.restore(trainer)
@@ -166,7 +183,10 @@ def _reuse(params: Params, artifacts: Artifacts, inputs: _Inputs, stored: Traini
 
 
 def _write(params: Params, artifacts: Artifacts, inputs: _Inputs, result: TrainingResult) -> None:
-    artifacts.save_segmenter_config(fit.description(inputs.config, params.classes.names, inputs.norm))
+    described = fit.description(inputs.config, params.classes.names, inputs.norm)
+    if architecture.needs_phrases(_module(inputs.config)):  # and then has an encoder that is not saved
+        described[architecture.NAMED] = params.train.encoder_weights
+    artifacts.save_segmenter_config(described)
     artifacts.save_curve([(event.step, event.curves) for event in result.history])
     save_json(artifacts.metrics_path("train.json"), fit.report(result, inputs.data))
 
@@ -183,6 +203,8 @@ def _key(params: Params, artifacts: Artifacts, inputs: _Inputs, runtime: Runtime
     # A file of encoder weights is known by its content, wherever the project lies; so here are the parameters as read.
     train = fields_but(params.train, *DECIDES_NO_NETWORK, "options", "min_confidence")
     chosen = [train, config.options, config.min_confidence, config.num_classes, config.ids]
+    if architecture.needs_phrases(_module(config)):
+        chosen += [_phrases(params), *_beside(config)]
     settings = [chosen, context.seed, context.precision, context.device.split(":")[0]]
     frames = [*data.train.frames, *data.val.frames]
     weights = config.train.encoder_weights

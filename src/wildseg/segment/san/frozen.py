@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wildseg.core.errors import ModelError
-from wildseg.encoders import vit
+from wildseg.encoders import clip, vit
 from wildseg.encoders.clip import Clip
 from wildseg.segment.san.recognition import Tower
 
@@ -26,17 +25,22 @@ TEMPLATES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """What a network is to tell apart.
+def load_clip(model: str, pretrained: str | None, key: str = "train.encoder") -> Clip:
+    """Load an open_clip model by its name, and a tag or a .safetensors file; see `wildseg.encoders.clip.load`.
 
-    Attributes:
-        phrases: of each class its synonyms.
-        ids: those that mean something, of 0 to C; 0 is the background.
+    Raises:
+        ModelError: it does not exist, cannot be had, or is of another kind; `key` is the parameter that names it.
     """
-
-    phrases: Sequence[Sequence[str]]
-    ids: Sequence[int]
+    if pretrained is None or pretrained.endswith((".pt", ".pth", ".bin")):
+        raise ModelError(
+            f"{key}_weights: san runs beside a CLIP; expected a tag of open_clip such as openai, or a .safetensors "
+            f"file; found {pretrained!r}"
+        )
+    try:
+        return clip.load(model, pretrained)
+    except ModelError as error:
+        text = str(error).replace("clip.model", key).replace("clip.pretrained", f"{key}_weights")
+        raise ModelError(text) from error
 
 
 @dataclass(frozen=True)
@@ -56,22 +60,22 @@ class FrozenClip:
     digest: Tensor
 
     @classmethod
-    def of(cls, clip: Clip, key: str = "train.encoder") -> FrozenClip:
+    def of(cls, model: Clip, key: str = "train.encoder") -> FrozenClip:
         """Take the tower of a model; `key` is the parameter that names it, for error lines.
 
         Raises:
             ModelError: it has no vision transformer with a class token.
         """
-        visual = clip.network.visual
+        visual = model.network.visual
         reason = vit.unsupported_reason(visual)
         if reason is None and visual.pool_type != "tok":
             reason = "its image tower pools by a mean, not by its class token"
         if reason:
             raise ModelError(
-                f"{key}: san needs a CLIP whose vision transformer has a class token, and {clip.name} has none: "
+                f"{key}: san needs a CLIP whose vision transformer has a class token, and {model.name} has none: "
                 f"{reason}; take one such as ViT-B-16-quickgelu"
             )
-        return cls(clip.name, visual, clip.scale, tower_digest(visual))
+        return cls(model.name, visual, model.scale, tower_digest(visual))
 
     @property
     def depth(self) -> int:

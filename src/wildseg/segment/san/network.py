@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +27,7 @@ if TYPE_CHECKING:  # prediction trains nothing
     from wildseg.segment.objective import Criterion
     from wildseg.training.objective import Term
 
-MULTIPLE = 32  # pixels, to which images are padded
+MULTIPLE = 32  # pixels, to which images are padded, or to the next multiple that has a patch of CLIP
 LEAST = 1e-6  # score of a class in a pixel, so that its logarithm is finite
 DIGEST = "clip_digest"
 
@@ -82,6 +83,8 @@ class San(nn.Module):
         super().__init__()
         self.clip, self.sizes, self.weights, self.points = clip, sizes, weights, points
         widths = [clip.width] * len(taps(clip.depth)[: sizes.depth + 1])
+        patch = max(clip.visual.patch_size)
+        self.multiple = next(side for side in count(MULTIPLE, MULTIPLE) if int(side * sizes.clip_scale) >= patch)
         self.encoder = SideAdapter(widths, sizes.queries, sizes.width, sizes.depth, sizes.heads)
         self.decoder = MaskHeads(sizes.width, clip.heads)
         self.clip_positions = nn.Parameter(clip.visual.positional_embedding.detach().clone())
@@ -124,8 +127,7 @@ class San(nn.Module):
         padded = self.padded_size(*target.shape[1:])
         factors = None if criterion.weights is None else criterion.weights[: len(self.meant)]
         loss = SetLoss(self.weights, self.points, padded, factors, criterion.total)
-        *earlier, last = ({**loss(proposals, target)} for proposals in outputs)
-        terms: dict[str, Term] = {**last}
+        *earlier, terms = (loss(proposals, target) for proposals in outputs)
         if earlier:
             terms["auxiliary"] = torch.stack([term for found in earlier for term in found.values()]).sum()
         return terms
@@ -140,8 +142,8 @@ class San(nn.Module):
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) to which an image is padded."""
         # Only positive numbers are divided: the division of ONNX rounds towards zero.
-        rows, columns = ((side + MULTIPLE - 1) // MULTIPLE * MULTIPLE for side in (height, width))
-        return rows, columns
+        multiple = self.multiple
+        return (height + multiple - 1) // multiple * multiple, (width + multiple - 1) // multiple * multiple
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:  # noqa: ANN401
         """Load weights that were trained beside the same CLIP; see `torch.nn.Module.load_state_dict`.
@@ -167,10 +169,8 @@ class San(nn.Module):
         return functional.pad(images, (0, right - width, 0, bottom - height))  # with the mean colour, as published
 
     def _for_clip(self, padded: Tensor) -> Tensor:
-        """Return the padded images at CLIP's resolution, rounded down, and at least of a patch."""
-        scale, patch = self.sizes.clip_scale, self.clip.visual.patch_size
-        size = [max(int(side * scale), least) for side, least in zip(padded.shape[-2:], patch, strict=True)]
-        return functional.interpolate(padded, size, mode="bilinear", align_corners=False)
+        """Return the padded images at CLIP's resolution, sides rounded down; pixels are distant by the exact scale."""
+        return functional.interpolate(padded, scale_factor=self.sizes.clip_scale, mode="bilinear", align_corners=False)
 
 
 def _hex(digest: Tensor | None) -> str:

@@ -21,7 +21,7 @@ STD = 0.02  # of its first embeddings
 
 
 class SideTokens(NamedTuple):
-    """What leaves a block of the side adapter: queries (B, Q, D), and pixels (B, D, h, w) on the grid of its patches."""
+    """What leaves a block: mask queries (B, Q, D), and pixels (B, D, h, w) on the grid of the patches."""
 
     queries: Tensor
     pixels: Tensor

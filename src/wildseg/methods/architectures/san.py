@@ -1,0 +1,91 @@
+"""SAN: masks and attention biases by a side adapter of a frozen CLIP, which names them (Xu et al., CVPR 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+
+from wildseg.core.errors import ParamsError
+from wildseg.core.limits import Between, Length
+from wildseg.encoders.cnn.build import LOADED
+from wildseg.encoders.cnn.normalisation import Normalisation
+from wildseg.segment.san.frozen import TEMPLATES, FrozenClip, load_clip
+from wildseg.segment.san.matching import Weights
+from wildseg.segment.san.network import San, Sizes
+
+NEEDS = frozenset({"phrases"})  # of the classes
+
+
+def normalisation(encoder: str, encoder_weights: str | None) -> Normalisation:
+    """Return mean and deviation of CLIP's images.
+
+    Raises:
+        ModelError: there is no such CLIP, or its weights cannot be had.
+    """
+    clip = load_clip(encoder, encoder_weights)
+    mean, std = (tuple(map(float, values)) for values in (clip.mean, clip.std))
+    return Normalisation(mean, std, f"those of {encoder}")  # type: ignore[arg-type] # three numbers each
+
+
+def build(
+    num_classes: int,
+    encoder: str,
+    encoder_weights: str | None,
+    phrases: Sequence[Sequence[str]] | None = None,
+    ids: Sequence[int] | None = None,
+    *,
+    queries: Annotated[int, Between(1, 4096)] = 100,
+    width: Annotated[int, Between(1, 4096)] = 240,
+    depth: Annotated[int, Between(1, 64)] = 8,
+    heads: Annotated[int, Between(1, 256)] = 6,
+    clip_scale: Annotated[float, Between(0.1, 4)] = 0.5,
+    templates: Annotated[Sequence[str], Length(1, 1024)] | None = None,
+    points: Annotated[int, Between(1, 10**6)] = 12544,
+    class_weight: Annotated[float, Between(0, 1000)] = 2.0,
+    mask_weight: Annotated[float, Between(0, 1000)] = 5.0,
+    dice_weight: Annotated[float, Between(0, 1000)] = 5.0,
+    no_object_weight: Annotated[float, Between(0, 1000)] = 0.1,
+) -> torch.nn.Module:
+    """Build a network from images (B, 3, H, W) to logits (B, num_classes + 1, H, W); channel = id, 0 is background.
+
+    Args:
+        num_classes: C, without background.
+        encoder: the CLIP, a name of open_clip such as ``ViT-B-16-quickgelu``, or that of a config beside its weights.
+        encoder_weights: its tag, such as ``openai``, or a local .safetensors file.
+        phrases: of each class its synonyms, which are embedded; None where trained weights bring their embeddings.
+        ids: those that mean something, of 0 to C; None for all, or where trained weights bring them.
+        queries: masks that are proposed.
+        width: channels of the side adapter.
+        depth: its blocks.
+        heads: of its attention; `width` is a multiple.
+        clip_scale: resolution of CLIP's image relative to the side adapter's; 0.7 for patches of 14 pixels.
+        templates: sentences with one ``{}``, over which embeddings are averaged; None for the authors' fourteen.
+        points: at which masks are compared in training.
+        class_weight: factor of the cross entropy of the classes of masks.
+        mask_weight: factor of the binary cross entropy of masks.
+        dice_weight: factor of the dice loss of masks.
+        no_object_weight: factor, within the cross entropy, of masks that stand for no class.
+
+    Raises:
+        ParamsError: the options contradict each other.
+        ModelError: the CLIP does not exist or does not fit.
+    """
+    if width % heads:
+        raise ParamsError(f"train.options.san.width: expected a multiple of its {heads} heads, found {width}")
+    for template in templates or ():
+        if "{}" not in template:
+            raise ParamsError(f"train.options.san.templates: expected {{}} where the class goes, found {template!r}")
+    clip = load_clip(encoder, encoder_weights)
+    frozen = FrozenClip.of(clip)
+    texts = torch.zeros(num_classes, frozen.features)
+    if phrases is not None:
+        texts = clip.classifier(phrases, templates or TEMPLATES)
+    meant = torch.zeros(num_classes + 1, dtype=torch.bool)
+    meant[list(range(num_classes + 1) if ids is None else ids)] = True
+    weights = Weights(class_weight, mask_weight, dice_weight, no_object_weight)
+    network = San(frozen, texts, meant, Sizes(queries, width, depth, heads, clip_scale), weights, points)
+    digest = bytes(frozen.digest.tolist()).hex()[:16]
+    setattr(network, LOADED, f"frozen {encoder} with the weights {encoder_weights} (SHA-256 {digest})")
+    return network
