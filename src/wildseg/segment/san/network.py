@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wildseg.core.errors import ModelError
+from wildseg.segment.anysize import AnySize
 from wildseg.segment.san.frozen import FrozenClip
 from wildseg.segment.san.heads import MaskHeads
 from wildseg.segment.san.matching import Weights
@@ -51,7 +52,7 @@ class Sizes:
     clip_scale: float = 0.5
 
 
-class San(nn.Module):
+class San(AnySize, nn.Module):
     """From images (B, 3, H, W), of any H and W, to logits (B, K, H, W); a `SupervisesItself` of its objective.
 
     The softmax of the logits are scores ``sum_q softmax(classes_q)[k] * sigmoid(mask_q)``, which sum to 1 over k.
@@ -59,7 +60,7 @@ class San(nn.Module):
 
     Attributes:
         encoder: the side adapter.
-        decoder: its heads.
+        decoder: masks and biases.
         clip_positions: (1 + h*w, D) CLIP's position embedding.
         learned: (2, d) embeddings of the background and of no object.
         texts: (C, d) unit embeddings of the classes.
