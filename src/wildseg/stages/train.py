@@ -119,10 +119,11 @@ def _phrases(params: Params) -> list[tuple[str, ...]]:
 
 
 def _beside(config: fit.FitConfig) -> list[str]:
-    """Return the digests of the configs beside the weights of a CLIP."""
+    """Return the digests of the configs beside the weights of a CLIP, and of files that the options name."""
     file = Path(config.train.encoder_weights or "")
-    files = (config_path(file, config.train.encoder), shared_config_path(file))
-    return [sha256_of(path) for path in files if file.is_file() and path.is_file()]
+    configs = (config_path(file, config.train.encoder), shared_config_path(file)) if file.is_file() else ()
+    named = (Path(value) for value in config.options.values() if isinstance(value, str))
+    return [sha256_of(path) for path in (*configs, *named) if path.is_file()]
 
 
 def _select(config: fit.FitConfig) -> Callable | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -11,6 +12,7 @@ from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Between, Length
 from wildseg.encoders.cnn.build import LOADED
 from wildseg.encoders.cnn.normalisation import Normalisation
+from wildseg.segment.san import official
 from wildseg.segment.san.frozen import TEMPLATES, FrozenClip, load_clip
 from wildseg.segment.san.matching import Weights
 from wildseg.segment.san.network import San, Sizes
@@ -47,6 +49,7 @@ def build(
     mask_weight: Annotated[float, Between(0, 1000)] = 5.0,
     dice_weight: Annotated[float, Between(0, 1000)] = 5.0,
     no_object_weight: Annotated[float, Between(0, 1000)] = 0.1,
+    checkpoint: str | None = None,
 ) -> torch.nn.Module:
     """Build a network from images (B, 3, H, W) to logits (B, num_classes + 1, H, W); channel = id, 0 is background.
 
@@ -67,10 +70,12 @@ def build(
         mask_weight: factor of the binary cross entropy of masks.
         dice_weight: factor of the dice loss of masks.
         no_object_weight: factor, within the cross entropy, of masks that stand for no class.
+        checkpoint: a .safetensors or .pth file under the authors' names that training begins with.
 
     Raises:
         ParamsError: the options contradict each other.
-        ModelError: the CLIP does not exist or does not fit.
+        DataError: the checkpoint cannot be read.
+        ModelError: the CLIP or the checkpoint does not exist or does not fit.
     """
     if width % heads:
         raise ParamsError(f"train.options.san.width: expected a multiple of its {heads} heads, found {width}")
@@ -87,5 +92,10 @@ def build(
     weights = Weights(class_weight, mask_weight, dice_weight, no_object_weight)
     network = San(frozen, texts, meant, Sizes(queries, width, depth, heads, clip_scale), weights, points)
     digest = bytes(frozen.digest.tolist()).hex()[:16]
-    setattr(network, LOADED, f"frozen {encoder} with the weights {encoder_weights} (SHA-256 {digest})")
+    known = f"frozen {encoder} with the weights {encoder_weights} (SHA-256 {digest})"
+    if checkpoint and phrases is not None:
+        where = f"train.options.san.checkpoint: {checkpoint}"
+        state = official.read_checkpoint(Path(checkpoint), "train.options.san.checkpoint")
+        known = f"{known}; {official.load_checkpoint(network, state, where)}"
+    setattr(network, LOADED, known)
     return network
