@@ -150,7 +150,9 @@ def test_an_architecture_with_terms_of_its_own_leaves_a_curve_of_each(project: A
     assert next(predictor.predict([stripes(5, 20, 27)[0]])).shape == (20, 27)
 
 
-def test_a_network_beside_a_frozen_clip_is_trained_saved_without_it_and_loaded_with_it(project: Artifacts) -> None:
+def test_a_network_beside_a_frozen_clip_is_trained_saved_without_it_and_loaded_with_it(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("model.safetensors", "wildseg-tiny.json"):
         folder = project.root / "models" / "tiny_clip"
         folder.mkdir(parents=True, exist_ok=True)
@@ -175,22 +177,28 @@ def test_a_network_beside_a_frozen_clip_is_trained_saved_without_it_and_loaded_w
     np.testing.assert_allclose(model.predictor.mean.flatten(), config["mean"], rtol=1e-6)
 
     first = outputs(project)
-    train.run(params, project, CPU)  # from the result store
+    train.run(params, project, CPU)
     assert outputs(project) == first
+    monkeypatch.chdir(project.root)
     (project.root / "models" / "tiny_clip" / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="expected the weights of the CLIP of this model, models/tiny_clip"):
         segmenter.load(project.segmenter_folder)
 
 
-def test_the_phrases_of_a_class_are_part_of_what_a_network_beside_clip_is_known_by(project: Artifacts) -> None:
+def test_the_phrases_of_a_class_are_part_of_what_a_network_beside_clip_is_known_by(
+    project: Artifacts, steps: list[int]
+) -> None:
     file = str(ROOT / "models" / "tiny_clip" / "model.safetensors")
     options = {"san": {"queries": 4, "width": 12, "depth": 1, "heads": 2, "points": 16}}
     settings = {"architecture": "san", "encoder": "wildseg-tiny", "encoder_weights": file}
     params = values(options=options, steps=1, **settings)
     train.run(params, project, CPU)
     texts = project.load_segmenter()[0]["texts"]
+    train.run(params, project, CPU)
+    assert steps == [0]
     other = replace(params, classes=Classes({"red": "red", "green": ["green", "lawn"], "blue": "blue"}))
     train.run(other, project, CPU)
+    assert steps == [0, 0]
     same = (project.load_segmenter()[0]["texts"] == texts).all(1).tolist()
     assert same == [True, False, True]
 

@@ -46,7 +46,7 @@ def builder(module: ModuleType, phrases: Sequence[Sequence[str]], ids: Sequence[
 def rebuilder(module: ModuleType, config: Mapping[str, Any], where: str) -> Build:
     """Return `build` of the architecture of a trained model, with the encoder weights that its config names, if any.
 
-    A file is looked up in the working folder, in `where`, and in the folders that this lies in.
+    A file is looked up in `where`, in the folders that this lies in, the nearest first, and in the working folder.
     """
     if not (named := config.get(NAMED)):
         return module.build  # type: ignore[no-any-return]
@@ -60,7 +60,7 @@ def rebuilder(module: ModuleType, config: Mapping[str, Any], where: str) -> Buil
 def _found(named: str, where: str) -> str:
     if not named.endswith(".safetensors"):
         return named
-    folders = [Path(), Path(where), *Path(where).absolute().parents]
+    folders = [Path(where), *Path(where).absolute().parents, Path()]
     for folder in folders:
         if (path := folder / named).is_file():
             return str(path)

@@ -205,7 +205,7 @@ def _key(params: Params, artifacts: Artifacts, inputs: _Inputs, runtime: Runtime
     train = fields_but(params.train, *DECIDES_NO_NETWORK, "options", "min_confidence")
     chosen = [train, config.options, config.min_confidence, config.num_classes, config.ids]
     if architecture.needs_phrases(_module(config)):
-        chosen += [_phrases(params), *_beside(config)]
+        chosen += [_phrases(params), _beside(config), versions("open_clip_torch", "scipy")]
     settings = [chosen, context.seed, context.precision, context.device.split(":")[0]]
     frames = [*data.train.frames, *data.val.frames]
     weights = config.train.encoder_weights
