@@ -50,7 +50,7 @@ def test_scores_of_a_pixel_are_those_of_masks_times_their_classes(tmp_path: Path
             powers[0] = 0  # means nothing here
             inside = 1 / (1 + np.exp(-float(masks[1, query, y, x])))
             scores += powers[:4] / powers.sum() * inside
-        np.testing.assert_allclose(logits[1, :, y, x].exp().numpy(), np.maximum(scores, 1e-6), rtol=1e-4)
+        np.testing.assert_allclose(logits[1, :, y, x].exp().numpy(), np.maximum(scores, 1e-30), rtol=1e-4)
         shares = logits[1, :, y, x].softmax(0).numpy()
         np.testing.assert_allclose(shares, scores / scores.sum(), atol=1e-4)
 

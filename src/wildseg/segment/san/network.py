@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # prediction trains nothing
     from wildseg.training.objective import Term
 
 MULTIPLE = 32  # pixels, to which images are padded, or to the next multiple that has a patch of CLIP
-LEAST = 1e-6  # score of a class in a pixel, so that its logarithm is finite
+LEAST = 1e-30  # score of a class in a pixel, so that its logarithm is finite where no mask is
 DIGEST = "clip_digest"
 
 
@@ -106,7 +106,8 @@ class San(AnySize, nn.Module):
         shares = self.classify(recognise(tower, shared.tokens, biases)).float().softmax(-1)[..., :-1]  # (B, Q, K)
         enlarged = functional.interpolate(masks.float(), padded.shape[-2:], mode="bilinear", align_corners=False)
         inside = enlarged[..., : images.shape[-2], : images.shape[-1]].sigmoid()  # (B, Q, H, W)
-        return torch.einsum("bqk,bqyx->bkyx", shares, inside).clamp(min=LEAST).log()
+        with torch.autocast(images.device.type, enabled=False):  # small scores are 0 in half precision
+            return torch.einsum("bqk,bqyx->bkyx", shares, inside).clamp(min=LEAST).log()
 
     def training_outputs(self, images: Tensor) -> list[Proposals]:
         """Return the proposals after the last block but one and the last, of normalised images (B, 3, H, W)."""
