@@ -152,7 +152,7 @@ def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
         san.build(3, name, file, width=24, heads=5)
     with pytest.raises(ParamsError, match=r"^train.options.san.templates: expected \{\} where the class goes"):
         san.build(3, name, file, templates=["a photo"])
-    with pytest.raises(ModelError, match=r"^train.encoder_weights: san runs beside a CLIP; .*; found None$"):
+    with pytest.raises(ModelError, match=r"^train.encoder_weights: san runs beside a CLIP, .*; found None$"):
         san.build(3, "resnet18", None)
     with pytest.raises(ModelError, match=r"^train.encoder: expected a model of open_clip, found 'resnet18'"):
         san.build(3, "resnet18", "imagenet")

@@ -33,8 +33,8 @@ def load_clip(model: str, pretrained: str | None, key: str = "train.encoder") ->
     """
     if pretrained is None or pretrained.endswith((".pt", ".pth", ".bin")):
         raise ModelError(
-            f"{key}_weights: san runs beside a CLIP; expected a tag of open_clip such as openai, or a .safetensors "
-            f"file; found {pretrained!r}"
+            f"{key}_weights: san runs beside a CLIP, whose name and weights {key} and {key}_weights are, such as those "
+            f"of the section clip; expected a tag of open_clip, or a .safetensors file; found {pretrained!r}"
         )
     try:
         return clip.load(model, pretrained)
