@@ -93,5 +93,5 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
         load(tmp_path, other)
     (tmp_path / "a.pth").write_bytes(b"nothing")
     name, file = save(tmp_path, "tiny")
-    with pytest.raises(DataError, match=r"^train.options.san.checkpoint: .*a.pth: expected a checkpoint of SAN"):
+    with pytest.raises(DataError, match=r"^train.options.san.checkpoint: .*a.pth: expected weights as safetensors or"):
         san.build(3, name, file, PHRASES, range(4), checkpoint=str(tmp_path / "a.pth"), **OPTIONS)

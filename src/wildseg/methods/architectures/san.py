@@ -12,6 +12,7 @@ from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Between, Length
 from wildseg.encoders.cnn.build import LOADED
 from wildseg.encoders.cnn.normalisation import Normalisation
+from wildseg.encoders.cnn.weight_file import read_weights
 from wildseg.segment.san import official
 from wildseg.segment.san.frozen import TEMPLATES, FrozenClip, load_clip
 from wildseg.segment.san.matching import Weights
@@ -95,7 +96,7 @@ def build(
     known = f"frozen {encoder} with the weights {encoder_weights} (SHA-256 {digest})"
     if checkpoint and phrases is not None:
         where = f"train.options.san.checkpoint: {checkpoint}"
-        state = official.read_checkpoint(Path(checkpoint), "train.options.san.checkpoint")
+        state = read_weights(Path(checkpoint), "train.options.san.checkpoint")
         known = f"{known}; {official.load_checkpoint(network, state, where)}"
     setattr(network, LOADED, known)
     return network

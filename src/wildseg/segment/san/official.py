@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from wildseg.core.errors import DataError, ModelError, check_regular
-from wildseg.core.text import error_line
-from wildseg.encoders.cnn.weight_file import read_weights
+from wildseg.core.errors import ModelError
 from wildseg.segment.san.network import San
 from wildseg.segment.san.recognition import shared_blocks
 
@@ -38,31 +35,12 @@ RULES = (
 TOLERANCE = 1e-3  # CLIP in half precision is the same CLIP
 
 
-def read_checkpoint(path: Path, key: str) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors or .pth file by name; the latter may have them under ``model``.
-
-    Raises:
-        DataError: the file cannot be read, or holds something else; `key` is the parameter that names it.
-    """
-    if path.suffix == ".safetensors":
-        return dict(read_weights(path, key))
-    try:
-        check_regular(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # formats raise many types
-        raise DataError(f"{key}: {path}: expected a checkpoint of SAN ({error_line(error)})") from error
-    state = found.get("model", found) if isinstance(found, dict) else {}
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise DataError(f"{key}: {path}: expected tensors by name, as the authors publish them")
-    return dict(state)
-
-
 def load_checkpoint(network: San, state: Mapping[str, Tensor], where: str) -> str:
     """Load what the authors trained into a network, and return a description.
 
     Args:
         network: with the sizes of the checkpoint, beside the same CLIP.
-        state: of `read_checkpoint`.
+        state: the checkpoint, of `wildseg.encoders.cnn.weight_file.read_weights`.
         where: the parameter and the file, for error lines.
 
     Raises:
