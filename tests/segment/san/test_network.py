@@ -137,6 +137,22 @@ def test_weights_come_back_beside_the_same_clip_and_no_other(tmp_path: Path) -> 
         other.load_state_dict(first.state_dict())
 
 
+def test_half_precision_changes_scores_little_and_trains(tmp_path: Path) -> None:
+    network = small(tmp_path, ids=(1, 2, 3)).eval()
+    images, target = blocks()
+    with torch.no_grad():
+        expected = network(images).softmax(1)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = network(images)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.softmax(1), expected, atol=0.02, rtol=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = network.training_outputs(images)
+    assert outputs[-1].classes.dtype == torch.float32
+    sum(network.loss_terms(outputs, target, criterion((1, 2, 3))).values()).backward()
+    assert all(torch.isfinite(value.grad).all() for value in network.parameters())
+
+
 @pytest.mark.parametrize("kind", ["patch32", "patch14", "vit-scaled"])
 @pytest.mark.parametrize("size", [(33, 1), (64, 96)])
 def test_any_clip_and_any_size_give_finite_logits(kind: str, size: tuple[int, int], tmp_path: Path) -> None:

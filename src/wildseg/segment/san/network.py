@@ -103,7 +103,7 @@ class San(AnySize, nn.Module):
         shared = run_shared(tower, self._for_clip(padded))
         tokens = self.encoder(padded, shared.maps[: len(self.encoder.fusions)])
         masks, biases = self.decoder(tokens)
-        shares = self.classify(recognise(tower, shared.tokens, biases)).float().softmax(-1)[..., :-1]  # (B, Q, K)
+        shares = self.classify(recognise(tower, shared.tokens, biases)).softmax(-1)[..., :-1]  # (B, Q, K)
         enlarged = functional.interpolate(masks.float(), padded.shape[-2:], mode="bilinear", align_corners=False)
         inside = enlarged[..., : images.shape[-2], : images.shape[-1]].sigmoid()  # (B, Q, H, W)
         with torch.autocast(images.device.type, enabled=False):  # small scores are 0 in half precision
@@ -137,7 +137,8 @@ class San(AnySize, nn.Module):
     def classify(self, features: Tensor) -> Tensor:
         """Return logits (B, Q, K + 1), the last that of no object, of unit features (B, Q, d)."""
         background, nothing = functional.normalize(self.learned, dim=-1)[:, None]
-        logits = self.clip.scale * features @ torch.cat([background, self.texts, nothing]).T
+        with torch.autocast(features.device.type, enabled=False):  # a hundredfold cosine needs single precision
+            logits = self.clip.scale * features.float() @ torch.cat([background, self.texts, nothing]).T
         invalid = torch.cat([~self.meant, self.meant.new_zeros(1)])
         return logits.masked_fill(invalid, torch.finfo(logits.dtype).min)
 
