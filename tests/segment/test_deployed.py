@@ -76,8 +76,7 @@ def test_the_onnx_file_takes_batches_of_any_size_and_names_its_classes(model: Se
 
 
 @pytest.mark.slow
-# Each takes many seconds: one of convolutions, one of attention over padded bins, one beside CLIP; tests/test_api.py has
-# U-Net.
+# Each takes many seconds: convolutions, attention over padded bins, a frozen CLIP; tests/test_api.py has U-Net.
 @pytest.mark.parametrize("architecture", ["deeplabv3plus", "pcaa", "san"])
 def test_architectures_can_be_exported(architecture: str, tmp_path: Path) -> None:
     network = test_architectures.build(architecture)
