@@ -19,6 +19,7 @@ from wildseg.segment.san.matching import Weights
 from wildseg.segment.san.network import San, Sizes
 
 NEEDS = frozenset({"phrases"})  # of the classes
+CHECKPOINT = "train.options.san.checkpoint"
 
 
 def normalisation(encoder: str, encoder_weights: str | None) -> Normalisation:
@@ -78,11 +79,7 @@ def build(
         DataError: the checkpoint cannot be read.
         ModelError: the CLIP or the checkpoint does not exist or does not fit.
     """
-    if width % heads:
-        raise ParamsError(f"train.options.san.width: expected a multiple of its {heads} heads, found {width}")
-    for template in templates or ():
-        if "{}" not in template:
-            raise ParamsError(f"train.options.san.templates: expected {{}} where the class goes, found {template!r}")
+    _check(width, heads, templates)
     clip = load_clip(encoder, encoder_weights)
     frozen = FrozenClip.of(clip)
     texts = torch.zeros(num_classes, frozen.features)
@@ -92,11 +89,17 @@ def build(
     meant[list(range(num_classes + 1) if ids is None else ids)] = True
     weights = Weights(class_weight, mask_weight, dice_weight, no_object_weight)
     network = San(frozen, texts, meant, Sizes(queries, width, depth, heads, clip_scale), weights, points)
-    digest = bytes(frozen.digest.tolist()).hex()[:16]
-    known = f"frozen {encoder} with the weights {encoder_weights} (SHA-256 {digest})"
-    if checkpoint and phrases is not None:
-        where = f"train.options.san.checkpoint: {checkpoint}"
-        state = read_weights(Path(checkpoint), "train.options.san.checkpoint")
-        known = f"{known}; {official.load_checkpoint(network, state, where)}"
-    setattr(network, LOADED, known)
+    known = [f"frozen {encoder} with the weights {encoder_weights} (SHA-256 {frozen.hexdigest[:16]})"]
+    if checkpoint and phrases is not None:  # else all weights are those of a trained model
+        state = read_weights(Path(checkpoint), CHECKPOINT)
+        known.append(official.load_checkpoint(network, state, f"{CHECKPOINT}: {checkpoint}"))
+    setattr(network, LOADED, "; ".join(known))
     return network
+
+
+def _check(width: int, heads: int, templates: Sequence[str] | None) -> None:
+    if width % heads:
+        raise ParamsError(f"train.options.san.width: expected a multiple of its {heads} heads, found {width}")
+    for template in templates or ():
+        if "{}" not in template:
+            raise ParamsError(f"train.options.san.templates: expected {{}} where the class goes, found {template!r}")

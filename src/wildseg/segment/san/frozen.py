@@ -78,6 +78,11 @@ class FrozenClip:
         return cls(model.name, visual, model.scale, tower_digest(visual))
 
     @property
+    def hexdigest(self) -> str:
+        """The digest in hexadecimal digits."""
+        return bytes(self.digest.tolist()).hex()
+
+    @property
     def depth(self) -> int:
         """The number of blocks."""
         return len(self.visual.transformer.resblocks)

@@ -154,7 +154,8 @@ class San(AnySize, nn.Module):
         Raises:
             ModelError: they were trained beside another one.
         """
-        found, own = (_hex(values.get(DIGEST)) for values in (state_dict, self.state_dict()))
+        digest = state_dict.get(DIGEST)
+        found, own = "" if digest is None else bytes(digest.tolist()).hex(), self.clip.hexdigest
         if found and found != own:
             raise ModelError(
                 f"train.encoder: expected the weights of {self.clip.name} that this model was trained with (SHA-256 "
@@ -174,7 +175,3 @@ class San(AnySize, nn.Module):
     def _for_clip(self, padded: Tensor) -> Tensor:
         """Return the padded images at CLIP's resolution, sides rounded down; pixels are distant by the exact scale."""
         return functional.interpolate(padded, scale_factor=self.sizes.clip_scale, mode="bilinear", align_corners=False)
-
-
-def _hex(digest: Tensor | None) -> str:
-    return "" if digest is None else bytes(digest.cpu().tolist()).hex()
