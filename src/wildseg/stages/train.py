@@ -203,7 +203,7 @@ def _key(params: Params, artifacts: Artifacts, inputs: _Inputs, runtime: Runtime
     )
     # A file of encoder weights is known by its content, wherever the project lies; so here are the parameters as read.
     train = fields_but(params.train, *DECIDES_NO_NETWORK, "options", "min_confidence")
-    chosen = [train, config.options, config.min_confidence, config.num_classes, config.ids]
+    chosen: list[object] = [train, config.options, config.min_confidence, config.num_classes, config.ids]
     if architecture.needs_phrases(_module(config)):
         chosen += [_phrases(params), _beside(config), versions("open_clip_torch", "scipy")]
     settings = [chosen, context.seed, context.precision, context.device.split(":")[0]]

@@ -82,11 +82,9 @@ def build(
     _check(width, heads, templates)
     clip = load_clip(encoder, encoder_weights)
     frozen = FrozenClip.of(clip)
-    texts = torch.zeros(num_classes, frozen.features)
-    if phrases is not None:
-        texts = clip.classifier(phrases, templates or TEMPLATES)
-    meant = torch.zeros(num_classes + 1, dtype=torch.bool)
-    meant[list(range(num_classes + 1) if ids is None else ids)] = True
+    none = torch.zeros(num_classes, frozen.features)
+    texts = none if phrases is None else clip.classifier(phrases, templates or TEMPLATES)
+    meant = torch.tensor([ids is None or index in ids for index in range(num_classes + 1)])
     weights = Weights(class_weight, mask_weight, dice_weight, no_object_weight)
     network = San(frozen, texts, meant, Sizes(queries, width, depth, heads, clip_scale), weights, points)
     known = [f"frozen {encoder} with the weights {encoder_weights} (SHA-256 {frozen.hexdigest[:16]})"]

@@ -86,7 +86,7 @@ class San(AnySize, nn.Module):
         widths = [clip.width] * len(taps(clip.depth)[: sizes.depth + 1])
         patch = max(clip.visual.patch_size)
         self.multiple = next(side for side in count(MULTIPLE, MULTIPLE) if int(side * sizes.clip_scale) >= patch)
-        self.encoder = SideAdapter(widths, sizes.queries, sizes.width, sizes.depth, sizes.heads)
+        self.encoder: SideAdapter = SideAdapter(widths, sizes.queries, sizes.width, sizes.depth, sizes.heads)
         self.decoder = MaskHeads(sizes.width, clip.heads)
         self.clip_positions = nn.Parameter(clip.visual.positional_embedding.detach().clone())
         self.learned = nn.Parameter(torch.randn(2, clip.features) * clip.features**-0.5)

@@ -47,7 +47,7 @@ def load_checkpoint(network: San, state: Mapping[str, Tensor], where: str) -> st
         ModelError: tensors are missing or of another shape, or CLIP is another one.
     """
     own = network.state_dict()
-    loaded = {renamed: value for name, value in state.items() if (renamed := _renamed(name))}
+    loaded: dict[str, Tensor | None] = {renamed: value for name, value in state.items() if (renamed := _renamed(name))}
     loaded["clip_positions"] = state.get(f"{EXTRACTOR}positional_embedding")
     nothing = state.get(NO_OBJECT)
     loaded["learned"] = None if nothing is None else torch.cat([own["learned"][:1], nothing.reshape(1, -1).float()])

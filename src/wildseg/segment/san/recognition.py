@@ -94,8 +94,8 @@ def recognise(tower: ViT, tokens: Tokens, biases: Tensor) -> Tensor:
         query, key, value = queries_keys_values(block.attn, normed, normed)
         parts = [_attend_as_masks(query, key, value, bias)]
         if place < len(deeper):  # nothing attends to what would leave the last block
-            plain = (part[:, :, queries:] for part in (query, key, value))
-            parts.append(functional.scaled_dot_product_attention(*plain))
+            own, seen, given = (part[:, :, queries:] for part in (query, key, value))
+            parts.append(functional.scaled_dot_product_attention(own, seen, given))
         mixed = torch.cat(parts, 2)
         values = tower.after_attention(block, values[:, : mixed.shape[2]], block.attn.out_proj(join_heads(mixed)))
     pooled = tower.pooled(values[:, :queries].flatten(0, 1)[:, None], "tok")

@@ -67,7 +67,10 @@ class SideAdapter(nn.Module):
         self.positions = nn.Parameter(STD * torch.randn(GRID * GRID, width))
         self.patches = nn.Conv2d(3, width, PATCH, PATCH)
         norm = partial(nn.LayerNorm, eps=EPS)
-        self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, qkv_bias=True, norm_layer=norm)  # type: ignore[arg-type] # a layer's factory will do
+            for _ in range(depth)
+        )
         self.fusions = nn.ModuleList(Fusion(inputs, width) for inputs in widths)
         self.pixels = nn.Identity()  # a name for the map that leaves the last block
         for block in self.blocks:
