@@ -18,6 +18,8 @@ from wildseg.encoders.cnn import normalisation
 if TYPE_CHECKING:
     import torch
 
+    from wildseg.segment.params import Train
+
 NAMED = "encoder_weights"  # in a config: the weights of an encoder that is not saved with the network
 Build = Callable[..., "torch.nn.Module"]
 
@@ -27,14 +29,14 @@ def needs_phrases(module: ModuleType) -> bool:
     return "phrases" in getattr(module, "NEEDS", ())
 
 
-def norm_of(module: ModuleType, encoder: str, encoder_weights: str | None) -> normalisation.Normalisation:
-    """Return mean and deviation of the images of an architecture's encoder.
+def norm_of(module: ModuleType, train: Train) -> normalisation.Normalisation:
+    """Return mean and deviation of the images of an architecture's encoder; a path starts at the working folder.
 
     Raises:
         WildsegError: the encoder's weights cannot be had.
     """
     own: Callable[..., normalisation.Normalisation] = getattr(module, "normalisation", normalisation.of)
-    return own(encoder, encoder_weights)
+    return own(train.encoder, train.encoder_weights)
 
 
 def builder(module: ModuleType, phrases: Sequence[Sequence[str]], ids: Sequence[int]) -> Build:

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,7 @@ def _check_encoder(params: Params, root: Path) -> dict[str, Any]:
         weights = str(root / weights)
     module = lookup.load("methods.architectures", train.architecture, "train.architecture")
     module.build(len(params.classes), train.encoder, weights, **train.options.get(train.architecture, {}))
-    architecture.norm_of(module, train.encoder, weights)
+    architecture.norm_of(module, replace(train, encoder_weights=weights))
     return {"notes": [], "files": _fetched()}
 
 

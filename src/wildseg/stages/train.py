@@ -86,7 +86,7 @@ def _read(params: Params, artifacts: Artifacts, runtime: Runtime) -> _Inputs:
     processes = distributed.of_launcher(torch_device(runtime.device), several, params.train.batch_size)
     precision = resolve_precision(params.train.precision, processes.device)
     config = _config(params, artifacts)
-    norm = architecture.norm_of(_module(config), config.train.encoder, config.train.encoder_weights)
+    norm = architecture.norm_of(_module(config), config.train)
     data = supervision.read(
         artifacts.supervised_frames(kind),
         artifacts.load_image,
