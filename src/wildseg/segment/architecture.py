@@ -1,7 +1,9 @@
-"""What an architecture's file may bring beside `build`: the normalisation of images, and the need of class phrases.
+"""What an architecture's file may bring beside `build`: a normalisation of images, files, and classes by their phrases.
 
-A network beside a frozen CLIP (``NEEDS = frozenset({"phrases"})``) is built with `phrases` and `ids`. Its encoder is
-never saved with it; the config names its weights, which are found again when the network is loaded.
+``NEEDS = frozenset({"phrases"})`` makes it an open-vocabulary architecture, beside a frozen CLIP. Its `build` takes
+`phrases` and `ids`, and its `vocabulary` returns what of a network's state these decide, so that a trained network is
+given other classes. CLIP is never saved with it; the config names its weights, which are found again when the network
+is loaded. ``FILES`` names the options that are paths, from the project's folder.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from wildseg.core.errors import ModelError
 from wildseg.encoders.cnn import normalisation
+from wildseg.segment.vocabulary import PHRASES
 
 if TYPE_CHECKING:
     import torch
@@ -22,11 +25,12 @@ if TYPE_CHECKING:
 
 NAMED = "encoder_weights"  # in a config: the weights of an encoder that is not saved with the network
 Build = Callable[..., "torch.nn.Module"]
+Options = Mapping[str, Any]
 
 
 def needs_phrases(module: ModuleType) -> bool:
     """Return whether an architecture embeds the phrases of the classes."""
-    return "phrases" in getattr(module, "NEEDS", ())
+    return PHRASES in getattr(module, "NEEDS", ())
 
 
 def norm_of(module: ModuleType, train: Train) -> normalisation.Normalisation:
@@ -39,10 +43,30 @@ def norm_of(module: ModuleType, train: Train) -> normalisation.Normalisation:
     return own(train.encoder, train.encoder_weights)
 
 
-def builder(module: ModuleType, phrases: Sequence[Sequence[str]], ids: Sequence[int]) -> Build:
-    """Return `build` of an architecture, with the phrases of the classes and the valid ids where it needs them."""
-    build: Build = module.build
-    return partial(build, phrases=phrases, ids=ids) if needs_phrases(module) else build
+def with_templates(module: ModuleType, options: Options, templates: Sequence[str] | str) -> Options:
+    """Return the options with `templates`, where the architecture embeds phrases and they are null; not by a word."""
+    if not needs_phrases(module) or options.get("templates") is not None or isinstance(templates, str):
+        return options
+    return {**options, "templates": list(templates)}
+
+
+def files_of(module: ModuleType, options: Options, root: Path) -> dict[str, Path]:
+    """Return by name the options that are files, from the project's folder `root`."""
+    return {name: root / options[name] for name in getattr(module, "FILES", ()) if options.get(name)}
+
+
+def builder(module: ModuleType, phrases: Sequence[Sequence[str]], ids: Sequence[int], root: Path) -> Build:
+    """Return `build` of an architecture, with the phrases of the classes and the valid ids where it needs them.
+
+    Its options that are files start at `root`, the project's folder.
+    """
+    build: Build = partial(module.build, phrases=phrases, ids=ids) if needs_phrases(module) else module.build
+
+    def located(num_classes: int, encoder: str, weights: str | None, **options: Any) -> torch.nn.Module:  # noqa: ANN401
+        files = {name: str(path) for name, path in files_of(module, options, root).items()}
+        return build(num_classes, encoder, weights, **{**options, **files})
+
+    return located
 
 
 def rebuilder(module: ModuleType, config: Mapping[str, Any], where: str) -> Build:
@@ -57,6 +81,27 @@ def rebuilder(module: ModuleType, config: Mapping[str, Any], where: str) -> Buil
         return module.build(num_classes, encoder, _found(str(named), where), **options)  # type: ignore[no-any-return]
 
     return build
+
+
+def vocabulary(
+    module: ModuleType, config: Mapping[str, Any], phrases: Sequence[Sequence[str]], where: str
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of a network's state that its classes decide, for the ids and the CLIP of a config.
+
+    Args:
+        module: an open-vocabulary architecture.
+        config: of the model, with the ids that mean something.
+        phrases: of each class its synonyms.
+        where: the folder of the model, see `rebuilder`.
+
+    Raises:
+        ModelError: the weights of the CLIP cannot be found.
+    """
+    weights = _found(str(config.get(NAMED)), where)
+    found: dict[str, torch.Tensor] = module.vocabulary(
+        config["encoder"], weights, phrases, config["ids"], config["options"].get("templates")
+    )
+    return found
 
 
 def _found(named: str, where: str) -> str:

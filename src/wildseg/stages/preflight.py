@@ -69,7 +69,11 @@ def _wanted(params: Params, root: Path, stage: str) -> dict[str, Any]:
         wanted["language"] = [language.model, _state(root / language.model)]
     encoder = (train.encoder, train.encoder_weights, train.architecture, dict(chosen))
     if encoder != ENCODER:
-        wanted["encoder"] = [*encoder, [_state(path) for path in _beside(train.encoder_weights, root)]]
+        files = [
+            *_beside(train.encoder_weights, root),
+            *(root / one for one in chosen.values() if isinstance(one, str)),
+        ]
+        wanted["encoder"] = [*encoder, [_state(path) for path in files]]
     if stage in ("extract", "label") and "network" in lookup.needs("methods.cam", params.cam.method):
         wanted["map network"] = _map_network(params, root)
     return wanted
@@ -173,7 +177,8 @@ def _check_encoder(params: Params, root: Path) -> dict[str, Any]:
     if weights and weights.endswith(".safetensors"):
         weights = str(root / weights)
     module = lookup.load("methods.architectures", train.architecture, "train.architecture")
-    module.build(len(params.classes), train.encoder, weights, **train.options.get(train.architecture, {}))
+    build = architecture.builder(module, params.classes.phrases, range(len(params.classes) + 1), root)
+    build(len(params.classes), train.encoder, weights, **train.options.get(train.architecture, {}))
     architecture.norm_of(module, replace(train, encoder_weights=weights))
     return {"notes": [], "files": _fetched()}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -25,7 +25,7 @@ from wildseg.encoders.weights import config_path, shared_config_path
 from wildseg.execution import fingerprint, large_entries, launcher
 from wildseg.execution.result_store import ResultStore, fields_but, key_of, note, versions
 from wildseg.execution.runtime import Runtime, gpus, torch_device
-from wildseg.segment import architecture, fit, supervision
+from wildseg.segment import architecture, fit, supervision, vocabulary
 from wildseg.segment.objective import NAME
 from wildseg.tracking import mlflow_run
 from wildseg.training import distributed
@@ -87,10 +87,11 @@ def _read(params: Params, artifacts: Artifacts, runtime: Runtime) -> _Inputs:
     precision = resolve_precision(params.train.precision, processes.device)
     config = _config(params, artifacts)
     norm = architecture.norm_of(_module(config), config.train)
+    load_mask = partial(artifacts.load_supervision, kind, select=_select(config))
     data = supervision.read(
         artifacts.supervised_frames(kind),
         artifacts.load_image,
-        partial(artifacts.load_supervision, kind, select=_select(config)),
+        partial(supervision.without, load_mask, config.held_out) if config.held_out else load_mask,
         config.ids,
         supervision.KINDS[kind],
         processes,
@@ -105,24 +106,32 @@ def _config(params: Params, artifacts: Artifacts) -> fit.FitConfig:
     if weights and weights.endswith(".safetensors"):
         # A file is named from the folder of dvc.yaml; anything else is the name of a published set.
         train = replace(train, encoder_weights=str(artifacts.root / weights))
+    module = _architecture(train.architecture)
+    options = architecture.with_templates(module, train.options.get(train.architecture, {}), params.clip.templates)
+    train = replace(train, options={**train.options, train.architecture: dict(options)})
     ids = tuple(range(0 if params.background else 1, len(params.classes) + 1))
+    held_out = tuple(1 + params.classes.names.index(name) for name in train.hold_out)
     guided = "confidence" in lookup.needs("methods.losses", train.loss)
-    return fit.FitConfig(train, len(params.classes), ids, guided)
+    return fit.FitConfig(train, len(params.classes), ids, guided, held_out)
+
+
+def _architecture(name: str) -> ModuleType:
+    return lookup.load("methods.architectures", name, "train.architecture")
 
 
 def _module(config: fit.FitConfig) -> ModuleType:
-    return lookup.load("methods.architectures", config.train.architecture, "train.architecture")
+    return _architecture(config.train.architecture)
 
 
 def _phrases(params: Params) -> list[tuple[str, ...]]:
     return list(params.classes.phrases)
 
 
-def _beside(config: fit.FitConfig) -> list[str]:
+def _beside(config: fit.FitConfig, root: Path) -> list[str]:
     """Return the digests of the configs beside the weights of a CLIP, and of files that the options name."""
     file = Path(config.train.encoder_weights or "")
     configs = (config_path(file, config.train.encoder), shared_config_path(file)) if file.is_file() else ()
-    named = (Path(value) for value in config.options.values() if isinstance(value, str))
+    named = architecture.files_of(_module(config), config.options, root).values()
     return [sha256_of(path) for path in (*configs, *named) if path.is_file()]
 
 
@@ -136,7 +145,7 @@ def _train(
 ) -> TrainingResult:
     """Train to the end, from a checkpoint if one fits; the main process writes and reports what the others compute."""
     config, context = inputs.config, inputs.context
-    build = architecture.builder(_module(config), _phrases(params), config.ids)
+    build = architecture.builder(_module(config), _phrases(params), config.trained_ids, artifacts.root)
     loss = lookup.load("methods.losses", config.train.loss, "train.loss").loss
     trainer = fit.trainer(config, build, loss, inputs.data, inputs.norm, context)
     restored = checkpoints.restore(trainer)
@@ -152,6 +161,8 @@ def _train(
         print(f"train: {checkpoints.unusable}; begins anew", flush=True)
     if restored:
         print(f"train: goes on from step {trainer.step} of {config.train.steps}", flush=True)
+    if config.held_out:
+        print(f"train: {', '.join(config.train.hold_out)} held out: their pixels are ignored", flush=True)
     empty_dir(artifacts.segmenter_folder)
     with mlflow_run.training(artifacts, params, trainer.step) as tracker:
         for past in trainer.history:  # points that a kill kept from the tracker
@@ -162,9 +173,17 @@ def _train(
                 artifacts.save_curve([(past.step, past.curves) for past in trainer.history])
             if event.step % params.train.checkpoint_every == 0:
                 checkpoints.save(trainer)
-        artifacts.save_segmenter_weights(trainer.weights(NAME))
+        artifacts.save_segmenter_weights(trainer.weights(NAME) | _held_out(params, artifacts, inputs))
         _write(params, artifacts, inputs, trainer.result())
     return trainer.result()
+
+
+def _held_out(params: Params, artifacts: Artifacts, inputs: _Inputs) -> dict[str, torch.Tensor]:
+    """Return what of the weights names classes, with those that were held out; nothing where none was."""
+    if not inputs.config.held_out:
+        return {}
+    described = _described(params, inputs)
+    return architecture.vocabulary(_module(inputs.config), described, _phrases(params), str(artifacts.segmenter_folder))
 
 
 def _restore(artifacts: Artifacts, store: ResultStore, key: str) -> TrainingResult | None:
@@ -184,12 +203,19 @@ def _reuse(params: Params, artifacts: Artifacts, inputs: _Inputs, stored: Traini
 
 
 def _write(params: Params, artifacts: Artifacts, inputs: _Inputs, result: TrainingResult) -> None:
+    artifacts.save_segmenter_config(_described(params, inputs))
+    artifacts.save_curve([(event.step, event.curves) for event in result.history])
+    save_json(artifacts.metrics_path("train.json"), fit.report(result, inputs.data))
+
+
+def _described(params: Params, inputs: _Inputs) -> dict[str, Any]:
+    """Return the config of the model."""
     described = fit.description(inputs.config, params.classes.names, inputs.norm)
     if architecture.needs_phrases(_module(inputs.config)):  # and then has an encoder that is not saved
         described[architecture.NAMED] = params.train.encoder_weights
-    artifacts.save_segmenter_config(described)
-    artifacts.save_curve([(event.step, event.curves) for event in result.history])
-    save_json(artifacts.metrics_path("train.json"), fit.report(result, inputs.data))
+    if inputs.config.held_out:
+        described[vocabulary.HELD_OUT] = list(params.train.hold_out)
+    return described
 
 
 def _key(params: Params, artifacts: Artifacts, inputs: _Inputs, runtime: Runtime) -> str:
@@ -205,7 +231,7 @@ def _key(params: Params, artifacts: Artifacts, inputs: _Inputs, runtime: Runtime
     train = fields_but(params.train, *DECIDES_NO_NETWORK, "options", "min_confidence")
     chosen: list[object] = [train, config.options, config.min_confidence, config.num_classes, config.ids]
     if architecture.needs_phrases(_module(config)):
-        chosen += [_phrases(params), _beside(config), versions("open_clip_torch", "scipy")]
+        chosen += [_phrases(params), _beside(config, artifacts.root), versions("open_clip_torch", "scipy")]
     settings = [chosen, context.seed, context.precision, context.device.split(":")[0]]
     frames = [*data.train.frames, *data.val.frames]
     weights = config.train.encoder_weights

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +12,18 @@ import torch
 from torch.nn import functional
 
 from tests.encoders.models import save
-from tests.segment.san.networks import OPTIONS, PHRASES, blocks, small
+from tests.segment.san.networks import OPTIONS, PHRASES, TINY, blocks, small
 from wildseg.core.errors import ModelError, ParamsError
 from wildseg.encoders import clip
 from wildseg.methods.architectures import san
 from wildseg.methods.losses import cross_entropy
-from wildseg.segment.objective import Criterion, SupervisesItself
+from wildseg.segment.objective import ConfiguresOptimizer, Criterion, SegmenterObjective, SupervisesItself
 from wildseg.segment.san.frozen import TEMPLATES
 from wildseg.segment.san.recognition import recognise, run_shared
 from wildseg.segment.san.supervision import SetLoss
-
-TINY = Path(__file__).parents[3] / "models" / "tiny_clip" / "model.safetensors"
+from wildseg.training.context import TrainContext
+from wildseg.training.optim import OptimConfig
+from wildseg.training.trainer import Trainer
 
 
 def criterion(ids: tuple[int, ...], weights: torch.Tensor | None = None) -> Criterion:
@@ -30,6 +33,7 @@ def criterion(ids: tuple[int, ...], weights: torch.Tensor | None = None) -> Crit
 def test_scores_of_a_pixel_are_those_of_masks_times_their_classes(tmp_path: Path) -> None:
     network = small(tmp_path, ids=(1, 2, 3)).eval()
     assert isinstance(network, SupervisesItself)
+    assert isinstance(network, ConfiguresOptimizer)
     images = torch.randn(2, 3, 45, 67)
     with torch.no_grad():
         logits = network(images)
@@ -94,18 +98,18 @@ def test_everything_that_is_trained_has_a_gradient_and_clip_has_none(tmp_path: P
     assert own == {"encoder", "decoder", "clip_positions", "learned", "texts", "meant", "clip_digest"}
 
 
-def test_it_learns_two_images_by_heart_beside_the_embedded_clip() -> None:
+def test_it_learns_four_frames_by_heart_beside_the_embedded_clip_with_its_own_optimiser() -> None:
     torch.manual_seed(0)
     phrases = (("red brick path", "red paving"), ("lawn", "grass"), ("water", "pond"))
-    network = san.build(3, "wildseg-tiny", str(TINY), phrases, (1, 2, 3), **OPTIONS)
+    network = san.build(3, "wildseg-tiny", TINY, phrases, (1, 2, 3), **OPTIONS)
     images, target = blocks()
+    images, target = torch.cat([images, images.flip(2)]), torch.cat([target, target.flip(1)])  # upside down, too
     target[:, :5] = 255  # what is ignored is no object of its own
-    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    for _ in range(25):
-        optimiser.zero_grad()
-        terms = network.loss_terms(network.training_outputs(images), target, criterion((1, 2, 3)))
-        sum(terms.values()).backward()
-        optimiser.step()
+    context = TrainContext(validate_every=None)
+    objective = SegmenterObjective(network, cross_entropy.loss, (1, 2, 3), None, context)
+    optim = OptimConfig(40, 3e-3, weight_decay=1e-4)
+    run = Trainer(objective, replace(optim, **network.optimizer_settings()), context)
+    deque(run.run(lambda start, stop: [{"image": images, "mask": target}] * (stop - start)), maxlen=0)
     with torch.no_grad():
         found = network.eval()(images).argmax(1)
     assert float((found == target)[target != 255].float().mean()) > 0.9

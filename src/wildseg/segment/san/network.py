@@ -6,7 +6,7 @@ image at another resolution than the side adapter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,8 @@ if TYPE_CHECKING:  # prediction trains nothing
 
 MULTIPLE = 32  # pixels, to which images are padded, or to the next multiple that has a patch of CLIP
 LEAST = 1e-30  # score of a class in a pixel, so that its logarithm is finite where no mask is
-DIGEST = "clip_digest"
+TEXTS, MEANT, DIGEST = "texts", "meant", "clip_digest"  # of its state: the former two are the vocabulary's
+CLIP_NORM = 0.01  # of the gradient in training, as published
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,11 @@ class Sizes:
 
 
 class San(AnySize, nn.Module):
-    """From images (B, 3, H, W), of any H and W, to logits (B, K, H, W); a `SupervisesItself` of its objective.
+    """From images (B, 3, H, W), of any H and W, to logits (B, K, H, W).
 
-    The softmax of the logits are scores ``sum_q softmax(classes_q)[k] * sigmoid(mask_q)``, which sum to 1 over k.
-    CLIP is no part of its weights, save for the position embedding, which is trained; its digest is.
+    The softmax of the logits are scores ``sum_q softmax(classes_q)[k] * sigmoid(mask_q)``, which sum to 1 over k. CLIP
+    is no part of its weights, save for the position embedding, which is trained; its digest is. It brings a loss and
+    settings of the optimiser: `SupervisesItself` and `ConfiguresOptimizer` of `wildseg.segment.objective`.
 
     Attributes:
         encoder: the side adapter.
@@ -69,7 +71,14 @@ class San(AnySize, nn.Module):
     """
 
     def __init__(
-        self, clip: FrozenClip, texts: Tensor, meant: Tensor, sizes: Sizes, weights: Weights, points: int
+        self,
+        clip: FrozenClip,
+        texts: Tensor,
+        meant: Tensor,
+        sizes: Sizes,
+        weights: Weights,
+        points: int,
+        gradient_clip: float | None = CLIP_NORM,
     ) -> None:
         """Put a side adapter with random weights beside a CLIP.
 
@@ -80,9 +89,11 @@ class San(AnySize, nn.Module):
             sizes: of the side adapter.
             weights: of the loss.
             points: at which masks are compared in training.
+            gradient_clip: largest norm of the gradient; None does not clip.
         """
         super().__init__()
         self.clip, self.sizes, self.weights, self.points = clip, sizes, weights, points
+        self.gradient_clip = gradient_clip
         widths = [clip.width] * len(taps(clip.depth)[: sizes.depth + 1])
         patch = max(clip.visual.patch_size)
         self.multiple = next(side for side in count(MULTIPLE, MULTIPLE) if int(side * sizes.clip_scale) >= patch)
@@ -92,8 +103,8 @@ class San(AnySize, nn.Module):
         self.learned = nn.Parameter(torch.randn(2, clip.features) * clip.features**-0.5)
         self.texts: Tensor
         self.meant: Tensor
-        self.register_buffer("texts", texts.clone())
-        self.register_buffer("meant", meant.clone())
+        self.register_buffer(TEXTS, texts.clone())
+        self.register_buffer(MEANT, meant.clone())
         self.register_buffer(DIGEST, clip.digest.clone())
 
     def forward(self, images: Tensor) -> Tensor:
@@ -133,6 +144,15 @@ class San(AnySize, nn.Module):
         if earlier:
             terms["auxiliary"] = torch.stack([term for found in earlier for term in found.values()]).sum()
         return terms
+
+    def optimizer_settings(self) -> dict[str, Any]:
+        """Return the published schedule, a polynomial of power 0.9 without warm-up, and the norm of the gradient."""
+        return {"schedule": "poly", "power": 0.9, "warmup": 0.0, "clip": self.gradient_clip}
+
+    def undecayed(self) -> Iterable[nn.Parameter]:
+        """Return the mask queries and all position embeddings."""
+        side = self.encoder
+        return side.queries, side.query_positions, side.positions, self.clip_positions
 
     def classify(self, features: Tensor) -> Tensor:
         """Return logits (B, Q, K + 1), the last that of no object, of unit features (B, Q, d)."""

@@ -15,6 +15,7 @@ from wildseg.core.errors import DataError
 from wildseg.core.images import encode_label_image
 from wildseg.execution.frame_task import FrameTask
 from wildseg.execution.result_store import Entry, fields_but
+from wildseg.segment.vocabulary import HELD_OUT
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; the process of the stage has no use for it
     from wildseg.segment.params import Eval
@@ -60,6 +61,12 @@ class PredictTask(FrameTask[str]):
     def architecture(self) -> str:
         """The name of the model's architecture."""
         return str(self.config.get("architecture"))
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The names of the classes that the model was not trained on."""
+        held_out = self.config.get(HELD_OUT)
+        return tuple(name for name in self.class_names if isinstance(held_out, list) and name in held_out)
 
     def depends_on(self) -> dict[str, Any]:
         """Return the model, and how it predicts."""
