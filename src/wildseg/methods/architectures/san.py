@@ -50,7 +50,8 @@ def vocabulary(
         encoder_weights: as those of `build`.
         phrases: of each class its synonyms, which share a sentence.
         ids: those that mean something, of 0 to C; a class that means nothing is not embedded.
-        templates: as those of `build`.
+        templates: sentences with one ``{}``, whose embeddings are averaged; ``published`` or None, in whose place a
+            training puts those of `clip.templates`, for the authors' fourteen.
 
     Raises:
         ModelError: there is no such CLIP, or its weights cannot be had.
@@ -92,12 +93,11 @@ def build(
         depth: its blocks.
         heads: of its attention; `width` is a multiple.
         clip_scale: resolution of CLIP's image relative to the side adapter's; 0.7 for patches of 14 pixels.
-        templates: sentences with one ``{}``, over which embeddings are averaged; ``published`` for the authors'
-            fourteen, as is None, in whose place a training puts the sentences of `clip.templates`.
+        templates: sentences with one ``{}``, whose embeddings are averaged; None for the published ones.
         points: at which masks are compared in training.
         class_weight: factor of the cross entropy of the classes of masks.
-        mask_weight: factor of the binary cross entropy of masks.
-        dice_weight: factor of the dice loss of masks.
+        mask_weight: that of the binary cross entropy of masks.
+        dice_weight: that of the dice loss of masks.
         no_object_weight: factor, within the cross entropy, of masks that stand for no class.
         gradient_clip: largest norm of the gradient over all weights; None does not clip.
         checkpoint: a .safetensors or .pth file under the authors' names that training begins with.
@@ -110,18 +110,33 @@ def build(
     _check(width, heads, templates)
     clip = load_clip(encoder, encoder_weights)
     frozen = FrozenClip.of(clip)
-    words = {TEXTS: torch.zeros(num_classes, frozen.features), MEANT: torch.ones(num_classes + 1, dtype=torch.bool)}
-    if phrases is not None:
-        words = _vocabulary(clip, phrases, range(num_classes + 1) if ids is None else ids, templates)
+    words = _words(clip, frozen.features, num_classes, phrases, ids, templates)
     weights = Weights(class_weight, mask_weight, dice_weight, no_object_weight)
     sizes = Sizes(queries, width, depth, heads, clip_scale)
     network = San(frozen, words[TEXTS], words[MEANT], sizes, weights, points, gradient_clip)
-    known = [f"frozen {encoder} with the weights {encoder_weights} (SHA-256 {frozen.hexdigest[:16]})"]
+    known = f"frozen {encoder} with the weights {encoder_weights} (SHA-256 {frozen.hexdigest[:16]})"
     if checkpoint and phrases is not None:  # else all weights are those of a trained model
-        state = read_weights(Path(checkpoint), CHECKPOINT)
-        known.append(official.load_checkpoint(network, state, f"{CHECKPOINT}: {checkpoint}"))
-    setattr(network, LOADED, "; ".join(known))
+        known += f"; {_load_checkpoint(network, checkpoint)}"
+    setattr(network, LOADED, known)
     return network
+
+
+def _load_checkpoint(network: San, checkpoint: str) -> str:
+    state = read_weights(Path(checkpoint), CHECKPOINT)
+    return official.load_checkpoint(network, state, f"{CHECKPOINT}: {checkpoint}")
+
+
+def _words(
+    clip: Clip,
+    features: int,
+    num_classes: int,
+    phrases: Sequence[Sequence[str]] | None,
+    ids: Sequence[int] | None,
+    templates: Templates,
+) -> dict[str, torch.Tensor]:
+    if phrases is None:
+        return {TEXTS: torch.zeros(num_classes, features), MEANT: torch.ones(num_classes + 1, dtype=torch.bool)}
+    return _vocabulary(clip, phrases, range(num_classes + 1) if ids is None else ids, templates)
 
 
 def _vocabulary(
