@@ -13,8 +13,8 @@ from tests.segment.san.networks import OPTIONS, PHRASES, TINY, save_model
 from tests.stages import tiny_run
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.classes import Classes
-from wildseg.core.errors import ModelError, ParamsError
-from wildseg.methods import segmenter
+from wildseg.core.errors import DataError, ModelError, ParamsError
+from wildseg.methods import predictor, segmenter
 from wildseg.methods.architectures import san
 from wildseg.segment.deployed import Segmenter
 from wildseg.segment.predict import Predictor
@@ -90,7 +90,19 @@ def test_a_model_without_a_folder_or_without_its_clip_says_so(tmp_path: Path) ->
     model = segmenter.load(artifacts.segmenter_folder)
     with pytest.raises(ModelError, match="^with_classes: expected a model of wildseg.load_segmenter"):
         Segmenter(model.predictor, model.config).with_classes(["mud", "track"])
-    artifacts.save_segmenter_config({**model.config, "encoder_weights": "gone.safetensors"})
     model.config["encoder_weights"] = "gone.safetensors"  # type: ignore[index]
     with pytest.raises(ModelError, match="expected the weights of the CLIP of this model, gone.safetensors"):
         model.with_classes(["mud", "track"])
+
+
+def test_a_config_that_lacks_something_is_one_line(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path)
+    save_model(artifacts)
+    state, config = artifacts.load_segmenter()
+    with pytest.raises(DataError, match=r"^a/b: expected the config of a trained model \('encoder'\); run 'dvc repro"):
+        predictor.with_classes(
+            state,
+            {name: value for name, value in config.items() if name != "encoder"},
+            Classes({"a": "a", "b": "b"}),
+            "a/b",
+        )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from wildseg.artifacts.segmenter import read_config, read_weights
 from wildseg.core import lookup
+from wildseg.core.errors import DataError
 from wildseg.segment import architecture as segment_architecture
 from wildseg.segment import predict, vocabulary
 from wildseg.segment.predict import Predictor
@@ -58,11 +59,16 @@ def with_classes(
         key: what named the classes, for error lines.
 
     Raises:
+        DataError: the config lacks something.
         ModelError: the weights of its CLIP cannot be found.
         ParamsError: the model's architecture knows only the classes that it was trained on, or one class is all.
     """
     named = vocabulary.with_classes(config, classes, key)
-    words = segment_architecture.vocabulary(architecture(config, where), named, classes.phrases, where)
+    try:
+        words = segment_architecture.vocabulary(architecture(config, where), named, classes.phrases, where)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(f"{where}: expected the config of a trained model ({reason}); run 'dvc repro train'") from error
     return {**state, **words}, named
 
 

@@ -49,7 +49,7 @@ def encoder_of(name: str) -> str:
 def build(name: str, num_classes: int = 3, encoder: str = "") -> torch.nn.Module:
     torch.manual_seed(0)
     module = lookup.load("methods.architectures", name)
-    build = architecture.builder(module, PHRASES[:num_classes], range(num_classes + 1))
+    build = architecture.builder(module, PHRASES[:num_classes], range(num_classes + 1), Path())
     return build(num_classes, encoder or encoder_of(name), WEIGHTS.get(name), **SMALL.get(name, {}))
 
 
