@@ -93,7 +93,8 @@ class PredictTask(FrameTask[str]):
         """Load the model."""
         from wildseg.methods import predictor
 
-        self.predictor = predictor.assemble(*SegmenterFiles(self.root).load_segmenter(), device)
+        files = SegmenterFiles(self.root)
+        self.predictor = predictor.assemble(*files.load_segmenter(), device, where=str(files.segmenter_folder))
         return ()
 
     def compute(self, item: str) -> Entry:
