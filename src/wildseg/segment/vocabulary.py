@@ -43,7 +43,7 @@ def classes_of(words: Sequence[str] | Mapping[str, Sequence[str] | str] | Classe
     names: dict[str, str] = {}
     for word in words:
         if not isinstance(word, str) or not word.strip():
-            raise ParamsError(f"{key}: expected words, found {word!r} in {', '.join(map(str, words))!r}")
+            raise ParamsError(f"{key}: expected words, found {word!r} in {','.join(map(str, words))!r}")
         if (text := word.strip()).lower() in {name.lower() for name in names}:
             raise ParamsError(f"{key}: expected each word once, found {text!r} twice (letter case does not count)")
         names[text] = text
