@@ -37,6 +37,7 @@ FORWARD = 20  # passes that are timed
 OTHERS: Mapping[str, Mapping[str, Any]] = {  # what a network needs beside the default's settings
     "dpt": {"encoder": "tu-vit_tiny_patch16_224"},
     "pcaa": {"encoder": "tu-resnet18"},
+    "san": {"encoder": "wildseg-tiny", "encoder_weights": "models/tiny_clip/model.safetensors", "lr": 0.001},
 }
 
 

@@ -24,6 +24,15 @@ def test_every_level_and_class_has_a_line() -> None:
     assert any(line.split() == ["red_brick_path", "-", "-"] for line in lines)
 
 
+def test_classes_that_were_held_out_have_lines_of_their_own() -> None:
+    assert "unseen" not in summary.text({**LEVELS, "unseen": LEVELS})
+    apart = {"miou_seen_classes": 0.5, "miou_unseen_classes": 0.25, "miou_harmonic": 1 / 3}
+    found = {**LEVELS, "segmenter": {**LEVELS["segmenter"], **apart}, "unseen": None}
+    lines = [line.split() for line in summary.text(found).splitlines()]
+    assert ["on", "unseen", "classes", "0.250"] in lines
+    assert ["harmonic", "mean", "0.333"] in lines
+
+
 def test_without_unseen_sources_there_is_no_column_for_them() -> None:
     assert "held-out" not in summary.text({**LEVELS, "unseen": None})
 

@@ -46,3 +46,28 @@ def test_foreground_leaves_the_background_out_of_the_mean_but_not_its_pixels() -
     report = levels.report()["segmenter"]
     assert report["miou"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert report["miou_foreground"] == pytest.approx(2 / 3)
+
+
+def test_seen_and_unseen_classes_are_measured_apart_with_their_harmonic_mean() -> None:
+    # Truth 0 0 1 1 2 2 2 2, prediction 0 1 1 1 2 2 0 0: IoU of the background 1/4, of lawn 2/3, of road 2/4.
+    target, preds = np.array([[0, 0, 1, 1, 2, 2, 2, 2]]), np.array([[0, 1, 1, 1, 2, 2, 0, 0]])
+    levels = Levels(NAMES, background=True, unseen=["road"])
+    levels.segmenter.add(target, preds)
+    report = levels.report()["segmenter"]
+    seen, unseen = (1 / 4 + 2 / 3) / 2, 1 / 2
+    assert report["miou_seen_classes"] == pytest.approx(seen)
+    assert report["miou_unseen_classes"] == pytest.approx(unseen)
+    assert report["miou_harmonic"] == pytest.approx(1 / ((1 / seen + 1 / unseen) / 2))
+    plain = Levels(NAMES, background=True)
+    plain.segmenter.add(target, preds)
+    assert plain.report()["segmenter"] == {
+        name: v for name, v in report.items() if "classes" not in name and "harm" not in name
+    }
+
+
+def test_classes_that_were_never_found_have_a_harmonic_mean_of_zero_and_unmeasured_ones_none() -> None:
+    levels = Levels(NAMES, background=False, unseen=["road"])
+    assert np.isnan(levels.report()["segmenter"]["miou_harmonic"])
+    levels.segmenter.add(np.array([[1, 2]]), np.array([[2, 1]]))
+    report = levels.report()["segmenter"]
+    assert (report["miou_seen_classes"], report["miou_unseen_classes"], report["miou_harmonic"]) == (0, 0, 0)

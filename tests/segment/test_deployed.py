@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.methods.architectures import test_architectures
 from tests.methods.architectures.test_architectures import SMALL, encoder_of
 from tests.segment.networks import stripes, tiny
-from wildseg.core import lookup
 from wildseg.core.errors import DataError, ModelError, WildsegError
 from wildseg.segment import onnx
 from wildseg.segment.deployed import Segmenter
@@ -76,13 +76,11 @@ def test_the_onnx_file_takes_batches_of_any_size_and_names_its_classes(model: Se
 
 
 @pytest.mark.slow
-# Each takes many seconds: one of convolutions, one of attention over padded bins; tests/test_api.py has U-Net.
-@pytest.mark.parametrize("architecture", ["deeplabv3plus", "pcaa"])
+# Each takes many seconds: convolutions, attention over padded bins, a frozen CLIP; tests/test_api.py has U-Net.
+@pytest.mark.parametrize("architecture", ["deeplabv3plus", "pcaa", "san"])
 def test_architectures_can_be_exported(architecture: str, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    options = SMALL[architecture]
-    network = lookup.load("methods.architectures", architecture).build(3, encoder_of(architecture), None, **options)
-    config = describe(architecture, encoder_of(architecture), options, NAMES, [])
+    network = test_architectures.build(architecture)
+    config = describe(architecture, encoder_of(architecture), SMALL[architecture], NAMES, [])
     model = Segmenter(Predictor(network.eval(), [0, 1, 2, 3]), config)
     runs = session(model.export_onnx(tmp_path / "a.onnx"))
     for size in ((48, 64), (37, 50)):

@@ -98,6 +98,28 @@ def test_where_every_class_is_in_every_frame_naming_them_all_is_right(
     assert told(artifacts, capsys) == []
 
 
+def test_classes_that_were_held_out_of_the_training_are_reported_apart(
+    artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = measured(artifacts)
+    assert not [name for name in plain["segmenter"] if "seen" in name or "harmonic" in name]
+    assert "seen classes" not in capsys.readouterr().out
+    tables = {name: content for name, content in outputs(artifacts).items() if name.endswith(".csv")}
+    state, config = artifacts.load_segmenter()
+    artifacts.save_segmenter(state, {**config, "held_out": ["road"]})
+    # The model answers lawn everywhere: in the tested frame of seen sources 11 of 12 pixels are, and 1 is road.
+    found = measured(artifacts)
+    assert found["segmenter"]["miou_seen_classes"] == pytest.approx(11 / 12)
+    assert found["segmenter"]["miou_unseen_classes"] == 0
+    assert found["segmenter"]["miou_harmonic"] == 0
+    assert found["unseen"]["segmenter"]["miou_unseen_classes"] is None  # no road in the held-out source
+    apart = {"miou_seen_classes", "miou_unseen_classes", "miou_harmonic"}
+    assert {name: value for name, value in found["segmenter"].items() if name not in apart} == plain["segmenter"]
+    assert {name: content for name, content in outputs(artifacts).items() if name.endswith(".csv")} == tables
+    line = "on seen classes 0.917, on unseen classes 0.000, harmonic mean 0.000"
+    assert line in capsys.readouterr().out
+
+
 def test_a_class_of_few_pixels_is_missed_once_they_are_enough(artifacts: Artifacts) -> None:
     assert measured(artifacts, min_presence=1 / 16)["labels"]["recall"] == pytest.approx(2 / 4)
 

@@ -92,6 +92,12 @@ def test_a_hub_that_cannot_be_reached_is_told_before_a_frame_is_labelled(
     assert ": connection refused; " in said
 
 
+SAN = {
+    "architecture": "san",
+    "encoder": "wildseg-tiny",
+    "encoder_weights": str(ROOT / "models/tiny_clip/model.safetensors"),
+    "options": {"san": {"checkpoint": "none.pth"}},
+}
 FIVE = {"unet": {"encoder_depth": 5, "decoder_channels": [32, 16, 16, 8, 8]}}
 
 
@@ -100,6 +106,7 @@ FIVE = {"unet": {"encoder_depth": 5, "decoder_channels": [32, 16, 16, 8, 8]}}
     [
         ("extract", {}, {"encoder_weights": "imagnet"}, "found 'imagnet'; did you mean 'imagenet'"),
         ("crf", {}, {"encoder_weights": "none.safetensors"}, "none.safetensors: expected a .safetensors file"),
+        ("crf", {}, SAN, "train.options.san.checkpoint: .*none.pth: expected weights as safetensors or plain torch"),
         ("cam", {}, {"encoder": "tu-efficientformer_l1", "options": FIVE}, "for images of any size"),
         (
             "label",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from tests.packages import LITE0, install_lite0, lite0_state
 from tests.segment.networks import stripes
 from tests.stages.tiny_run import ENCODER
 from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.core.classes import Classes
 from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
 from wildseg.core.files import load_json
 from wildseg.core.tables import load_table
@@ -33,6 +35,7 @@ from wildseg.execution import params as parameters
 from wildseg.execution.params import Params
 from wildseg.execution.result_store import ResultStore
 from wildseg.execution.runtime import Runtime
+from wildseg.methods import segmenter
 from wildseg.methods.architectures import pcaa, unet
 from wildseg.segment import fit, predict
 from wildseg.stages import train
@@ -145,6 +148,59 @@ def test_an_architecture_with_terms_of_its_own_leaves_a_curve_of_each(project: A
     state, config = project.load_segmenter()
     predictor = predict.load(pcaa.build, state, config)
     assert next(predictor.predict([stripes(5, 20, 27)[0]])).shape == (20, 27)
+
+
+def test_a_network_beside_a_frozen_clip_is_trained_saved_without_it_and_loaded_with_it(
+    project: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("model.safetensors", "wildseg-tiny.json"):
+        folder = project.root / "models" / "tiny_clip"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "models" / "tiny_clip" / name, folder)
+    clip = {"encoder": "wildseg-tiny", "encoder_weights": "models/tiny_clip/model.safetensors"}
+    options = {"san": {"queries": 8, "width": 24, "depth": 3, "heads": 3, "points": 64}}
+    params = values(architecture="san", options=options, steps=3, crop=32, **clip)
+    train.run(params, project, CPU)
+    columns = ("step", "loss", "classes", "masks", "dice", "auxiliary", "val_miou")
+    for row in load_table(project.metrics_path("train/curve.csv"), columns):
+        parts = [float(row[name]) for name in ("classes", "masks", "dice", "auxiliary")]
+        assert float(row["loss"]) == pytest.approx(sum(parts), rel=1e-4)
+    state, config = project.load_segmenter()
+    assert config["encoder_weights"] == "models/tiny_clip/model.safetensors"
+    assert not any("resblocks" in name for name in state)
+    digest = bytes(state["clip_digest"].tolist()).hex()
+    assert state["meant"].tolist() == [False, True, True, True]
+    model = segmenter.load(project.segmenter_folder)  # whatever the working folder is
+    image, _ = stripes(5, 20, 27)
+    assert model.probabilities(image).shape == (4, 20, 27)
+    assert bytes(model.predictor.network.clip.digest.tolist()).hex() == digest
+    np.testing.assert_allclose(model.predictor.mean.flatten(), config["mean"], rtol=1e-6)
+
+    first = outputs(project)
+    train.run(params, project, CPU)
+    assert outputs(project) == first
+    monkeypatch.chdir(project.root)
+    (project.root / "models" / "tiny_clip" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="expected the weights of the CLIP of this model, models/tiny_clip"):
+        segmenter.load(project.segmenter_folder)
+
+
+def test_the_phrases_of_a_class_are_part_of_what_a_network_beside_clip_is_known_by(
+    project: Artifacts, steps: list[int]
+) -> None:
+    file = str(ROOT / "models" / "tiny_clip" / "model.safetensors")
+    options = {"san": {"queries": 4, "width": 12, "depth": 1, "heads": 2, "points": 16}}
+    settings = {"architecture": "san", "encoder": "wildseg-tiny", "encoder_weights": file}
+    params = values(options=options, steps=1, **settings)
+    train.run(params, project, CPU)
+    texts = project.load_segmenter()[0]["texts"]
+    train.run(params, project, CPU)
+    assert steps == [0]
+    other = replace(params, classes=Classes({"red": "red", "green": ["green", "lawn"], "blue": "blue"}))
+    train.run(other, project, CPU)
+    assert steps == [0, 0]
+    same = (project.load_segmenter()[0]["texts"] == texts).all(1).tolist()
+    assert same == [True, False, True]
 
 
 def test_two_runs_write_the_same_bytes_and_a_seed_changes_them(project: Artifacts, tmp_path: Path) -> None:

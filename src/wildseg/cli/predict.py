@@ -13,6 +13,7 @@ group = click.Group("predict")
 @click.argument("inputs", nargs=-1, metavar="[INPUT ...]")
 @click.option("--into", default="predictions", show_default=True, metavar="FOLDER", help="Where to write.")
 @click.option("--model", default="models/segmenter", show_default=True, metavar="FOLDER", help="The trained model.")
+@click.option("--classes", metavar="WORDS", help="Classes other than the trained ones, with commas; with san alone.")
 @click.option("--window", type=click.IntRange(32, 8192), metavar="N", help="Slide a window of N pixels; else whole.")
 @click.option(
     "--overlap", type=Share(most=0.9), default=0.25, show_default=True, help="Overlap of windows, as a share."
@@ -32,6 +33,7 @@ def predict(
     inputs: tuple[str, ...],
     into: str,
     model: str,
+    classes: str | None,
     window: int | None,
     overlap: float,
     scales: tuple[float, ...],
@@ -43,7 +45,8 @@ def predict(
     """Predict the class of each pixel of images, folders, videos and key frames; of all key frames by default.
 
     Writes <FOLDER>/<name>.png, ids as palette PNG at the frame's own size, of a video <FOLDER>/<video>/<frame>.png,
-    and classes.json, the names of ids. Frames that are there already stay as they are; see docs/predict.md.
+    and classes.json, the names of ids. With --classes "muddy track, puddle", a model of `san` predicts these, in their
+    order from 1, without training. Frames that are there already stay as they are; see docs/predict.md.
     """
     from pathlib import Path
 
@@ -57,7 +60,8 @@ def predict(
     artifacts, runtime, folder = Artifacts(), Runtime.from_environment(), Path(into)
     outside_of_data(artifacts, folder)
     chosen = tuple(role for role, wanted in roles.items() if wanted)
-    config = PredictionConfig(Path(model), scales, flip, window, overlap, max_side, chosen)
+    words = () if classes is None else tuple(classes.split(","))
+    config = PredictionConfig(Path(model), scales, flip, window, overlap, max_side, chosen, words)
     with writing(folder, "predict"):  # the folder alone: a training may run in the project meanwhile
         run.run(artifacts, runtime, inputs, folder, config, max_failures)
 

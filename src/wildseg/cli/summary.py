@@ -21,6 +21,11 @@ ROWS = (  # what, level, measure
     ("model mIoU", "segmenter", "miou"),
     ("model recall", "segmenter", "recall"),
 )
+APART = (  # where classes were held out of training
+    ("  on seen classes", "segmenter", "miou_seen_classes"),
+    ("  on unseen classes", "segmenter", "miou_unseen_classes"),
+    ("  harmonic mean", "segmenter", "miou_harmonic"),
+)
 NOTHING = "-"
 SEEN = "seen sources"
 
@@ -40,7 +45,8 @@ def show(artifacts: Artifacts, params: Params) -> None:
 def text(metrics: Mapping[str, Any]) -> str:
     """Return the content of metrics/eval.json as text: every level, and the model's IoU per class."""
     groups = [metrics, metrics.get("unseen") or {}]
-    levels = [(name, *(_value(group, level, measure) for group in groups)) for name, level, measure in ROWS]
+    rows = (*ROWS, *(APART if APART[0][2] in (metrics.get("segmenter") or {}) else ()))
+    levels = [(name, *(_value(group, level, measure) for group in groups)) for name, level, measure in rows]
     ious = [name for name in metrics.get("segmenter") or {} if name.startswith("iou.")]
     classes = [(name.removeprefix("iou."), *(_value(group, "segmenter", name) for group in groups)) for name in ious]
     # One table for the widths, so that the columns of both parts stand below each other.

@@ -146,6 +146,7 @@ def _check_consistency(params: Params) -> None:
         section.check()
     if not all(phrase.strip() for phrase in params.background):
         raise ParamsError(f"background: expected phrases, found an empty one in {list(params.background)}")
+    _check_held_out(params)
     threshold = params.label.threshold
     named: dict[str, Mapping[str, object]] = {"label.threshold": threshold if isinstance(threshold, dict) else {}}
     named["label.language.definitions"] = params.label.language.definitions
@@ -153,3 +154,14 @@ def _check_consistency(params: Params) -> None:
         for name in by_class:
             if name not in params.classes.names:
                 raise ParamsError(f"{key}.{name}: there is no such class{did_you_mean(name, params.classes.names)}")
+
+
+def _check_held_out(params: Params) -> None:
+    held_out, names = params.train.hold_out, params.classes.names
+    for name in held_out:
+        if name not in names:
+            raise ParamsError(f"train.hold_out: there is no class {name!r}{did_you_mean(name, names)}")
+    if len(set(held_out)) < len(held_out):
+        raise ParamsError(f"train.hold_out: expected each class once, found {list(held_out)}")
+    if len(held_out) == len(names):
+        raise ParamsError(f"train.hold_out: expected some of the {len(names)} classes, found all, and none to train on")

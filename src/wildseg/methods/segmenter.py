@@ -12,6 +12,9 @@ from wildseg.segment.deployed import Segmenter
 if TYPE_CHECKING:
     import torch
 
+    from wildseg.core.classes import Classes
+    from wildseg.segment.predict import Predictor
+
 
 def load(folder: Path, device: str = "cpu", precision: str = "fp32") -> Segmenter:
     """Load the segmenter of a folder with config.json and model.safetensors, such as models/segmenter.
@@ -25,7 +28,7 @@ def load(folder: Path, device: str = "cpu", precision: str = "fp32") -> Segmente
         DataError: a file is missing or broken, or they do not fit each other.
         ParamsError: there is no architecture of the name in the config.
     """
-    return Segmenter(*predictor.load(folder, device, precision))
+    return _segmenter(*predictor.load(folder, device, precision), str(folder))
 
 
 def assemble(
@@ -41,4 +44,13 @@ def assemble(
         DataError: weights and config do not fit each other.
         ParamsError: there is no architecture of the name in the config.
     """
-    return Segmenter(predictor.assemble(state, config, device, precision, where), config)
+    return _segmenter(predictor.assemble(state, config, device, precision, where), config, where)
+
+
+def _segmenter(loaded: Predictor, config: Mapping[str, Any], where: str) -> Segmenter:
+    def of_classes(classes: Classes) -> Segmenter:
+        state = {name: value.cpu() for name, value in loaded.network.state_dict().items()}
+        words = predictor.with_classes(state, config, classes, where, "with_classes")
+        return assemble(*words, loaded.device, loaded.precision, where)
+
+    return Segmenter(loaded, config, of_classes)

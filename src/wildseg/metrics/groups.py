@@ -6,7 +6,7 @@ the model on all frames. Of held-out sources no frame was trained on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -39,14 +39,17 @@ class Group(Generic[FrameT]):
 
 
 def split_groups(
-    frames: Sequence[FrameT], class_names: Sequence[str], *, background: bool
+    frames: Sequence[FrameT], class_names: Sequence[str], *, background: bool, unseen: Collection[str] = ()
 ) -> tuple[Group[FrameT], Group[FrameT]]:
-    """Return the frames of seen sources and those of held-out sources; nothing is counted yet."""
+    """Return the frames of seen sources and those of held-out sources; nothing is counted yet.
+
+    Names in `unseen` are those of classes that the model was not trained on.
+    """
     known = {frame.source for frame in frames if frame.split != "test"}
     seen = [frame for frame in frames if frame.source in known]
     held_out = [frame for frame in frames if frame.source not in known]
     tested = [frame for frame in seen if frame.split == "test"]
-    levels = [Levels(class_names, background) for _ in range(2)]
+    levels = [Levels(class_names, background, unseen) for _ in range(2)]
     return (
         Group("kept out of training", seen, tested, levels[0]),
         Group("of a source that was never trained on", held_out, held_out, levels[1]),

@@ -5,13 +5,14 @@ Errors flow downwards, so the first level whose numbers are low is the one to wo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from wildseg.metrics import confusion as area
 from wildseg.metrics import multilabel
 from wildseg.metrics.confusion import Confusion
+from wildseg.metrics.ratio import harmonic_mean, mean
 
 Report = dict[str, dict[str, float]]
 
@@ -44,14 +45,16 @@ def pseudo_measures(matrix: np.ndarray) -> dict[str, float]:
 class Levels:
     """What was counted on a group of frames, level by level."""
 
-    def __init__(self, class_names: Sequence[str], background: bool) -> None:
+    def __init__(self, class_names: Sequence[str], background: bool, unseen: Collection[str] = ()) -> None:
         """Start from zero.
 
         Args:
             class_names: of the ids 1, 2, ...
             background: whether a pixel may belong to no class, so that id 0 is measured like a class.
+            unseen: names of classes that the model was not trained on; it is then measured on them apart.
         """
         self.class_names = list(class_names)
+        self.unseen = frozenset(unseen)
         self.background = background
         self.cam, self.pseudo, self.segmenter = (Confusion(len(class_names) + 1) for _ in range(3))
         self._labels: list[tuple[np.ndarray, ...]] = []  # target, valid, named, scores: (K,) each, by frame
@@ -71,7 +74,9 @@ class Levels:
         """Return ``{level: {measure: value}}``; per-class values are ``<measure>.<class>``; NaN where nothing counts.
 
         `pseudo.miou`, `pseudo.recall` and the IoU per class leave pixels out that a pseudo mask leaves open, and
-        `pseudo.coverage` says how many it does not; `pseudo.miou_strict` counts open pixels as errors.
+        `pseudo.coverage` says how many it does not; `pseudo.miou_strict` counts open pixels as errors. Where there are
+        unseen classes, `segmenter` has the mIoU over seen classes (the background, if any, is one), that over unseen
+        ones, and their harmonic mean, as generalised zero-shot segmentation reports (Xian et al., CVPR 2019).
         """
         return {
             "labels": self._label_report(),
@@ -80,6 +85,7 @@ class Levels:
             | {"miou_strict": area.miou(self.pseudo.matrix), "coverage": area.coverage(self.pseudo.matrix)},
             "segmenter": self._area(self.segmenter.matrix, "miou", "recall", "fwiou", "pixel_accuracy")
             | {"miou_foreground": area.miou(self.segmenter.matrix, background=False)}
+            | self._seen_and_unseen()
             | self._by_class("recall", area.recall(self.segmenter.matrix)),
         }
 
@@ -107,6 +113,15 @@ class Levels:
     def _area(self, matrix: np.ndarray, *measures: str) -> dict[str, float]:
         measured = area.summary(matrix)
         return {name: measured[name] for name in measures} | self._by_class("iou", area.iou(matrix))
+
+    def _seen_and_unseen(self) -> dict[str, float]:
+        if not self.unseen:
+            return {}
+        values = area.iou(self.segmenter.matrix)  # (K + 1,), by id
+        new = np.array([name in self.unseen for name in ["background", *self.class_names]])
+        seen, unseen = mean(values[~new]), mean(values[new])
+        both = {"miou_seen_classes": seen, "miou_unseen_classes": unseen}
+        return both | {"miou_harmonic": harmonic_mean(seen, unseen)}
 
     def _by_class(self, measure: str, values: np.ndarray) -> dict[str, float]:
         # values (K + 1,), by id

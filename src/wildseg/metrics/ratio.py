@@ -10,6 +10,12 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.where(denominator > 0, numerator / np.maximum(denominator, 1), np.nan)
 
 
+def harmonic_mean(first: float, second: float) -> float:
+    """Return ``2 a b / (a + b)`` of two numbers of at least 0; 0 where both are 0, NaN where one is NaN."""
+    total = first + second
+    return 2 * first * second / total if total != 0 else 0.0
+
+
 def mean(values: np.ndarray) -> float:
     """Average what is defined; NaN where nothing is."""
     defined = values[np.isfinite(values)]

@@ -22,6 +22,12 @@ from wildseg.report.tables import (
     joint_false_negative_rows,
 )
 
+APART = (
+    ("on seen classes", "miou_seen_classes"),
+    ("on unseen classes", "miou_unseen_classes"),
+    ("harmonic mean", "miou_harmonic"),
+)
+
 
 def save_tables(folder: Path, seen: Levels, held_out: Levels) -> None:
     """Write iou.csv, confusion.csv and joint_false_negatives.csv; of the frames of seen and of held-out sources."""
@@ -79,6 +85,9 @@ def summary(seen: Levels, held_out: Levels, pictures: int) -> str:
     """Return in a few words how many frames have a truth, and a picture, and the model's mIoU where it was measured."""
     measured = [("model mIoU", seen.segmenter.matrix), ("on held-out sources", held_out.segmenter.matrix)]
     values = "".join(f", {name} {miou(matrix):.3f}" for name, matrix in measured if matrix.any())
+    if seen.unseen and seen.segmenter.matrix.any():
+        found = seen.report()["segmenter"]
+        values += "".join(f", {title} {found[name]:.3f}" for title, name in APART)
     return f"{seen.frames + held_out.frames} frames with truth, {pictures} pictures{values}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from wildseg.core.checks import check_image
-from wildseg.segment import predict
+from wildseg.core.classes import Classes
+from wildseg.core.errors import ModelError
+from wildseg.segment import predict, vocabulary
 from wildseg.segment.windows import Window
 
 
@@ -23,15 +25,22 @@ class Segmenter:
         predictor: the network with its preprocessing, for batches of images and tensors.
     """
 
-    def __init__(self, predictor: predict.Predictor, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        predictor: predict.Predictor,
+        config: Mapping[str, Any],
+        of_classes: Callable[[Classes], Segmenter] | None = None,
+    ) -> None:
         """Take a network as it is.
 
         Args:
             predictor: the network with its preprocessing.
             config: as `wildseg.segment.predict.describe` makes it.
+            of_classes: the same model for other classes, see `with_classes`; None where its folder is not known.
         """
         self.predictor = predictor
         self.config = config
+        self._of_classes = of_classes
         self.class_names: tuple[str, ...] = ("background", *config["classes"])
 
     def predict(
@@ -88,6 +97,28 @@ class Segmenter:
         """
         found = self.predictor.probabilities(check_image(image)[None], scales, flip, window, max_side)
         return found[0].cpu().numpy()
+
+    def with_classes(self, classes: Sequence[str] | Mapping[str, Sequence[str] | str] | Classes) -> Segmenter:
+        """Return the same model for other classes, by their words and without training; this one stays as it is.
+
+        Only an open-vocabulary architecture can, `san`, whose masks a frozen CLIP names. Ids are 1, 2, ... in the order
+        of the classes; 0 is the background where the model was trained with one.
+
+        Args:
+            classes: words, each the name of a class and its phrase; or names with phrases, see `wildseg.Classes`.
+
+        Raises:
+            ParamsError: the model knows only the classes that it was trained on, or the words are no classes.
+            ModelError: the weights of its CLIP are gone.
+
+        Examples:
+            >>> model.with_classes(["muddy track", "tall grass", "puddle"]).predict(image)
+        """
+        found = vocabulary.classes_of(classes, "with_classes")
+        vocabulary.with_classes(self.config, found, "with_classes")  # what is wrong, whatever the model came from
+        if self._of_classes is None:
+            raise ModelError("with_classes: expected a model of wildseg.load_segmenter, found one without its folder")
+        return self._of_classes(found)
 
     def export_onnx(self, path: Path | str, *, confidence: bool = False) -> Path:
         """Write the model as ONNX, preprocessing included, for images of any height and width, and return the path.

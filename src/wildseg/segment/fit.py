@@ -16,7 +16,7 @@ from wildseg.segment import teacher, validate
 from wildseg.segment.augment import augmentation
 from wildseg.segment.data import Batches
 from wildseg.segment.losses import class_balanced_weights, sqrt_inverse_weights
-from wildseg.segment.objective import Loss, SegmenterObjective
+from wildseg.segment.objective import ConfiguresOptimizer, Loss, SegmenterObjective
 from wildseg.segment.predict import Predictor, describe
 from wildseg.segment.supervision import TrainingData
 from wildseg.training.context import TrainContext
@@ -40,12 +40,19 @@ class FitConfig:
         num_classes: C, without background.
         ids: the channels that mean something, of 0 to C.
         guided: whether the loss takes certain pixels alone.
+        held_out: those of the ids that are not trained, as if the network did not know them.
     """
 
     train: Train
     num_classes: int
     ids: tuple[int, ...]
     guided: bool
+    held_out: tuple[int, ...] = ()
+
+    @property
+    def trained_ids(self) -> tuple[int, ...]:
+        """The channels that are trained and validated."""
+        return tuple(index for index in self.ids if index not in self.held_out)
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -100,14 +107,16 @@ def trainer(
     """
     torch.manual_seed(context.seed)  # the first weights
     network = build(config.num_classes, config.train.encoder, config.train.encoder_weights, **config.options)
-    predictor = Predictor(network, config.ids, norm.mean, norm.std, context.device, context.precision)
+    predictor = Predictor(network, config.trained_ids, norm.mean, norm.std, context.device, context.precision)
     num_ids = config.num_classes + 1
     miou = partial(validate.miou, predictor, data.val, num_ids, context.distributed) if len(data.val) else None
     context = context if miou else replace(context, validate_every=None)
     chosen = partial(loss, **config.loss_options)
     teach = partial(_consistency, config, predictor, data, context) if config.train.teacher else None
-    objective = SegmenterObjective(network, chosen, config.ids, _class_weights(config, data), context, miou, teach)
-    return Trainer(objective, config.optim, context)
+    weights = _class_weights(config, data)
+    objective = SegmenterObjective(network, chosen, config.trained_ids, weights, context, miou, teach)
+    own = network.optimizer_settings() if isinstance(network, ConfiguresOptimizer) else {}
+    return Trainer(objective, replace(config.optim, **own), context)
 
 
 def _class_weights(config: FitConfig, data: TrainingData) -> torch.Tensor | None:

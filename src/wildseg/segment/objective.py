@@ -1,12 +1,13 @@
 """The objective of a segmentation network: a loss over labelled pixels, and the mIoU on validation frames.
 
 The chosen loss is that of the logits. An architecture that learns from more than these brings terms of its own: its
-network is a `SupervisesItself`.
+network is a `SupervisesItself`. One whose paper prescribes more of the optimiser than `train` has parameters for brings
+these settings: its network is a `ConfiguresOptimizer`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,7 +16,7 @@ import torch
 from wildseg.segment.losses import Total, mask_invalid_classes
 from wildseg.segment.teacher import STUDENT, TEACHER, Consistency
 from wildseg.training.context import TrainContext
-from wildseg.training.objective import Batch, Objective, Term
+from wildseg.training.objective import Batch, Objective, ParamGroup, Term, decay_groups
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None, Total], dict[str, Term]]
 NAME = STUDENT  # of its network
@@ -63,6 +64,19 @@ class SupervisesItself(Protocol):
             target: (B, H, W) int64 ids, 255 ignore.
             criterion: the chosen loss. Terms beside it divide by `criterion.total` of what they are means over.
         """
+        ...
+
+
+@runtime_checkable
+class ConfiguresOptimizer(Protocol):
+    """A network that is optimised as its paper has it, in what the section `train` leaves open."""
+
+    def optimizer_settings(self) -> Mapping[str, Any]:
+        """Return fields of `wildseg.training.optim.OptimConfig`, such as ``clip``; not steps, lr or weight decay."""
+        ...
+
+    def undecayed(self) -> Iterable[torch.nn.Parameter]:
+        """Return the parameters without weight decay, beside biases and factors of normalisations."""
         ...
 
 
@@ -127,6 +141,11 @@ class SegmenterObjective(Objective):
         """Update the teacher."""
         if self._teacher:
             self._teacher.follow(self.network, step)
+
+    def param_groups(self) -> list[ParamGroup]:
+        """Return the parameters with weight decay and those without."""
+        own = self.network if isinstance(self.network, ConfiguresOptimizer) else None
+        return decay_groups([self.network], undecayed=own.undecayed() if own else ())
 
     def validate(self) -> dict[str, float]:
         """Return the mIoU, of student and teacher the higher; nothing where there are no validation frames."""

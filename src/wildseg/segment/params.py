@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from wildseg.core import lookup
 from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Between, Count, Natural, Options, Scales, Share
+from wildseg.segment.vocabulary import check_open
 
 LARGEST_BATCH = 2**29  # pixels, over all processes of a training: 6 GB of input alone
 
@@ -34,6 +35,7 @@ class Train:
     supervision: Literal["masks", "scribbles", "points"]
     loss: str
     min_confidence: Annotated[float, Between(0, 2)]  # above 1 no pixel counts
+    hold_out: tuple[str, ...]
     class_weights: Literal["none", "sqrt_inverse", "class_balanced"]
     class_balanced_beta: Annotated[float, Between(0, 0.999999999)]
     teacher: Literal["mean_teacher"] | None
@@ -53,12 +55,14 @@ class Train:
     checkpoint_every: Count
 
     def check(self) -> None:
-        """Raise a ParamsError for a loss without its input, a batch beyond all memory, or a range that is none."""
+        """Raise a ParamsError for a loss without its input, classes held out in vain, a batch or range that is none."""
         if self.supervision != "masks" and "confidence" in lookup.needs("methods.losses", self.loss):
             raise ParamsError(
                 f"train.loss: {self.loss} needs the confidence of pseudo masks, which {self.supervision} "
                 "do not have; choose cross_entropy, or train.supervision: masks"
             )
+        if self.hold_out:
+            check_open(self.architecture, "train.hold_out")
         if (pixels := self.batch_size * self.crop**2) > LARGEST_BATCH:
             raise ParamsError(
                 f"train.crop: expected at most {math.isqrt(LARGEST_BATCH // self.batch_size)} pixels with a "

@@ -71,6 +71,12 @@ class TrainingData:
     skipped: int
 
 
+def without(load_mask: Callable[[str], np.ndarray], ids: Sequence[int], frame: str) -> np.ndarray:
+    """Return the mask (H, W) uint8 of a frame with the pixels of some ids ignored."""
+    mask = load_mask(frame)
+    return np.where(np.isin(mask, ids), np.uint8(IGNORE), mask)
+
+
 def read(
     frames: Mapping[str, Sequence[str]],
     load_image: Callable[[str], np.ndarray],

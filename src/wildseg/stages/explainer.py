@@ -79,7 +79,7 @@ class Explainer:
         Raises:
             DataError: there is no model yet, or a file is broken.
         """
-        model = segmenter.assemble(*artifacts.load_segmenter(), device)
+        model = segmenter.assemble(*artifacts.load_segmenter(), device, where=str(artifacts.segmenter_folder))
         self._predictor = model.predictor
         self._network = self._predictor.network.requires_grad_(False)  # only gradients of layers are needed
         self.names = _plain_names(model.class_names)

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,11 @@ def _wanted(params: Params, root: Path, stage: str) -> dict[str, Any]:
         wanted["language"] = [language.model, _state(root / language.model)]
     encoder = (train.encoder, train.encoder_weights, train.architecture, dict(chosen))
     if encoder != ENCODER:
-        wanted["encoder"] = [*encoder, [_state(path) for path in _beside(train.encoder_weights, root)]]
+        files = [
+            *_beside(train.encoder_weights, root),
+            *(root / one for one in chosen.values() if isinstance(one, str)),
+        ]
+        wanted["encoder"] = [*encoder, [_state(path) for path in files]]
     if stage in ("extract", "label") and "network" in lookup.needs("methods.cam", params.cam.method):
         wanted["map network"] = _map_network(params, root)
     return wanted
@@ -165,16 +170,16 @@ def _check_language(params: Params, root: Path) -> dict[str, Any]:
 
 
 def _check_encoder(params: Params, root: Path) -> dict[str, Any]:
-    from wildseg.encoders.cnn import normalisation
+    from wildseg.segment import architecture
 
     train = params.train
     weights = train.encoder_weights
     if weights and weights.endswith(".safetensors"):
         weights = str(root / weights)
-    architecture = lookup.load("methods.architectures", train.architecture, "train.architecture")
-    chosen = train.options.get(train.architecture, {})
-    architecture.build(len(params.classes), train.encoder, weights, **chosen)
-    normalisation.of(train.encoder, weights)
+    module = lookup.load("methods.architectures", train.architecture, "train.architecture")
+    build = architecture.builder(module, params.classes.phrases, range(len(params.classes) + 1), root)
+    build(len(params.classes), train.encoder, weights, **train.options.get(train.architecture, {}))
+    architecture.norm_of(module, replace(train, encoder_weights=weights))
     return {"notes": [], "files": _fetched()}
 
 

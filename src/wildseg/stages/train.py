@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,15 +21,16 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.segmenter import read_weights
 from wildseg.core import lookup
 from wildseg.core.errors import DataError
-from wildseg.core.files import empty_dir, save_json
+from wildseg.core.files import empty_dir, save_json, sha256_of
 from wildseg.core.progress import track
 from wildseg.encoders.cnn.build import loaded
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.encoders.precision import resolve_precision
+from wildseg.encoders.weights import config_path, shared_config_path
 from wildseg.execution import fingerprint, large_entries, launcher
 from wildseg.execution.result_store import ResultStore, fields_but, key_of, note, versions
 from wildseg.execution.runtime import Runtime, gpus, torch_device
-from wildseg.segment import fit, predict, rounds, supervision, teacher
+from wildseg.segment import architecture, fit, predict, rounds, supervision, teacher, vocabulary
 from wildseg.segment.objective import NAME
 from wildseg.tracking.round_curves import RoundCurves
 from wildseg.training import distributed
@@ -100,19 +103,19 @@ def _read(params: Params, artifacts: Artifacts, runtime: Runtime) -> _Inputs:
     processes = distributed.of_launcher(torch_device(runtime.device), several, params.train.batch_size)
     precision = resolve_precision(params.train.precision, processes.device)
     config = _config(params, artifacts)
+    norm = architecture.norm_of(_module(config), config.train)
+    load_mask = partial(artifacts.load_supervision, kind, select=_select(config))
     data = supervision.read(
         artifacts.supervised_frames(kind),
         artifacts.load_image,
-        partial(artifacts.load_supervision, kind, select=_select(config)),
+        partial(supervision.without, load_mask, config.held_out) if config.held_out else load_mask,
         config.ids,
         supervision.KINDS[kind],
         processes,
         lambda share: track(share, len(share), f"train: {kind}") if processes.is_main else share,
         "" if (least := config.min_confidence) is None else f" of at least train.min_confidence = {least:g} confidence",
     )
-    return _Inputs(
-        config, data, config.norm, TrainContext(params.seed, precision, params.train.validate_every, processes)
-    )
+    return _Inputs(config, data, norm, TrainContext(params.seed, precision, params.train.validate_every, processes))
 
 
 def _config(params: Params, artifacts: Artifacts) -> fit.FitConfig:
@@ -120,9 +123,33 @@ def _config(params: Params, artifacts: Artifacts) -> fit.FitConfig:
     if weights and weights.endswith(".safetensors"):
         # A file is named from the folder of dvc.yaml; anything else is the name of a published set.
         train = replace(train, encoder_weights=str(artifacts.root / weights))
+    module = _architecture(train.architecture)
+    options = architecture.with_templates(module, train.options.get(train.architecture, {}), params.clip.templates)
+    train = replace(train, options={**train.options, train.architecture: dict(options)})
     ids = tuple(range(0 if params.background else 1, len(params.classes) + 1))
+    held_out = tuple(1 + params.classes.names.index(name) for name in train.hold_out)
     guided = "confidence" in lookup.needs("methods.losses", train.loss)
-    return fit.FitConfig(train, len(params.classes), ids, guided)
+    return fit.FitConfig(train, len(params.classes), ids, guided, held_out)
+
+
+def _architecture(name: str) -> ModuleType:
+    return lookup.load("methods.architectures", name, "train.architecture")
+
+
+def _module(config: fit.FitConfig) -> ModuleType:
+    return _architecture(config.train.architecture)
+
+
+def _phrases(params: Params) -> list[tuple[str, ...]]:
+    return list(params.classes.phrases)
+
+
+def _beside(config: fit.FitConfig, root: Path) -> list[str]:
+    """Return the digests of the configs beside the weights of a CLIP, and of files that the options name."""
+    file = Path(config.train.encoder_weights or "")
+    configs = (config_path(file, config.train.encoder), shared_config_path(file)) if file.is_file() else ()
+    named = architecture.files_of(_module(config), config.options, root).values()
+    return [sha256_of(path) for path in (*configs, *named) if path.is_file()]
 
 
 def _select(config: fit.FitConfig) -> Callable | None:
@@ -140,7 +167,7 @@ def _train(
 ) -> TrainingResult:
     """Train to the end, from a checkpoint if one fits; the main process writes and reports what the others compute."""
     config, context = inputs.config, inputs.context
-    build = lookup.load("methods.architectures", config.train.architecture, "train.architecture").build
+    build = architecture.builder(_module(config), _phrases(params), config.trained_ids, artifacts.root)
     loss = lookup.load("methods.losses", config.train.loss, "train.loss").loss
     trainer = fit.trainer(config, build, loss, inputs.data, inputs.norm, context)
     restored = checkpoints.restore(trainer)
@@ -158,6 +185,8 @@ def _train(
     if restored:
         of_round = f" of round {number}" if params.train.rounds > 1 else ""
         print(f"train: goes on from step {trainer.step} of {config.train.steps}{of_round}", flush=True)
+    if config.held_out:
+        print(f"train: {', '.join(config.train.hold_out)} held out: their pixels are ignored", flush=True)
     if number == 1:
         empty_dir(artifacts.segmenter_folder)
     curves.open(trainer.step, trainer.history, trainer.best.value if trainer.best else None)
@@ -166,10 +195,18 @@ def _train(
             curves.log(trainer.history, trainer.best.value if trainer.best else None)
         if event.step % params.train.checkpoint_every == 0:
             checkpoints.save(trainer)
-    artifacts.save_segmenter_weights(teacher.weights(trainer))
+    artifacts.save_segmenter_weights(teacher.weights(trainer) | _held_out(params, artifacts, inputs))
     if number < params.train.rounds:
         checkpoints.save(trainer)  # of a finished round, for where nothing is stored
     return trainer.result()
+
+
+def _held_out(params: Params, artifacts: Artifacts, inputs: _Inputs) -> dict[str, torch.Tensor]:
+    """Return what of the weights names classes, with those that were held out; nothing where none was."""
+    if not inputs.config.held_out:
+        return {}
+    described = _described(params, inputs)
+    return architecture.vocabulary(_module(inputs.config), described, _phrases(params), str(artifacts.segmenter_folder))
 
 
 def _next_round(params: Params, artifacts: Artifacts, first: _Inputs, number: int) -> _Inputs:
@@ -181,8 +218,8 @@ def _next_round(params: Params, artifacts: Artifacts, first: _Inputs, number: in
     config, context, frames = first.config, first.context, first.data.train.frames
     processes, ids = context.distributed, _ids_by_frame(params, artifacts, first)
     processes.any(False)  # the main process has written the weights
-    build = lookup.load("methods.architectures", config.train.architecture, "train.architecture").build
-    described = fit.description(config, params.classes.names, first.norm)
+    described = _described(params, first)
+    build = architecture.rebuilder(_module(config), described, str(artifacts.segmenter_folder))
     state = read_weights(artifacts.segmenter_folder)
     predictor = predict.load(build, state, described, context.device, context.precision)
     share = [frames[index] for index in processes.share(len(frames))]
@@ -230,7 +267,7 @@ def _write(params: Params, artifacts: Artifacts, inputs: _Inputs, curves: RoundC
     if artifacts.frames_are_packed():
         for number in range(2, len(curves.done) + 1):
             artifacts.pack_round_masks(number)
-    artifacts.save_segmenter_config(fit.description(inputs.config, params.classes.names, inputs.norm))
+    artifacts.save_segmenter_config(_described(params, inputs))
     artifacts.save_curve(list(curves.points()))
     save_json(artifacts.metrics_path("train.json"), fit.report(curves.done, inputs.data))
 
@@ -243,7 +280,8 @@ def _unused(train: Train) -> list[str]:
 
 def _ids_by_frame(params: Params, artifacts: Artifacts, first: _Inputs) -> dict[str, list[int]]:
     frames, background = first.data.train.frames, bool(params.background)
-    return artifacts.ids_by_frame(frames, params.classes.names, background=background)
+    found = artifacts.ids_by_frame(frames, params.classes.names, background=background)
+    return {frame: [index for index in ids if index in first.config.trained_ids] for frame, ids in found.items()}
 
 
 def _checkpoints(artifacts: Artifacts, keys: Sequence[str]) -> list[Checkpoints]:
@@ -263,6 +301,16 @@ def _keys(params: Params, artifacts: Artifacts, inputs: _Inputs, runtime: Runtim
     return keys
 
 
+def _described(params: Params, inputs: _Inputs) -> dict[str, Any]:
+    """Return the config of the model."""
+    described = fit.description(inputs.config, params.classes.names, inputs.norm)
+    if architecture.needs_phrases(_module(inputs.config)):  # and then has an encoder that is not saved
+        described[architecture.NAMED] = params.train.encoder_weights
+    if inputs.config.held_out:
+        described[vocabulary.HELD_OUT] = list(params.train.hold_out)
+    return described
+
+
 def _key(params: Params, artifacts: Artifacts, inputs: _Inputs, runtime: Runtime) -> str:
     """Return the key of everything that the network of the first round depends on: hex."""
     config, context, data = inputs.config, inputs.context, inputs.data
@@ -275,7 +323,9 @@ def _key(params: Params, artifacts: Artifacts, inputs: _Inputs, runtime: Runtime
     # A file of encoder weights is known by its content, wherever the project lies; so here are the parameters as read.
     train = fields_but(params.train, *DECIDES_NO_NETWORK, *_unused(params.train), "options", "min_confidence")
     options = [config.options, config.loss_options]
-    chosen = [train, options, config.min_confidence, config.num_classes, config.ids]
+    chosen: list[object] = [train, options, config.min_confidence, config.num_classes, config.ids]
+    if architecture.needs_phrases(_module(config)):
+        chosen += [_phrases(params), _beside(config, artifacts.root), versions("open_clip_torch", "scipy")]
     settings = [chosen, context.seed, context.precision, context.device.split(":")[0]]
     frames = [*data.train.frames, *data.val.frames]
     weights = config.train.encoder_weights

@@ -66,15 +66,19 @@ class Objective(Protocol):
         return {}
 
 
-def decay_groups(networks: Iterable[nn.Module], lr_scale: float = 1.0) -> list[ParamGroup]:
+def decay_groups(
+    networks: Iterable[nn.Module], lr_scale: float = 1.0, undecayed: Iterable[nn.Parameter] = ()
+) -> list[ParamGroup]:
     """Return the trainable parameters in two groups: weight decay applies to matrices and kernels alone.
 
-    Biases and the factors of normalisations, which have one axis, do not decay. An empty group is left out.
+    Biases and the factors of normalisations, which have one axis, do not decay, and nor does what `undecayed` names. An
+    empty group is left out.
     """
     parameters = [parameter for network in networks for parameter in network.parameters() if parameter.requires_grad]
+    spared = {id(parameter) for parameter in undecayed} | {id(one) for one in parameters if one.ndim <= 1}
     groups = [
-        ParamGroup([parameter for parameter in parameters if parameter.ndim > 1], lr_scale),
-        ParamGroup([parameter for parameter in parameters if parameter.ndim <= 1], lr_scale, weight_decay=0.0),
+        ParamGroup([parameter for parameter in parameters if id(parameter) not in spared], lr_scale),
+        ParamGroup([parameter for parameter in parameters if id(parameter) in spared], lr_scale, weight_decay=0.0),
     ]
     return [group for group in groups if group.params]
 

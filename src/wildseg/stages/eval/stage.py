@@ -72,11 +72,11 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     inputs = _read(params, artifacts, frames)
     names, truth_folders, background = params.classes.names, artifacts.truth_folders, bool(params.background)
     lines = unmatched_remarks(truth_folders, frames, inputs.truths, artifacts.root)
-    seen, held_out = groups = split_groups(frames, names, background=background)
-    shown = sample_evenly([_worth_showing(inputs, group) for group in groups], params.eval.pictures)
-
     predictions = empty_dir(artifacts.scratch_folder / "eval")
     task = PredictTask(artifacts.root, names, params.eval, predictions)
+    seen, held_out = groups = split_groups(frames, names, background=background, unseen=task.unseen)
+    shown = sample_evenly([_worth_showing(inputs, group) for group in groups], params.eval.pictures)
+
     wanted = [frame.name for group in groups for frame in _wanted(inputs, group, shown)]
     results = run_frames(task, wanted, runtime, progress="eval: model")
     for group in groups:

@@ -15,6 +15,7 @@ from wildseg.core.errors import DataError
 from wildseg.core.images import encode_label_image
 from wildseg.execution.frame_task import FrameTask
 from wildseg.execution.result_store import Entry, fields_but
+from wildseg.segment.vocabulary import HELD_OUT
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; the process of the stage has no use for it
     from wildseg.segment.params import Eval
@@ -61,6 +62,12 @@ class PredictTask(FrameTask[str]):
         """The name of the model's architecture."""
         return str(self.config.get("architecture"))
 
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The names of the classes that the model was not trained on."""
+        held_out = self.config.get(HELD_OUT)
+        return tuple(name for name in self.class_names if isinstance(held_out, list) and name in held_out)
+
     def depends_on(self) -> dict[str, Any]:
         """Return the model, and how it predicts."""
         return {
@@ -86,7 +93,8 @@ class PredictTask(FrameTask[str]):
         """Load the model."""
         from wildseg.methods import predictor
 
-        self.predictor = predictor.assemble(*SegmenterFiles(self.root).load_segmenter(), device)
+        files = SegmenterFiles(self.root)
+        self.predictor = predictor.assemble(*files.load_segmenter(), device, where=str(files.segmenter_folder))
         return ()
 
     def compute(self, item: str) -> Entry:

@@ -33,8 +33,9 @@ from wildseg.execution.result_store import fields_but, key_of, versions
 from wildseg.execution.runtime import Runtime, gpus
 from wildseg.frames.read_stats import ReadStats
 from wildseg.report.video import VideoWriter, video_writer
+from wildseg.segment.vocabulary import classes_of, with_classes
 from wildseg.stages.prediction.inputs import FrameItem, Input, find_inputs
-from wildseg.stages.prediction.task import Done, Failed, Job, PredictionConfig, Tools, predict_job
+from wildseg.stages.prediction.task import CLASSES, Done, Failed, Job, PredictionConfig, Tools, predict_job
 
 LIBRARIES = ("torch", "segmentation-models-pytorch", "timm", "numpy", "pillow")
 BATCH = 8  # frames handed to a GPU at a time; a CPU is given one
@@ -101,7 +102,7 @@ def run(
     Raises:
         DataError: no model, nothing to read, or too much of it unreadable.
     """
-    model = _read_model(config.model)
+    model = _read_model(config)
     inputs = find_inputs(artifacts, texts)
     folder, names = PredictionFolder(into), ("background", *model["classes"])
     folder.remove_leftovers()
@@ -120,10 +121,12 @@ def run(
     _print(summary, names, time.monotonic() - start, into)
 
 
-def _read_model(folder: Path) -> dict[str, Any]:
-    """Read the model's config; errors in it come before anything is decoded, and before torch is imported."""
-    model = read_config(folder)
-    where = folder / "config.json"
+def _read_model(config: PredictionConfig) -> dict[str, Any]:
+    """Read the model's config, with the classes that were chosen.
+
+    Errors come before anything is decoded, and before torch is imported.
+    """
+    model, where = read_config(config.model), config.model / "config.json"
     lookup.check("methods.architectures", str(model.get("architecture")), str(where))
     names, ids = model.get("classes"), model.get("ids")
     known = isinstance(names, list) and all(isinstance(name, str) for name in names)
@@ -131,7 +134,9 @@ def _read_model(folder: Path) -> dict[str, Any]:
     if not known or not isinstance(ids, list) or not all(value in channels for value in ids):
         raise DataError(f"{where}: expected the names of classes and the ids that may be predicted, found {names!r} "
                         f"and {ids!r}; run 'dvc repro train'")  # fmt: skip
-    return model
+    if not config.classes:
+        return model
+    return with_classes(model, classes_of(config.classes, CLASSES), CLASSES)
 
 
 def _base_key(config: PredictionConfig, model: dict[str, Any], runtime: Runtime) -> str:
@@ -140,7 +145,9 @@ def _base_key(config: PredictionConfig, model: dict[str, Any], runtime: Runtime)
         "wildseg.stages.prediction.task", f"wildseg.methods.architectures.{model['architecture']}"
     )
     weights = hashlib.sha256(load_bytes(config.model / "model.safetensors")).hexdigest()
-    return key_of([model, weights, fields_but(config, "model"), code, versions(*LIBRARIES), gpus(runtime)[:1]])
+    return key_of(
+        [model, weights, fields_but(config, "model", "classes"), code, versions(*LIBRARIES), gpus(runtime)[:1]]
+    )
 
 
 def _predicted(

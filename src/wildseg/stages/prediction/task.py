@@ -19,6 +19,7 @@ from wildseg.core.errors import DataError, SystemFailure
 from wildseg.execution.result_store import key_of
 from wildseg.execution.runtime import worker_device
 from wildseg.report.drawing import overlaid
+from wildseg.segment.vocabulary import classes_of
 from wildseg.stages.prediction.inputs import FrameItem
 
 if TYPE_CHECKING:  # a worker imports torch when the first frame is to be predicted
@@ -26,13 +27,16 @@ if TYPE_CHECKING:  # a worker imports torch when the first frame is to be predic
 
     from wildseg.segment.predict import Predictor
 
+CLASSES = "--classes"  # for error lines
+
 
 @dataclass(frozen=True)
 class PredictionConfig:
     """How to predict.
 
     model: the folder of the trained model. scales, flip, max_side: see `Predictor.probabilities`. window: of a sliding
-    window, in pixels; None for the whole image. overlap: share of a window. roles: what to write beside ids.
+    window, in pixels; None for the whole image. overlap: share of a window. roles: what to write beside
+    ids. classes: words of other classes than the trained ones; none for these.
     """
 
     model: Path
@@ -42,6 +46,7 @@ class PredictionConfig:
     overlap: float = 0.25
     max_side: int | None = None
     roles: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def inference(self) -> dict[str, Any]:
         """Return the keyword arguments of `Predictor.probabilities`; torch is imported."""
@@ -90,7 +95,9 @@ class Tools:
         """The network with its preprocessing."""
         from wildseg.methods import predictor
 
-        return predictor.load(self.config.model, worker_device(self.device, self.rank))[0]
+        words = self.config.classes
+        classes = classes_of(words, CLASSES) if words else None
+        return predictor.load(self.config.model, worker_device(self.device, self.rank), classes=classes)[0]
 
 
 @dataclass(frozen=True)
