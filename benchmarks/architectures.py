@@ -29,8 +29,8 @@ from wildseg.core.errors import ModelError
 from wildseg.execution import params
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
-from wildseg.stages import train
 from wildseg.stages.eval import stage as measure
+from wildseg.stages.train import stage as train
 
 INPUTS = ("data/frames", "data/labels", "data/cams", "data/masks", "data/raw", "data/truth", "models/tiny_clip")
 FORWARD = 20  # passes that are timed

@@ -32,7 +32,7 @@ from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.methods import predictor
 from wildseg.metrics.confusion import confusion_matrix
-from wildseg.stages import train
+from wildseg.stages.train import stage as train
 
 INPUTS = ("data/frames", "data/labels", "data/masks", "data/truth", "data/raw")
 STRETCH = 4  # key frames that are drawn together

@@ -38,7 +38,7 @@ from wildseg.execution.runtime import Runtime
 from wildseg.methods import segmenter
 from wildseg.methods.architectures import pcaa, unet
 from wildseg.segment import fit, predict
-from wildseg.stages import train
+from wildseg.stages.train import stage as train
 from wildseg.tracking import mlflow_run
 from wildseg.training.checkpoint import Checkpoints
 from wildseg.training.trainer import Trainer

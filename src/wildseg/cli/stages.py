@@ -17,7 +17,7 @@ STAGES = {
     "eval": "Measure labels, maps, masks and model.",
 }
 
-FOLDERS = frozenset({"cam", "eval"})  # stages of several files, of which `stage` is the one that runs
+FOLDERS = frozenset({"cam", "eval", "train"})  # stages of several files, of which `stage` is the one that runs
 
 group = click.Group("stages")
 
