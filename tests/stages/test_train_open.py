@@ -27,7 +27,7 @@ from wildseg.methods import segmenter
 from wildseg.methods.architectures import san
 from wildseg.segment import fit
 from wildseg.segment.san.frozen import TEMPLATES
-from wildseg.stages import train
+from wildseg.stages.train import stage as train
 from wildseg.training.checkpoint import Checkpoints
 
 WEIGHTS = "models/tiny_clip/model.safetensors"

@@ -13,7 +13,7 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.core import lookup
 from wildseg.core.errors import ParamsError
 from wildseg.core.tables import load_table
-from wildseg.stages import train
+from wildseg.stages.train import stage as train
 from wildseg.training.checkpoint import Checkpoints
 from wildseg.training.trainer import Trainer
 

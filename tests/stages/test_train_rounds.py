@@ -15,7 +15,7 @@ from wildseg.core.files import load_json
 from wildseg.core.tables import load_table
 from wildseg.methods.architectures import unet
 from wildseg.segment import predict
-from wildseg.stages import train
+from wildseg.stages.train import stage as train
 from wildseg.training.checkpoint import Checkpoints
 from wildseg.training.trainer import Trainer
 

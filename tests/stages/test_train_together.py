@@ -23,7 +23,7 @@ from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json
 from wildseg.core.tables import load_table
 from wildseg.execution import launcher
-from wildseg.stages import train
+from wildseg.stages.train import stage as train
 from wildseg.training import distributed
 
 LAUNCH = (f"{sys.executable} -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 "
