@@ -50,7 +50,7 @@ def test_the_graph_has_what_statements_functions_and_strings_import() -> None:
     assert "wildseg.cli.inspect" in house.imports("wildseg.cli.main")  # a string
     engines = {"wildseg.execution.engines.local", "wildseg.execution.engines.ray"}
     assert engines <= house.imports("wildseg.execution.worker_pool")  # a folder, by the name of a constant
-    stages = {f"wildseg.stages.{stage}" for stage in ("extract", "train")}
+    stages = {f"wildseg.stages.{stage}" for stage in ("extract", "label")}
     assert stages <= house.imports("wildseg.cli.stages")  # a folder, at the beginning of a formatted string
     assert "wildseg.cli.main" not in house.reachable("wildseg.execution.launcher")  # a program of its own
 

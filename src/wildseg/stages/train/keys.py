@@ -37,7 +37,7 @@ def keys(inputs: TrainingInputs, runtime: Runtime) -> list[str]:
 
 def _key(inputs: TrainingInputs, runtime: Runtime) -> str:
     """Return the key of everything that the network of the first round depends on: hex."""
-    params, config, context, data = inputs.params.train, inputs.config, inputs.context, inputs.data
+    section, config, context, data = inputs.params.train, inputs.config, inputs.context, inputs.data
     code = fingerprint.digest(
         "wildseg.segment.fit",
         f"wildseg.methods.architectures.{config.train.architecture}",
@@ -45,7 +45,7 @@ def _key(inputs: TrainingInputs, runtime: Runtime) -> str:
         "wildseg.artifacts.supervision",
     )
     # A file of encoder weights is known by its content, wherever the project lies; so here are the parameters as read.
-    train = fields_but(params, *DECIDES_NO_NETWORK, *_unused(params), "options", "min_confidence")
+    train = fields_but(section, *DECIDES_NO_NETWORK, *_unused(section), "options", "min_confidence")
     options = [config.options, config.loss_options]
     chosen: list[object] = [train, options, config.min_confidence, config.num_classes, config.ids]
     if architecture.needs_phrases(inputs.architecture):
@@ -53,7 +53,7 @@ def _key(inputs: TrainingInputs, runtime: Runtime) -> str:
     settings = [chosen, context.seed, context.precision, context.device.split(":")[0]]
     frames = [*data.train.frames, *data.val.frames]
     weights = config.train.encoder_weights
-    files = inputs.artifacts.training_digests(params.supervision, frames, config.guided, weights)
+    files = inputs.artifacts.training_digests(section.supervision, frames, config.guided, weights)
     return key_of([settings, data.train.frames, data.val.frames, inputs.norm.mean, inputs.norm.std, files, code,
                    versions(*LIBRARIES), gpus(runtime)[:1]])  # fmt: skip
 
