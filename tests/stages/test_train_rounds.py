@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
-from tests.stages.test_train import CPU, make, outputs, values
+from tests.programs import wildseg
+from tests.stages.test_train import CPU, content, make, outputs, values
+from tests.stages.test_train_together import VARIABLES
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError
 from wildseg.core.files import load_json
@@ -162,3 +165,16 @@ def test_a_model_that_is_sure_of_nothing_and_a_missing_label_are_one_line(tmp_pa
     project.save_labels(FRAMES[1:], NAMES, np.ones((5, 3), bool))
     with pytest.raises(DataError, match=r"expected a line for the frame 'drive_000000', found none; run 'dvc repro la"):
         train.run(values(**SETTINGS, rounds=2), project, CPU)
+
+
+def test_two_processes_share_the_frames_of_a_round_and_leave_what_one_leaves(tmp_path: Path) -> None:
+    settings = {**SETTINGS, "steps": 3, "rounds": 2}
+    alone, pair = labelled(tmp_path / "alone"), labelled(tmp_path / "pair")
+    train.run(values(**settings), alone, CPU)
+    (pair.root / "params.yaml").write_text(yaml.safe_dump(content(**settings), sort_keys=False), encoding="utf-8")
+    answer = wildseg("train", cwd=pair.root, **VARIABLES, WILDSEG_CACHE="off")
+    assert answer.code == 0, answer
+    assert answer.output.count("train: round 1 of 2: 3 frames") == 1, answer
+    assert outputs_with_rounds(pair).keys() == outputs_with_rounds(alone).keys()
+    masks = [np.stack([one.load_round_mask(2, frame) for frame in TRAINED]) for one in (pair, alone)]
+    assert (masks[0] == masks[1]).mean() > 0.95  # three steps differ by rounding
