@@ -69,11 +69,8 @@ def _wanted(params: Params, root: Path, stage: str) -> dict[str, Any]:
         wanted["language"] = [language.model, _state(root / language.model)]
     encoder = (train.encoder, train.encoder_weights, train.architecture, dict(chosen))
     if encoder != ENCODER:
-        files = [
-            *_beside(train.encoder_weights, root),
-            *(root / one for one in chosen.values() if isinstance(one, str)),
-        ]
-        wanted["encoder"] = [*encoder, [_state(path) for path in files]]
+        named = [root / one for one in chosen.values() if isinstance(one, str)]
+        wanted["encoder"] = [*encoder, [_state(path) for path in (*_beside(train.encoder_weights, root), *named)]]
     if stage in ("extract", "label") and "network" in lookup.needs("methods.cam", params.cam.method):
         wanted["map network"] = _map_network(params, root)
     return wanted
