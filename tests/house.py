@@ -51,7 +51,7 @@ class Module:
     @cached_property
     def tree(self) -> ast.Module:
         """The syntax tree."""
-        return ast.parse(self.path.read_text(encoding="utf-8"))
+        return parsed(self.path)
 
     @property
     def place(self) -> str:
@@ -83,9 +83,7 @@ def modules() -> dict[str, Module]:
 def rooms() -> dict[str, str]:
     """Return the folders of the package, each with the sentence that its `__init__` opens with."""
     folders = sorted(path for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__")
-    return {
-        folder.name: (ast.get_docstring(_parsed(folder / "__init__.py")) or "").split("\n")[0] for folder in folders
-    }
+    return {folder.name: (ast.get_docstring(parsed(folder / "__init__.py")) or "").split("\n")[0] for folder in folders}
 
 
 def loose() -> list[str]:
@@ -93,21 +91,32 @@ def loose() -> list[str]:
     return sorted(path.name for path in PACKAGE.iterdir() if path.is_file() and path.name != "__init__.py")
 
 
-def _parsed(path: Path) -> ast.Module:
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Return the syntax tree of a file; nobody may change it."""
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """Return all nodes of a syntax tree, which many tests walk over."""
+    return tuple(ast.walk(tree))
 
 
 # Imports -------------------------------------------------------------------------------------------------------------
 
 
-@cache
 def imports(name: str) -> frozenset[str]:
     """Return the modules that a module imports, at its top or inside a function, by statement or by a string.
 
     A string counts where it names a module in full, or where a call that loads modules (`lookup.load`, `import_module`)
     names a folder: then all modules of the folder do. The program after a ``-m`` is a process of its own and no import.
     """
-    tree = modules()[name].tree
+    return _imports(name, modules()[name].tree)
+
+
+@cache
+def _imports(name: str, tree: ast.Module) -> frozenset[str]:
     found = {target for statement in _statements(tree) for target in _imported(statement)}
     found |= {text for text in _strings(tree) if text in modules()}
     found |= {module for call in _loads(tree) for module in _loadable(call.args[0])}
@@ -139,20 +148,27 @@ def _imported(statement: ast.stmt) -> list[str]:
 def _strings(tree: ast.Module) -> Iterator[str]:
     programs = {
         id(after)
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         for parts in (getattr(node, "elts", ()), getattr(node, "args", ()))
         if isinstance(parts, list)
         for before, after in zip(parts, parts[1:], strict=False)
         if isinstance(before, ast.Constant) and before.value == "-m"
     }
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in programs:
             yield node.value
 
 
 def _loads(tree: ast.Module) -> list[ast.Call]:
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
-    return [call for call in calls if re.search(r"\b(lookup\.load|import_module|__import__)$", ast.unparse(call.func))]
+    calls = [node for node in nodes(tree) if isinstance(node, ast.Call) and node.args]
+    return [call for call in calls if re.search(r"\b(lookup\.load|import_module|__import__)$", dotted(call.func))]
+
+
+def dotted(function: ast.expr) -> str:
+    """Return what is called as it is written; ``(...)`` stands for anything that is no name, as in ``(...).load``."""
+    if isinstance(function, ast.Attribute):
+        return f"{dotted(function.value)}.{function.attr}"
+    return function.id if isinstance(function, ast.Name) else "(...)"
 
 
 def _loadable(argument: ast.expr) -> Iterator[str]:
@@ -287,7 +303,7 @@ def mentions(kind: str) -> list[str]:
     for module in modules().values():
         if module.name.startswith(("wildseg_demo.", f"wildseg.methods.{kind}.")):
             continue
-        for node in ast.walk(module.tree):
+        for node in nodes(module.tree):
             parts = [*getattr(node, "elts", ()), *getattr(node, "keys", ())]
             texts = {part.value for part in parts if isinstance(part, ast.Constant)}
             if len(names & texts) > 1:
@@ -315,7 +331,7 @@ def sections() -> dict[str, dict[str, set[str]]]:
 
 
 def _classes(path: Path) -> list[ast.ClassDef]:
-    return [node for node in _parsed(path).body if isinstance(node, ast.ClassDef)]
+    return [node for node in parsed(path).body if isinstance(node, ast.ClassDef)]
 
 
 def _fields(node: ast.ClassDef) -> list[ast.AnnAssign]:
@@ -336,12 +352,22 @@ def taken_apart(section: str) -> list[str]:
     """
     places = []
     for module in modules().values():
-        for node in ast.walk(module.tree):
-            for base, names in _attributes(node).items():
-                owners = _sections_with(names) if len(names) > 1 and base != "self" else set()
-                if section in {name for name, _ in owners} and module.room not in {room for _, room in owners}:
-                    places.append(f"{module.place}:{node.lineno}")  # type: ignore[attr-defined]
+        for line, names in _several(module.tree):
+            owners = _sections_with(names)
+            if section in {name for name, _ in owners} and module.room not in {room for _, room in owners}:
+                places.append(f"{module.place}:{line}")
     return places
+
+
+@cache
+def _several(tree: ast.Module) -> list[tuple[int, set[str]]]:
+    """Return where two or more attributes of one thing other than `self` are taken one by one: the line, and which."""
+    return [
+        (node.lineno, names)  # type: ignore[attr-defined]
+        for node in nodes(tree)
+        for base, names in _attributes(node).items()
+        if len(names) > 1 and base != "self"
+    ]
 
 
 def _sections_with(names: set[str]) -> set[tuple[str, str]]:

@@ -16,8 +16,9 @@ import yaml
 from safetensors.torch import save as tensors_as_bytes
 
 from tests.broken_files import npy_of_objects, npz_of_objects, postscript, torch_checkpoint, trap, yaml_of_objects
+from tests.house import parsed
 from tests.readers import HARMLESS, KEY, READERS, REFUSED, _checkpoint, _clip_config
-from tests.test_safety import called, tree
+from tests.test_safety import called
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import ModelError
 from wildseg.execution import fingerprint
@@ -46,7 +47,7 @@ def reads() -> Iterator[str]:
 
     for package, start in ((fingerprint.PACKAGE, fingerprint.PACKAGE), (DEMO, fingerprint.SOURCE)):
         for path in package.rglob("*.py"):
-            yield from inside(tree(path), ".".join(path.relative_to(start).with_suffix("").parts), path)
+            yield from inside(parsed(path), ".".join(path.relative_to(start).with_suffix("").parts), path)
 
 
 def test_every_place_that_reads_a_file_is_listed() -> None:

@@ -6,7 +6,6 @@ That imports point downwards, without a circle, is in tests/test_house.py.
 from __future__ import annotations
 
 import ast
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import pytest
 from PIL import Image
 
 import wildseg
-from tests.house import PACKAGE, Module, imports, modules, reachable
+from tests.house import PACKAGE, Module, imports, modules, nodes, parsed, reachable
 from tests.programs import python
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli.main import STAGES
@@ -25,11 +24,6 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 CONCEPTS = ("segment", "labels", "cam", "training", "frames", "crf", "encoders", "metrics", "report", "exchange")
 HEAVY = {"torch", "torchvision", "open_clip", "transformers", "mlflow", "segmentation_models_pytorch", "timm"}
-
-
-@cache
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def name(path: Path) -> str:
@@ -57,8 +51,8 @@ def test_the_six_stages_import_no_other_stage(module: str) -> None:
 
 def statements(module: Module) -> set[str]:
     """The modules that statements import: what is loaded by a name is left out."""
-    nodes = [node for node in ast.walk(module.tree) if isinstance(node, ast.ImportFrom) and node.module]
-    found = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names} | {node.module for node in nodes}
+    froms = [node for node in nodes(module.tree) if isinstance(node, ast.ImportFrom) and node.module]
+    found = {f"{node.module}.{alias.name}" for node in froms for alias in node.names} | {node.module for node in froms}
     return found & set(modules())
 
 
@@ -73,20 +67,20 @@ def test_the_product_does_not_import_the_demo() -> None:
 
 
 def test_imports_are_absolute_and_take_no_star() -> None:
-    nodes = [(name(path), node) for path in FILES for node in ast.walk(tree(path))]
-    froms = [(where, node) for where, node in nodes if isinstance(node, ast.ImportFrom)]
+    found = [(name(path), node) for path in FILES for node in nodes(parsed(path))]
+    froms = [(where, node) for where, node in found if isinstance(node, ast.ImportFrom)]
     assert [where for where, node in froms if node.level or "*" in {alias.name for alias in node.names}] == []
 
 
 def test_the_init_of_a_folder_holds_only_a_docstring() -> None:
-    bodies = {name(path): tree(path).body for path in FILES if path.name == "__init__.py"}
+    bodies = {name(path): parsed(path).body for path in FILES if path.name == "__init__.py"}
     docstrings = {where for where, body in bodies.items() if len(body) == 1 and isinstance(body[0], ast.Expr)}
     assert docstrings == set(bodies) - {"__init__.py"}
 
 
 def test_the_init_of_the_package_imports_public_names_for_type_checkers_alone() -> None:
     # What it imports when a name is first used is tested in tests/test_api.py.
-    init = tree(PACKAGE / "__init__.py")
+    init = parsed(PACKAGE / "__init__.py")
     assert [
         node for node in init.body if isinstance(node, ast.Import | ast.ImportFrom) and "wildseg" in ast.unparse(node)
     ] == []
@@ -96,7 +90,7 @@ def test_the_init_of_the_package_imports_public_names_for_type_checkers_alone() 
 
 
 def test_every_file_opens_with_a_sentence_that_says_what_it_is() -> None:
-    first = {name(path): (ast.get_docstring(tree(path)) or "").split("\n", 1)[0] for path in FILES}
+    first = {name(path): (ast.get_docstring(parsed(path)) or "").split("\n", 1)[0] for path in FILES}
     assert [where for where, sentence in first.items() if len(sentence) < 20] == []
 
 
@@ -113,7 +107,7 @@ def test_no_concept_of_extract_and_crf_names_torch_not_even_inside_a_function(st
 
 def packages(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(tree(path)):
+    for node in nodes(parsed(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

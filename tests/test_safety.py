@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.house import dotted, nodes, parsed
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("src", "tests", "benchmarks", "models", "docs")
 PYTHON = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
@@ -23,20 +25,19 @@ TEXT = sorted(
 )  # fmt: skip
 
 
+# The keyword arguments that tests look at.
+WORDS = ("Loader", "allow_pickle", "shell", "typ", "weights_only")
+
+
 def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
-
-
-@cache
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 @cache
 def full_names(path: Path) -> dict[str, str]:
     """What the names that a file imports stand for: ``np`` for numpy, ``run`` for subprocess.run."""
     found = {}
-    for node in ast.walk(tree(path)):
+    for node in nodes(parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.asname: alias.name for alias in node.names if alias.asname}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -46,23 +47,23 @@ def full_names(path: Path) -> dict[str, str]:
 
 def called(path: Path, node: ast.Call) -> str:
     """The full name of what is called, whatever it was imported as."""
-    first, dot, rest = ast.unparse(node.func).partition(".")
+    first, dot, rest = dotted(node.func).partition(".")
     return full_names(path).get(first, first) + dot + rest
 
 
 def call_nodes() -> Iterator[tuple[str, str, ast.Call]]:
     """Every call of every file: where, what is called, and the call."""
     for path in PYTHON:
-        for node in ast.walk(tree(path)):
+        for node in nodes(parsed(path)):
             if isinstance(node, ast.Call):
                 yield f"{name(path)}:{node.lineno}", called(path, node), node
 
 
 @cache
 def calls() -> list[tuple[str, str, dict[str, str]]]:
-    """Every call of every file: where, what is called, and its keyword arguments as they are written."""
+    """Every call of every file: where, what is called, and those of its `WORDS` that are given, as they are written."""
     return [
-        (where, what, {word.arg: ast.unparse(word.value) for word in node.keywords if word.arg})
+        (where, what, {word.arg: ast.unparse(word.value) for word in node.keywords if word.arg in WORDS})
         for where, what, node in call_nodes()
     ]
 
@@ -70,7 +71,7 @@ def calls() -> list[tuple[str, str, dict[str, str]]]:
 def imports(folder: str = "") -> Iterator[tuple[str, str]]:
     """Every package that a file imports: where, and its name."""
     for path in PYTHON:
-        for node in ast.walk(tree(path)) if name(path).startswith(folder) else ():
+        for node in nodes(parsed(path)) if name(path).startswith(folder) else ():
             if isinstance(node, ast.Import):
                 yield from ((f"{name(path)}:{node.lineno}", alias.name.split(".")[0]) for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module:
@@ -161,7 +162,7 @@ def test_no_archive_is_unpacked_to_the_disk() -> None:
 def test_another_name_hides_nothing_from_these_tests(text: str, full: str, tmp_path: Path) -> None:
     path = tmp_path / "a.py"
     path.write_text(text)
-    assert [called(path, node) for node in ast.walk(tree(path)) if isinstance(node, ast.Call)] == [full]
+    assert [called(path, node) for node in nodes(parsed(path)) if isinstance(node, ast.Call)] == [full]
 
 
 def test_the_package_reaches_for_no_network_of_its_own() -> None:
@@ -179,7 +180,7 @@ def test_the_package_reaches_for_no_network_of_its_own() -> None:
 def test_no_mistake_of_a_person_is_left_to_assert() -> None:
     # `python -O` drops them, and they print a traceback instead of what to do.
     source = [path for path in PYTHON if name(path).startswith("src")]
-    assert [name(path) for path in source if any(isinstance(node, ast.Assert) for node in ast.walk(tree(path)))] == []
+    assert [name(path) for path in source if any(isinstance(node, ast.Assert) for node in nodes(parsed(path)))] == []
 
 
 # Each is written so that it does not find itself.
