@@ -94,6 +94,7 @@ def test_lines_of_a_process_that_was_killed_and_never_waited_for_are_removed(roo
 def test_a_lock_file_cut_anywhere_becomes_one_that_dvc_reads_and_no_whole_stage_is_lost(root: Path) -> None:
     path = root / "dvc.lock"
     second = LOCK.index("  label:")
+    mended: dict[str, dict] = {}  # its stages: many cuts leave the same
     for length in range(len(LOCK)):
         path.write_text(LOCK[:length])
         said = repair(root)
@@ -101,10 +102,11 @@ def test_a_lock_file_cut_anywhere_becomes_one_that_dvc_reads_and_no_whole_stage_
             assert length < second
             assert "removed" in said[0]
             continue
-        stages = COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(path.read_text()))["stages"]
+        if (text := path.read_text()) not in mended:
+            mended[text] = COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(text))["stages"]
+            assert repair(root) == []
         if length >= second:
-            assert stages["extract"] == WHOLE["extract"]
-        assert repair(root) == []
+            assert mended[text]["extract"] == WHOLE["extract"]
 
 
 def test_half_a_value_is_never_taken_for_a_whole_one(root: Path) -> None:
