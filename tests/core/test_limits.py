@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import copy
 import math
 import types
 from collections.abc import Iterator, Sequence
@@ -62,11 +61,11 @@ OPTIONS = {key: hint for _, key, hint in options()}
 
 
 def changed(key: str, value: object) -> dict[str, Any]:
-    content = copy.deepcopy(DEFAULT)
+    """Copy the shipped values as far as one of them changes."""
     *sections, last = key.split(".")
-    section = content
+    content = section = dict(DEFAULT)
     for name in sections:
-        section = section.setdefault(name, {})
+        section[name] = section = dict(section.get(name, {}))
     section[last] = value
     return content
 
