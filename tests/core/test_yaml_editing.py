@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import reduce
 from operator import getitem
@@ -15,10 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wildseg.core import yaml_files
-from wildseg.core.yaml_document import edit
+from wildseg.core.yaml_document import Document, edit
 
 DEFAULT = (Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8")
-APART = 16  # so many values of params.yaml are never in one line
 TEXT = """\
 # what this is
 seed: 0   # any
@@ -130,12 +130,22 @@ def nested(values: dict[tuple[str, ...], Any]) -> dict[str, Any]:
     return found
 
 
+def one_of_each_line(paths: list[tuple[str, ...]]) -> list[list[tuple[str, ...]]]:
+    """Group the values of params.yaml: the first of each line, the second of each that has two, and so on."""
+    top, in_line, groups = Document(DEFAULT).top, Counter[int](), defaultdict(list)
+    for path in paths:
+        line, _ = at(top, path[:-1]).lc.value(path[-1])
+        groups[in_line[line]].append(path)
+        in_line[line] += 1
+    return list(groups.values())
+
+
 def test_each_value_of_params_yaml_can_be_changed_and_changed_back_to_the_byte() -> None:
     content = read(DEFAULT)
     paths = list(leaves(content))
     assert len(paths) > 80
-    for start in range(APART):  # several in one edit: it takes a tenth of a second
-        old = {path: at(content, path) for path in paths[start::APART]}
+    for chosen in one_of_each_line(paths):  # many in one edit: it takes a tenth of a second
+        old = {path: at(content, path) for path in chosen}
         once = edit(DEFAULT, nested(dict.fromkeys(old, "changed")))
         lines_below = sum(
             value.count("\n") for value in old.values() if isinstance(value, str)
