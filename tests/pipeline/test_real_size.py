@@ -38,8 +38,10 @@ SMALL_RUN = {
 }
 
 
-def test_a_video_of_your_own_with_a_real_size_clip_runs_from_extract_to_eval(tmp_path: Path) -> None:
-    project = Project(tmp_path / "project")
+def test_a_video_of_your_own_with_a_real_size_clip_runs_from_extract_to_eval(
+    tmp_path: Path, forks: Path | None
+) -> None:
+    project = Project(tmp_path / "project", forks)
     copy_tracked(project.folder)
     write_street_video(project.folder / "data/raw/mine.mp4")
     save_random_vit_b_16(tmp_path / "ViT-B-16-random.safetensors")
