@@ -19,7 +19,8 @@ CONFIG = describe("unet", "resnet18", {}, ["lawn", "road", "sky"], IDS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["unet", "deeplabv3plus"])  # tests/segment/test_deployed.py has others
+# test_deployed.py has another, and U-Net is compared in tests/test_api.py and by a command in tests/cli/test_export.py.
+@pytest.mark.parametrize("architecture", ["deeplabv3plus"])
 def test_a_file_predicts_what_its_model_predicts_on_rendered_frames_and_noise(
     architecture: str, tmp_path: Path
 ) -> None:
