@@ -80,9 +80,9 @@ def test_results_come_in_order_from_all_machines_and_an_exception_as_it_is(
 @pytest.mark.usefixtures("cluster")
 def test_a_worker_with_a_model_sees_its_own_gpu_and_any_other_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    for device, model, seen in (("auto", True, "0"), ("auto", False, ""), ("cpu", True, "")):
-        with worker_pool(replace(RAY, device=device), 2, work.take_rank, model=model) as workers:
-            assert list(workers.each(work.visible_gpus, range(2))) == [seen] * 2
+    for device, model, seen in (("auto", True, ["0"] * 2), ("auto", False, [""]), ("cpu", True, [""])):
+        with worker_pool(replace(RAY, device=device), len(seen), work.take_rank, model=model) as workers:
+            assert list(workers.each(work.visible_gpus, range(len(seen)))) == seen
 
 
 @pytest.mark.usefixtures("cluster")
