@@ -66,7 +66,7 @@ def write_all_sky(project: Project) -> None:
 
 def test_an_experiment_of_some_stages_is_saved_in_a_fresh_clone(finished: Project, tmp_path: Path) -> None:
     # Nothing is in its cache but what this run makes: not one output of the commit it starts from.
-    clone = Project(tmp_path / "clone")
+    clone = Project(tmp_path / "clone", finished.forks)
     finished.run("git", "clone", "--quiet", str(finished.folder), str(clone.folder))
     for key, value in (("user.name", "A Tester"), ("user.email", "tester@example.org")):
         clone.run("git", "config", key, value)
