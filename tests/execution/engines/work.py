@@ -18,8 +18,10 @@ def refuse(rank: int) -> int:
     raise DataError(f"no model for worker {rank}")
 
 
-def slow_square(number: int, rank: int) -> tuple[int, int, str]:
+def slow_square_below_55(number: int, rank: int) -> tuple[int, int, str]:
     time.sleep(0.05)  # so that no worker can take all
+    if number == 55:
+        raise DataError("item 55")
     return number * number, os.getpid(), str(Path.cwd())
 
 
@@ -32,12 +34,6 @@ def square_and_note_pid(number: int, rank: int) -> int:
         file.write(f"{number} {os.getpid()}\n")
     time.sleep(0.05)
     return number * number
-
-
-def fail_at_five(number: int, rank: int) -> int:
-    if number == 5:
-        raise DataError("item 5")
-    return number
 
 
 def has_a_bug_at_five(number: int, rank: int) -> int:
