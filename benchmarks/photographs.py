@@ -47,7 +47,7 @@ LR = 0.001
 ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # name: method, options beside its defaults
     "classifier, head alone": ("classifier", {**CROPS, "train": "head", "epochs": 6}),
     "classifier": ("classifier", {**CROPS, "epochs": 6, "lr": LR}),
-    "l2g": ("l2g", {**ENCODER, **PATCHES, "epochs": 6}),
+    "l2g": ("l2g", {**ENCODER, **PATCHES, "epochs": 2}),
     "ccam": ("ccam", {**CROPS, "lr": LR, "causal_lr": LR, "epochs": 3, "causal_epochs": 3, "prior_size": 128}),
 }
 WITH_MODEL = ("classifier", "l2g", "ccam")  # and truth: rows whose pseudo masks a U-Net is trained on
