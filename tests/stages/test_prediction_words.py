@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tests.cli.test_cli import error_line, run
-from tests.segment.san.networks import save_model
+from tests.segment.san.networks import TINY, save_model
 from tests.stages import tiny_run
 from tests.stages.test_prediction import OUT, files, photos, predict
 from wildseg.artifacts.project import Artifacts
@@ -51,6 +53,18 @@ def test_other_words_are_predicted_anew_and_the_same_ones_are_left(project: Arti
     words = files()["p0.png"]
     assert "1 of them as they were" in predict(str(path), "--classes", WORDS)
     assert files()["p0.png"] == words != trained
+
+
+def test_words_that_another_text_tower_embeds_are_predicted_anew(project: Artifacts) -> None:
+    folder = shutil.copytree(Path(TINY).parent, Path("clip"))
+    save_model(project, encoder_weights="clip/model.safetensors")
+    (path,) = photos(1)
+    predict(str(path), "--classes", WORDS)
+    assert "1 of them as they were" in predict(str(path), "--classes", WORDS)
+    state = load_file(folder / "model.safetensors")
+    state["text_projection"] = -state["text_projection"]
+    save_file(state, folder / "model.safetensors")
+    assert "as they were" not in predict(str(path), "--classes", WORDS)
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from wildseg.core.errors import ModelError
 from wildseg.encoders.cnn import normalisation
-from wildseg.segment.vocabulary import PHRASES
+from wildseg.segment.vocabulary import NAMED, PHRASES, found_weights
 
 if TYPE_CHECKING:
     import torch
 
     from wildseg.segment.params import Train
 
-NAMED = "encoder_weights"  # in a config: the weights of an encoder that is not saved with the network
 Build = Callable[..., "torch.nn.Module"]
 Options = Mapping[str, Any]
 
@@ -74,11 +72,11 @@ def rebuilder(module: ModuleType, config: Mapping[str, Any], where: str) -> Buil
 
     A file is looked up in `where`, in the folders that this lies in, the nearest first, and in the working folder.
     """
-    if not (named := config.get(NAMED)):
+    if not config.get(NAMED):
         return module.build  # type: ignore[no-any-return]
 
     def build(num_classes: int, encoder: str, _: str | None, **options: Any) -> torch.nn.Module:  # noqa: ANN401
-        return module.build(num_classes, encoder, _found(str(named), where), **options)  # type: ignore[no-any-return]
+        return module.build(num_classes, encoder, found_weights(config, where), **options)  # type: ignore[no-any-return]
 
     return build
 
@@ -97,21 +95,8 @@ def vocabulary(
     Raises:
         ModelError: the weights of the CLIP cannot be found.
     """
-    weights = _found(str(config.get(NAMED)), where)
+    weights = found_weights(config, where)
     found: dict[str, torch.Tensor] = module.vocabulary(
         config["encoder"], weights, phrases, config["ids"], config["options"].get("templates")
     )
     return found
-
-
-def _found(named: str, where: str) -> str:
-    if not named.endswith(".safetensors"):
-        return named
-    folders = [Path(where), *Path(where).absolute().parents, Path()]
-    for folder in folders:
-        if (path := folder / named).is_file():
-            return str(path)
-    raise ModelError(
-        f"{where}: expected the weights of the CLIP of this model, {named}, in the working folder or in one "
-        "that the model lies in; found none"
-    )

@@ -7,13 +7,15 @@ and changes configs alone, so that mistakes are found before any network is load
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from wildseg.core import lookup
 from wildseg.core.classes import BACKGROUND, Classes
-from wildseg.core.errors import ParamsError
+from wildseg.core.errors import ModelError, ParamsError
 
 PHRASES = "phrases"  # what an open-vocabulary architecture needs of the classes
+NAMED = "encoder_weights"  # in a config: the weights of an encoder that is not saved with the network
 HELD_OUT = "held_out"  # in a config: the classes that were left out of training
 ARCHITECTURES = "methods.architectures"
 
@@ -72,3 +74,24 @@ def with_classes(config: Mapping[str, Any], classes: Classes, key: str) -> dict[
         )
     known = {name: value for name, value in config.items() if name != HELD_OUT}
     return known | {"classes": list(classes.names), "ids": list(range(first, len(classes) + 1))}
+
+
+def found_weights(config: Mapping[str, Any], where: str) -> str:
+    """Return what a config names as the weights of its encoder: the path of a file, or a published set.
+
+    A file is looked up in `where`, in the folders that this lies in, the nearest first, and in the working folder.
+
+    Raises:
+        ModelError: it is in none of them.
+    """
+    named = str(config.get(NAMED))
+    if not named.endswith(".safetensors"):
+        return named
+    folders = [Path(where), *Path(where).absolute().parents, Path()]
+    for folder in folders:
+        if (path := folder / named).is_file():
+            return str(path)
+    raise ModelError(
+        f"{where}: expected the weights of the CLIP of this model, {named}, in the working folder or in one "
+        "that the model lies in; found none"
+    )

@@ -14,7 +14,7 @@ from wildseg.core import lookup
 from wildseg.core.errors import ModelError, ParamsError
 from wildseg.methods import segmenter
 from wildseg.methods.architectures import deeplabv3plus, unet
-from wildseg.segment import architecture, decoders
+from wildseg.segment import architecture, decoders, vocabulary
 from wildseg.segment.anysize import AnySize
 from wildseg.segment.losses import cross_entropy
 from wildseg.segment.predict import Predictor, describe
@@ -130,7 +130,7 @@ def test_every_architecture_takes_a_step_is_saved_and_loaded_and_predicts_the_sa
 
     config = describe(name, encoder_of(name), SMALL.get(name, {}), ["red", "green", "blue"], (1, 2, 3))
     if name in WEIGHTS:
-        config[architecture.NAMED] = WEIGHTS[name]
+        config[vocabulary.NAMED] = WEIGHTS[name]
     Artifacts(tmp_path).save_segmenter(run.weights("segmenter"), config)
     loaded = segmenter.load(Artifacts(tmp_path).segmenter_folder)
     image, _ = stripes(0, 45, 67)

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.encoders.models import save
 from wildseg.artifacts.project import Artifacts
 from wildseg.methods.architectures import san
-from wildseg.segment import architecture
+from wildseg.segment import vocabulary
 from wildseg.segment.predict import describe
 from wildseg.segment.san.network import San
 
@@ -46,5 +46,5 @@ def save_model(artifacts: Artifacts, ids: tuple[int, ...] = (1, 2, 3), **config:
     norm = san.normalisation("wildseg-tiny", TINY)
     names = [phrases[0] for phrases in PHRASES]
     described = describe("san", "wildseg-tiny", OPTIONS, names, ids, norm.mean, norm.std)
-    artifacts.save_segmenter(network.state_dict(), described | {architecture.NAMED: TINY} | config)
+    artifacts.save_segmenter(network.state_dict(), described | {vocabulary.NAMED: TINY} | config)
     return network

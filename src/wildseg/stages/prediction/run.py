@@ -24,7 +24,7 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.segmenter import read_config
 from wildseg.core import lookup
 from wildseg.core.errors import DataError
-from wildseg.core.files import load_bytes
+from wildseg.core.files import load_bytes, sha256_of
 from wildseg.core.progress import track
 from wildseg.exchange.label_info import label_info
 from wildseg.execution import fingerprint
@@ -33,7 +33,7 @@ from wildseg.execution.result_store import fields_but, key_of, versions
 from wildseg.execution.runtime import Runtime, gpus
 from wildseg.frames.read_stats import ReadStats
 from wildseg.report.video import VideoWriter, video_writer
-from wildseg.segment.vocabulary import classes_of, with_classes
+from wildseg.segment.vocabulary import classes_of, found_weights, with_classes
 from wildseg.stages.prediction.inputs import FrameItem, Input, find_inputs
 from wildseg.stages.prediction.task import CLASSES, Done, Failed, Job, PredictionConfig, Tools, predict_job
 
@@ -145,9 +145,15 @@ def _base_key(config: PredictionConfig, model: dict[str, Any], runtime: Runtime)
         "wildseg.stages.prediction.task", f"wildseg.methods.architectures.{model['architecture']}"
     )
     weights = hashlib.sha256(load_bytes(config.model / "model.safetensors")).hexdigest()
-    return key_of(
-        [model, weights, fields_but(config, "model", "classes"), code, versions(*LIBRARIES), gpus(runtime)[:1]]
-    )
+    settings = fields_but(config, "model", "classes")
+    embedded = _digest_of_clip(config, model) if config.classes else None
+    return key_of([model, weights, embedded, settings, code, versions(*LIBRARIES), gpus(runtime)[:1]])
+
+
+def _digest_of_clip(config: PredictionConfig, model: dict[str, Any]) -> str:
+    """Return the digest of the CLIP that embeds words, or its name where it is published; the model holds no texts."""
+    path = Path(found_weights(model, str(config.model)))
+    return sha256_of(path) if path.is_file() else str(path)
 
 
 def _predicted(

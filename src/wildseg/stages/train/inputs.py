@@ -58,7 +58,7 @@ class TrainingInputs:
         """The config of the model."""
         described = fit.description(self.config, self.params.classes.names, self.norm)
         if architecture.needs_phrases(self.architecture):  # and then has an encoder that is not saved
-            described[architecture.NAMED] = self.params.train.encoder_weights
+            described[vocabulary.NAMED] = self.params.train.encoder_weights
         if self.config.held_out:
             described[vocabulary.HELD_OUT] = list(self.params.train.hold_out)
         return described
