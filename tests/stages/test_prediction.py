@@ -336,3 +336,8 @@ def test_options_that_mean_nothing_are_refused(option: list[str]) -> None:
     result = run("predict", *option)
     assert result.exit_code == 2
     assert option[0] in result.stderr
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.0004, ""), (10.0, ", 2.0 frames/s")])
+def test_frames_a_second_are_shown_once_there_was_time_to_count_them(seconds: float, text: str) -> None:
+    assert prediction._Summary(frames=21, times_s=(5.0, 5.0 + seconds)).pace == text

@@ -39,6 +39,7 @@ from wildseg.stages.prediction.task import CLASSES, Done, Failed, Job, Predictio
 
 LIBRARIES = ("torch", "segmentation-models-pytorch", "timm", "numpy", "pillow")
 BATCH = 8  # frames handed to a GPU at a time; a CPU is given one
+MEASURABLE = 1.0  # seconds from which on frames a second are shown
 MANY = 2**31  # frames of a video whose header does not count them
 
 
@@ -55,9 +56,12 @@ class _Summary:
 
     @property
     def pace(self) -> str:
-        """Frames a second, without the time until the first one, in which the model is loaded; empty for one frame."""
+        """Frames a second, without the time until the first one, in which the model is loaded.
+
+        Empty where that is too short to say: workers have their first frames at the same time.
+        """
         first, last = self.times_s
-        return f", {(self.frames - 1) / (last - first):.1f} frames/s" if self.frames > 1 and last > first else ""
+        return f", {(self.frames - 1) / (last - first):.1f} frames/s" if last - first >= MEASURABLE else ""
 
     @property
     def quarantine(self) -> list[tuple[str, str]]:
