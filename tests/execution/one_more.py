@@ -91,7 +91,7 @@ ONE_MORE = (
         "    maps = stretch(upsample(grid * (grid >= weak.floor), shape))",
     ),
     Parameter(
-        "train.warmup", "train", 0.05, 0.5, "  crop: 128", "segment", "Train", "fit.py",
+        "train.warmup", "train.stage", 0.05, 0.5, "  crop: 128", "segment", "Train", "fit.py",
         "weight_decay=self.train.weight_decay)",
         "weight_decay=self.train.weight_decay, warmup=self.train.warmup)",
     ),
@@ -237,7 +237,7 @@ def _outputs(values: Any) -> dict[str, list[str]]:  # noqa: ANN401
     for number in range(6):
         Image.fromarray(noise((48, 64), number)).save(root / f"data/photos/{number}.png")
     found = {}
-    for stage in ("extract", "label", "cam.stage", "crf", "weak", "train", "eval.stage"):
+    for stage in ("extract", "label", "cam.stage", "crf", "weak", "train.stage", "eval.stage"):
         run = import_module(f"wildseg.stages.{stage}").run
         for one in [one for one in ONE_MORE if one.stage == stage]:
             digests = []

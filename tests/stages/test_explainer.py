@@ -11,11 +11,13 @@ import torch
 from PIL import Image
 
 from tests.cli.test_cli import error_line, run
-from tests.methods.architectures.test_architectures import ALL, SMALL, encoder_of
+from tests.methods.architectures import test_architectures
+from tests.methods.architectures.test_architectures import ALL, SMALL, WEIGHTS, encoder_of
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli import explanations, inspect
 from wildseg.core import lookup
 from wildseg.segment.predict import describe
+from wildseg.segment.vocabulary import NAMED
 from wildseg.stages.explainer import METHODS, Explainer, ExplanationRequest
 
 CLASSES = ["lawn", "road", "sky"]
@@ -26,11 +28,7 @@ STAGES = ["encoder.layer2", "decoder.blocks.0", "decoder.blocks.1", "decoder.blo
 
 def network(architecture: str) -> torch.nn.Module:
     """A network of random weights, the same every time."""
-    torch.manual_seed(0)
-    built = lookup.load("methods.architectures", architecture).build(
-        len(CLASSES), encoder_of(architecture), None, **SMALL[architecture]
-    )
-    return built.eval()
+    return test_architectures.build(architecture, len(CLASSES)).eval()
 
 
 @pytest.fixture
@@ -49,6 +47,8 @@ def made(root: Path, architecture: str) -> Artifacts:
         artifacts.save_image(frame, np.asarray(Image.fromarray(coarse).resize((WIDTH, HEIGHT))))
     artifacts.save_frames([Frame(name, "drive", int(name[-6:]), 0.0, "test") for name in FRAMES])
     config = describe(architecture, encoder_of(architecture), SMALL[architecture], CLASSES, [1, 2, 3])
+    if architecture in WEIGHTS:
+        config[NAMED] = WEIGHTS[architecture]
     artifacts.save_segmenter(network(architecture).state_dict(), config)
     return artifacts
 

@@ -40,7 +40,7 @@ class RoundCurves:
         """Close the tracker, and report how the training ended."""
         self._opened.__exit__(kind, error, trace)
 
-    def open(self, restored: int, history: Sequence[Event] = (), best: float | None = None) -> None:
+    def send(self, restored: int, history: Sequence[Event] = (), best: float | None = None) -> None:
         """Open the tracker if it is not, and send all points that it was not sent.
 
         Args:
@@ -58,7 +58,7 @@ class RoundCurves:
 
     def log(self, history: Sequence[Event], best: float | None) -> None:
         """Send and save the reported events of the present round, of which the last is new."""
-        self.open(0, history, best)
+        self.send(0, history, best)
         self._artifacts.save_curve(list(self.points(history, best)))
 
     def points(self, history: Sequence[Event] = (), best: float | None = None) -> Iterator[Point]:

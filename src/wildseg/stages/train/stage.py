@@ -67,7 +67,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime, accept: Callable
                 print(f"train: round {number} of {len(round_keys)}: {line}", flush=True)
                 _keep(first, runtime, store, round_keys, stored, curves)
         if processes.is_main:
-            curves.open(0)
+            curves.send(0)
             _write(inputs, curves)
     if processes.is_main:
         print(f"train: {line}")
@@ -103,7 +103,7 @@ def _train(inputs: TrainingInputs, checkpoints: Checkpoints, runtime: Runtime, c
         print(f"train: {', '.join(config.train.hold_out)} held out: their pixels are ignored", flush=True)
     if number == 1:
         empty_dir(artifacts.segmenter_folder)
-    curves.open(trainer.step, trainer.history, trainer.best.value if trainer.best else None)
+    curves.send(trainer.step, trainer.history, trainer.best.value if trainer.best else None)
     for event in track(events, config.train.steps - trainer.step, "train"):
         if event.curves:
             curves.log(trainer.history, trainer.best.value if trainer.best else None)
