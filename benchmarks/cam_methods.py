@@ -37,7 +37,7 @@ INPUTS = ("data/frames", "data/labels", "data/raw", "data/truth", "models/tiny_c
 CROPS = {**ENCODER, "stride": 8, "size": [192, 288], "crop": 160, "batch_size": 8}
 TRAINED: Mapping[str, Mapping[str, Any]] = {  # options beside the defaults
     "classifier": {**CROPS, "epochs": 20, "lr": LR},
-    "clims": {**CROPS, "epochs": 10, "baseline_epochs": 10},
+    "clims": {**CROPS, "epochs": 10, "baseline_epochs": 10, "baseline_lr": LR},
     "l2g": {**ENCODER, "size": [168, 168], "crop": 160, "patch": 80, "patches": 5, "epochs": 12},
     "ccam": {**CROPS, "lr": LR, "causal_lr": LR, "epochs": 10, "causal_epochs": 10, "prior_size": 128},
 }

@@ -55,7 +55,7 @@ WITH_CLIP: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "gradcam": ("gradcam", {}),
     "softmax_gradcam": ("softmax_gradcam", {}),
     "maskclip": ("maskclip", {}),
-    "clims": ("clims", {**CROPS, "epochs": 6}),
+    "clims": ("clims", {**CROPS, "epochs": 6, "baseline_lr": LR}),
 }
 PARAMS: Mapping[str, Any] = {
     "background": [],
