@@ -32,6 +32,7 @@ from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.methods import predictor
 from wildseg.metrics.confusion import confusion_matrix
+from wildseg.metrics.groups import split_groups
 from wildseg.stages.train import stage as train
 
 INPUTS = ("data/frames", "data/labels", "data/masks", "data/truth", "data/raw")
@@ -86,12 +87,8 @@ def row(name: str, values: Params, folder: Path) -> str:
     if (source := folder / values.extract.source).is_dir():  # truth may travel with the videos
         artifacts.truth_folders.append(source / "truth")
     frames = artifacts.load_frames(after="crf")
-    known = {frame.source for frame in frames if frame.split != "test"}
-    groups = (
-        [frame for frame in frames if frame.split == "val"],
-        [frame for frame in frames if frame.split == "test" and frame.source in known],
-        [frame for frame in frames if frame.source not in known],
-    )
+    seen, held_out = split_groups(frames, values.classes.names, background=bool(values.background))
+    groups = ([frame for frame in frames if frame.split == "val"], seen.tested, held_out.tested)
     return f"| {name} | {' | '.join(_miou(values, artifacts, group) for group in groups)} | {took:.0f} |"
 
 

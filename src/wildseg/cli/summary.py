@@ -11,6 +11,7 @@ from wildseg.core.files import load_json
 from wildseg.core.project_root import project_root
 from wildseg.core.text import aligned
 from wildseg.execution.params import Params
+from wildseg.report.evaluation import APART
 
 ROWS = (  # what, level, measure
     ("labels F1", "labels", "f1"),
@@ -21,11 +22,7 @@ ROWS = (  # what, level, measure
     ("model mIoU", "segmenter", "miou"),
     ("model recall", "segmenter", "recall"),
 )
-APART = (  # where classes were held out of training
-    ("  on seen classes", "segmenter", "miou_seen_classes"),
-    ("  on unseen classes", "segmenter", "miou_unseen_classes"),
-    ("  harmonic mean", "segmenter", "miou_harmonic"),
-)
+HELD_OUT = tuple((f"  {title}", "segmenter", measure) for title, measure in APART)  # where classes were held out
 NOTHING = "-"
 SEEN = "seen sources"
 
@@ -45,7 +42,7 @@ def show(artifacts: Artifacts, params: Params) -> None:
 def text(metrics: Mapping[str, Any]) -> str:
     """Return the content of metrics/eval.json as text: every level, and the model's IoU per class."""
     groups = [metrics, metrics.get("unseen") or {}]
-    rows = (*ROWS, *(APART if APART[0][2] in (metrics.get("segmenter") or {}) else ()))
+    rows = (*ROWS, *(HELD_OUT if HELD_OUT[0][2] in (metrics.get("segmenter") or {}) else ()))
     levels = [(name, *(_value(group, level, measure) for group in groups)) for name, level, measure in rows]
     ious = [name for name in metrics.get("segmenter") or {} if name.startswith("iou.")]
     classes = [(name.removeprefix("iou."), *(_value(group, "segmenter", name) for group in groups)) for name in ious]

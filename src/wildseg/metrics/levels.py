@@ -82,7 +82,7 @@ class Levels:
             "labels": self._label_report(),
             "cam": self._area(self.cam.matrix, "miou", "recall"),
             "pseudo": self._area(area.without_ignored(self.pseudo.matrix), "miou", "recall")
-            | {"miou_strict": area.miou(self.pseudo.matrix), "coverage": area.coverage(self.pseudo.matrix)},
+            | pseudo_measures(self.pseudo.matrix),
             "segmenter": self._area(self.segmenter.matrix, "miou", "recall", "fwiou", "pixel_accuracy")
             | {"miou_foreground": area.miou(self.segmenter.matrix, background=False)}
             | self._seen_and_unseen()

@@ -76,14 +76,8 @@ def sqrt_inverse_weights(counts: np.ndarray) -> np.ndarray:
     Returns:
         (C,) float64.
     """
-    weights = np.zeros(len(counts))
-    seen = counts > 0
-    if not seen.any():
-        return weights
-    frequency = counts[seen] / counts[seen].sum()
     # sum_c f_c * (f_c ** -1/2) / k = 1 gives k = sum_c sqrt(f_c)
-    weights[seen] = frequency**-0.5 / np.sqrt(frequency).sum()
-    return np.minimum(weights, CAP)
+    return _capped(counts, lambda _pixels, frequency: frequency**-0.5 / np.sqrt(frequency).sum())
 
 
 def class_balanced_weights(counts: np.ndarray, beta: float) -> np.ndarray:
@@ -99,15 +93,23 @@ def class_balanced_weights(counts: np.ndarray, beta: float) -> np.ndarray:
     Returns:
         (C,) float64.
     """
+    log_beta = np.log(beta) if beta > 0 else -np.inf
+
+    def scaled(pixels: np.ndarray, frequency: np.ndarray) -> np.ndarray:
+        # By expm1: 1 - beta ** n would round to 0 for few pixels of a beta near 1.
+        inverse = (1 - beta) / -np.expm1(pixels * log_beta)
+        weights: np.ndarray = inverse / (frequency * inverse).sum()
+        return weights
+
+    return _capped(counts, scaled)
+
+
+def _capped(counts: np.ndarray, scaled: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return weights (C,): at most `CAP`, `scaled` of pixels and frequencies of the ids that have any, 0 of others."""
     weights = np.zeros(len(counts))
     seen = counts > 0
-    if not seen.any():
-        return weights
-    # By expm1: 1 - beta ** n would round to 0 for few pixels of a beta near 1.
-    log_beta = np.log(beta) if beta > 0 else -np.inf
-    inverse = (1 - beta) / -np.expm1(counts[seen] * log_beta)
-    frequency = counts[seen] / counts[seen].sum()
-    weights[seen] = inverse / (frequency * inverse).sum()
+    if seen.any():
+        weights[seen] = scaled(counts[seen], counts[seen] / counts[seen].sum())
     return np.minimum(weights, CAP)
 
 
