@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -150,7 +151,15 @@ def test_a_batch_without_labels_changes_no_number_to_nan() -> None:
 def test_a_loss_that_is_no_number_stops_with_advice() -> None:
     run = trainer()
     network(run)[0].weight.data.fill_(float("nan"))
-    with pytest.raises(WildsegError, match=r"the loss is nan at step 1; lower train.lr"):
+    with pytest.raises(WildsegError, match=r"the loss is nan at step 1; lower train\.lr, or"):
+        list(run.run(batches))
+
+
+def test_that_advice_names_the_option_of_the_phase() -> None:
+    run = trainer()
+    run.optim = replace(run.optim, lr_option="baseline_lr")
+    network(run)[0].weight.data.fill_(float("nan"))
+    with pytest.raises(WildsegError, match=r"lower train\.baseline_lr, or use precision fp32"):
         list(run.run(batches))
 
 

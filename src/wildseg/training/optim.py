@@ -29,6 +29,7 @@ class OptimConfig:
         clip: largest norm of the gradient over all parameters together; None does not clip.
         warmup: share of the steps in which the rate rises linearly to its peak, in [0, 1).
         power: of ``"poly"``.
+        lr_option: the parameter that sets `lr`, for error lines.
     """
 
     steps: int
@@ -42,6 +43,7 @@ class OptimConfig:
     clip: float | None = None
     warmup: float = 0.05
     power: float = 0.9
+    lr_option: str = "lr"
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step, from 0."""

@@ -147,9 +147,9 @@ class Trainer:
             return Event(self.step, lr)
         terms = {name: float(total) / self._count for name, total in self._sums.items()}
         if not math.isfinite(loss := sum(terms.values())):
-            section = self.context.section
+            section, option = self.context.section, self.optim.lr_option
             raise WildsegError(
-                f"{section}: the loss is {loss} at step {self.step}; lower {section}.lr, or use precision fp32"
+                f"{section}: the loss is {loss} at step {self.step}; lower {section}.{option}, or use precision fp32"
             )
         self._sums, self._count = {}, 0
         event = Event(self.step, lr, loss, terms, self.objective.validate() if validating else {})

@@ -50,6 +50,7 @@ def test_the_defaults_are_what_was_published() -> None:
     assert isinstance(first, ClassifierObjective)
     assert (first.optim.steps, first.optim.lr) == (20, 0.01)
     assert (run.optim.steps, run.optim.lr) == (30, 0.001)
+    assert (first.optim.lr_option, run.optim.lr_option) == ("lr", "causal_lr")
     for optim in (first.optim, run.optim):
         assert (optim.optimizer, optim.schedule, optim.power, optim.warmup) == ("sgd", "poly", 0.9, 0)
         assert (optim.momentum, optim.weight_decay) == (0, 1e-4)

@@ -51,6 +51,7 @@ def test_the_improved_variant_is_what_was_published() -> None:
     first = run.first
     assert isinstance(first, ClassifierObjective)
     assert (first.optim.steps, first.optim.lr, first.optim.momentum) == (10, 0.1, 0)
+    assert (first.optim.lr_option, run.optim.lr_option) == ("baseline_lr", "lr")
 
 
 def test_the_camera_ready_variant_is_what_was_published() -> None:

@@ -100,9 +100,9 @@ def build(
 
     trunk = partial(_trunk, encoder, context.weights(encoder_weights), stride, dilated, trained_stages)
 
-    def optim(passes: float, rate: float) -> OptimConfig:
+    def optim(passes: float, rate: float, option: str = "lr") -> OptimConfig:
         steps = context.steps(passes, batch_size)
-        return OptimConfig(steps, rate, "sgd", "poly", momentum, weight_decay=weight_decay, warmup=0.0)
+        return OptimConfig(steps, rate, "sgd", "poly", momentum, weight_decay=weight_decay, warmup=0.0, lr_option=option)
 
     encoder_of_images = trunk()
     learned = _classifier(encoder_of_images, context)
@@ -119,7 +119,7 @@ def build(
         _load(causal, context, causal_checkpoint, "causal_checkpoint", new_head=causal_epochs > 0)
     pcam = None if causal and context.num_classes == 1 else _classifier(trunk(), context)
     parts = Chains(chains != "category", threshold, min_share, head_lr, follow=causal_checkpoint is None)
-    rest = optim(causal_epochs if causal else 0, causal_lr)
+    rest = optim(causal_epochs if causal else 0, causal_lr, "causal_lr")
     prior = LocationPrior(context.num_classes, prior_size)
     return CausalObjective(first, pcam, causal, prior, rest, parts, context.training)
 

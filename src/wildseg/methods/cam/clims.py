@@ -135,7 +135,7 @@ def build(
     crops = CropConfig(crop, batch_size, "long", (size[0], size[1]), flip)
     first = None
     if before:
-        optim = _optim(before, _or(baseline_lr, published.baseline_lr), momentum, weight_decay)
+        optim = _optim(before, _or(baseline_lr, published.baseline_lr), momentum, weight_decay, "baseline_lr")
         baseline = ClassifierNet(deepcopy(trunk), trunk.channels[-1], context.num_classes)
         first = ClassifierObjective(baseline, norm, optim, crops, stride, context.training)
     network = _network(trunk, context.num_classes, ready)
@@ -173,8 +173,8 @@ def _network(trunk: Backbone | ResNet38, num_classes: int, ready: bool) -> Class
     return network
 
 
-def _optim(steps: int, lr: float, momentum: float, weight_decay: float) -> OptimConfig:
-    return OptimConfig(steps, lr, "sgd", "poly", momentum, weight_decay=weight_decay, warmup=0.0)
+def _optim(steps: int, lr: float, momentum: float, weight_decay: float, option: str = "lr") -> OptimConfig:
+    return OptimConfig(steps, lr, "sgd", "poly", momentum, weight_decay=weight_decay, warmup=0.0, lr_option=option)
 
 
 def _or(value: float | None, published: float) -> float:
