@@ -102,7 +102,9 @@ def build(
 
     def optim(passes: float, rate: float, option: str = "lr") -> OptimConfig:
         steps = context.steps(passes, batch_size)
-        return OptimConfig(steps, rate, "sgd", "poly", momentum, weight_decay=weight_decay, warmup=0.0, lr_option=option)
+        return OptimConfig(
+            steps, rate, "sgd", "poly", momentum, weight_decay=weight_decay, warmup=0.0, lr_option=option
+        )
 
     encoder_of_images = trunk()
     learned = _classifier(encoder_of_images, context)
