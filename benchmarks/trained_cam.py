@@ -113,4 +113,5 @@ def _images(labels: np.ndarray) -> LabelledImages:
 def _clip() -> Clip:
     logging.disable(logging.WARNING)  # that its weights are random
     network = open_clip.create_model(MODEL, pretrained_text=False)
-    return Clip(MODEL, network.float(), None, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    tokenizer = open_clip.get_tokenizer(MODEL)
+    return Clip(MODEL, network.float(), tokenizer, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)

@@ -213,6 +213,17 @@ def test_a_class_that_is_held_out_is_trained_as_if_it_were_not_there_and_predict
     assert not torch.equal(known["encoder.queries"], state["encoder.queries"])
 
 
+def test_a_class_that_is_held_out_is_in_no_mask_of_a_later_round(project: Artifacts) -> None:
+    # Labels name it in every frame, and the model predicts it: still it is not to be learnt.
+    frames = [frame.name for frame in project.load_frames()]
+    project.save_labels(frames, ["red", "green", "blue"], np.ones((len(frames), 3), bool))
+    train.run(values(hold_out=["green"], rounds=2, round_confidence=0.1), project, CPU)
+    masks = [project.load_round_mask(2, path.stem) for path in (project.rounds_folder / "2").glob("*.png")]
+    found = set(np.unique(np.concatenate([mask.ravel() for mask in masks])).tolist())
+    assert found & {1, 3}
+    assert found <= {1, 3, 255}
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
