@@ -38,6 +38,7 @@ With one class the causal predictor's weights and coarse masks have no influence
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
@@ -101,10 +102,8 @@ def build(
     trunk = partial(_trunk, encoder, context.weights(encoder_weights), stride, dilated, trained_stages)
 
     def optim(passes: float, rate: float, option: str = "lr") -> OptimConfig:
-        steps = context.steps(passes, batch_size)
-        return OptimConfig(
-            steps, rate, "sgd", "poly", momentum, weight_decay=weight_decay, warmup=0.0, lr_option=option
-        )
+        plain = OptimConfig(context.steps(passes, batch_size), rate, "sgd", "poly", momentum, weight_decay=weight_decay)
+        return replace(plain, warmup=0.0, lr_option=option)
 
     encoder_of_images = trunk()
     learned = _classifier(encoder_of_images, context)
