@@ -209,7 +209,7 @@ READERS = {
                          lambda _, path: PredictionFolder(path.parent).key_of("a"), None),
     "boxes": Reader(("core.files.load_json",), "data/boxes.json", lambda a, _: a.load_boxes(CLASSES)),
     "confidence": Reader(IDS, "data/masks/confidence/drive_000007.png", lambda a, _: a.load_confidence(FRAME.name)),
-    "truth's classes.json": Reader(("artifacts.truth_maps._of_json",), "data/truth/classes.json",
+    "truth's classes.json": Reader(("artifacts.truth_map_files._of_json",), "data/truth/classes.json",
                                    lambda _, path: truth_maps.load(path, CLASSES)),
     "truth's classes.csv": Reader(TABLE, "data/truth/classes.csv", lambda _, path: truth_maps.load(path, CLASSES)),
     "truth's labelmap.txt": Reader((), "data/truth/labelmap.txt", lambda _, path: truth_maps.load(path, CLASSES)),
