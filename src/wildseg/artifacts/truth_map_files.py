@@ -28,6 +28,8 @@ EXPECTED = "expected the columns id,name or colour,name or name,r,g,b"
 
 HEXADECIMAL = re.compile(r"(?:#|0x)([0-9a-fA-F]{6})")
 
+COLOUR_FIRST = re.compile(r"(\d+\s+\d+\s+\d+)\s+([^\s:].*)")  # 64 128 64  Animal
+
 Key = int | tuple[int, int, int]  # an id, or a colour: red, green, blue in 0..255
 Pair = tuple[object, object]  # an id or a colour as in the file, and a name
 
@@ -149,13 +151,16 @@ def _sheet(path: Path) -> tuple[str, Sheet]:
 
 
 def _of_cvat(path: Path) -> Iterator[Pair]:
-    """Yield from lines ``name:red,green,blue:parts:actions``; # begins a comment."""
+    """Yield from lines ``name:red,green,blue:parts:actions``, or ``red green blue name``; # begins a comment."""
     try:
         lines = load_bytes(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected text in UTF-8 ({error})") from error
     for line in lines:
         if line.strip() and not line.lstrip().startswith("#"):
+            if before := COLOUR_FIRST.fullmatch(line.strip()):
+                yield before[1], before[2]
+                continue
             name, colon, rest = line.partition(":")
             if not colon:
                 raise DataError(f"{path}: expected lines such as 'sky:70,130,180::', found {line!r}")

@@ -1,0 +1,90 @@
+"""Commands that exchange data with other tools: data sets in, the trained model and masks out."""
+
+from __future__ import annotations
+
+import click
+
+group = click.Group("exchange")
+
+LAYOUTS = ("masks", "voc", "camvid", "cityscapes")
+
+
+@group.command("import", short_help="Photos, masks, labels and splits of a data set.")
+@click.argument("layout", type=click.Choice(LAYOUTS))
+@click.argument("folder")
+@click.option("--name", metavar="NAME", help="Name of the data set in the project; that of FOLDER by default.")
+@click.option("--photos", metavar="FOLDER", help="Folder of photos inside FOLDER; found by its name by default.")
+@click.option("--masks", metavar="FOLDER", help="Folder of masks, the same; of voc such as SegmentationClassAug.")
+@click.option("--table", metavar="FILE", help="Names of ids or colours; classes.csv beside the masks by default.")
+@click.option("--map", "renames", multiple=True, metavar="NAME=CLASS", help="A name, id or colour that is a class, "
+              "background or ignore.")  # fmt: skip
+@click.option("--split", "lists", multiple=True, metavar="SPLIT=LIST", help="Of voc: a list of photos, such as "
+              "train=train_aug.")  # fmt: skip
+@click.option("--labels", type=click.Choice(["auto", "masks", "objects", "none"]), default="auto", show_default=True,
+              help="Image labels from masks, or from listed objects; auto: from objects where there are.")  # fmt: skip
+@click.option("--propose", is_flag=True, help="Print the data set's classes for params.yaml and import nothing.")
+@click.option("--set-classes", is_flag=True, help="Replace 'classes' in params.yaml by those of the data set.")
+@click.option("--write-params", is_flag=True, help="Write source, splits and labels into params.yaml.")
+@click.option("--replace", is_flag=True, help="Replace an earlier import of this name.")
+def import_(
+    layout: str,
+    folder: str,
+    name: str | None,
+    photos: str | None,
+    masks: str | None,
+    table: str | None,
+    renames: tuple[str, ...],
+    lists: tuple[str, ...],
+    labels: str,
+    propose: bool,
+    **flags: bool,
+) -> None:
+    """Import a data set: photos to data/raw/NAME, masks to data/truth/NAME, image labels to data/labels/NAME.csv.
+
+    LAYOUT is masks (photos and masks in folders), voc, camvid or cityscapes. Classes are matched by name, with ids or
+    colours from a table beside the masks. Nothing is written if any value has no class; see docs/import.md.
+    """
+    from pathlib import Path
+
+    from wildseg.artifacts.project import Artifacts
+    from wildseg.cli import imports
+    from wildseg.execution import params
+    from wildseg.execution.project_lock import writing
+    from wildseg.frames.sources import safe_name
+    from wildseg.stages.exchange import dataset_import
+
+    dataset = imports.find(Path(folder), layout, photos, masks, lists, labels)
+    path = Path(table) if table else None
+    if propose:
+        click.echo(imports.as_yaml(dataset_import.proposed_classes(dataset, path, Path(folder))))
+        return
+    chosen = name if name is not None else safe_name(Path(folder).resolve().name)
+    options = dataset_import.ImportOptions(chosen, path, renames, labels, **flags)
+    artifacts = Artifacts()
+    with writing(artifacts.root, "import"):
+        dataset_import.run(params.load(), artifacts, dataset, Path(folder), options)
+
+
+@group.group(short_help="The trained model as a file for other programs.")
+def export() -> None:
+    """Write the trained model in a format that other programs run."""
+
+
+@export.command(short_help="As ONNX, preprocessing included.")
+@click.option("--into", default="segmenter.onnx", show_default=True, metavar="FILE", help="Where to write.")
+@click.option("--model", default="models/segmenter", show_default=True, metavar="FOLDER", help="The trained model.")
+@click.option("--costmap", is_flag=True, help="Also what ROS 2 navigation reads: confidence (mono8) and LabelInfo.")
+@click.option("--check", is_flag=True, help="Compare with the model on key frames: differences, frames per second.")
+def onnx(into: str, model: str, costmap: bool, check: bool) -> None:
+    """Write the trained model as ONNX, for batches of images of any size.
+
+    Input: image, (batch, height, width, 3) uint8 RGB. Outputs: ids (batch, height, width) uint8 and probabilities
+    (batch, classes + 1, height, width). Names, colours and preprocessing are in the metadata; see docs/predict.md.
+    """
+    from pathlib import Path
+
+    from wildseg.artifacts.project import Artifacts
+    from wildseg.cli import export as exports
+    from wildseg.execution.runtime import Runtime
+
+    exports.onnx(Artifacts(), Runtime.from_environment(), Path(model), Path(into), costmap=costmap, check=check)
