@@ -65,9 +65,9 @@ def import_(
         dataset_import.run(params.load(), artifacts, dataset, Path(folder), options)
 
 
-@group.group(short_help="The trained model as a file for other programs.")
+@group.group(short_help="The model, masks or predictions for other programs.")
 def export() -> None:
-    """Write the trained model in a format that other programs run."""
+    """Write the trained model as other programs run it, or masks as annotation tools take them."""
 
 
 @export.command(short_help="As ONNX, preprocessing included.")
@@ -88,3 +88,48 @@ def onnx(into: str, model: str, costmap: bool, check: bool) -> None:
     from wildseg.execution.runtime import Runtime
 
     exports.onnx(Artifacts(), Runtime.from_environment(), Path(model), Path(into), costmap=costmap, check=check)
+
+
+def _mask_command(form: str, purpose: str) -> None:
+    @export.command(form, short_help=purpose)
+    @click.argument("frames", nargs=-1, metavar="[FRAME ...]")
+    @click.option("--of", type=click.Choice(["masks", "predictions"]), default="masks", show_default=True,
+                  help="Pseudo masks, or predictions of `wildseg predict`.")  # fmt: skip
+    @click.option("--predictions", default="predictions", show_default=True, metavar="FOLDER", help="Their folder.")
+    @click.option("--into", metavar="FOLDER", help=f"Where to write; exports/{form} by default.")
+    @click.option("--split", "splits", multiple=True, type=click.Choice(["train", "val", "test"]), help="Only these.")
+    @click.option("--images", is_flag=True, help="Also copy the key frames.")
+    @click.option("--prefix", default="/data/local-files/?d=", show_default=True, metavar="TEXT",
+                  help="Of labelstudio: what makes a file name an address.")  # fmt: skip
+    @click.option("--replace", is_flag=True, help="Replace an earlier export there.")
+    def command(
+        frames: tuple[str, ...],
+        of: str,
+        predictions: str,
+        into: str | None,
+        splits: tuple[str, ...],
+        images: bool,
+        prefix: str,
+        replace: bool,
+    ) -> None:
+        """Write masks of key frames, all or FRAMEs, as pre-annotations; see docs/correcting.md."""
+        from pathlib import Path
+
+        from wildseg.artifacts.project import Artifacts
+        from wildseg.execution import params
+        from wildseg.stages.exchange import mask_export
+
+        folder = Path(into if into is not None else f"exports/{form}")
+        source = Path(predictions) if of == "predictions" else None
+        options = mask_export.ExportOptions(form, folder, source, frames, splits, images, prefix, replace)
+        mask_export.run(params.load(), Artifacts(), options)
+
+
+for _form, _purpose in {
+    "masks": "Palette PNG and classes.csv.",
+    "voc": "The folders of PASCAL VOC.",
+    "coco": "COCO, with run lengths of each class.",
+    "labelstudio": "Tasks for Label Studio, with brushes.",
+    "cvat": "CVAT for images 1.1, with masks.",
+}.items():
+    _mask_command(_form, _purpose)
