@@ -10,8 +10,13 @@ LAYOUTS = ("masks", "voc", "camvid", "cityscapes")
 
 
 @group.command("import", short_help="Photos, masks, labels and splits of a data set.")
-@click.argument("layout", type=click.Choice(LAYOUTS))
-@click.argument("folder")
+@click.argument("layout", type=click.Choice(LAYOUTS), required=False)
+@click.argument("folder", required=False)
+@click.option("--corrections", metavar="FILE", help="Corrected masks of CVAT, COCO or Label Studio, or a folder.")
+@click.option("--as", "purpose", type=click.Choice(["truth"]), default="truth", show_default=True,
+              help="What corrections become.")  # fmt: skip
+@click.option("--exported", metavar="FOLDER", help="Of corrections: the export; by default the folder of FILE.")
+@click.option("--untouched", is_flag=True, help="Of corrections: all frames, also those without a changed pixel.")
 @click.option("--name", metavar="NAME", help="Name of the data set in the project; that of FOLDER by default.")
 @click.option("--photos", metavar="FOLDER", help="Folder of photos inside FOLDER; found by its name by default.")
 @click.option("--masks", metavar="FOLDER", help="Folder of masks, the same; of voc such as SegmentationClassAug.")
@@ -27,8 +32,12 @@ LAYOUTS = ("masks", "voc", "camvid", "cityscapes")
 @click.option("--write-params", is_flag=True, help="Write source, splits and labels into params.yaml.")
 @click.option("--replace", is_flag=True, help="Replace an earlier import of this name.")
 def import_(
-    layout: str,
-    folder: str,
+    layout: str | None,
+    folder: str | None,
+    corrections: str | None,
+    purpose: str,
+    exported: str | None,
+    untouched: bool,
     name: str | None,
     photos: str | None,
     masks: str | None,
@@ -43,6 +52,8 @@ def import_(
 
     LAYOUT is masks (photos and masks in folders), voc, camvid or cityscapes. Classes are matched by name, with ids or
     colours from a table beside the masks. Nothing is written if any value has no class; see docs/import.md.
+
+    With --corrections, masks that were exported and corrected become truth; see docs/correcting.md.
     """
     from pathlib import Path
 
@@ -52,15 +63,28 @@ def import_(
     from wildseg.execution.project_lock import writing
     from wildseg.frames.sources import safe_name
     from wildseg.stages.exchange import dataset_import
+    from wildseg.stages.exchange.corrections import CorrectionOptions
+    from wildseg.stages.exchange.corrections import run as run_corrections
 
+    artifacts = Artifacts()
+    if corrections is not None:
+        if layout is not None:
+            raise click.UsageError("name a layout and a folder, or --corrections")
+        chosen = CorrectionOptions(
+            Path(corrections), Path(exported) if exported else None, renames, untouched, flags["replace"]
+        )
+        with writing(artifacts.root, "import"):
+            run_corrections(params.load(), artifacts, chosen)
+        return
+    if layout is None or folder is None:
+        raise click.UsageError(f"name a layout ({', '.join(LAYOUTS)}) and a folder, or --corrections")
     dataset = imports.find(Path(folder), layout, photos, masks, lists, labels)
     path = Path(table) if table else None
     if propose:
         click.echo(imports.as_yaml(dataset_import.proposed_classes(dataset, path, Path(folder))))
         return
-    chosen = name if name is not None else safe_name(Path(folder).resolve().name)
-    options = dataset_import.ImportOptions(chosen, path, renames, labels, **flags)
-    artifacts = Artifacts()
+    own = name if name is not None else safe_name(Path(folder).resolve().name)
+    options = dataset_import.ImportOptions(own, path, renames, labels, **flags)
     with writing(artifacts.root, "import"):
         dataset_import.run(params.load(), artifacts, dataset, Path(folder), options)
 
