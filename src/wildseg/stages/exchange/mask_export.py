@@ -7,6 +7,7 @@ that a person touched.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,7 +201,8 @@ def _separated(objects: Iterator[str]) -> Iterator[str]:
 
 def _save_cvat(folder: Path, frames: Iterator[LabelledFrame], names: dict[int, str], options: ExportOptions) -> None:
     _save_lines(folder / "annotations.xml", cvat.encode(frames, names, palette()))
-    save_json(folder / "labels.json", {"labels": cvat.labels(names, palette())})
+    labels = json.dumps(cvat.labels(names, palette()), ensure_ascii=False, indent=2)
+    save_bytes(folder / "labels.json", f"{labels}\n".encode("utf-8", "replace"))
 
 
 def _save_lines(path: Path, lines: Iterator[str]) -> None:
