@@ -219,7 +219,7 @@ READERS = {
     "objects of VOC": Reader((), "Annotations/a.xml", lambda _, path: voc.object_names(path)),
     "truth's classes.csv": Reader(TABLE, "data/truth/classes.csv", lambda _, path: truth_maps.load(path, CLASSES)),
     "truth's labelmap.txt": Reader((), "data/truth/labelmap.txt", lambda _, path: truth_maps.load(path, CLASSES)),
-    "truth": Reader(("artifacts.truth_masks.load",), "data/truth/drive_000007.png",
+    "truth": Reader(("artifacts.truth_masks.decode",), "data/truth/drive_000007.png",
                     lambda a, _: a.load_truth(FRAME, CLASSES, (4, 6))),
     "photo": Reader(("frames.photos.decode_photo", "frames.photos._check_whole", "frames.png.without_large_profile"),
                     "data/raw/a.jpg",
