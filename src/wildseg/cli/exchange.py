@@ -62,7 +62,7 @@ def import_(
     from wildseg.execution import params
     from wildseg.execution.project_lock import writing
     from wildseg.frames.sources import safe_name
-    from wildseg.stages.exchange import dataset_import
+    from wildseg.stages.exchange import dataset_import, video_import
     from wildseg.stages.exchange.corrections import CorrectionOptions
     from wildseg.stages.exchange.corrections import run as run_corrections
 
@@ -86,7 +86,8 @@ def import_(
     own = name if name is not None else safe_name(Path(folder).resolve().name)
     options = dataset_import.ImportOptions(own, path, renames, labels, **flags)
     with writing(artifacts.root, "import"):
-        dataset_import.run(params.load(), artifacts, dataset, Path(folder), options)
+        run = video_import.run if dataset.videos else dataset_import.run
+        run(params.load(), artifacts, dataset, Path(folder), options)
 
 
 @group.group(short_help="The model, masks or predictions for other programs.")

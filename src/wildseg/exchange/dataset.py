@@ -29,19 +29,30 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Video:
+    """A video: `masks` by the number of the decoded frame, from 0."""
+
+    name: str
+    path: Path
+    masks: Mapping[int, Path]
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """The photos of a data set.
+    """The photos of a data set, or its videos.
 
     items: in the order of their splits (train, val, test, none), and of their names.
     table: the name of each id or colour in masks, by the layout's own definition; None where a file defines it.
     table_folders: where such a file is searched, nearest first.
     notes: a line for each thing that was left out.
+    videos: with masks of some frames; then there are no items.
     """
 
     items: tuple[Item, ...]
     table: Mapping[Key, str] | None
     table_folders: tuple[Path, ...]
     notes: tuple[str, ...] = ()
+    videos: tuple[Video, ...] = ()
 
 
 def in_order(items: Iterable[Item]) -> tuple[Item, ...]:

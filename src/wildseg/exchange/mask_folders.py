@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wildseg.core.errors import DataError
+from wildseg.exchange import video_masks
 from wildseg.exchange.dataset import (
     SPLITS,
     Dataset,
@@ -48,7 +49,7 @@ TABLES: Mapping[str, Mapping[Key, str] | None] = {"masks": None, "camvid": CAMVI
 
 
 def find(folder: Path, layout: str, photos: str | None = None, masks: str | None = None) -> Dataset:
-    """Return the photos of a folder with their masks, matched by name.
+    """Return the photos of a folder with their masks, matched by name, or its videos with masks of frames.
 
     Args:
         folder: of the data set.
@@ -60,6 +61,9 @@ def find(folder: Path, layout: str, photos: str | None = None, masks: str | None
         DataError: no photo, a mask without a photo, two masks of one photo, or two photos of one name.
     """
     check_folder(folder, layout)
+    if photos is None and (videos := video_masks.find(folder, masks)):
+        folders = dict.fromkeys([mask.parent for video in videos for mask in list(video.masks.values())[:1]] + [folder])
+        return Dataset((), TABLES[layout], tuple(folders), videos=tuple(videos))
     parts = _parts(folder, photos, masks)
     items: list[Item] = []
     notes: list[str] = []

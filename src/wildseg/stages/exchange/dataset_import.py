@@ -60,7 +60,7 @@ def proposed_classes(dataset: Dataset, table_path: Path | None, folder: Path) ->
     Raises:
         DataError: nothing names classes.
     """
-    _, table = _table(dataset, table_path)
+    _, table = table_of(dataset, table_path)
     if table is None:
         raise DataError(f"{folder}: expected names of classes, such as classes.csv (id,name or colour,name) beside the "
                         "masks or by --table, found none")  # fmt: skip
@@ -85,7 +85,7 @@ def run(params: Params, artifacts: Artifacts, dataset: Dataset, folder: Path, op
         raise WildsegError(f"--name: expected letters, digits, - and _, found {options.name!r}; for instance "
                            f"{safe_name(options.name)}")  # fmt: skip
     classes = proposed_classes(dataset, options.table, folder) if options.set_classes else params.classes
-    path, table = _table(dataset, options.table)
+    path, table = table_of(dataset, options.table)
     renames = Renames(options.renames, classes.names)
     matching = match(path or folder, table, classes.names, renames)
     with placing(replace=options.replace) as placement:
@@ -93,7 +93,7 @@ def run(params: Params, artifacts: Artifacts, dataset: Dataset, folder: Path, op
         for index, item in enumerate(track(dataset.items, len(dataset.items), "import")):
             writer.add(index, item)
         writer.counts.check(folder, matching)
-        warning = _id_warning(writer.counts, matching, folder, background=bool(params.background))
+        warning = id_warning(writer.counts, matching, folder, background=bool(params.background))
         labels = _labels(dataset.items, writer.present, classes.names, renames, options.labels, folder)
         labelled = writer.save_tables(dataset.items, folder, labels, classes.names)
         changes = changes_for(
@@ -119,7 +119,7 @@ def run(params: Params, artifacts: Artifacts, dataset: Dataset, folder: Path, op
     print(f"import: to track them: dvc add data/raw/{name}{f' data/truth/{name}' if writer.counts.masks else ''}")
 
 
-def _table(dataset: Dataset, chosen: Path | None) -> tuple[Path | None, Mapping[Key, str] | None]:
+def table_of(dataset: Dataset, chosen: Path | None) -> tuple[Path | None, Mapping[Key, str] | None]:
     """Return the file of classes, and the name of each id or colour; the layout's own ones where there is no file."""
     beside = next((found for folder in dataset.table_folders if (found := truth_maps.find(folder))), None)
     others = table_files(dataset.table_folders)
@@ -184,7 +184,8 @@ class _Writer:
         return True
 
 
-def _id_warning(counts: MaskCounts, matching: Matching, folder: Path, *, background: bool) -> str | None:
+def id_warning(counts: MaskCounts, matching: Matching, folder: Path, *, background: bool) -> str | None:
+    """Return a line where ids without a table may start at 0; raises a DataError where they probably do."""
     if matching.label_map is not None:
         return None
     return check_id_offset(counts.pixels, counts.masks, matching.class_names, folder, background=background)
@@ -222,16 +223,7 @@ def _labels(
 
 def _report(writer: _Writer, dataset: Dataset, names: Sequence[str], labelled: bool) -> list[str]:
     counts, items = writer.counts, dataset.items
-    lines = []
-    if counts.masks:
-        shares_of = counts.pixels / max(1, counts.pixels.sum())
-        by_id = dict(enumerate(("background", *names))) | {255: "ignore"}
-        shown = ", ".join(f"{by_id[id_]} {shares_of[id_]:.1%}" for id_ in np.flatnonzero(counts.pixels).tolist())
-        lines.append(f"pixels of {counts.masks} masks: {shown}")
-    if counts.resampled:
-        lines.append(f"{counts.resampled} masks of another size were resized to their photo by nearest-neighbour "
-                     "interpolation")  # fmt: skip
-    lines += _split_lines(items)
+    lines = counts.lines(names) + _split_lines(items)
     if labelled and (without := [item.name for index, item in enumerate(items) if index not in writer.present
                                  and item.labels is None]):  # fmt: skip
         lines.append(f"{len(without)} photos have no labels: {listed(without)}; 'label.method: given' needs a line "
