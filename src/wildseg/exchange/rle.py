@@ -33,7 +33,7 @@ def pixels_of(counts: Sequence[int] | np.ndarray, number: int) -> np.ndarray:
     lengths = np.asarray(counts, np.int64)
     if lengths.ndim != 1 or (lengths < 0).any():
         raise ValueError("expected counts of pixels that are not negative")
-    if (total := int(lengths.sum())) != number:
+    if (total := sum(lengths.tolist())) != number:  # as whole numbers of any size: these came from a file
         raise ValueError(f"expected run lengths of {number} pixels, found {total}")
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
 

@@ -137,6 +137,16 @@ def test_voc_ids_are_those_of_voc_and_objects_are_labels(project: Path) -> None:
     assert present == {"voc_000000": ["dog"], "voc_000001": ["chair", "person"]}
 
 
+def test_background_without_phrases_is_told(project: Path) -> None:
+    there = coloured(project / "there")
+    (there / "classes.csv").write_text("colour,name\n#0158ff,Background\n#80ff00,lawn\n#ffffff,ignore\n")
+    answer = wildseg("masks", str(there))
+    assert "50.0% of the pixels are background, and 'background' is [] in params.yaml" in answer.output
+    answer = wildseg("masks", str(there), "--map", "background=ignore", "--replace")
+    assert "lawn 25.0%, ignore 75.0%" in answer.output
+    assert "are background" not in answer.output
+
+
 def refused(project: Path, *words: str) -> str:
     """The line of a refusal, which leaves no file."""
     before = files(project)

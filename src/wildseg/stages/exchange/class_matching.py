@@ -134,13 +134,16 @@ class MaskCounts:
             self.files_of_ids[id_] = self.files_of_ids.get(id_, 0) + 1
         return found.ids
 
-    def lines(self, class_names: Sequence[str]) -> list[str]:
-        """Return lines on the share of pixels of each class, and on masks of another size."""
+    def lines(self, class_names: Sequence[str], *, background: bool) -> list[str]:
+        """Return lines on the share of pixels of each class, on background without any, and masks of another size."""
         if not self.masks:
             return []
         shares, by_id = self.pixels / self.pixels.sum(), dict(enumerate(("background", *class_names))) | {255: "ignore"}
         shown = ", ".join(f"{by_id[id_]} {shares[id_]:.1%}" for id_ in np.flatnonzero(self.pixels).tolist())
         found = [f"pixels of {self.masks} masks: {shown}"]
+        if self.pixels[0] and not background:
+            found.append(f"{shares[0]:.1%} of the pixels are background, and 'background' is [] in params.yaml: list "
+                         "phrases there, or --map background=ignore")  # fmt: skip
         if self.resampled:
             found.append(f"{self.resampled} masks of another size were resized to their photo by nearest-neighbour "
                          "interpolation")  # fmt: skip

@@ -109,7 +109,11 @@ def run(params: Params, artifacts: Artifacts, dataset: Dataset, folder: Path, op
         )  # raises before anything appears
     if chosen:
         presets.lay_over(params_yaml, chosen)
-    for line in [*dataset.notes, *([warning] if warning else []), *_report(writer, dataset, classes.names, labelled)]:
+    about = [
+        *writer.counts.lines(classes.names, background=bool(params.background)),
+        *_report(writer, dataset, labelled),
+    ]
+    for line in [*dataset.notes, *([warning] if warning else []), *about]:
         print(f"import: {line}")
     for line in changed:
         print(f"import: params.yaml: {line}")
@@ -221,14 +225,14 @@ def _labels(
 # Report --------------------------------------------------------------------------------------------------------------
 
 
-def _report(writer: _Writer, dataset: Dataset, names: Sequence[str], labelled: bool) -> list[str]:
-    counts, items = writer.counts, dataset.items
-    lines = counts.lines(names) + _split_lines(items)
+def _report(writer: _Writer, dataset: Dataset, labelled: bool) -> list[str]:
+    items = dataset.items
+    lines = _split_lines(items)
     if labelled and (without := [item.name for index, item in enumerate(items) if index not in writer.present
                                  and item.labels is None]):  # fmt: skip
         lines.append(f"{len(without)} photos have no labels: {listed(without)}; 'label.method: given' needs a line "
                      "for each")  # fmt: skip
-    lines.append(f"{len(items)} photos, {counts.masks} truth masks{', image labels' if labelled else ''}")
+    lines.append(f"{len(items)} photos, {writer.counts.masks} truth masks{', image labels' if labelled else ''}")
     return lines
 
 

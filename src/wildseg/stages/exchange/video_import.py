@@ -57,7 +57,7 @@ def run(params: Params, artifacts: Artifacts, dataset: Dataset, folder: Path, op
     if chosen:
         presets.lay_over(artifacts.root / "params.yaml", chosen)
     names = [safe_name(video.name) for video in dataset.videos]
-    lines = [*([warning] if warning else []), *counts.lines(classes.names)]
+    lines = [*([warning] if warning else []), *counts.lines(classes.names, background=bool(params.background))]
     lines += [f"params.yaml: {line}" for line in changed]
     if not options.write_params:
         lines.append(f"to use them: dvc exp run -S extract.source=data/raw/{options.name}; or give --write-params")
