@@ -35,8 +35,10 @@ def palette() -> np.ndarray:
 def table() -> dict[Key, str]:
     """Return the names of VOC's ids and colours."""
     colours = palette()
-    by_colour: dict[Key, str] = {_colour(colours[id_]): name for id_, name in enumerate(NAMES)}
-    return dict(enumerate(NAMES)) | {255: "ignore"} | by_colour | {VOID: "ignore"}
+    names: dict[Key, str] = {255: "ignore", VOID: "ignore"}
+    for id_, name in enumerate(NAMES):
+        names[id_] = names[_colour(colours[id_])] = name
+    return names
 
 
 def _colour(row: np.ndarray) -> tuple[int, int, int]:

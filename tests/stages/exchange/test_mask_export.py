@@ -53,7 +53,7 @@ def test_an_export_holds_all_frames_and_what_was_exported(form: str, artifacts: 
     answer = export(form, "--images")
     assert answer.exit_code == 0, answer.output
     assert "masks of 4 frames" in answer.output
-    assert "31.2% of the pixels are 255" in answer.output  # 4 and 16 of 64
+    assert "31.2% of the pixels are undecided (255)" in answer.output  # 4 and 16 of 64
     folder = Path("exports") / form
     images = folder / ("JPEGImages" if form == "voc" else "images")
     for frame in artifacts.load_frames():

@@ -56,9 +56,12 @@ def run(params: Params, artifacts: Artifacts, options: CorrectionOptions) -> Non
     if not options.path.exists():
         raise DataError(f"{options.path}: expected corrected masks, found nothing")
     kept = _kept(options)
-    found = correction_files.find(
-        options.path, frames.keys(), lambda frame: artifacts.load_image(frame).shape[:2], names, options.maps
-    )
+
+    def shape_of(frame: str) -> tuple[int, int]:
+        height, width, _ = artifacts.load_image(frame).shape
+        return height, width
+
+    found = correction_files.find(options.path, frames.keys(), shape_of, names, options.maps)
     with placing(replace=True) as placement:
         writer = _Writer(artifacts, names, frames, placement)
         for one in track(found.load(), found.number, "import"):
@@ -120,7 +123,8 @@ class _Writer:
         folder = self._folder / frame.source
         path = self._truths.get(one.frame, folder / f"{one.frame}.png")
         if path.exists():
-            if np.array_equal(self._artifacts.read_truth(path, self._names, one.ids.shape).ids, one.ids):
+            height, width = one.ids.shape
+            if np.array_equal(self._artifacts.read_truth(path, self._names, (height, width)).ids, one.ids):
                 self.same += 1
             else:
                 self.differing.append(one.frame)

@@ -150,7 +150,7 @@ class _Writer:
 
     def add(self, index: int, item: Item) -> None:
         try:
-            shape = read_photo(item.photo).shape[:2]
+            height, width, _ = read_photo(item.photo).shape
         except DecodeError as error:
             raise DataError(f"{item.photo}: expected a photo; {error}") from error
         # The number comes first, so that the order of names is that of the splits.
@@ -159,7 +159,7 @@ class _Writer:
             return
         if self._truth is None:
             self._truth = self._placement.folder(self._artifacts.data / "truth" / self._name)
-        ids = self.counts.read(item.mask, self._matching, shape)
+        ids = self.counts.read(item.mask, self._matching, (height, width))
         save_label_image(self._truth / f"{self.frame(index)}.png", ids)
         self.present[index], _ = classes_in(ids, len(self._matching.class_names), self._min_presence)
 

@@ -91,7 +91,7 @@ def run(params: Params, artifacts: Artifacts, options: ExportOptions) -> None:
         save_json(folder / RECORD, {"format": options.form, "of": of, "classes": params.classes.names,
                                     "frames": [frame.name for frame in frames]})  # fmt: skip
     print(f"export: {options.into}, {of} of {len(frames)} frames as {options.form}; {undecided / total:.1%} of the "
-          "pixels are 255 and have no region")  # fmt: skip
+          "pixels are undecided (255)")  # fmt: skip
 
 
 def _check_target(options: ExportOptions) -> None:
