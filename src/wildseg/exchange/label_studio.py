@@ -39,7 +39,7 @@ def tasks(frames: Iterable[LabelledFrame], names: Mapping[int, str], prefix: str
     """
     for number, frame in enumerate(frames, 1):
         height, width = frame.ids.shape
-        results = []
+        results: list[dict[str, Any]] = []
         for region in split(frame.ids, names):
             mask = np.zeros((height, width), bool)
             rows, columns = region.mask.shape
@@ -117,16 +117,16 @@ def _results(path: Path, task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _shape(path: Path, file: str, task: Mapping[str, Any], areas: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     """Return (H, W): of the first area, or as exported; (0, 0) where nothing says it."""
-    places = [(one.get("original_height"), one.get("original_width")) for one in areas]
+    places: list[tuple[Any, Any]] = [(one.get("original_height"), one.get("original_width")) for one in areas]
     places += [(task["data"].get("height"), task["data"].get("width"))]
     for height, width in places:
         if height is None and width is None:
             continue
-        if not all(isinstance(one, int) and 0 < one <= LARGEST_SIDE for one in (height, width)):
-            raise DataError(
-                f"{path}: expected the size of {file!r} in pixels, found {shorten(repr((width, height)), 80)}"
-            )
-        return int(height), int(width)
+        whole = isinstance(height, int) and isinstance(width, int)
+        if not whole or min(height, width) < 1 or max(height, width) > LARGEST_SIDE:
+            found = shorten(repr((width, height)), 80)
+            raise DataError(f"{path}: expected the size of {file!r} in pixels, found {found}")
+        return height, width
     return 0, 0
 
 
