@@ -48,7 +48,7 @@ def id_of(name: str) -> int:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(ids=arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=24),
                          elements=st.sampled_from([0, 1, 2, 3, 255])))  # fmt: skip
 def test_every_pixel_has_the_id_that_it_had(

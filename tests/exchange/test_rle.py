@@ -42,7 +42,7 @@ def test_cocos_documented_examples() -> None:
 
 
 @given(MASKS)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_any_mask_comes_back(mask: np.ndarray) -> None:
     assert rle.counts_of(mask.ravel()).tolist() == slow_counts(mask.ravel())
     assert np.array_equal(rle.pixels_of(rle.counts_of(mask.ravel()), mask.size), mask.ravel())
@@ -51,6 +51,7 @@ def test_any_mask_comes_back(mask: np.ndarray) -> None:
     assert np.array_equal(brush_rle.decode(brush_rle.encode(mask), mask.shape), mask)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**31), min_size=1, max_size=12))
 def test_counts_of_any_size_come_back(counts: list[int]) -> None:
     values = counts[:3] + [counts[place] - counts[place - 2] for place in range(3, len(counts))]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wildseg.frames.split import split_by_time
 from wildseg.stages.exchange.splits import shares
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(0, 200), st.integers(0, 200))
 def test_each_photo_has_the_split_that_it_had(train: int, val: int, test: int) -> None:
     splits = ["train"] * train + ["val"] * val + ["test"] * test
