@@ -30,6 +30,7 @@ from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json
 from wildseg.encoders import captions, clip, configs, downloads, vocabulary
 from wildseg.encoders.cnn import normalisation, weight_file
+from wildseg.exchange import coco_masks, cvat, label_studio, voc
 from wildseg.execution import cache_usage, large_entries, params, presets, repair
 from wildseg.execution.result_store import ResultStore
 from wildseg.frames import reader
@@ -209,11 +210,16 @@ READERS = {
                          lambda _, path: PredictionFolder(path.parent).key_of("a"), None),
     "boxes": Reader(("core.files.load_json",), "data/boxes.json", lambda a, _: a.load_boxes(CLASSES)),
     "confidence": Reader(IDS, "data/masks/confidence/drive_000007.png", lambda a, _: a.load_confidence(FRAME.name)),
-    "truth's classes.json": Reader(("artifacts.truth_maps._of_json",), "data/truth/classes.json",
+    "truth's classes.json": Reader(("artifacts.truth_map_files._of_json",), "data/truth/classes.json",
                                    lambda _, path: truth_maps.load(path, CLASSES)),
+    "tasks of Label Studio": Reader(("exchange.label_studio.read",), "tasks.json",
+                                    lambda _, path: label_studio.read(path)),
+    "masks of COCO": Reader(("core.files.load_json",), "masks.json", lambda _, path: coco_masks.read(path)),
+    "masks of CVAT": Reader((), "annotations.xml", lambda _, path: cvat.read(path)),
+    "objects of VOC": Reader((), "Annotations/a.xml", lambda _, path: voc.object_names(path)),
     "truth's classes.csv": Reader(TABLE, "data/truth/classes.csv", lambda _, path: truth_maps.load(path, CLASSES)),
     "truth's labelmap.txt": Reader((), "data/truth/labelmap.txt", lambda _, path: truth_maps.load(path, CLASSES)),
-    "truth": Reader(("artifacts.truth_masks.load",), "data/truth/drive_000007.png",
+    "truth": Reader(("artifacts.truth_masks.decode",), "data/truth/drive_000007.png",
                     lambda a, _: a.load_truth(FRAME, CLASSES, (4, 6))),
     "photo": Reader(("frames.photos.decode_photo", "frames.photos._check_whole", "frames.png.without_large_profile"),
                     "data/raw/a.jpg",

@@ -7,7 +7,7 @@ nearest pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +41,40 @@ class TruthMask:
     stored: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class DecodedMask:
+    """A mask before its values are checked.
+
+    ids: (H, W) uint8; arbitrary where a value is unknown. unknown: pixels of the file by id or packed colour that have
+    no meaning. colours: whether those are colours. stored: (h, w) of the file.
+    """
+
+    ids: np.ndarray
+    unknown: Mapping[int, int]
+    colours: bool
+    stored: tuple[int, int]
+
+
 def load(path: Path, label_map: LabelMap | None, class_names: Sequence[str], shape: tuple[int, int]) -> TruthMask:
     """Read a mask as ids of `class_names`, of the size `shape` = (H, W) of its frame.
 
     Raises:
         DataError: it cannot be read, has colours without a map, values that are not in the map, an id that is neither
             0..C nor 255, or a size that is incompatible with its frame.
+    """
+    decoded = decode(path, label_map, len(class_names), shape)
+    if decoded.unknown:
+        alone = decoded.colours and not (label_map and label_map.colours)
+        raise (_colours_alone(path, decoded.unknown, label_map, class_names) if alone else
+               _unknown(path, decoded.unknown, decoded.colours, label_map, class_names))  # fmt: skip
+    return TruthMask(decoded.ids, label_map is not None, decoded.stored)
+
+
+def decode(path: Path, label_map: LabelMap | None, num_classes: int, shape: tuple[int, int]) -> DecodedMask:
+    """Read a mask as ids 0..`num_classes` and 255, of the size `shape` = (H, W) of its frame; see `load`.
+
+    Raises:
+        DataError: it cannot be read, or has a size that is incompatible with its frame.
     """
     try:
         with open_loose(path) as stream, Image.open(stream, formats=("PNG", "JPEG")) as image:
@@ -57,29 +85,28 @@ def load(path: Path, label_map: LabelMap | None, class_names: Sequence[str], sha
             check_size(image)
             stored = (image.height, image.width)
             _check_fits(path, stored, shape)
-            ids = _ids(path, image, label_map, class_names)
+            ids, unknown, colours = _ids(path, image, label_map, num_classes)
     except BROKEN_IMAGE as error:
         raise unreadable(path, "an image of class ids", error) from error
     if stored != shape:
         ids = np.asarray(Image.fromarray(ids).resize(shape[::-1], Image.Resampling.NEAREST))
-    return TruthMask(ids, label_map is not None, stored)
+    return DecodedMask(ids, unknown, colours, stored)
 
 
-def _ids(path: Path, image: Image.Image, label_map: LabelMap | None, class_names: Sequence[str]) -> np.ndarray:
+def _ids(
+    path: Path, image: Image.Image, label_map: LabelMap | None, num_classes: int
+) -> tuple[np.ndarray, dict[int, int], bool]:
+    """Return ids (H, W) uint8, the number of pixels of each unknown value, and whether those are colours."""
     by_colour = label_map is not None and not label_map.ids
     values, visible = _values(path, image, colours=by_colour)
     if values.ndim == 3 and not by_colour and _is_grey(values):
         values = values[..., 0]
     if values.ndim == 2:
-        table = label_map.id_table if label_map else _own_order(len(class_names))
-        ids, unknown = _look_up(values, table, visible)
-    elif label_map and label_map.colours:
-        ids, unknown = _look_up(values, label_map.colour_table, visible)
-    else:
-        raise _colours_alone(path, values, label_map, class_names)
-    if unknown:
-        raise _unknown(path, unknown, values.ndim == 3, label_map, class_names)
-    return ids
+        table = label_map.id_table if label_map else _own_order(num_classes)
+        return (*_look_up(values, table, visible), False)
+    if label_map and label_map.colours:
+        return (*_look_up(values, label_map.colour_table, visible), True)
+    return np.full(values.shape[:2], IGNORE, np.uint8), _counts(values), True
 
 
 def _values(path: Path, image: Image.Image, *, colours: bool) -> tuple[np.ndarray, np.ndarray | None]:
@@ -170,14 +197,21 @@ def _check_fits(path: Path, stored: tuple[int, int], shape: tuple[int, int]) -> 
 # Errors --------------------------------------------------------------------------------------------------------------
 
 
-def _colours_alone(path: Path, values: np.ndarray, label_map: LabelMap | None, class_names: Sequence[str]) -> DataError:
+def _counts(values: np.ndarray) -> dict[int, int]:
+    """Return the number of pixels of each id or packed colour."""
     pixels: dict[int, int] = {}
     for _, part in _strips(values):
         for value, count in zip(*np.unique(part, return_counts=True), strict=True):
             pixels[int(value)] = pixels.get(int(value), 0) + int(count)
+    return pixels
+
+
+def _colours_alone(
+    path: Path, pixels: Mapping[int, int], label_map: LabelMap | None, class_names: Sequence[str]
+) -> DataError:
     common = sorted(pixels, key=lambda value: -pixels[value])
     where = label_map.path if label_map else path.parent / "classes.json"
-    names = [_hex(value) for value in common]
+    names = [hex_of(value) for value in common]
     return DataError(
         f"{path}: expected class ids, found {len(common)} colours, {_listed(names)}; map each to a class in {where}, "
         f"such as {example(names[:SHOWN], class_names)}"
@@ -185,11 +219,11 @@ def _colours_alone(path: Path, values: np.ndarray, label_map: LabelMap | None, c
 
 
 def _unknown(
-    path: Path, unknown: dict[int, int], colours: bool, label_map: LabelMap | None, class_names: Sequence[str]
+    path: Path, unknown: Mapping[int, int], colours: bool, label_map: LabelMap | None, class_names: Sequence[str]
 ) -> DataError:
     common = sorted(unknown, key=lambda value: -unknown[value]) if colours else sorted(unknown)
     if label_map:
-        names = [_hex(value) for value in common] if colours else common
+        names = [hex_of(value) for value in common] if colours else common
         kind = "colours" if colours else "ids"
         return DataError(f"{path}: expected the {kind} that {label_map.path.name} names, found {_listed(names)} in "
                          f"{sum(unknown.values())} pixels; map each to a class or ignore there")  # fmt: skip
@@ -200,7 +234,8 @@ def _unknown(
     )
 
 
-def _hex(value: int) -> str:
+def hex_of(value: int) -> str:
+    """Return a packed colour as ``#rrggbb``."""
     return f"#{value:06x}"
 
 

@@ -14,7 +14,8 @@ SECTIONS = (
         "wildseg.cli.inspect",
         ("summary", "truth", "agree", "calibrate", "methods", "compare", "explain"),
     ),
-    Section("Predict", "wildseg.cli.predict", ("predict", "export", "detect")),
+    Section("Predict", "wildseg.cli.predict", ("predict", "detect")),
+    Section("Exchange", "wildseg.cli.exchange", ("import", "export")),
     Section("Maintain", "wildseg.cli.maintain", ("init", "cache", "repair", "unpack")),
 )
 

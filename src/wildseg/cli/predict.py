@@ -121,28 +121,3 @@ def detect(
             labels=Path(labels) if labels else None,
             presence=presence,
         )
-
-
-@group.group(short_help="The trained model as a file for other programs.")
-def export() -> None:
-    """Write the trained model in a format that other programs run."""
-
-
-@export.command(short_help="As ONNX, preprocessing included.")
-@click.option("--into", default="segmenter.onnx", show_default=True, metavar="FILE", help="Where to write.")
-@click.option("--model", default="models/segmenter", show_default=True, metavar="FOLDER", help="The trained model.")
-@click.option("--costmap", is_flag=True, help="Also what ROS 2 navigation reads: confidence (mono8) and LabelInfo.")
-@click.option("--check", is_flag=True, help="Compare with the model on key frames: differences, frames per second.")
-def onnx(into: str, model: str, costmap: bool, check: bool) -> None:
-    """Write the trained model as ONNX, for batches of images of any size.
-
-    Input: image, (batch, height, width, 3) uint8 RGB. Outputs: ids (batch, height, width) uint8 and probabilities
-    (batch, classes + 1, height, width). Names, colours and preprocessing are in the metadata; see docs/predict.md.
-    """
-    from pathlib import Path
-
-    from wildseg.artifacts.project import Artifacts
-    from wildseg.cli import export as exports
-    from wildseg.execution.runtime import Runtime
-
-    exports.onnx(Artifacts(), Runtime.from_environment(), Path(model), Path(into), costmap=costmap, check=check)

@@ -1,1 +1,1 @@
-"""Formats of other tools, to and from plain arrays: COCO boxes, ROS label maps."""
+"""Formats of other tools, to and from plain arrays: masks, boxes, tables of classes, ROS label maps."""

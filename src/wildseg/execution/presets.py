@@ -48,16 +48,24 @@ def combined(names: Sequence[str]) -> dict[str, Any]:
 
 
 def init(path: Path, names: Sequence[str], *, update: bool = False, dry_run: bool = False) -> list[str]:
-    """Lay presets over the params.yaml at `path`, and return one line for each key that changed.
+    """Lay presets over the params.yaml at `path`, and return one line for each key that changed; see `lay_over`.
+
+    Raises:
+        ParamsError: no such file or preset, or the result would not be valid; then nothing is written.
+    """
+    return lay_over(path, combined(names), update=update, dry_run=dry_run)
+
+
+def lay_over(path: Path, changes: Mapping[str, Any], *, update: bool = False, dry_run: bool = False) -> list[str]:
+    """Write what `changes` sets into the params.yaml at `path`, and return one line for each key that changed.
 
     Old names of parameters are replaced. With `update`, keys that the file lacks are written in, with their defaults
     and the comments of the params.yaml that wildseg ships. Nothing is written where nothing changes, or with `dry_run`.
     Comments, order and layout of what stays are kept.
 
     Raises:
-        ParamsError: no such file or preset, or the result would not be valid; then nothing is written.
+        ParamsError: no such file, or the result would not be valid; then nothing is written.
     """
-    changes = combined(names)
     try:
         text = yaml_files.text_of(path)
     except OSError as error:

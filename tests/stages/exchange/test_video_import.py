@@ -1,0 +1,60 @@
+"""Videos with masks: what a project holds afterwards, and that `extract` finds a truth for the frames it chooses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from tests.stages.exchange.test_dataset_import import palette_mask, project, refused, wildseg  # noqa: F401
+
+from wildseg.artifacts.project import Artifacts
+from wildseg.execution import params
+from wildseg.execution.runtime import Runtime
+from wildseg.stages import extract
+
+ROAD = 4  # of CamVid's classes in params.yaml, from 1; in its masks 3
+
+
+def video(path: Path, seed: int) -> None:
+    noise = np.random.default_rng(seed)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(6):
+            pixels = noise.integers(0, 256, (6, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture
+def there(project: Path) -> Path:  # noqa: F811
+    for name in ("drive 1", "drive#22"):
+        (project / "there").mkdir(exist_ok=True)
+        video(project / "there" / f"{name}.mp4", len(name))
+        for index in (0, 5):
+            palette_mask(project / f"there/{name}/truth/{index}.png", np.full((48, 64), 3), [(0, 0, 0)] * 4)
+    return project / "there"
+
+
+def test_frames_that_are_chosen_have_their_truth(there: Path, project: Path) -> None:  # noqa: F811
+    answer = wildseg("camvid", str(there), "--set-classes", "--write-params")
+    assert answer.exit_code == 0, answer.output
+    assert "2 videos, 4 truth masks" in answer.output
+    assert "extract.held_out=[drive_22]" in answer.output
+    extract.run(params.load(), Artifacts(), Runtime(device="cpu", workers=1))
+    frames = Artifacts().load_frames()
+    found = Artifacts().find_truth(frames)
+    assert {"drive_1_000000", "drive_22_000000"} <= set(found)
+    names = params.load().classes.names
+    assert set(Artifacts().read_truth(found["drive_22_000000"], names, (48, 64)).ids.ravel()) == {ROAD}
+
+
+def test_a_mistake_leaves_nothing(there: Path, project: Path) -> None:  # noqa: F811
+    palette_mask(there / "drive#22/truth/5.png", np.full((48, 64), 77), [(0, 0, 0)] * 78)
+    assert "77 in 3072 pixels of 1 masks, first 5.png" in refused(project, "camvid", str(there), "--set-classes")
+    palette_mask(there / "drive#22/truth/5.png", np.full((48, 200), 3), [(0, 0, 0)] * 4)
+    assert "5.png: expected the size of its frame, 64x48" in refused(project, "camvid", str(there), "--set-classes")
+    (there / "drive#22.mp4").write_bytes(b"no video")
+    assert "drive#22.mp4: expected a video, found no frame" in refused(project, "camvid", str(there), "--set-classes")
