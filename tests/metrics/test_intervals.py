@@ -20,6 +20,7 @@ def test_measures_of_counts_are_those_of_the_matrix(matrices: np.ndarray) -> Non
     assert np.array_equal(counts.sum(0), of_matrix(total))
     np.testing.assert_allclose(intervals.iou(counts.sum(0)), confusion.iou(total))
     np.testing.assert_allclose(intervals.recall(counts.sum(0)), confusion.recall(total))
+    np.testing.assert_allclose(intervals.precision(counts.sum(0)), confusion.precision(total))
     assert intervals.miou(counts.sum(0)) == pytest.approx(confusion.miou(total))
     assert intervals.mean_recall(counts.sum(0)) == pytest.approx(confusion.mean_recall(total))
 

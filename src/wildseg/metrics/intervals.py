@@ -21,6 +21,9 @@ PHOTOS = 6  # of a folder without times, in the order of their names
 FEWEST = 5  # stretches; of fewer, redrawn samples say nothing about others
 
 
+PerClass = Callable[[np.ndarray], np.ndarray]  # from counts (..., 3, K) to (..., K) or (...)
+
+
 class Interval(NamedTuple):
     """The bounds of an interval; NaN where too few stretches were measured."""
 
@@ -82,6 +85,11 @@ def iou(counts: np.ndarray) -> np.ndarray:
     return ratio(counts[..., 0, :], counts.sum(axis=-2))
 
 
+def precision(counts: np.ndarray) -> np.ndarray:
+    """Return the precision of each class (..., K), ``TP / (TP + FP)``."""
+    return ratio(counts[..., 0, :], counts[..., 0, :] + counts[..., 1, :])
+
+
 def recall(counts: np.ndarray) -> np.ndarray:
     """Return the recall of each class (..., K), ``TP / (TP + FN)``."""
     return ratio(counts[..., 0, :], counts[..., 0, :] + counts[..., 2, :])
@@ -102,7 +110,7 @@ def mean_recall(counts: np.ndarray) -> np.ndarray:
     return _mean(recall(counts))
 
 
-def micro(measure: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+def micro(measure: PerClass) -> PerClass:
     """Return the micro value (...) of a measure per class: that of the counts summed over classes."""
     return lambda counts: measure(counts.sum(axis=-1, keepdims=True))[..., 0]
 
@@ -110,7 +118,7 @@ def micro(measure: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray],
 # Intervals ----------------------------------------------------------------------------------------------------------
 
 
-def interval(by_stretch: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) -> Interval:
+def interval(by_stretch: np.ndarray, measure: PerClass) -> Interval:
     """Return the interval of a measure that is one number.
 
     Args:
@@ -121,7 +129,7 @@ def interval(by_stretch: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]
     return Interval(float(low[0]), float(high[0]))
 
 
-def intervals(by_stretch: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def intervals(by_stretch: np.ndarray, measure: PerClass) -> tuple[np.ndarray, np.ndarray]:
     """Return the lower and upper bounds, (K,) each, of a measure (d, K) per class: see `interval`.
 
     Draws in which a class is undefined, since it is in none of their stretches, do not count for it.

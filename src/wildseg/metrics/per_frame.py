@@ -1,4 +1,4 @@
-"""Measures of single frames, by which frames are sorted: errors where there is truth, disagreement where there is none."""
+"""Measures of single frames, by which they are sorted: errors where there is truth, else disagreement."""
 
 from __future__ import annotations
 
