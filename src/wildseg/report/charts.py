@@ -73,7 +73,8 @@ def curve(points: Sequence[tuple[float, float]], title: str, from_zero: bool = T
 
 
 def _svg(width: int, height: int, *parts: Markup, **attributes: object) -> Markup:
-    return element("svg", *parts, viewBox=f"0 0 {width} {height}", width=width, height=height, **attributes)
+    box = f"0 0 {width} {height}"
+    return element("svg", *parts, viewBox=box, preserveAspectRatio="xMinYMid", width=width, height=height, **attributes)
 
 
 def _at(value: float, width: int) -> float:

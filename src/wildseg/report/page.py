@@ -86,7 +86,7 @@ def run_record(record: Mapping[str, Any]) -> str:
 def _main(page: Page) -> Markup:
     measured = [part for part in page.parts if part.budget.frames()]
     sections = [
-        ("run", "What was run", _run(page)),
+        ("run", "At a glance", _run(page)),
         ("budget", "Where quality is lost", _budgets(page, measured)),
         ("classes", "Classes", joined([class_table(part, page.names, page.background) for part in measured])),
         ("confusion", "Confusion of the model", _confusion(page, measured)),
@@ -161,7 +161,8 @@ def _frames(page: Page) -> Markup:
     text = f"{len(page.frames)} evenly spaced frames of {page.all_frames}. " if left_out else ""
     keys = (
         "Keys: ↓ and ↑ go from frame to frame, Enter opens one; there, ← and → go on, 1 to 9 show the map of a label, "
-        "i, p, c, m and t the image, pseudo mask, confidence, model and truth, Esc closes."
+        "i, p, c, m and t the image, pseudo mask, confidence, model and truth, Esc closes. Nearly white pixels of a "
+        "mask are undecided, or their truth is not known."
     )
     hint = element("noscript", element("p", "Frames are shown by a script, which is switched off.", class_="remark"))
     return joined([

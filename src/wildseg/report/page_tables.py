@@ -16,10 +16,11 @@ from wildseg.report.charts import bar, swatch
 from wildseg.report.markup import Markup, element, joined
 
 SHADES = 10  # steps of a confusion's colour
+VISIBLE = 0.005  # share below which a confusion is left blank
 NOTHING = "–"
 TITLES = {
-    levels.CEILING: ("Perfect maps of the labelled classes", "what missed labels cost"),
-    levels.TRUE_MAPS: ("Activation maps, wrong labels left out", "what the maps cost"),
+    levels.CEILING: ("Perfect maps of these labels", "what missed labels cost"),
+    levels.TRUE_MAPS: ("Maps, wrong labels left out", "what the activation maps cost"),
     levels.MAPS: ("Activation maps", "what wrong labels cost"),
     levels.MASKS: ("Pseudo masks", "what the CRF changes"),
     levels.MODEL: ("Model", "what training changes"),
@@ -73,7 +74,7 @@ def budget_table(part: GroupPart) -> Markup:
         if not math.isfinite(measure.value):
             continue
         title, step = TITLES[level]
-        rows.append(_budget_row(title, measure, f"{measure.value - before:+.3f}", step))
+        rows.append(_budget_row(title, measure, _signed(measure.value - before), step))
         before = measure.value
     number = part.budget.frames(tested)
     where = "that the model was not trained on" if tested else "with truth, all of which the model was trained on"
@@ -89,11 +90,16 @@ def budget_table(part: GroupPart) -> Markup:
 def _budget_row(title: str, measure: Measure, step: str, why: str = "", mark: float = math.nan) -> Markup:
     return element(
         "tr",
-        element("th", title, scope="row"),
+        element("th", title, element("small", why), scope="row"),
         element("td", bar(measure, mark=mark), class_="bar-cell"),
         element("td", number(measure), class_="n"),
-        element("td", step, " ", element("small", why), class_="step"),
+        element("td", step, class_="step"),
     )
+
+
+def _signed(step: float) -> str:
+    text = f"{step:+.3f}".replace("-", "−")
+    return text if step and text[1:] != "0.000" else "0.000"
 
 
 def largest_loss(budget: Budget) -> str:
@@ -176,8 +182,9 @@ def confusion_table(part: GroupPart, names: Sequence[str], background: bool) -> 
 def _share_cell(share: float, right: bool) -> Markup:
     if not math.isfinite(share):
         return element("td", NOTHING)
-    shade = math.ceil(round(share, 4) * SHADES)
-    return element("td", f"{share:.0%}" if share >= 0.005 else "", class_=f"s{shade} {'hit' if right else 'miss'}")
+    if share < VISIBLE:
+        return element("td")
+    return element("td", f"{share:.0%}", class_=f"s{math.ceil(share * SHADES)} {'hit' if right else 'miss'}")
 
 
 def truth_free_table(found: WithoutTruth, names: Sequence[str], background: bool) -> Markup:

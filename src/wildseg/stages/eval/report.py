@@ -87,9 +87,9 @@ def write(
 
 
 def _facts(inputs: Inputs, measured: Sequence[Measured], frames: Sequence[Frame]) -> list[tuple[str, str]]:
-    sources = len({frame.source for frame in frames})
     facts = [
-        ("Key frames", f"{len(frames)} of {sources} source{'s' if sources > 1 else ''}"),
+        ("Key frames", str(len(frames))),
+        ("Sources", str(len({frame.source for frame in frames}))),
         ("With truth", str(sum(one.budget.frames() for one in measured))),
         ("Trained on", str(sum(frame.split == "train" for frame in frames))),
         ("Classes", str(len(inputs.params.classes))),
