@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from wildseg.artifacts.curve import load_curves
 from wildseg.artifacts.project import Frame
-from wildseg.core.errors import check_regular
 from wildseg.execution.run_frames import run_frames
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics import budget as steps
@@ -148,15 +147,6 @@ def _entries(
 
 
 def _curves(path: Path) -> list[tuple[str, list[tuple[float, float]]]]:
-    """Return the curves of a training by their titles, of a table with the column step and one for each curve."""
-    if not os.path.lexists(path):
-        return []
-    check_regular(path)
-    curves: dict[str, list[tuple[float, float]]] = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            step = float(row["step"])
-            for name, cell in row.items():
-                if cell and name not in ("step", "lr"):
-                    curves.setdefault(CURVES.get(name, name), []).append((step, float(cell)))
-    return list(curves.items())
+    """Return the curves of the segmenter's training by their titles."""
+    found = load_curves(path) if os.path.lexists(path) else {}
+    return [(CURVES.get(name, name), points) for name, points in found.items() if name != "lr"]

@@ -7,18 +7,16 @@ record another output. It lies beside the page, under the page's digest, and is 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from wildseg.artifacts.project import Artifacts
-from wildseg.core import yaml_files
-from wildseg.core.classes import Classes
-from wildseg.core.errors import ParamsError
+from wildseg.core import lookup
 from wildseg.core.lookup import METHODS
 from wildseg.core.text import shorten
-from wildseg.execution import params as parameters
-from wildseg.execution.defaults import SHIPPED
+from wildseg.execution import defaults
 from wildseg.tracking.provenance import dvc_tags, git_tags
-from wildseg.tracking.values import flatten_params
+from wildseg.tracking.values import flatten_params, flatten_values
 
 if TYPE_CHECKING:
     from wildseg.execution.params import Params
@@ -55,31 +53,30 @@ def changed(params: Params) -> list[tuple[str, str, str]]:
 
     Options are those of the methods in use. Of classes, names are compared, and phrases left out.
     """
-    usual = _shipped(params)
-    own, default = flatten_params(params), flatten_params(usual)
-    shipped = flatten_params(parameters.load(SHIPPED))
-    methods = {f"{section}.{key}" for section, key, *_ in METHODS}
-    default |= {key: shipped[key] for key in methods if key in shipped}
-    found = [
-        (key, own.get(key, ""), default.get(key, ""))
-        for key in {**own, **default}
-        if own.get(key, "") != default.get(key, "") and not key.startswith(NOT_SHOWN)
+    usual: dict[str, Any] = defaults.sections()
+    for section, key, folder, functions in METHODS:
+        if functions:
+            method = getattr(getattr(params, section), key)
+            signature = lookup.option_defaults(folder, method, functions)
+            written = defaults.value_of((section, defaults.OPTIONS), {}).get(method, {})
+            usual[section][defaults.OPTIONS][method] = defaults.of_options(section, method, signature) | written
+    own, default = flatten_params(params), flatten_values(usual)
+    rows = [("classes", _text(params.classes.names), _text(list(defaults.value_of(("classes",), {}))))]
+    rows += [(key, own.get(key, ""), default.get(key, "")) for key in {**own, **default}]
+    return [
+        (key, shorten(value, LONGEST), shorten(other, LONGEST))
+        for key, value, other in rows
+        if _value(value) != _value(other) and not key.startswith(NOT_SHOWN)
     ]
-    names = [_names(values.classes) for values in (params, usual)]
-    rows = [*([("classes", *names)] if names[0] != names[1] else []), *found]
-    return [(key, shorten(value, LONGEST), shorten(usual, LONGEST)) for key, value, usual in rows]
 
 
-def _shipped(params: Params) -> Params:
-    """Return the shipped parameters with the methods in use, so that options are compared with their defaults."""
-    content: Any = yaml_files.load(SHIPPED)
-    for section, key, *_ in METHODS:
-        content[section][key] = getattr(getattr(params, section), key)
+def _text(names: Sequence[str]) -> str:
+    return json.dumps(names, ensure_ascii=False)
+
+
+def _value(text: str) -> object:
+    """Return what a text stands for, so that 1 and 1.0 are the same."""
     try:
-        return parameters.parse(content)
-    except ParamsError:  # a method with an option that has no default
-        return parameters.load(SHIPPED)
-
-
-def _names(classes: Classes) -> str:
-    return json.dumps(classes.names, ensure_ascii=False)
+        return json.loads(text)
+    except ValueError:
+        return text
