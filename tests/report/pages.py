@@ -32,7 +32,7 @@ def frame_name(index: int) -> str:
 def made(folder: Path, frames: int = FRAMES, truth: bool = True) -> Page:
     """Write the pictures of frames below `folder`, and return the page that shows them."""
     noise = np.random.default_rng(0)
-    budget, matrix, entries = Budget(len(NAMES)), np.zeros((len(NAMES), len(NAMES) + 1), np.int64), []
+    budget, matrix, entries = Budget(), np.zeros((len(NAMES), len(NAMES) + 1), np.int64), []
     for index in range(frames):
         true, mask, found, of_maps = (noise.integers(1, 4, SIZE).astype(np.uint8) for _ in range(4))
         right = index / frames  # later frames are better
@@ -42,7 +42,7 @@ def made(folder: Path, frames: int = FRAMES, truth: bool = True) -> Page:
             budget.add_labels(index // 3, True, *(noise.random((3, 3)) < 0.7))
             ids = (true, of_maps, of_maps, mask, found)
             for level, one in zip(levels.STEPS, ids, strict=True):
-                budget.add_ids(level, index // 3, True, true, one)
+                budget.add_matrix(level, index // 3, True, confusion_matrix(true, one, len(NAMES)))
             matrix += confusion_matrix(true, found, len(NAMES))
     without = WithoutTruth(frames, [0.5] * frames, [0.1] * frames, [0.2] * frames, [0.3] * frames)
     curve = [(float(step), 1 / step) for step in range(1, 20)]

@@ -8,14 +8,12 @@ so that maps of perfect labels can only be measured by computing them.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
 
-from wildseg.core.classes import BACKGROUND, IGNORE
 from wildseg.metrics import intervals
-from wildseg.metrics.confusion import confusion_matrix
 from wildseg.metrics.intervals import Counts, Interval, of_labels, of_matrix
 
 LABELS, CEILING, TRUE_MAPS, MAPS, MASKS, MODEL = "labels", "ceiling", "true_maps", "maps", "masks", "model"
@@ -34,10 +32,9 @@ class Measure:
 class Budget:
     """Counts of all levels on the frames of a group that have a truth."""
 
-    def __init__(self, num_classes: int) -> None:
-        """Start from zero; `num_classes` counts the background."""
+    def __init__(self) -> None:
+        """Start from zero."""
         self.counts = Counts()
-        self._number = num_classes
 
     def add_labels(
         self, stretch: Hashable, tested: bool, target: np.ndarray, valid: np.ndarray, named: np.ndarray
@@ -45,9 +42,21 @@ class Budget:
         """Count the labels of a frame: present, counted and named classes, (K,) bool each."""
         self._add(LABELS, stretch, tested, of_labels(target, valid, named))
 
-    def add_ids(self, level: str, stretch: Hashable, tested: bool, truth: np.ndarray, ids: np.ndarray) -> None:
-        """Count the ids (H, W) of a frame at a level; what is no class is wrong."""
-        self._add(level, stretch, tested, of_matrix(confusion_matrix(truth, ids, self._number)))
+    def add_matrix(self, level: str, stretch: Hashable, tested: bool, matrix: np.ndarray) -> None:
+        """Count the confusion matrix (n, n + 1) of a frame at a level; what is no class is wrong."""
+        self._add(level, stretch, tested, of_matrix(matrix))
+
+    def add_ceiling(self, stretch: Hashable, tested: bool, pixels: np.ndarray, named: np.ndarray) -> None:
+        """Count what perfect maps of a frame's labels would reach: all pixels of other classes are missed.
+
+        Args:
+            stretch: of the frame.
+            tested: whether the model was not trained on it.
+            pixels: (n,) of the truth by id, the background first.
+            named: (K,) bool, the classes that the frame is labelled with.
+        """
+        found = pixels * np.concatenate([[True], named])
+        self._add(CEILING, stretch, tested, np.stack([found, np.zeros_like(found), pixels - found]))
 
     def _add(self, level: str, stretch: Hashable, tested: bool, counts: np.ndarray) -> None:
         self.counts.add(level, stretch, counts)
@@ -83,14 +92,3 @@ class Budget:
         if not len(counted):
             return Measure(float("nan"), Interval(float("nan"), float("nan")))
         return Measure(float(measure(counted.sum(0))), intervals.interval(counted, measure))
-
-
-def ceiling(truth: np.ndarray, named: np.ndarray) -> np.ndarray:
-    """Return the truth (H, W) uint8 with 255 in place of each class that is not named, (K,) bool."""
-    kept = np.isin(truth, [BACKGROUND, IGNORE, *(np.flatnonzero(named) + 1)])
-    return np.where(kept, truth, IGNORE).astype(np.uint8)
-
-
-def in_truth(classes: Sequence[int] | np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return which of some classes, indices from 0, have a pixel of the truth (H, W) ids: bool."""
-    return np.isin(np.asarray(classes) + 1, np.unique(truth))

@@ -170,7 +170,7 @@ def _frames(page: Page) -> Markup:
         hint,
         element("div", id="tools", class_="tools", role="group", aria_label="Filter and sort"),
         element("div", id="list"),
-        element("dialog", id="large", aria_label="Frame"),
+        element("dialog", id="large", tabindex=-1, aria_label="Frame"),
     ])  # fmt: skip
 
 

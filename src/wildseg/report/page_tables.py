@@ -197,7 +197,10 @@ def truth_free_table(found: WithoutTruth, names: Sequence[str], background: bool
     ]
     rows = [
         element(
-            "tr", element("th", title, scope="row"), element("td", bar(_mean(values))), element("td", _share(values))
+            "tr",
+            element("th", title, scope="row"),
+            element("td", bar(_mean(values)), class_="bar-cell"),
+            element("td", _share(values), class_="n"),
         )
         for title, values in facts
     ]

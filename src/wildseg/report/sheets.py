@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -47,11 +48,16 @@ def sheet_of_maps(maps: Sequence[np.ndarray], shape: tuple[int, ...]) -> bytes:
     bilinear = Image.Resampling.BILINEAR
     large = [Image.fromarray(np.asarray(one, np.float32)).resize((width, height), bilinear) for one in maps]
     sheet = np.concatenate([np.asarray(one) for one in large])
+    levels = (np.clip(sheet, 0, 1) * 255).round().astype(np.uint8)
     content = io.BytesIO()
-    Image.fromarray(heat_colours(sheet).round().astype(np.uint8)).save(
-        content, "JPEG", quality=MAP_QUALITY, subsampling=0
-    )
+    Image.fromarray(_colours()[levels]).save(content, "JPEG", quality=MAP_QUALITY, subsampling=0)
     return content.getvalue()
+
+
+@cache
+def _colours() -> np.ndarray:
+    # (256, 3) uint8
+    return heat_colours(np.arange(256)[None] / 255)[0].round().astype(np.uint8)
 
 
 def _size(shape: tuple[int, ...], longest: int = LONGEST) -> tuple[int, int]:

@@ -65,8 +65,10 @@
     const picture = make("img", {
       loading: "lazy", src: place(kind, frame, kind === "ids" ? ".png" : ".jpg"), class: `layer ${kind}`, alt,
     });
-    picture.style.height = `${count * 100}%`;
-    picture.style.top = `${-index * 100}%`;
+    // Enlarged smoothly, a map would shine through at its neighbour's edge: a hundredth is cut off on both sides.
+    const cut = kind === "maps" ? 1 : 0;
+    picture.style.height = `${count * (100 + 2 * cut)}%`;
+    picture.style.top = `${-index * (100 + 2 * cut) - cut}%`;
     return picture;
   }
 
@@ -333,7 +335,7 @@
       draw();
     } else return;
     event.preventDefault();
-    large.focus();
+    large.focus({ preventScroll: true });
   });
   large.addEventListener("close", () => {
     while (current && shown.indexOf(current) >= added) add();

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
 from wildseg.artifacts.project import Frame
 from wildseg.core.images import load_label_image
 from wildseg.core.maps import ids_of_maps
 from wildseg.core.progress import track
 from wildseg.metrics import budget as steps
-from wildseg.metrics.budget import Budget, ceiling, in_truth
+from wildseg.metrics.budget import Budget
+from wildseg.metrics.confusion import confusion_matrix
 from wildseg.metrics.groups import Group
 from wildseg.metrics.intervals import stretch_of
 from wildseg.stages.eval.inputs import Inputs
@@ -26,7 +25,7 @@ def measure(inputs: Inputs, group: Group[Frame], predictions: Path | None) -> Bu
         group: whose levels are counted.
         predictions: the folder of the model's ids; None where the model is not measured.
     """
-    budget, places = Budget(len(inputs.params.classes) + 1), _places(group.frames)
+    budget, places = Budget(), _places(group.frames)
     frames, tested = [frame for frame in group.frames if frame.name in inputs.truths], set(group.tested)
     for frame in track(frames, len(frames), "eval: masks") if frames else ():
         stretch = stretch_of(frame.source, frame.time_s, places[frame.name])
@@ -51,19 +50,19 @@ def _measure_frame(
     levels.add_labels(target, valid, named, inputs.scores.get(frame.name))
     budget.add_labels(stretch, tested, target, valid, named)
     classes, maps = artifacts.load_maps(frame.name)
-    right = in_truth(classes, truth)
-    ids = ids_of_maps(classes, maps, mask.shape, background=background)
-    true_ids = ids if right.all() else ids_of_maps(classes[right], maps[right], mask.shape, background=background)
-    levels.cam.add(truth, ids)
-    levels.pseudo.add(truth, mask)
-    found: dict[str, np.ndarray] = {
-        steps.CEILING: ceiling(truth, named), steps.TRUE_MAPS: true_ids, steps.MAPS: ids, steps.MASKS: mask,
-    }  # fmt: skip
+    of_maps = levels.cam.add(truth, ids_of_maps(classes, maps, mask.shape, background=background))
+    pixels = of_maps.sum(axis=1)  # of the truth, by id
+    right = pixels[classes + 1] > 0
+    of_true_maps = of_maps
+    if not right.all():
+        ids = ids_of_maps(classes[right], maps[right], mask.shape, background=background)
+        of_true_maps = confusion_matrix(truth, ids, len(of_maps))
+    found = {steps.TRUE_MAPS: of_true_maps, steps.MAPS: of_maps, steps.MASKS: levels.pseudo.add(truth, mask)}
     if predictions is not None and tested:
-        found[steps.MODEL] = load_label_image(predictions / f"{frame.name}.png")
-        levels.segmenter.add(truth, found[steps.MODEL])
-    for level, of_level in found.items():
-        budget.add_ids(level, stretch, tested, truth, of_level)
+        found[steps.MODEL] = levels.segmenter.add(truth, load_label_image(predictions / f"{frame.name}.png"))
+    budget.add_ceiling(stretch, tested, pixels, named)
+    for level, matrix in found.items():
+        budget.add_matrix(level, stretch, tested, matrix)
 
 
 def _places(frames: list[Frame]) -> dict[str, int]:
