@@ -95,8 +95,11 @@ def test_two_runs_and_any_number_of_workers_write_the_same_bytes(artifacts: Arti
     first = outputs(artifacts)
     assert len(first) == 1 + 3 * 4
     (artifacts.report_folder / "frames" / "ids" / "of_an_older_run.png").touch()
+    for name in (".index.1.html", "runs/.0123456789abcdef.1.js"):  # of one that was killed
+        (artifacts.report_folder / name).touch()
     read(artifacts, workers=2)
     assert outputs(artifacts) == first
+    assert not list(artifacts.report_folder.rglob(".*"))
 
 
 def test_what_is_typed_and_answered_reaches_the_page_escaped(artifacts: Artifacts) -> None:

@@ -27,6 +27,14 @@ class ReportFiles(Project):
         """The page."""
         return self.report_folder / "index.html"
 
+    def empty_report(self) -> None:
+        """Empty metrics/report but for the records, also of temporary files of a run that was killed."""
+        self.report_folder.mkdir(parents=True, exist_ok=True)
+        self.report_page.unlink(missing_ok=True)
+        for path in (*self.report_folder.glob(".*.html"), *self.report_folder.glob("*/.*.js")):
+            path.unlink(missing_ok=True)
+        self.empty_report_pictures()
+
     def empty_report_pictures(self) -> None:
         """Empty metrics/report/frames."""
         empty_dir(self.report_folder / "frames")

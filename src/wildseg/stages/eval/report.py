@@ -66,7 +66,7 @@ def write(
     task = ReportTask(
         artifacts.root, classes.names, background, predictions, inputs.truths, list(artifacts.truth_folders)
     )
-    task.empty_outputs()  # also where no frame is shown
+    artifacts.empty_report()
     records = run_frames(task, [frame.name for frame in frames], runtime, progress="eval: report").records
     all_frames = [frame for one in measured for frame in one.group.frames]
     page = Page(
