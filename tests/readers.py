@@ -21,6 +21,7 @@ from tests.encoders.models import CONFIGS
 from tests.labels import tiny_detectors
 from tests.segment.networks import segmenter_trainer
 from wildseg.artifacts import truth_maps
+from wildseg.artifacts.curve import load_curves
 from wildseg.artifacts.predictions import PredictionFolder
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cam.networks.saliency import SaliencyFolder
@@ -188,6 +189,9 @@ READERS = {
     "overrides": Reader(SHEET, "data/labels/overrides.csv", lambda a, _: a.load_labels(CLASSES, a.overrides_csv)),
     "given": Reader(SHEET, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
     "scores": Reader(TABLE, "data/labels/scores.csv", lambda a, _: a.load_scores(CLASSES)),
+    "answers": Reader(("artifacts.labels.Labels.load_answers",), "data/labels/answers.jsonl",
+                      lambda a, _: list(a.load_answers())),
+    "curves of the report": Reader(TABLE, "metrics/train/curve.csv", lambda _, path: load_curves(path)),
     "prompts": Reader(("core.files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
     "server's answer": Reader(("labels.language.replies.parse_reply",), "answer.json",
                               lambda _, path: replies.parse_reply(path.read_bytes(), QUESTION, 0.0)),
@@ -307,6 +311,7 @@ HARMLESS = {
     "stages.preflight._send_check": "opened to write nowhere",
     "labels.language.transport.post": "an address, never a file; what comes is read by reply_of",
     "labels.language.transport.read_error": "shown as text",
+    "report.page._asset": "script and style of the package",
     "core.files.open_loose": "opened for the readers of files.py",
     "artifacts.shards.pack": "bytes that were just written",
     "wildseg_demo.world.drive.restore_or_write": "bytes that were just rendered",

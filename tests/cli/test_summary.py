@@ -53,6 +53,7 @@ def test_it_says_where_pictures_and_runs_are(
     summary.show(artifacts, tiny_run.params())
     printed = capsys.readouterr().out
     assert "metrics/eval/pictures" in printed
+    assert "metrics/report/index.html" in printed
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in printed
 
 

@@ -69,6 +69,8 @@ def make(root: Path, background: bool = False) -> Artifacts:
     artifacts.save_mask(names[1], rows(LAWN, LAWN, LAWN, LAWN))
     artifacts.save_mask(names[2], rows(IGNORE, IGNORE, IGNORE, IGNORE))
     artifacts.save_mask(names[3], rows(SKY, SKY, SKY, SKY))
+    for name, confidence in zip(names, (0.8, 0.6, 0.0, 1.0), strict=True):
+        artifacts.save_confidence(name, np.full((4, 4), confidence))
 
     mostly_lawn = rows(LAWN, LAWN, LAWN, IGNORE)
     mostly_lawn[0, 0] = ROAD  # 1 of 16 pixels: less than min_presence

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from wildseg.core.tables import save_table
+from wildseg.core.errors import DataError
+from wildseg.core.tables import load_table, save_table
 
 DIGITS = {"lr": 8}  # decimals; 6 for all others
 
@@ -34,6 +35,23 @@ def save_points(path: Path, points: Sequence[tuple[int, Mapping[str, float]]]) -
     """
     rows = [(step, name, _decimal(name, value)) for step, values in points for name, value in values.items()]
     save_table(path, ("step", "curve", "value"), rows)
+
+
+def load_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """Read the curves of a table that `save_curve` wrote: points (step, value) by the name of their column.
+
+    Raises:
+        DataError: the file is missing or malformed, or a cell is no number.
+    """
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in load_table(path, ("step",)):
+        for name, cell in row.items():
+            if cell and name != "step":
+                try:
+                    curves.setdefault(name, []).append((float(row["step"]), float(cell)))
+                except ValueError as error:
+                    raise DataError(f"{path}: expected numbers ({error}); run 'dvc repro train'") from error
+    return curves
 
 
 def _decimal(curve: str, value: float) -> str:

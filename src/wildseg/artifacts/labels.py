@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 
 from wildseg.artifacts.folder import Project
 from wildseg.artifacts.label_tables import read_rows
-from wildseg.core.errors import DataError
-from wildseg.core.files import save_bytes
+from wildseg.core.errors import DataError, check_regular
+from wildseg.core.files import reason_of, save_bytes
 from wildseg.core.names import check_names, made_by
 from wildseg.core.spreadsheet import Sheet, load_sheet
 from wildseg.core.tables import load_table, save_table
@@ -117,6 +118,26 @@ class Labels(Project):
         ]
         # A model may emit half of a surrogate pair, which UTF-8 cannot encode.
         save_bytes(self.answers_jsonl, "".join(lines).encode("utf-8", "replace"))
+
+    def load_answers(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the frame and the record of each line of data/labels/answers.jsonl; none where there is no file.
+
+        Raises:
+            DataError: it cannot be read, or a line is no record.
+        """
+        path = self.answers_jsonl
+        if not os.path.lexists(path):
+            return
+        try:
+            check_regular(path)
+            with path.open(encoding="utf-8") as lines:
+                for number, line in enumerate(lines, 1):
+                    record = json.loads(line)
+                    if not isinstance(record, dict) or not isinstance(record.get("frame"), str):
+                        raise DataError(f"{path}, line {number}: expected the record of a frame; run 'dvc repro label'")
+                    yield record["frame"], record
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(f"{path}: expected a JSON object a line ({reason_of(error)})") from error
 
 
 def _by_frame(path: Path, sheet: Sheet, class_names: Sequence[str]) -> dict[str, np.ndarray]:

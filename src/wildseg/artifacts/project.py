@@ -12,6 +12,7 @@ from wildseg.artifacts.labels import Labels
 from wildseg.artifacts.map_network import MapNetworkFiles
 from wildseg.artifacts.maps import Maps
 from wildseg.artifacts.prompts import DroppedPhrase, PromptFiles, PromptSet
+from wildseg.artifacts.report import ReportFiles
 from wildseg.artifacts.rounds import RoundMasks
 from wildseg.artifacts.supervision import Supervision
 from wildseg.artifacts.truth import Truth
@@ -19,5 +20,5 @@ from wildseg.artifacts.truth import Truth
 __all__ = ["SPLITS", "Artifacts", "DroppedPhrase", "Frame", "FrameBoxes", "Listing", "PromptSet"]
 
 
-class Artifacts(Supervision, Labels, PromptFiles, Maps, Boxes, Truth, MapNetworkFiles, RoundMasks):
+class Artifacts(Supervision, Labels, PromptFiles, Maps, Boxes, Truth, MapNetworkFiles, RoundMasks, ReportFiles):
     """The files of one project folder, by kind: each is a file of `wildseg.artifacts`."""

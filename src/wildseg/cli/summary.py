@@ -57,6 +57,7 @@ def places(artifacts: Artifacts) -> list[str]:
     pictures = artifacts.metrics_path("eval/pictures")
     lines = [
         ("numbers", f"{artifacts.metrics_path('eval.json')}    dvc metrics show, dvc exp show"),
+        ("report", f"{artifacts.report_page}    opens in a browser"),
         ("pictures", f"{pictures} ({len(list(pictures.glob('*.png')))} frames)    dvc plots show"),
         ("model", f"{artifacts.segmenter_folder}"),
     ]

@@ -26,9 +26,11 @@ class Confusion:
         """Start from zero; `num_classes` counts background, ids are 0..num_classes-1."""
         self.matrix = np.zeros((num_classes, num_classes + 1), np.int64)
 
-    def add(self, target: np.ndarray, preds: np.ndarray) -> None:
-        """Count one frame; target, preds: (H, W) integer ids."""
-        self.matrix += confusion_matrix(target, preds, len(self.matrix))
+    def add(self, target: np.ndarray, preds: np.ndarray) -> np.ndarray:
+        """Count one frame; target, preds: (H, W) integer ids. Returns the matrix of the frame alone."""
+        found = confusion_matrix(target, preds, len(self.matrix))
+        self.matrix += found
+        return found
 
     def merge(self, other: Confusion) -> None:
         """Count everything that `other` has counted."""

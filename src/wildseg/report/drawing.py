@@ -42,11 +42,14 @@ def overlaid(ids: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 def heated(heat: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Show a map (H, W) in [0, 1] from dark to bright over the frame's light: (H, W, 3) uint8 RGB."""
-    position = np.clip(heat, 0, 1) * (len(HEAT) - 1)
-    stops = np.arange(len(HEAT))
-    colour = np.stack([np.interp(position, stops, HEAT[:, channel]) for channel in range(3)], axis=-1)
     light = image.mean(axis=2, keepdims=True)
-    return (0.75 * colour + 0.25 * light).round().astype(np.uint8)
+    return (0.75 * heat_colours(heat) + 0.25 * light).round().astype(np.uint8)
+
+
+def heat_colours(heat: np.ndarray) -> np.ndarray:
+    """Return the colours of values (H, W) in [0, 1], from dark to bright: (H, W, 3) float64 in [0, 255]."""
+    position, stops = np.clip(heat, 0, 1) * (len(HEAT) - 1), np.arange(len(HEAT))
+    return np.stack([np.interp(position, stops, HEAT[:, channel]) for channel in range(3)], axis=-1)
 
 
 def row(panels: Sequence[tuple[str, np.ndarray]], columns: int, width: int) -> np.ndarray:

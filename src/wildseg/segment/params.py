@@ -78,6 +78,7 @@ class Eval:
     """What is measured and shown at the end."""
 
     pictures: Natural
+    report_frames: Natural
     min_presence: Share
     scales: Scales
     flip: bool

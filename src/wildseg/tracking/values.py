@@ -35,6 +35,14 @@ def flatten_params(params: Params, without: str = "") -> dict[str, str]:
     return flat
 
 
+def flatten_values(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return nested plain values as `flatten_params` does parameters."""
+    flat: dict[str, str] = {}
+    for key, value in _leaves("", values):
+        flat[unique_name(key, flat)] = _text(value)
+    return flat
+
+
 def flatten_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return ``{"segmenter.iou.lawn": 0.7, ...}``; what was not measured (None, NaN) is left out."""
     flat: dict[str, float] = {}

@@ -72,7 +72,7 @@ class PredictTask(FrameTask[str]):
         """Return the model, and how it predicts."""
         return {
             "classes": self.class_names,
-            "eval": fields_but(self.params, "pictures", "min_presence"),
+            "eval": fields_but(self.params, "pictures", "report_frames", "min_presence"),
             "config": self.config,
             "weights": hashlib.sha256(SegmenterFiles(self.root).segmenter_bytes()).hexdigest(),
         }
