@@ -41,6 +41,22 @@ def cache(limit: str | None) -> None:
     cache_usage.show(Path(), limit)
 
 
+@group.command(short_help="What a run needs, and what it would meet here.")
+@click.option("--status", is_flag=True, help="Have `dvc status` compare all contents, which takes longer.")
+def doctor(status: bool) -> None:
+    """Check the installation and this project; each finding is one line with what to do.
+
+    Nothing is written or downloaded. The exit code is 1 only where something prevents a run.
+    """
+    import sys
+    from pathlib import Path
+
+    from wildseg.cli.doctor import run
+
+    if not run.show(Path(), status=status):
+        sys.exit(1)
+
+
 @group.command(short_help="Repair DVC's files after a kill.")
 def repair() -> None:
     """Repair files of DVC that a kill or a power cut left incomplete or locked."""
