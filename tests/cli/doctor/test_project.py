@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from wildseg.cli.doctor import data, project
+from wildseg.cli.doctor import git as own_git
+from wildseg.core.errors import WildsegError
 
 PIPELINE = "stages:\n  label:\n    cmd: x\n    outs: [data/labels/labels.csv]\n    metrics: [m.json: {cache: false}]\n"
 
@@ -103,3 +105,17 @@ def test_a_repository_without_a_commit(tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
     (found,) = project.check(tmp_path)
     assert found.remedy == "git add . && git commit"
+
+
+@pytest.mark.parametrize("name", ["$(touch trap)", "; touch trap", "`touch trap`", "-- touch", "a\nb"])
+def test_git_is_given_words_and_not_a_line_for_a_shell(name: str, root: Path) -> None:
+    place = root / "data/truth" / name
+    place.mkdir(parents=True)
+    (place / "a.png").write_text("")
+    data.check(root, f"data/raw/{name}")
+    assert any(one.level == "note" for one in data.check(root, "data/raw/mine.mp4"))
+    assert not list(root.rglob("trap"))
+    own_git.run("init", "--quiet", "--", str(root / name))
+    assert (root / name / ".git").is_dir()
+    with pytest.raises(WildsegError, match="git clone: "):
+        own_git.run("clone", "--quiet", "--", str(root / "nowhere"), str(root / "there"))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.cli.doctor import data, devices, disk, extras, models, project, record, tracking, unfinished, versions
 from wildseg.cli.doctor.finding import Finding
-from wildseg.core.errors import WildsegError
+from wildseg.core.errors import WildsegError, words_of
 from wildseg.execution import params
 
 
@@ -58,14 +58,16 @@ def findings(root: Path, *, status: bool = False) -> Iterator[Finding]:
 
 
 def _status(root: Path) -> Iterator[Finding]:
-    """Yield what `dvc status` prints, a line for each stage that differs."""
-    done = subprocess.run(["dvc", "status"], cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        problem = " ".join((done.stderr or done.stdout).split())
-        yield Finding("stop", f"dvc status: {problem[:300]}")
+    """Yield a line for each stage that DVC itself finds to differ."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with chdir(root), Repo() as repo:
+            changed = repo.status()
+    except DvcException as error:
+        yield Finding("stop", f"dvc status: {words_of(str(error))[:300]}")
         return
-    lines = done.stdout.splitlines()
-    changed = [line.rstrip(": ") for line in lines if line.endswith(":") and not line.startswith((" ", "\t"))]
     for name in changed:
         yield Finding("note", f"dvc status: {name} differs from dvc.lock", "dvc repro")
     if not changed:
