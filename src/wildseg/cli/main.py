@@ -16,6 +16,7 @@ SECTIONS = (
     ),
     Section("Predict", "wildseg.cli.predict", ("predict", "export", "detect")),
     Section("Maintain", "wildseg.cli.maintain", ("init", "doctor", "cache", "repair", "unpack")),
+    Section("Change", "wildseg.cli.migrate", ("classes",)),
 )
 
 

@@ -32,6 +32,12 @@ def check(root: Path) -> Iterator[Finding]:
             size = readable(path.stat().st_size)
             yield Finding("note", f"a training was interrupted: {path.relative_to(root)} ({size}, {age(path)})",
                           "'dvc repro' continues it where nothing that it depends on changed")  # fmt: skip
+    if (root / ".wildseg/classes/journal.json").is_file():
+        yield Finding(
+            "stop",
+            "a change of classes was interrupted while files moved",
+            "run the same 'wildseg classes' command again",
+        )
     for path in sorted(root.glob("**/dvc.lock.torn")) if (root / "dvc.lock.torn").exists() else ():
         yield Finding(
             "note", f"'wildseg repair' left {path.relative_to(root)}", "remove it once 'dvc repro' is through"
