@@ -27,6 +27,7 @@ from wildseg.cam.networks.saliency import SaliencyFolder
 from wildseg.cli import explanations
 from wildseg.cli.compare import progress
 from wildseg.cli.doctor import tracking as mlflow_check
+from wildseg.cli.new import media as new_media
 from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json
 from wildseg.encoders import captions, clip, configs, downloads, vocabulary
@@ -229,6 +230,10 @@ READERS = {
                     "data/raw/a.mp4",
                     lambda _, path: _quarantined(path, "video"),
                     (0, ["a.mp4"])),
+    "video of a new project": Reader(("cli.new.media._video",), "data/raw/a.mp4",
+                                     lambda _, path: new_media.measure(path)),
+    "photo of a new project": Reader(("cli.new.media._photos",), "data/raw/a.png",
+                                     lambda _, path: new_media._photos(Source("raw", "photos", (path,)))),
     "CLIP .safetensors": Reader(TORCH, "models/w.safetensors", lambda _, path: _clip(path)),
     "CLIP .pt": Reader(TORCH, "models/w.pt", lambda _, path: _clip(path)),
     "CLIP .pth": Reader(TORCH, "models/w.pth", lambda _, path: _clip(path)),
@@ -313,6 +318,7 @@ HARMLESS = {
     "execution.project_lock._read": "plain values, shown with escapes",
     "artifacts.supervision.Supervision.training_digests": "hashed",
     "core.files.sha256_of": "hashed",
+    "cli.new.project._same": "hashed",
     "encoders.weights.identity": "hashed",
     "execution.recorded_inputs._signature": "hashed",
     "tracking.mlflow_run._model_digest": "hashed",

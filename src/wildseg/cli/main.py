@@ -15,7 +15,7 @@ SECTIONS = (
         ("summary", "truth", "agree", "calibrate", "methods", "compare", "explain"),
     ),
     Section("Predict", "wildseg.cli.predict", ("predict", "export", "detect")),
-    Section("Maintain", "wildseg.cli.maintain", ("init", "doctor", "cache", "repair", "unpack")),
+    Section("Maintain", "wildseg.cli.maintain", ("new", "init", "doctor", "cache", "repair", "unpack")),
     Section("Change", "wildseg.cli.migrate", ("classes",)),
 )
 
