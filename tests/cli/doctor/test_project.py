@@ -67,7 +67,8 @@ def test_a_file_that_neither_knows_is_named(path: str, place: str, ignored: bool
         (root / ".git/info/exclude").write_text("other.mp4\n*.png\nn*.csv\n")
     (found,) = data.check(root, "data/raw/mine.mp4")
     assert found.level == "note"
-    assert f"1 files of {place}:" in found.text
+    assert f"1 file of {place}:" in found.text
+    assert found.remedy == f"{'git' if path.endswith('.csv') else 'dvc'} add {place}; then commit"
     git(root, "add", "-f", path)
     assert levels(data.check(root, "data/raw/mine.mp4")) == ["ok"]
 

@@ -210,7 +210,12 @@ def test_more_cores_larger_frames_and_a_gpu_matter() -> None:
 
 @pytest.mark.parametrize(
     ("span", "text"),
-    [(Range(20, 50), "up to 1 minutes"), (Range(60, 600), "1 to 10 minutes"), (Range(3600, 90000), "1 to 25 hours")],
+    [
+        (Range(20, 50), "up to a minute"),
+        (Range(20, 90), "a minute or two"),
+        (Range(60, 600), "1 to 10 minutes"),
+        (Range(3600, 90000), "1 to 25 hours"),
+    ],
 )
 def test_ranges_are_read_in_the_unit_of_their_end(span: Range, text: str) -> None:
     assert estimate.shown(span) == text

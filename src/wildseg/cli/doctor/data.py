@@ -17,6 +17,7 @@ from wildseg.core.errors import WildsegError
 from wildseg.core.yaml_files import load
 from wildseg.execution.dvc_table import PIPELINES
 
+FOR_GIT = (".dvc", ".csv", ".json", ".txt", ".md", ".yaml", ".gitignore")  # small texts; anything else is DVC's
 FOLDERS = ("data/raw", "data/truth", "data/labels")
 
 
@@ -31,10 +32,12 @@ def check(root: Path, source: str) -> Iterator[Finding]:
         yield Finding("ok", f"git or DVC know all files of {', '.join(FOLDERS)}")
     else:
         places = sorted({_place(path) for path in unknown})
-        text = f"neither git nor DVC know {len(unknown)} files of {listed(places)}: queued experiments do not see them"
-        yield Finding(
-            "note", text, f"'dvc add {places[0]}' for videos and masks, 'git add' for small tables; then commit"
-        )
+        files = "1 file" if len(unknown) == 1 else f"{len(unknown)} files"
+        text = f"neither git nor DVC know {files} of {listed(places)}: queued experiments do not see them"
+        small = [path for path in places if path.endswith(FOR_GIT)]
+        large = [path for path in places if path not in small]
+        remedies = [f"{command} {' '.join(own)}" for command, own in (("git add", small), ("dvc add", large)) if own]
+        yield Finding("note", text, f"{' && '.join(remedies)}; then commit")
 
 
 def _source(root: Path, source: str, outputs: set[Path]) -> Iterator[Finding]:

@@ -116,7 +116,7 @@ def shown(span: Range) -> str:
     for unit, length in (("hours", 3600), ("minutes", 60)):
         if span.high >= 2 * length:
             return f"{_rounded(span.low / length)} to {_rounded(span.high / length)} {unit}"
-    return f"up to {max(1.0, span.high / 60):.0f} minutes"
+    return "a minute or two" if span.high > 60 else "up to a minute"
 
 
 def _rounded(number: float) -> str:

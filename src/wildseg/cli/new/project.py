@@ -167,6 +167,7 @@ def _add(project: Path, place: str) -> None:
 
     try:
         with chdir(project), Repo() as repo:
+            repo.scm_context.quiet = True  # what it advises is a part of the next commands
             repo.add([place])
     except DvcException as error:
         raise WildsegError(f"dvc add {place}: {words_of(str(error))[:300]}") from error
