@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from wildseg.cli.doctor import record
+from wildseg.cli.doctor import record, run
 
 PIPELINE = """
 stages:
@@ -106,3 +106,10 @@ def test_a_torn_dvc_lock_prevents_a_run(text: str, what: str, remedy: str, proje
     assert found.level == "stop"
     assert what in found.text
     assert remedy in found.remedy
+
+
+def test_dvc_itself_can_be_asked_and_finds_a_folder_whose_size_stayed(project: Path) -> None:
+    assert [one.level for one in run._status(project)] == ["ok"]
+    (project / "data/raw/a.txt").write_text("CONTENT\n")  # as many files and bytes as before
+    assert [one.level for one in record.check(project)] == ["ok"]
+    assert [one.text for one in run._status(project)] == ["dvc status: first differs from dvc.lock"]
