@@ -13,6 +13,7 @@ from tests.stages import tiny_run
 from wildseg.artifacts.prompts import PromptSet
 from wildseg.cli.classes import arrays, change
 from wildseg.core.classes import Classes
+from wildseg.core.files import load_json
 from wildseg.labels.interface import LabelResult
 from wildseg.stages.eval.task import PredictTask
 from wildseg.stages.tasks import label
@@ -55,3 +56,15 @@ def test_predictions(tmp_path: Path) -> None:
     assert PredictTask(tmp_path, tuple(NEW), settings, tmp_path).depends_on() == before
     tiny_run.save_segmenter(artifacts, tiny_run.network(always=tiny_run.ROAD))
     assert PredictTask(tmp_path, tuple(OLD), settings, tmp_path).depends_on() != before
+
+
+def test_the_network_of_a_trained_cam_method_has_the_new_names(tmp_path: Path) -> None:
+    artifacts = tiny_run.Artifacts(tmp_path)
+    described = {"method": "classifier", "network": {"class_names": list(OLD), "steps": 3, "options": {"name": "lawn"}}}
+    artifacts.save_map_network_config(described)
+    arrays.rename_models(artifacts, artifacts, change.rename(OLD, "lawn", "meadow"))
+    found = load_json(artifacts.map_network_folder / "config.json")
+    assert found == {**described, "network": {**described["network"], "class_names": list(NEW)}}  # type: ignore[dict-item]
+    artifacts.save_map_network_config({"method": "gradcam", "network": None})
+    arrays.rename_models(artifacts, artifacts, change.rename(OLD, "lawn", "meadow"))
+    assert load_json(artifacts.map_network_folder / "config.json")["network"] is None

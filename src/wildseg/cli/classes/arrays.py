@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wildseg.artifacts import shards
 from wildseg.artifacts.project import Artifacts
@@ -63,15 +65,23 @@ def rename_shares(here: Artifacts, staged: Artifacts, change: Change) -> None:
 
 def rename_models(here: Artifacts, staged: Artifacts, change: Change) -> None:
     """Write the configs of models/segmenter and of a trained map network with other names, where no id changes."""
+    model, network = Path("models/segmenter/config.json"), Path("models/cam/config.json")
+    if (here.root / model).is_file():
+        content = load_json(here.root / model)
+        if (after := _renamed(content, ("classes", HELD_OUT), change)) != content:
+            save_json(staged.root / model, after)
+    if (here.root / network).is_file():
+        content = load_json(here.root / network)
+        inner = content.get("network")  # null where the method trains none
+        if isinstance(inner, dict) and (after := _renamed(inner, ("class_names",), change)) != inner:
+            save_json(staged.root / network, {**content, "network": after})
+
+
+def _renamed(content: Mapping[str, Any], keys: Sequence[str], change: Change) -> dict[str, Any]:
+    """Return an object of JSON whose lists of names under some keys are of the new names."""
     names = change.names
-    for folder, keys in (("models/segmenter", ("classes", HELD_OUT)), ("models/cam", ("class_names",))):
-        path = Path(folder) / "config.json"
-        if (here.root / path).is_file():
-            content = load_json(here.root / path)
-            lists = {key: content[key] for key in keys if isinstance(content.get(key), list)}
-            after = {key: [names.get(name, name) for name in own] for key, own in lists.items()}
-            if after != lists:
-                save_json(staged.root / path, {**content, **after})
+    lists = {key: content[key] for key in keys if isinstance(content.get(key), list)}
+    return {**content, **{key: [names.get(name, name) for name in own] for key, own in lists.items()}}
 
 
 def stale_shards(here: Artifacts, staged: Artifacts) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from wildseg.execution import params
 BY_CLASS: dict[tuple[str, ...], Callable[[list[Any]], Any]] = {
     ("label", "threshold"): min,
     ("label", "language", "definitions"): lambda texts: "; ".join(dict.fromkeys(texts)),
+    ("cam", "options", "clims", "background"): lambda lists: list(dict.fromkeys(chain.from_iterable(lists))),
 }
 LISTED = ("train", "hold_out")
 
