@@ -6,6 +6,7 @@ stays true. DVC's run cache, which answers for a clean run, gets none of it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
@@ -24,6 +25,7 @@ def up_to_date(root: Path, stages: Sequence[str]) -> list[str]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # it lists frozen stages and locks of killed processes
     try:
         with chdir(root), Repo() as repo:
             changed = repo.status()
@@ -50,6 +52,7 @@ def record(root: Path, stages: Sequence[str]) -> None:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    logging.getLogger("dvc").setLevel(logging.ERROR)
     try:
         with chdir(root), Repo() as repo, repo.lock:
             for name in stages:

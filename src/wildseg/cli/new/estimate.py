@@ -104,7 +104,7 @@ def _tower(one: Media, max_side: int | None, scale: float) -> float:
 
 def _training(params: Params, cores: int, gpu: bool) -> Range:
     train = params.train
-    images = train.steps * train.rounds * train.batch_size
+    images = float(train.steps * train.rounds * train.batch_size)
     if gpu:
         return Range(*GPU_STEP_S).times(images * (train.crop / 512) ** 2)
     images *= (train.crop / 128) ** 2
