@@ -27,6 +27,8 @@ from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cam.networks.saliency import SaliencyFolder
 from wildseg.cli import explanations
 from wildseg.cli.compare import progress
+from wildseg.cli.doctor import tracking as mlflow_check
+from wildseg.cli.new import media as new_media
 from wildseg.core.errors import WildsegError
 from wildseg.core.files import load_json
 from wildseg.encoders import captions, clip, configs, downloads, vocabulary
@@ -179,7 +181,7 @@ READERS = {
                                    lambda a, path: presets.init(path, ["voc"])),
     "dvc.lock": Reader(("tracking.provenance.lock_digests",), "dvc.lock",
                     lambda a, _: provenance.lock_digests(a.root), {}),
-    "torn dvc.lock": Reader(("execution.repair._repair_lockfile", "execution.repair._readable"), "dvc.lock",
+    "torn dvc.lock": Reader(("execution.repair._repair_lockfile", "execution.repair.readable"), "dvc.lock",
                             lambda a, path: _left_by_repair(a.root, path), False),
     "torn rwlock": Reader(("execution.repair._repair_rwlock",), ".dvc/tmp/rwlock",
                           lambda a, path: _left_by_repair(a.root, path), False),
@@ -238,6 +240,10 @@ READERS = {
                     "data/raw/a.mp4",
                     lambda _, path: _quarantined(path, "video"),
                     (0, ["a.mp4"])),
+    "video of a new project": Reader(("cli.new.media._video",), "data/raw/a.mp4",
+                                     lambda _, path: new_media.measure(path)),
+    "photo of a new project": Reader(("cli.new.media._photos",), "data/raw/a.png",
+                                     lambda _, path: new_media._photos(Source("raw", "photos", (path,)))),
     "CLIP .safetensors": Reader(TORCH, "models/w.safetensors", lambda _, path: _clip(path)),
     "CLIP .pt": Reader(TORCH, "models/w.pt", lambda _, path: _clip(path)),
     "CLIP .pth": Reader(TORCH, "models/w.pth", lambda _, path: _clip(path)),
@@ -271,6 +277,9 @@ READERS = {
                                     lambda _, path: model._load_pyfunc(str(path.parent))),
     "MLflow database": Reader(("tracking.sqlite.check",), "mlflow.db",
                               lambda _, path: sqlite.check(path)),
+    "MLflow database, checked": Reader(("cli.doctor.tracking._database",), "mlflow.db",
+                                       lambda _, path: [one.level for one in mlflow_check._database(path, path.parent)],
+                                       ["note"]),
     "run of MLflow": Reader(("core.files.load_json",), ".wildseg/tracking.json",
                             lambda a, _: pending.pending(NO_STORE, a, {}, lambda _: False), None),
     "row of a comparison": Reader(("core.files.load_json",), ".wildseg/compare/gradcam-none.json",
@@ -316,9 +325,11 @@ HARMLESS = {
     "artifacts.shards.pack": "bytes that were just written",
     "wildseg_demo.world.drive.restore_or_write": "bytes that were just rendered",
     "execution.project_lock._try": "locked, and only written",
+    "execution.project_lock.holder": "locked, and not read",
     "execution.project_lock._read": "plain values, shown with escapes",
     "artifacts.supervision.Supervision.training_digests": "hashed",
     "core.files.sha256_of": "hashed",
+    "cli.new.project._same": "hashed",
     "encoders.weights.identity": "hashed",
     "execution.recorded_inputs._signature": "hashed",
     "tracking.mlflow_run._model_digest": "hashed",

@@ -107,6 +107,31 @@ def test_a_list_of_lines_becomes_a_list_in_brackets() -> None:
     assert "# next\n" in after
 
 
+@pytest.mark.parametrize(
+    ("name", "gone"),
+    [
+        (["classes", "sky"], ["-   sky: [sky, clouds]      # up"]),
+        (["classes", "water"], ["-   water: [water]          # the last"]),
+        (["cam", "scales"], ["-   scales: [1.0, 1.5]"]),
+    ],
+)
+def test_a_key_goes_with_the_comment_beside_it_and_no_other(name: list[str], gone: list[str]) -> None:
+    document = Document(TEXT)
+    document.remove(name)
+    assert changed_lines(TEXT, document.text()) == gone
+
+
+def test_keys_change_places_with_the_comments_beside_them() -> None:
+    document = Document(TEXT)
+    document.reorder(["classes"], ["water", "sky"])
+    after = document.text()
+    assert list(read(after)["classes"]) == ["water", "sky"]
+    assert Counter(line.strip() for line in after.splitlines()) == Counter(line.strip() for line in TEXT.splitlines())
+    for line in ("  sky: [sky, clouds]      # up", "  water: [water]          # the last", "background: []"):
+        assert line in after.splitlines()
+    assert after.index("# about the background") < after.index("background: []")
+
+
 def test_the_ends_of_lines_stay_as_they_are() -> None:
     assert edit("a: 1\r\nb: 2  # two\r\n", {"a": 3}) == "a: 3\r\nb: 2  # two\r\n"
 

@@ -16,7 +16,8 @@ SECTIONS = (
     ),
     Section("Predict", "wildseg.cli.predict", ("predict", "detect")),
     Section("Exchange", "wildseg.cli.exchange", ("import", "export")),
-    Section("Maintain", "wildseg.cli.maintain", ("init", "cache", "repair", "unpack")),
+    Section("Change", "wildseg.cli.migrate", ("classes",)),
+    Section("Maintain", "wildseg.cli.maintain", ("new", "init", "doctor", "cache", "repair", "unpack")),
 )
 
 

@@ -7,6 +7,31 @@ import click
 group = click.Group("maintain")
 
 
+@group.command(short_help="Make a project of your video and class names.")
+@click.argument("source", type=click.Path(exists=True))
+@click.option("--classes", "text", required=True, metavar="TEXT", help='"mud, tall grass, track=dirt track/gravel"')
+@click.option("--into", metavar="FOLDER", help="Clone this project into a new folder first; else use this clone.")
+@click.option(
+    "--preset", "presets", multiple=True, metavar="NAME", help="Instead of photographs; several are laid over."
+)
+@click.option("--embedded", is_flag=True, help="Keep the embedded CLIP and all other settings: no preset.")
+def new(source: str, text: str, into: str | None, presets: tuple[str, ...], embedded: bool) -> None:
+    """Make a project of SOURCE, a video or a folder of videos and photos, and of the classes to find in it.
+
+    It is copied below data/raw and tracked by DVC; params.yaml gets the classes and the preset `photographs`. Then the
+    next commands are printed, and how long they will take.
+    """
+    from pathlib import Path
+
+    from wildseg.cli.new import project, words
+
+    if presets and embedded:
+        raise click.UsageError("give --preset or --embedded")
+    chosen = () if embedded else presets or ("photographs",)
+    lines = project.create(Path(source), words.parse(text), Path(), chosen, Path(into) if into else None)
+    click.echo("\n".join(lines))
+
+
 @group.command(short_help="Lay presets over params.yaml.")
 @click.argument("presets", nargs=-1, metavar="[PRESET ...]")
 @click.option("--update", is_flag=True, help="Write in what params.yaml lacks, and replace old names of parameters.")
@@ -39,6 +64,22 @@ def cache(limit: str | None) -> None:
     from wildseg.execution import cache_usage
 
     cache_usage.show(Path(), limit)
+
+
+@group.command(short_help="What a run needs, and what it would meet here.")
+@click.option("--status", is_flag=True, help="Have `dvc status` compare all contents, which takes longer.")
+def doctor(status: bool) -> None:
+    """Check the installation and this project; each finding is one line with what to do.
+
+    Nothing is written or downloaded. The exit code is 1 only where something prevents a run.
+    """
+    import sys
+    from pathlib import Path
+
+    from wildseg.cli.doctor import run
+
+    if not run.show(Path(), status=status):
+        sys.exit(1)
 
 
 @group.command(short_help="Repair DVC's files after a kill.")

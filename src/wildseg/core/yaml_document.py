@@ -76,6 +76,34 @@ class Document:
         if slots:
             section.ca.items[name] = slots
 
+    def remove(self, path: Sequence[str]) -> None:
+        """Remove the last key of `path` with the comment beside it; what is said below it stays."""
+        section, name = self._section(path[:-1]), path[-1]
+        place, below = list(section).index(name), _below(section, name)
+        _say_below(section, name, "")
+        section.pop(name)
+        section.ca.items.pop(name, None)
+        if place and below:
+            earlier = list(section)[place - 1]
+            _say_below(section, earlier, _below(section, earlier) + below)
+        elif below and len(path) > 1:  # below the key of the section itself
+            above = self._section(path[:-2])
+            token = _token_of(above, path[-2])
+            _say_below(above, path[-2], (token.value.partition("\n")[2] if token else "") + below, own=True)
+
+    def reorder(self, path: Sequence[str], names: Sequence[str]) -> None:
+        """Put the keys of the section at `path` in the order of `names`, which are all of them.
+
+        What is said below the section stays there.
+        """
+        section = self._section(path)
+        last = next(reversed(section))
+        below = _below(section, last)
+        _say_below(section, last, "")
+        for name in names:
+            section.move_to_end(name)
+        _say_below(section, names[-1], _below(section, names[-1]) + below)
+
     def insert(self, path: Sequence[str], value: object, template: Document) -> None:
         """Add the key at `path` with `value`, where `template` has it and with its comments there."""
         *parents, name = path

@@ -76,6 +76,25 @@ def held(root: Path, stage: str) -> Iterator[Lock]:
         yield Lock(descriptor, token)
 
 
+def holder(root: Path) -> str | None:
+    """Return one line about the process that writes the project folder `root`; None where none does.
+
+    Where the file system has no locks, none is known of.
+    """
+    path = root.resolve() / FILE
+    try:
+        import fcntl
+
+        check_regular(path)
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except ImportError:  # a system without such locks
+        return None
+    except OSError as error:
+        return _who(_read(path)) if error.errno in BUSY else None
+    return None
+
+
 def _locked(path: Path, stage: str, opened: ExitStack) -> int | None:
     """Return the open file once it is locked, or None where that cannot be; `opened` closes it."""
     deadline = time.monotonic() + SECONDS

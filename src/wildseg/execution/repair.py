@@ -75,8 +75,8 @@ def _repair_rwlock(path: Path) -> list[str]:
     except (ValueError, RecursionError, Invalid):
         path.unlink()
         return [f"{path}: incomplete, removed"]
-    writes = {name: line for name, line in content["write"].items() if not _is_zombie(line["pid"])}
-    reads = {name: [line for line in lines if not _is_zombie(line["pid"])] for name, lines in content["read"].items()}
+    writes = {name: line for name, line in content["write"].items() if not is_zombie(line["pid"])}
+    reads = {name: [line for line in lines if not is_zombie(line["pid"])] for name, lines in content["read"].items()}
     if (writes, reads) == (content["write"], content["read"]):
         return []
     with atomic(path) as temporary:
@@ -84,7 +84,8 @@ def _repair_rwlock(path: Path) -> list[str]:
     return [f"{path}: entries of killed processes are removed"]
 
 
-def _is_zombie(process: int) -> bool:
+def is_zombie(process: int) -> bool:
+    """Return whether a process was killed, and its parent has never waited for it."""
     import psutil
 
     try:
@@ -95,16 +96,16 @@ def _is_zombie(process: int) -> bool:
 
 def _repair_lockfile(path: Path) -> list[str]:
     lines = path.read_bytes().decode("utf-8", errors="replace").splitlines(keepends=True)
-    if _readable("".join(lines)):
+    if readable("".join(lines)):
         return []
-    if any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in lines):
+    if holds_a_merge("".join(lines)):
         raise WildsegError(f"{path}: it holds both sides of a merge; choose one, or 'git checkout --ours {path}'")
     path.replace(path.with_name(f"{path.name}.torn"))
     # What precedes the cut is valid. Cut back to the beginning of a stage, until DVC can read the rest.
     begins = [number for number, line in enumerate(lines) if 0 < len(line) - len(line.lstrip(" ")) < 4]
     for begin in reversed(begins):
         text = "".join(lines[:begin])
-        if _readable(text):
+        if readable(text):
             with atomic(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
             left = len(yaml.safe_load(text).get("stages", ()))
@@ -112,7 +113,13 @@ def _repair_lockfile(path: Path) -> list[str]:
     return [f"{path}: incomplete before its first complete stage, removed; the former file is {path.name}.torn"]
 
 
-def _readable(text: str) -> bool:
+def holds_a_merge(text: str) -> bool:
+    """Return whether the text of a file holds both sides of a merge of git."""
+    return any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in text.splitlines())
+
+
+def readable(text: str) -> bool:
+    """Return whether the text of a dvc.lock is complete and what DVC requires."""
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # what DVC itself requires
     from voluptuous import Invalid
 

@@ -74,12 +74,17 @@ def _usable_cores() -> int:
 _DRIVERS = ("/proc/driver/nvidia", "/dev/dxg", "/dev/kfd")
 
 
+def has_driver() -> bool:
+    """Return whether this machine has a driver of a GPU that torch could use."""
+    return any(Path(path).exists() for path in _DRIVERS)
+
+
 def gpus(runtime: Runtime) -> list[str]:
     """Return the names of this machine's GPUs that a run may use; none where it computes on the CPU.
 
     torch is imported only where there is a driver, or a device is named.
     """
-    if runtime.device == "cpu" or (runtime.device == "auto" and not any(Path(path).exists() for path in _DRIVERS)):
+    if runtime.device == "cpu" or (runtime.device == "auto" and not has_driver()):
         return []
     import torch
 

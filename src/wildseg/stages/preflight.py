@@ -54,6 +54,21 @@ def run(params: Params, root: Path, stage: str) -> None:
         _remember(path, known)
 
 
+def check_all(params: Params, root: Path) -> dict[str, str | None]:
+    """Check by the name of each network that a whole run needs: what is wrong with it, None where nothing is.
+
+    Nothing is remembered, and what went well once is checked again.
+    """
+    found: dict[str, str | None] = {}
+    for name in _wanted(params, root, STAGES[0]):
+        try:
+            _check_in_process(name, params, root)
+            found[name] = None
+        except WildsegError as error:
+            found[name] = str(error)
+    return found
+
+
 def _wanted(params: Params, root: Path, stage: str) -> dict[str, Any]:
     """Return by name what is to be checked before `stage`, as plain values that identify it."""
     clip, train = params.clip, params.train
@@ -113,7 +128,7 @@ def _check_in_process(name: str, params: Params, root: Path) -> dict[str, Any]:
     sending.close()
     try:
         if not receiving.poll(SECONDS):
-            note("preflight", [f"checking once that {_named(name, params)} is available and fits"])
+            note("preflight", [f"checking once that {named(name, params)} is available and fits"])
         record = json.loads(receiving.recv_bytes())
     except EOFError:  # no library, no memory: whoever needs it will say what is wrong here
         record = {"notes": [], "files": None}
@@ -125,7 +140,8 @@ def _check_in_process(name: str, params: Params, root: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def _named(name: str, params: Params) -> str:
+def named(name: str, params: Params) -> str:
+    """Return how params.yaml names what `check_all` checks under a name."""
     if name == "clip":
         return f"clip.model {params.clip.model} with clip.pretrained {params.clip.pretrained}"
     if name == "language":

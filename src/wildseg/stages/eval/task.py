@@ -69,11 +69,11 @@ class PredictTask(FrameTask[str]):
         return tuple(name for name in self.class_names if isinstance(held_out, list) and name in held_out)
 
     def depends_on(self) -> dict[str, Any]:
-        """Return the model, and how it predicts."""
+        """Return the model, and how it predicts; ids are the same whatever the classes are called."""
         return {
-            "classes": self.class_names,
+            "classes": len(self.class_names),
             "eval": fields_but(self.params, "pictures", "report_frames", "min_presence"),
-            "config": self.config,
+            "config": {name: value for name, value in self.config.items() if name not in ("classes", HELD_OUT)},
             "weights": hashlib.sha256(SegmenterFiles(self.root).segmenter_bytes()).hexdigest(),
         }
 

@@ -48,12 +48,15 @@ class LabelTask(FrameTask[str]):
     uses_model = True
 
     def depends_on(self) -> dict[str, Any]:
-        """Return the method, the model and the prompts, and nothing that is applied to scores."""
+        """Return the method, the model and the prompts, and nothing that is applied to scores.
+
+        A class counts by its phrases: what its name is, no encoder reads, and `compute` gives none.
+        """
         scoring = fields_but(self.label, *AFTER_SCORES, "options", "language")
         return {
             "label": scoring | {"options": self.label.options.get(self.label.method, {})},
             "model": identity(self.clip, self.root),
-            "prompts": [self.classes, self.prompts.background, self.prompts.templates],
+            "prompts": [self.classes.phrases, self.prompts.background, self.prompts.templates],
         }
 
     def methods(self) -> tuple[str, ...]:
@@ -78,7 +81,9 @@ class LabelTask(FrameTask[str]):
     def compute(self, item: str) -> Entry:
         """Return the result of the method as a record, see `result_of`; labels of all frames are in one table."""
         request = request_of(self.root, self.classes, self.prompts)
-        (result,) = label_frames(self.root, [item], request(encoder=lambda: self.model), self.label)
+        nameless = tuple(f"class {number}" for number in range(len(self.classes)))
+        frame = request(encoder=lambda: self.model, class_names=nameless)
+        (result,) = label_frames(self.root, [item], frame, self.label)
         return Entry((result.scores.tolist(), result.threshold, dict(result.record), result.relative))
 
 

