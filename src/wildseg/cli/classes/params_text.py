@@ -15,10 +15,10 @@ from wildseg.execution import params
 
 # Parameters with a value by class, and what becomes of several values of classes that are merged: of thresholds the
 # lowest, so that what passed one still passes.
-BY_CLASS: dict[tuple[str, ...], Callable[[list[Any]], Any]] = {
-    ("label", "threshold"): min,
-    ("label", "language", "definitions"): lambda texts: "; ".join(dict.fromkeys(texts)),
-    ("cam", "options", "clims", "background"): lambda lists: list(dict.fromkeys(chain.from_iterable(lists))),
+BY_CLASS: dict[str, Callable[[list[Any]], Any]] = {
+    "label.threshold": min,
+    "label.language.definitions": lambda texts: "; ".join(dict.fromkeys(texts)),
+    "cam.options.clims.background": lambda lists: list(dict.fromkeys(chain.from_iterable(lists))),
 }
 LISTED = ("train", "hold_out")
 
@@ -33,7 +33,7 @@ def edited(text: str, change: Change, path: Path) -> str:
     document = Document(text)
     _classes(document, change)
     for keys, combine in BY_CLASS.items():
-        _by_class(document, content, keys, change, combine)
+        _by_class(document, content, tuple(keys.split(".")), change, combine)
     _listed(document, content, change)
     result = document.text()
     after = yaml_files.parse(result, path)
