@@ -28,7 +28,7 @@ from wildseg.stages.prediction import run as prediction
 from wildseg.stages.prediction.task import PredictionConfig
 
 ENCODER, SIZE = "resnet34", (640, 480)  # width, height
-FEW, MANY, RUNS = 4, 44, 3
+FEW, MANY, RUNS = 4, 16, 3
 
 
 def measure() -> Iterator[Result]:

@@ -38,7 +38,6 @@ With one class the causal predictor's weights and coarse masks have no influence
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
@@ -51,6 +50,7 @@ from wildseg.cam.networks.frozen_stages import freeze_early_stages
 from wildseg.cam.networks.location_prior import LocationPrior
 from wildseg.cam.networks.objective import CropConfig, MapObjective, NetworkContext
 from wildseg.cam.networks.official_ccam import load_checkpoint
+from wildseg.cam.networks.sgd import sgd
 from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Between, Channels, Count, Length, Share, Side
 from wildseg.encoders.cnn import backbone
@@ -102,8 +102,7 @@ def build(
     trunk = partial(_trunk, encoder, context.weights(encoder_weights), stride, dilated, trained_stages)
 
     def optim(passes: float, rate: float, option: str = "lr") -> OptimConfig:
-        plain = OptimConfig(context.steps(passes, batch_size), rate, "sgd", "poly", momentum, weight_decay=weight_decay)
-        return replace(plain, warmup=0.0, lr_option=option)
+        return sgd(context.steps(passes, batch_size), rate, momentum, weight_decay, option)
 
     encoder_of_images = trunk()
     learned = _classifier(encoder_of_images, context)

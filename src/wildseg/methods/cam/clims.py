@@ -52,6 +52,7 @@ from wildseg.cam.networks.co_occurrence import background_phrases
 from wildseg.cam.networks.frozen_stages import freeze_early_stages
 from wildseg.cam.networks.objective import CropConfig, NetworkContext
 from wildseg.cam.networks.official_clims import load_checkpoint
+from wildseg.cam.networks.sgd import sgd
 from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Between, Count, Length, Share, Side
 from wildseg.encoders.cnn import backbone
@@ -59,7 +60,6 @@ from wildseg.encoders.cnn.backbone import Backbone
 from wildseg.encoders.cnn.build import LOADED
 from wildseg.encoders.cnn.normalisation import Normalisation
 from wildseg.encoders.cnn.resnet38 import ResNet38
-from wildseg.training.optim import OptimConfig
 
 NEEDS = frozenset({"network", "clip"})
 
@@ -135,7 +135,7 @@ def build(
     crops = CropConfig(crop, batch_size, "long", (size[0], size[1]), flip)
     first = None
     if before:
-        optim = _optim(before, _or(baseline_lr, published.baseline_lr), momentum, weight_decay, "baseline_lr")
+        optim = sgd(before, _or(baseline_lr, published.baseline_lr), momentum, weight_decay, "baseline_lr")
         baseline = ClassifierNet(deepcopy(trunk), trunk.channels[-1], context.num_classes)
         first = ClassifierObjective(baseline, norm, optim, crops, stride, context.training)
     network = _network(trunk, context.num_classes, ready)
@@ -144,7 +144,7 @@ def build(
         left_out = f"; left out: {', '.join(found.left_out)}" if found.left_out else ""
         setattr(network, LOADED, f"{len(found.state)} tensors from {checkpoint}{left_out}")
     return ClimsObjective(
-        network, norm, _optim(steps, lr, momentum, weight_decay), crops, stride, context.training, context.clip,
+        network, norm, sgd(steps, lr, momentum, weight_decay), crops, stride, context.training, context.clip,
         context.phrases, phrases, config, first=first, new_head=ready,
         head_lr=_or(head_lr, published.head_lr),
     )  # fmt: skip
@@ -171,10 +171,6 @@ def _network(trunk: Backbone | ResNet38, num_classes: int, ready: bool) -> Class
     elif trunk.strides[0] == 2 and len(trunk.strides) > 1:  # the first stage is a stem
         freeze_early_stages(trunk, len(trunk.strides) - 1, trunk.strides[-1])
     return network
-
-
-def _optim(steps: int, lr: float, momentum: float, weight_decay: float, option: str = "lr") -> OptimConfig:
-    return OptimConfig(steps, lr, "sgd", "poly", momentum, weight_decay=weight_decay, warmup=0.0, lr_option=option)
 
 
 def _or(value: float | None, published: float) -> float:
