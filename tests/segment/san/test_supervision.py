@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from wildseg.segment.san import supervision
 from wildseg.segment.san.matching import Weights, assign, costs
-from wildseg.segment.san.points import Frame, draw, draw_undecided, sample
+from wildseg.segment.san.points import Frame, draw, draw_undecided, look_up, sample
 from wildseg.segment.san.supervision import Proposals, SetLoss, binary_cross_entropy, dice
 
 
@@ -41,9 +41,10 @@ def test_samples_are_the_pixels_of_an_enlarged_map(pixels: tuple[int, int], cell
     points = torch.stack([torch.randint(size, (3, 40)) for size in pixels], -1)
     enlarged = functional.interpolate(maps[None], pixels, mode="bilinear", align_corners=False)[0]
     expected = torch.stack([one[at[:, 0], at[:, 1]] for one, at in zip(enlarged, points, strict=True)])
-    torch.testing.assert_close(sample(maps, points, Frame(pixels, cells)), expected)
+    for read in (sample, look_up):
+        torch.testing.assert_close(read(maps, points, Frame(pixels, cells)), expected)
     shared = torch.stack([one[points[0, :, 0], points[0, :, 1]] for one in enlarged])
-    torch.testing.assert_close(sample(maps, points[:1], Frame(pixels, cells)), shared)
+    torch.testing.assert_close(look_up(maps, points[:1], Frame(pixels, cells)), shared)
 
 
 def test_points_are_drawn_from_labelled_pixels_alone_and_from_all_of_them() -> None:

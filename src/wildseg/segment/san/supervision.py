@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from wildseg.core.classes import IGNORE
 from wildseg.segment.san.matching import Weights, assign, costs
-from wildseg.segment.san.points import Frame, draw, draw_undecided, sample
+from wildseg.segment.san.points import Frame, draw, draw_undecided, look_up, sample
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class SetLoss:
         present = mask[mask != IGNORE].unique()
         points = draw(labelled, 1, self.points)
         with torch.no_grad():
-            values = sample(masks, points, frame)
+            values = look_up(masks, points, frame)
             wanted = _at(mask, points) == present[:, None]
             places, order = assign(costs(classes, values, present, wanted.float(), self.weights))
         ids, own = present[order], masks[places]
