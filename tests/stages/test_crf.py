@@ -13,7 +13,9 @@ from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.core.classes import Classes
 from wildseg.core.errors import DataError, WildsegError
 from wildseg.core.files import load_json
+from wildseg.core.images import save_label_image
 from wildseg.crf.params import Bilateral, Crf, Gaussian
+from wildseg.execution import result_store
 from wildseg.execution.runtime import Runtime
 from wildseg.stages.crf import run
 
@@ -155,3 +157,66 @@ def test_the_stage_starts_without_torch_and_mlflow() -> None:
     code = "import sys, wildseg.stages.crf; print(sorted({'torch', 'mlflow', 'open_clip', 'scipy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "[]"
+
+
+def correct(artifacts: Artifacts, frame: str, ids: np.ndarray) -> Path:
+    path = artifacts.data / "corrected/drive" / f"{frame}.png"
+    save_label_image(path, ids.astype(np.uint8))
+    return path
+
+
+def test_a_corrected_mask_is_taken_as_it_is_and_no_other_frame_is_computed(
+    project: Artifacts, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(result_store.VARIABLE)
+    run(params(), project, ALONE)
+    before = files(project)
+    ids = np.where(np.arange(32)[:, None] < 10, 255, 2) * np.ones((1, 48), int)
+    correct(project, "drive_000001", ids)
+    run(params(), project, ALONE)
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("crf: 4 frames (1 corrected by a person), ")
+    assert line.endswith(", 3 from the cache")
+    assert project.load_mask("drive_000001").tolist() == ids.tolist()
+    assert project.load_confidence("drive_000001").tolist() == (ids != 255).tolist()
+    after = files(project)
+    assert {name for name in after if after[name] != before[name]} == {
+        "data/masks/drive_000001.png", "data/masks/confidence/drive_000001.png",
+    }  # fmt: skip
+    (project.data / "corrected/drive/drive_000001.png").unlink()
+    run(params(), project, ALONE)
+    assert files(project) == before
+
+
+def test_ids_of_corrected_masks_mean_what_the_map_beside_them_says(project: Artifacts) -> None:
+    path = correct(project, "drive_000000", np.full((32, 48), 1))
+    path.with_name("classes.json").write_text('{"1": "sky", "2": "lawn"}')
+    run(params(), project, ALONE)
+    assert (project.load_mask("drive_000000") == 3).all()
+    path.with_name("classes.json").write_text('{"1": "road", "2": "lawn"}')
+    run(params(), project, ALONE)
+    assert (project.load_mask("drive_000000") == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (np.full((32, 48), 4), "expected ids 0 to 3"),
+        (np.zeros((32, 48)), "expected ids from 1, as 'background' is"),
+        (np.ones((30, 48)), "expected the size of its frame"),
+    ],
+)
+def test_corrected_masks_that_cannot_be_right_are_named(project: Artifacts, ids: np.ndarray, message: str) -> None:
+    correct(project, "drive_000000", ids)
+    with pytest.raises(DataError, match="drive_000000.png") as error:
+        run(params(), project, ALONE)
+    assert message in str(error.value)
+
+
+def test_corrected_masks_of_no_key_frame_are_counted(project: Artifacts, capsys: pytest.CaptureFixture[str]) -> None:
+    path = correct(project, "drive_000000", np.full((32, 48), 1))
+    path.with_name("corrections.csv").write_text(
+        "frame,file,touched,pixels,overlapping\ndrive_000000,a,1,2,0\ndrive_000900,b,1,2,0\n"
+    )
+    run(params(), project, ALONE)
+    assert "1 corrected masks are of no key frame, such as 'drive_000900', and were left out" in capsys.readouterr().out

@@ -13,8 +13,8 @@ LAYOUTS = ("masks", "voc", "camvid", "cityscapes")
 @click.argument("layout", type=click.Choice(LAYOUTS), required=False)
 @click.argument("folder", required=False)
 @click.option("--corrections", metavar="FILE", help="Corrected masks of CVAT, COCO or Label Studio, or a folder.")
-@click.option("--as", "purpose", type=click.Choice(["truth"]), default="truth", show_default=True,
-              help="What corrections become.")  # fmt: skip
+@click.option("--as", "purpose", type=click.Choice(["truth", "masks"]), default="truth", show_default=True,
+              help="What corrections become: truth for eval, or pseudo masks for train.")  # fmt: skip
 @click.option("--exported", metavar="FOLDER", help="Of corrections: the export; by default the folder of FILE.")
 @click.option("--untouched", is_flag=True, help="Of corrections: all frames, also those without a changed pixel.")
 @click.option("--name", metavar="NAME", help="Name of the data set in the project; that of FOLDER by default.")
@@ -53,7 +53,8 @@ def import_(
     LAYOUT is masks (photos and masks in folders), voc, camvid or cityscapes. Classes are matched by name, with ids or
     colours from a table beside the masks. Nothing is written if any value has no class; see docs/import.md.
 
-    With --corrections, masks that were exported and corrected become truth; see docs/correcting.md.
+    With --corrections, masks that were exported and corrected become truth, or pseudo masks of data/corrected; see
+    docs/correcting.md.
     """
     from pathlib import Path
 
@@ -71,7 +72,7 @@ def import_(
         if layout is not None:
             raise click.UsageError("name a layout and a folder, or --corrections")
         chosen = CorrectionOptions(
-            Path(corrections), Path(exported) if exported else None, renames, untouched, flags["replace"]
+            Path(corrections), Path(exported) if exported else None, renames, untouched, flags["replace"], purpose
         )
         with writing(artifacts.root, "import"):
             run_corrections(params.load(), artifacts, chosen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wildseg.artifacts.corrected import CorrectedMasks
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.files import save_json
 from wildseg.crf.pixel_counts import PixelCounts
@@ -25,8 +26,10 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         DataError: no key frames, or maps that are missing, broken or do not fit their frame.
     """
     quarantined = artifacts.load_quarantine("cam")
-    frames = [frame.name for frame in artifacts.load_frames(after="cam")]
-    task = CrfTask(artifacts.root, params.crf, len(params.classes), bool(params.background))
+    listed = artifacts.load_frames(after="cam")
+    frames = [frame.name for frame in listed]
+    corrected = CorrectedMasks(artifacts.root, listed, params.classes.names)
+    task = CrfTask(artifacts.root, params.crf, len(params.classes), bool(params.background), corrected)
     failures = Failures("crf", params.crf.max_failures, len(frames))
     counts = PixelCounts()
     packed = artifacts.frames_are_packed()
@@ -34,7 +37,10 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     artifacts.save_quarantine("crf", quarantined + failures.rows)
     report = counts.summary(params.classes.with_background)
     save_json(artifacts.metrics_path("crf.json"), report)
+    if gone := corrected.without_frame(frames):
+        print(f"crf: {len(gone)} corrected masks are of no key frame, such as {gone[0]!r}, and were left out")
+    taken = f" ({len(corrected.paths)} corrected by a person)" if corrected.paths else ""
     print(
-        f"crf: {len(results.frames)} frames, {report['coverage']:.1%} of pixels decided, {counts.empty} frames without "
-        f"any class{failures}{results}"
+        f"crf: {len(results.frames)} frames{taken}, {report['coverage']:.1%} of pixels decided, {counts.empty} frames "
+        f"without any class{failures}{results}"
     )

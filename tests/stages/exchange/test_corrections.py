@@ -17,6 +17,7 @@ from tests.stages import tiny_run
 from tests.stages.exchange.test_mask_export import FORMS, artifacts, write_params  # noqa: F401
 from tests.stages.tiny_run import IGNORE, LAWN, ROAD, SKY, rows
 
+from wildseg.artifacts.corrected import CorrectedMasks
 from wildseg.artifacts.project import Artifacts
 from wildseg.cli.main import main
 from wildseg.core.images import load_label_image, save_label_image
@@ -103,7 +104,7 @@ def test_only_touched_frames_become_truth_and_their_pixels_are_known(form: str, 
     output = corrections(f"exports/{form}/{FILES[form]}")
     assert "3 frames are as they were exported and were left out" in output
     assert "31.25% of the pixels of 1 frames were touched" in output
-    assert "1 frames have a corrected truth in data/truth/drive" in output
+    assert "1 frames have a corrected mask in data/truth/drive" in output
     assert {name: ids.tolist() for name, ids in truth(project).items()} == {"drive_000000": corrected.tolist()}
     touched = load_label_image(Path("data/truth/drive/touched/drive_000000.png"))
     assert touched.tolist() == [[255, 0, 0, 0], [0] * 4, [0] * 4, [255] * 4]
@@ -131,10 +132,27 @@ def test_truth_that_differs_is_replaced_only_when_that_is_said(project: Artifact
     assert run("export", "coco").exit_code == 0
     paint_export("coco", "other_000000", rows(ROAD, ROAD, SKY, SKY))
     line = refused("exports/coco/annotations.json")
-    assert "1 frames have another truth already: 'other_000000'; replace it with --replace" in line
+    assert "1 frames have another mask already in data/truth: 'other_000000'; replace it with --replace" in line
     corrections("exports/coco/annotations.json", "--replace")
     assert truth(project)["other_000000"].tolist() == rows(ROAD, ROAD, SKY, SKY).tolist()
     corrections("exports/coco/annotations.json")  # the same again
+
+
+def test_corrections_as_masks_take_the_place_of_pseudo_masks_and_are_no_truth(project: Artifacts) -> None:
+    assert run("export", "cvat").exit_code == 0
+    corrected = rows(SKY, SKY, LAWN, ROAD)
+    paint_export("cvat", "drive_000000", corrected)
+    output = corrections("exports/cvat/annotations.xml", "--as", "masks")
+    assert "1 frames have a corrected mask in data/corrected/drive" in output
+    assert "(data/corrected/*/touched)" in output
+    assert truth(project) == {}
+    found = CorrectedMasks(".", project.load_frames(), NAMES)
+    assert found.load("drive_000000", (4, 4)).tolist() == corrected.tolist()
+    assert (load_label_image(Path("data/corrected/drive/touched/drive_000000.png")) == 255).sum() == 4
+    shutil.rmtree("exports/again")
+    paint_export("cvat", "drive_000000", rows(SKY, SKY, LAWN, LAWN))
+    answer = run("import", "--corrections", "exports/cvat/annotations.xml", "--as", "masks")
+    assert "1 frames have another mask already in data/corrected: 'drive_000000'" in answer.output
 
 
 def test_corrections_are_not_written_under_a_map_that_reads_them_otherwise(project: Artifacts) -> None:

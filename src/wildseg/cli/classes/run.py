@@ -88,7 +88,7 @@ def _truth(root: Path, new: Path, values: Params, change: Change) -> tuple[list[
     written: list[Path] = []
     removed: list[str] = []
     source = root / values.extract.source
-    folders = [root / "data/truth", *([source / "truth"] if source.is_dir() else [])]
+    folders = [root / "data/truth", root / "data/corrected", *([source / "truth"] if source.is_dir() else [])]
     for folder in folders:
         if folder.resolve().is_relative_to(root.resolve()):
             own, replaced = truth.stage_truth(root, new, change, folder, outputs_of(root))

@@ -1,4 +1,4 @@
-"""`wildseg import --corrections`: corrected masks become truth, with the pixels that a person touched beside them."""
+"""`wildseg import --corrections`: corrected masks become truth or pseudo masks; touched pixels stand beside them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy as np
 from PIL import Image
 
 from wildseg.artifacts import truth_maps
+from wildseg.artifacts.corrected import COLUMNS, TABLE, corrected_files
 from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.artifacts.truth import Truth
 from wildseg.core.errors import DataError
 from wildseg.core.files import save_bytes, save_json
 from wildseg.core.images import encode_png, load_label_image, save_label_image
@@ -26,7 +28,6 @@ from wildseg.stages.exchange.placement import Placement, placing
 if TYPE_CHECKING:
     from wildseg.execution.params import Params
 
-COLUMNS = ("frame", "file", "touched", "pixels", "overlapping")
 TOUCHED = "touched"  # the folder of touched pixels, beside the masks of a source
 
 
@@ -35,7 +36,8 @@ class CorrectionOptions:
     """What a person chose.
 
     path: the file or folder. exported: the folder of the export; the one that holds `path` by default. maps: lines
-    ``NAME=CLASS``. untouched: also take frames in which no pixel was touched. replace: truth that is there.
+    ``NAME=CLASS``. untouched: also take frames in which no pixel was touched. replace: masks that are there.
+    purpose: ``truth``, which eval measures against, or ``masks``, which take the place of pseudo masks.
     """
 
     path: Path
@@ -43,13 +45,14 @@ class CorrectionOptions:
     maps: tuple[str, ...] = ()
     untouched: bool = False
     replace: bool = False
+    purpose: str = "truth"
 
 
 def run(params: Params, artifacts: Artifacts, options: CorrectionOptions) -> None:
-    """Write corrected masks to data/truth/<source>, all or nothing.
+    """Write corrected masks to data/truth/<source> or data/corrected/<source>, all or nothing.
 
     Raises:
-        DataError: no such file, nothing of a key frame, names without a class, another size, or truth that differs.
+        DataError: no such file, nothing of a key frame, names without a class, another size, or other masks there.
     """
     frames = {frame.name: frame for frame in artifacts.load_frames()}
     names = params.classes.names
@@ -62,8 +65,9 @@ def run(params: Params, artifacts: Artifacts, options: CorrectionOptions) -> Non
         return height, width
 
     found = correction_files.find(options.path, frames.keys(), shape_of, names, options.maps)
+    store = corrected_files(artifacts.root) if options.purpose == "masks" else artifacts
     with placing(replace=True) as placement:
-        writer = _Writer(artifacts, names, frames, placement)
+        writer = _Writer(store, names, frames, placement)
         for one in track(found.load(), found.number, "import"):
             before = _exported(kept, one)
             if before is not None and np.array_equal(before, one.ids) and not options.untouched:
@@ -71,8 +75,8 @@ def run(params: Params, artifacts: Artifacts, options: CorrectionOptions) -> Non
             else:
                 writer.add(one, None if before is None else before != one.ids)
         if writer.differing and not options.replace:
-            raise DataError(f"{len(writer.differing)} frames have another truth already: {listed(writer.differing)}; "
-                            "replace it with --replace")  # fmt: skip
+            raise DataError(f"{len(writer.differing)} frames have another mask already in {writer.shown_folder}: "
+                            f"{listed(writer.differing)}; replace it with --replace")  # fmt: skip
         writer.save_tables()
     for line in _report(found, writer):
         print(f"import: {line}")
@@ -105,26 +109,27 @@ def _exported(kept: Path | None, one: Corrected) -> np.ndarray | None:
 
 
 class _Writer:
-    """Writes truth under temporary names, and what is known of each frame."""
+    """Writes masks under temporary names, and what is known of each frame."""
 
     def __init__(
-        self, artifacts: Artifacts, class_names: Sequence[str], frames: Mapping[str, Frame], placement: Placement
+        self, store: Truth, class_names: Sequence[str], frames: Mapping[str, Frame], placement: Placement
     ) -> None:
         self.rows: dict[str, list[tuple[str, str, str, int, int]]] = {}  # by source
         self.differing: list[str] = []
         self.untouched = self.same = 0
-        self._artifacts, self._names, self._frames, self._placement = artifacts, class_names, frames, placement
-        self._truths = artifacts.find_truth(list(frames.values()))
-        self._folder = artifacts.truth_folders[0]
+        self._store, self._names, self._frames, self._placement = store, class_names, frames, placement
+        self._there = store.find_truth(list(frames.values()))
+        self._folder = store.truth_folders[0]
+        self.shown_folder = f"data/{self._folder.name}"
 
     def add(self, one: Corrected, touched: np.ndarray | None) -> None:
         """Write a frame; touched: (H, W) bool, or None where it is unknown."""
         frame = self._frames[one.frame]
         folder = self._folder / frame.source
-        path = self._truths.get(one.frame, folder / f"{one.frame}.png")
+        path = self._there.get(one.frame, folder / f"{one.frame}.png")
         if path.exists():
             height, width = one.ids.shape
-            if np.array_equal(self._artifacts.read_truth(path, self._names, (height, width)).ids, one.ids):
+            if np.array_equal(self._store.read_truth(path, self._names, (height, width)).ids, one.ids):
                 self.same += 1
             else:
                 self.differing.append(one.frame)
@@ -139,7 +144,7 @@ class _Writer:
 
     def _check_map(self, path: Path, ids: np.ndarray) -> None:
         """Raise where a map of classes beside the mask would read other classes from its ids."""
-        maps = self._artifacts.maps_of_truth([path])
+        maps = self._store.maps_of_truth([path])
         if not maps:
             return
         table = truth_maps.load(maps[0], self._names).id_table
@@ -153,10 +158,10 @@ class _Writer:
         """Write corrections.csv of each source, with earlier lines, and classes.json where there was no mask yet."""
         for source, rows in self.rows.items():
             folder = self._folder / source
-            if not any(folder.glob("*.png")) and not self._artifacts.maps_of_truth([folder / "any.png"]):
+            if not any(folder.glob("*.png")) and not self._store.maps_of_truth([folder / "any.png"]):
                 names = {str(id_): name for id_, name in enumerate(("background", *self._names))} | {"255": "ignore"}
                 save_json(self._placement.file(folder / "classes.json"), names)
-            table = folder / "corrections.csv"
+            table = folder / TABLE
             earlier = load_table(table, COLUMNS) if table.exists() else []
             merged = {row["frame"]: tuple(row[column] for column in COLUMNS) for row in earlier}
             merged |= {str(row[0]): tuple(map(str, row)) for row in rows}
@@ -174,17 +179,19 @@ def _report(found: correction_files.Corrections, writer: _Writer) -> Iterator[st
         yield (f"regions overlap in {sum(row[4] for row in disputed)} pixels of {len(disputed)} frames; the last "
                "region has them")  # fmt: skip
     if writer.untouched:
-        yield (f"{writer.untouched} frames are as they were exported and were left out; --untouched takes them as "
-               "truth, too")  # fmt: skip
+        yield (f"{writer.untouched} frames are as they were exported and were left out; --untouched takes them, "
+               "too")  # fmt: skip
     known = [row for row in rows if row[2] != ""]
     if known:
         touched, pixels = sum(int(row[2]) for row in known), sum(row[3] for row in known)
-        yield f"{touched / pixels:.2%} of the pixels of {len(known)} frames were touched (data/truth/*/{TOUCHED})"
+        where = f"{writer.shown_folder}/*/{TOUCHED}"
+        yield f"{touched / pixels:.2%} of the pixels of {len(known)} frames were touched ({where})"
     if len(known) < len(rows):
         yield (f"which pixels were touched is unknown in {len(rows) - len(known)} frames, which are in no export "
                "that was named")  # fmt: skip
+    folders = ", ".join(f"{writer.shown_folder}/{source}" for source in writer.rows)
     yield (
-        f"{len(rows)} frames have a corrected truth in data/truth/{', data/truth/'.join(writer.rows)}"
+        f"{len(rows)} frames have a corrected mask in {folders}"
         if rows
         else ("nothing was corrected, and nothing was written")
     )

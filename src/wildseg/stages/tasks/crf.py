@@ -7,9 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from wildseg.artifacts.corrected import CorrectedMasks
 from wildseg.artifacts.frames import KeyFrames
 from wildseg.artifacts.maps import Maps
 from wildseg.artifacts.masks import PseudoMasks
+from wildseg.core.classes import IGNORE
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir
 from wildseg.crf.masks import pseudo_mask
@@ -27,11 +31,13 @@ class CrfTask(FrameTask[str]):
     """Pseudo masks.
 
     crf: the section of params.yaml. num_classes: how many there are. background: whether a pixel may be of no class.
+    corrected: masks that a person corrected, which are taken as they are.
     """
 
     crf: Crf
     num_classes: int
     background: bool
+    corrected: CorrectedMasks
 
     stage = "crf"
     libraries = ("pydensecrf2", "pydensecrf", "numpy", "opencv-python-headless", "pillow")
@@ -40,9 +46,10 @@ class CrfTask(FrameTask[str]):
         """Return the settings of the CRF and what classes there are."""
         return {"crf": replace(self.crf, max_failures=0.0), "classes": [self.num_classes, self.background]}
 
-    def inputs(self, item: str) -> tuple[bytes, bytes]:
-        """Return the bytes of the frame and of its maps."""
-        return KeyFrames(self.root).frame_bytes(item), Maps(self.root).maps_bytes(item)
+    def inputs(self, item: str) -> tuple[bytes, ...]:
+        """Return the bytes of the frame and of its maps, and of its corrected mask, if any."""
+        frame, maps = KeyFrames(self.root).frame_bytes(item), Maps(self.root).maps_bytes(item)
+        return frame, maps, *self.corrected.contents(item)
 
     def outputs(self, item: str) -> dict[str, Path]:
         """Return where the mask and its confidence lie."""
@@ -65,6 +72,13 @@ class CrfTask(FrameTask[str]):
         classes, maps = Maps(self.root).load_maps(item)
         if wrong := problem(classes, maps, self.num_classes, (image.shape[0], image.shape[1])):
             raise DataError(f"maps of the frame {item!r}: {wrong}; run 'dvc repro cam'")
-        mask, confidence = pseudo_mask(image, classes, maps, self.crf, background=self.background)
+        if item in self.corrected.paths:
+            mask = self.corrected.load(item, (image.shape[0], image.shape[1]))
+            if not self.background and not mask.all():
+                raise DataError(f"{self.corrected.paths[item]}: expected ids from 1, as 'background' is [] and every "
+                                "pixel belongs to a class, found 0; 255 leaves a pixel undecided")  # fmt: skip
+            confidence = (mask != IGNORE).astype(np.float32)
+        else:
+            mask, confidence = pseudo_mask(image, classes, maps, self.crf, background=self.background)
         contents = {"mask": PseudoMasks.encode_mask(mask), "confidence": PseudoMasks.encode_confidence(confidence)}
         return Entry((count_ids(mask), len(classes)), contents)
