@@ -91,6 +91,22 @@ def import_(
         run(params.load(), artifacts, dataset, Path(folder), options)
 
 
+@group.command(short_help="What to correct first.")
+@click.option("--number", type=click.IntRange(1), default=20, show_default=True, help="Of frames.")
+def suggest(number: int) -> None:
+    """List the training frames whose correction is worth most: pseudo mask and model disagree, each on other classes.
+
+    `wildseg export FORMAT --first N` exports them; see docs/correcting.md.
+    """
+    from wildseg.artifacts.project import Artifacts
+    from wildseg.execution import params
+    from wildseg.execution.runtime import Runtime
+    from wildseg.stages.exchange import suggestions
+
+    found = suggestions.suggest(params.load(), Artifacts(), Runtime.from_environment(), number)
+    click.echo("\n".join(suggestions.lines(found)))
+
+
 @group.group(short_help="The model, masks or predictions for other programs.")
 def export() -> None:
     """Write the trained model as other programs run it, or masks as annotation tools take them."""
@@ -124,6 +140,9 @@ def _mask_command(form: str, purpose: str) -> None:
     @click.option("--predictions", default="predictions", show_default=True, metavar="FOLDER", help="Their folder.")
     @click.option("--into", metavar="FOLDER", help=f"Where to write; exports/{form} by default.")
     @click.option("--split", "splits", multiple=True, type=click.Choice(["train", "val", "test"]), help="Only these.")
+    @click.option(
+        "--first", type=click.IntRange(1), metavar="N", help="Those that `wildseg suggest` lists, in its order."
+    )
     @click.option("--images", is_flag=True, help="Also copy the key frames.")
     @click.option("--prefix", default="/data/local-files/?d=", show_default=True, metavar="TEXT",
                   help="Of labelstudio: what makes a file name an address.")  # fmt: skip
@@ -134,6 +153,7 @@ def _mask_command(form: str, purpose: str) -> None:
         predictions: str,
         into: str | None,
         splits: tuple[str, ...],
+        first: int | None,
         images: bool,
         prefix: str,
         replace: bool,
@@ -143,12 +163,20 @@ def _mask_command(form: str, purpose: str) -> None:
 
         from wildseg.artifacts.project import Artifacts
         from wildseg.execution import params
-        from wildseg.stages.exchange import mask_export
+        from wildseg.execution.runtime import Runtime
+        from wildseg.stages.exchange import mask_export, suggestions
 
         folder = Path(into if into is not None else f"exports/{form}")
         source = Path(predictions) if of == "predictions" else None
+        values, artifacts = params.load(), Artifacts()
+        if first is not None:
+            if frames or splits:
+                raise click.UsageError("--first chooses among all training frames: leave out FRAMEs and --split")
+            found = suggestions.suggest(values, artifacts, Runtime.from_environment(), first)
+            click.echo("\n".join(suggestions.lines(found)))
+            frames = tuple(one.frame for one in found)
         options = mask_export.ExportOptions(form, folder, source, frames, splits, images, prefix, replace)
-        mask_export.run(params.load(), Artifacts(), options)
+        mask_export.run(values, artifacts, options)
 
 
 for _form, _purpose in {

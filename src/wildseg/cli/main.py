@@ -15,7 +15,7 @@ SECTIONS = (
         ("summary", "truth", "agree", "calibrate", "methods", "compare", "explain"),
     ),
     Section("Predict", "wildseg.cli.predict", ("predict", "detect")),
-    Section("Exchange", "wildseg.cli.exchange", ("import", "export")),
+    Section("Exchange", "wildseg.cli.exchange", ("suggest", "export", "import")),
     Section("Change", "wildseg.cli.migrate", ("classes",)),
     Section("Maintain", "wildseg.cli.maintain", ("new", "init", "doctor", "cache", "repair", "unpack")),
 )
