@@ -110,10 +110,11 @@ class Counted:
     stretch: int
 
     def text(self) -> str:
-        """Return mIoU with its interval."""
+        """Return mIoU with its interval, which few stretches do not have."""
         stretches = np.add.reduceat(self.matrices, np.arange(0, len(self.matrices), self.stretch))
         low, high = interval(np.stack([of_matrix(stretch) for stretch in stretches]), miou)
-        return f"{confusion.miou(self.matrices.sum(0)):.3f} ({low:.3f} to {high:.3f})"
+        value = f"{confusion.miou(self.matrices.sum(0)):.3f}"
+        return value if np.isnan(low) else f"{value} ({low:.3f} to {high:.3f})"
 
 
 class Protocol:

@@ -320,6 +320,7 @@ HARMLESS = {
     "stages.preflight._send_check": "opened to write nowhere",
     "labels.language.transport.post": "an address, never a file; what comes is read by reply_of",
     "labels.language.transport.read_error": "shown as text",
+    "stages.eval.run_record._value": "a text of params.yaml, and no file",
     "report.page._asset": "script and style of the package",
     "core.files.open_loose": "opened for the readers of files.py",
     "artifacts.shards.pack": "bytes that were just written",

@@ -222,7 +222,8 @@ def test_a_row_of_the_losses_is_a_trained_model_against_truth(
     settings = losses.variant(stripes.values(steps=2, round_confidence=0.0), name)
     (tmp_path / "run").mkdir()
     line = losses.row(name, settings, tmp_path / "run")
-    assert re.fullmatch(rf"\| {name} \| 0\.\d{{3}} \(0\.\d{{3}} to 0\.\d{{3}}\) \| - \| - \| \d+ \|", line)
+    # There are too few stretches of time for an interval.
+    assert re.fullmatch(rf"\| {name} \| 0\.\d{{3}} \| - \| - \| \d+ \|", line)
     assert not (project.root / "models").exists()
 
 

@@ -118,6 +118,27 @@ def test_all_frames_are_reached_by_going_on(page: Browser) -> None:
     assert page.run(f"{NAMES}.length") == 30
 
 
+def test_of_two_thousand_frames_only_those_in_view_are_loaded(started: Browser, tmp_path: Path) -> None:
+    started.errors.clear()
+    started.requests.clear()
+    started.open(write(tmp_path, frames=2000))
+    started.wait(f"{NAMES}.length > 0")
+    assert "2000 of 2000 frames" in started.run("document.getElementById('tools').textContent")
+    started.choose("#sort", "worst")
+    started.choose("#filter-kind", "wrong")
+    started.choose("#filter-class", "3")
+    assert started.run(NAMES) == [frame_name(4)]
+    started.choose("#filter-class", "")
+    started.choose("#filter-kind", "anywhere")
+    started.run("document.querySelector('.frame').focus()")
+    started.press("ArrowDown", "ArrowDown", "Enter")
+    assert started.run("document.getElementById('large').open")
+    started.press("Escape")
+    assert started.run(f"{NAMES}.length") < 200
+    assert 0 < len([url for url in started.requests if "/frames/" in url]) < 600  # of some 6000 pictures
+    assert started.errors == []
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_dark_and_light_follow_the_system_and_the_button_and_text_is_readable(page: Browser, theme: str) -> None:
     page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])

@@ -136,7 +136,7 @@ def test_a_second_run_served_from_the_cache_writes_the_same_shards(
     before = outputs(packed)
     run(packed, raw[1], packed=True)
     assert f"crf: {FRAMES} frames" in (said := capsys.readouterr().out)
-    assert said.count(f"{FRAMES} from the cache") == 3  # label, cam, crf
+    assert said.count(f"{FRAMES} from the cache") == 4  # label, cam, crf, pictures of the report
     assert outputs(packed) == before
 
 
