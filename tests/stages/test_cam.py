@@ -13,12 +13,14 @@ from tests.cam.configs import by_caa, cam_config
 from tests.encoders.models import noise, save
 from wildseg.artifacts.project import Artifacts, Frame, FrameBoxes, PromptSet
 from wildseg.cam.engine import activation_maps
+from wildseg.cam.refinement import Refinement
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.encoders import clip
 from wildseg.execution import params, result_store
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.methods.cam import gradcam, hirescam
+from wildseg.methods.refine import lposs, propagate
 from wildseg.stages.cam import stage as cam
 
 NAMES = ("sky", "tree", "cement_road")

@@ -20,11 +20,13 @@ from safetensors.torch import save_file
 from tests.encoders.models import noise
 from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.cam.networks import fit
+from wildseg.cam.refinement import Refinement
 from wildseg.core.errors import DataError, ParamsError
 from wildseg.execution import params, result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
+from wildseg.methods.refine import propagate
 from wildseg.stages.cam import network, training_frames
 from wildseg.stages.cam import stage as cam
 from wildseg.tracking import mlflow_run
