@@ -103,8 +103,8 @@ def activation_maps_of_batch(
                 maps = maps_of(trace, config)
                 own.append(resample_maps(maps.flip(2) if flipped else maps, grid))
     for number, own in zip(numbers, views, strict=True):
-        maps = (own[0] if len(own) == 1 else normalise(torch.stack(own).mean(0))).cpu().numpy()
-        done[number] = refine_frame(maps, images[number], config.refinements)
+        averaged = own[0] if len(own) == 1 else normalise(torch.stack(own).mean(0))
+        done[number] = refine_frame(averaged.cpu().numpy(), images[number], config.refinements)
     return done
 
 
