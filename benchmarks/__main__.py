@@ -12,6 +12,7 @@ WHAT = {
     "stages": "the time a frame takes in each stage of the default pipeline",
     "extract": "decoding and choosing key frames on frames of a camera's size",
     "cam": "activation maps of a CLIP of real size, in units of its forward pass",
+    "refine": "propagation of maps along image edges, against SciPy's solvers",
     "crf": "dense CRF on two workers",
     "train": "the training loop of a segmenter, against bare steps on ready batches",
     "predict": "prediction of a video, decoding and writing included, against the bare network",

@@ -19,7 +19,7 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 METHOD_FILES = {
     folder: f"src/wildseg/{folder.replace('.', '/')}/${{{section}.{key}}}.py"
     for section, key, folder, *_ in params.METHODS
-}
+} | {"methods.refine": "src/wildseg/methods/refine"}  # of which a list may be chosen, which no path can name
 # The CAM method that reads the network of another.
 READER = "src/wildseg/methods/cam/${cam.options.classifier.map}.py"
 

@@ -22,7 +22,8 @@ def cam_config(
     """Maps by a module of `methods/cam` and its options; `changes` are parameters of the section cam."""
     name = method.__name__.rpartition(".")[2]
     plain = {"scales": (1.0,), "max_side": None, "method": name, "options": {name: dict(options or {})}}
-    return CamConfig(defaults.section(Cam, "cam", **{**plain, **changes}), method, refine)
+    refinements = () if refine is None else (refine,)
+    return CamConfig(defaults.section(Cam, "cam", **{**plain, **changes}), method, refinements)
 
 
 def caa_params(**changes: object) -> Caa:

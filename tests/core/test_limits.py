@@ -49,7 +49,7 @@ def numbers(hint: Any, limit: Between | None = None) -> Iterator[Between | None]
 
 def options() -> Iterator[tuple[str, str, Any]]:
     """Section, dotted key and type of each option of each method."""
-    for section, _, folder, function in params.WITH_OPTIONS:
+    for section, _, folder, function in params.METHODS:
         for name in lookup.available(folder):
             for option, hint in hints.of_options(lookup._function(folder, name, function)).items():
                 yield section, f"{section}.options.{name}.{option}", hint

@@ -14,6 +14,7 @@ from wildseg.core.errors import ParamsError
 from wildseg.execution import params
 from wildseg.tracking.values import flatten_params
 
+REFINEMENTS = "caa, features, lposs, none, pamr, propagate"
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
@@ -117,6 +118,9 @@ def test_every_method_can_be_chosen(section: str, key: str, folder: str) -> None
         ("extract.max_side", None),
         ("cam.scales", [0.5, 1, 2]),
         ("cam.refine", None),
+        ("cam.refine", []),
+        ("cam.refine", ["caa"]),
+        ("cam.refine", ["caa", "lposs", "propagate", "pamr"]),
         ("cam.options", {}),
         ("train.lr", 1),
         ("seed", 2**32 - 1),
@@ -241,7 +245,18 @@ def test_many_missing_keys_are_one_line_that_names_the_first_and_counts_the_rest
         ("label.threshold", 2, "label.threshold: expected a number from 0 to 1, found 2.0"),
         ("label.threshold", {"lwan": 0.2}, "label.threshold.lwan: there is no such class; did you mean 'lawn'?"),
         ("label.threshold", {"lawn": "low"}, "label.threshold.lawn: expected a number, found 'low'"),
-        ("cam.refine", "caaa", "cam.refine: expected one of caa, none; found 'caaa'; did you mean 'caa'?"),
+        ("cam.refine", "caaa", f"cam.refine: expected one of {REFINEMENTS}; found 'caaa'; did you mean 'caa'?"),
+        ("cam.refine", ["caa", "pmar"], f"cam.refine: expected one of {REFINEMENTS}; found 'pmar'; "
+                                        "did you mean 'pamr'?"),
+        ("cam.refine", ["none", "caa", "pamr"], "cam.refine: expected none alone, or refinements without it; found "
+                                                "none beside caa, pamr"),
+        ("cam.refine", ["caa", "caa"], "cam.refine: expected each refinement once, found caa twice"),
+        ("cam.refine", ["lposs", "pamr", "caa"], "cam.refine: expected caa before pamr; caa refines the patches of "
+                                                 "each pass, and pamr the pixels of the frame after them"),
+        ("cam.refine", 5, "cam.refine: expected 'none' or a text or a list; found 5"),
+        ("cam.options.pamr", {"dilations": [0]}, "cam.options.pamr.dilations[0]: expected a whole number from 1 to "
+                                                 "1000, found 0"),
+        ("cam.options.lposs", {"alpha": 1.0}, "cam.options.lposs.alpha: expected a number from 0 to 0.9999, found 1.0"),
         ("cam.scales", [], "cam.scales: expected a list of 1 to 16 entries, found []"),
         ("cam.scales", 1.0, "cam.scales: expected a list, found 1.0"),
         ("cam.scales", [1.0, 0], "cam.scales[1]: expected a number from 0.1 to 4, found 0.0"),

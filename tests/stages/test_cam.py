@@ -13,12 +13,14 @@ from tests.cam.configs import by_caa, cam_config
 from tests.encoders.models import noise, save
 from wildseg.artifacts.project import Artifacts, Frame, FrameBoxes, PromptSet
 from wildseg.cam.engine import activation_maps
+from wildseg.cam.refinement import Refinement
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.encoders import clip
 from wildseg.execution import params, result_store
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.methods.cam import gradcam, hirescam
+from wildseg.methods.refine import lposs, propagate
 from wildseg.stages.cam import stage as cam
 
 NAMES = ("sky", "tree", "cement_road")
@@ -84,6 +86,37 @@ def test_parameters_reach_the_maps(project: Artifacts, values: Params) -> None:
     expected = activation_maps(model, project.load_image("drive_000000"), texts, (0, 2), 3, recipe)
     _, maps = project.load_maps("drive_000000")
     np.testing.assert_allclose(maps, expected, atol=1e-3)  # stored in half precision
+
+
+def test_refinements_follow_each_other_of_each_pass_and_then_of_the_frame(project: Artifacts, values: Params) -> None:
+    options = {"propagate": {"side": 24}}
+    changed = with_cam(values, refine=("caa", "lposs", "propagate"), scales=(1.0, 1.5), flip=True, options=options)
+    cam.run(changed, project, CPU)
+    model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
+    texts = model.classifier(values.classes.phrases, TEMPLATES)
+    image, config = project.load_image("drive_000000"), cam_config(gradcam, {}, by_caa(), scales=(1.0, 1.5), flip=True)
+    config = replace(config, refinements=(*config.refinements, Refinement(lposs)))
+    passes = activation_maps(model, image, texts, (0, 2), 3, config)
+    expected = Refinement(propagate, options={"side": 24}).refine_frame(passes, image)
+    _, maps = project.load_maps("drive_000000")
+    assert maps.shape == (2, 24, 32)
+    np.testing.assert_allclose(maps, expected, atol=1e-3)  # stored in half precision
+
+
+def test_a_list_of_one_is_its_name_and_an_empty_one_is_none(project: Artifacts, values: Params) -> None:
+    def depends_on(refine: object, **options: object) -> object:
+        return cam.make_task(with_cam(values, refine=refine, options={"gradcam": {}, **options}), project).depends_on()
+
+    assert depends_on(("caa",)) == depends_on("caa")
+    assert depends_on(()) == depends_on("none")
+    assert depends_on(("caa", "lposs")) != depends_on(("lposs", "caa"))
+    # What is said of a refinement counts where it is chosen.
+    assert depends_on("none", pamr={"steps": 3}) == depends_on("none")
+    assert depends_on("pamr", pamr={"steps": 3}) != depends_on("pamr", pamr={"steps": 4})
+    keys = {"method", "refine", "scales", "flip", "max_side", "pos_embed_interpolation", "options"}
+    assert depends_on("none")["cam"].keys() == keys  # type: ignore[index]
+    assert depends_on("caa")["cam"].keys() == {*keys, "caa"}  # type: ignore[index]
+    assert (depends_on("none")["cam"]["refine"], depends_on("caa")["cam"]["refine"]) == ("none", "caa")  # type: ignore[index]
 
 
 def test_two_runs_write_the_same_bytes(project: Artifacts, values: Params) -> None:

@@ -20,11 +20,13 @@ from safetensors.torch import save_file
 from tests.encoders.models import noise
 from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.cam.networks import fit
+from wildseg.cam.refinement import Refinement
 from wildseg.core.errors import DataError, ParamsError
 from wildseg.execution import params, result_store
 from wildseg.execution.failures import Failures
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
+from wildseg.methods.refine import propagate
 from wildseg.stages.cam import network, training_frames
 from wildseg.stages.cam import stage as cam
 from wildseg.tracking import mlflow_run
@@ -224,7 +226,7 @@ def test_a_network_from_the_result_store_and_one_without_a_step_open_no_run(
     [
         (
             {"refine": "caa"},
-            r"^cam\.refine: expected none, because classifier reads a network of its own; caa needs the",
+            r"^cam\.refine: expected none or pamr or propagate, because classifier reads .* own; caa needs the",
         ),
         ({"options": {"map": "sclip"}}, r"^cam\.options\.classifier\.map: expected a CAM method for CNNs; sclip needs"),
     ],
@@ -232,6 +234,19 @@ def test_a_network_from_the_result_store_and_one_without_a_step_open_no_run(
 def test_a_mistake_is_one_line(project: Artifacts, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         cam.run(values(**change), project, CPU)
+
+
+def test_maps_of_a_network_are_refined_on_pixels(project: Artifacts) -> None:
+    cam.run(values(), project, CPU)
+    frame = next(iter(project.load_labels(NAMES)))
+    _, before = project.load_maps(frame)
+    weights = project.map_network_weights.read_bytes()
+    cam.run(values(refine="propagate"), project, CPU)
+    _, maps = project.load_maps(frame)
+    assert project.map_network_weights.read_bytes() == weights
+    assert maps.shape[1] > before.shape[1]
+    expected = Refinement(propagate).refine_frame(before, project.load_image(frame))
+    np.testing.assert_allclose(maps, expected, atol=2e-3)  # both stored in half precision
 
 
 def test_without_a_training_frame_nothing_is_trained(project: Artifacts) -> None:

@@ -91,15 +91,18 @@ def test_a_threshold_and_an_option_reach_the_decision(project: Artifacts, values
         {},
         {"method": "hirescam", "flip": True, "scales": (1.0,), "max_side": 40},
         {"method": "softmax_gradcam", "refine": "caa", "options": {"pool": "patches"}},
+        {"refine": ("lposs", "propagate"), "refine_options": {"propagate": {"tau": 2.0, "side": 20}}},
     ],
-    ids=["defaults", "hirescam", "caa"],
+    ids=["defaults", "hirescam", "caa", "lposs, propagate"],
 )
 def test_maps_masks_and_confidence_are_those_of_the_stages(
     project: Artifacts, values: Params, clip: ws.Clip, changes: dict[str, Any]
 ) -> None:
     method = changes.get("method", values.cam.method)
     options = {method: changes["options"]} if "options" in changes else values.cam.options
-    values = replace(values, background=BACKGROUND, cam=replace(values.cam, **{**changes, "options": options}))
+    chosen = {**changes, "options": {**options, **changes.get("refine_options", {})}}
+    chosen.pop("refine_options", None)
+    values = replace(values, background=BACKGROUND, cam=replace(values.cam, **chosen))
     present = np.array([True, False, True])
     project.save_labels([FRAME], CLASSES.names, present[None])
     project.save_prompts(PromptSet(("a photo of {}.",), BACKGROUND))
@@ -252,7 +255,10 @@ def test_a_value_that_means_nothing_to_labels_is_one_line(wrong: dict[str, Any],
 
 WRONG_MAPS = [
     ({"method": "grad_cam"}, "method: expected one of .*did you mean 'gradcam'"),
-    ({"refine": "crf"}, "refine: expected one of caa, none; found 'crf'"),
+    ({"refine": "crf"}, "refine: expected one of caa, features, lposs, none, pamr, propagate; found 'crf'"),
+    ({"refine": ["propagate", "caa"]}, "refine: expected caa before propagate"),
+    ({"refine_options": {"pamr": {"step": 3}}}, r"refine_options\.pamr\.step: pamr has no such option; .* 'steps'"),
+    ({"refine_options": {"pmar": {}}}, "refine_options: expected one of .*; found 'pmar'; did you mean 'pamr'"),
     ({"scales": []}, "scales: expected a list of 1 to 16 entries"),
     ({"max_side": 0}, "max_side: expected a whole number from 1"),
     ({"pos_embed_interpolation": "nearest"}, "pos_embed_interpolation: expected one of"),

@@ -221,7 +221,7 @@ def test_a_memory_that_is_broken_is_none(checked: list[str], tmp_path: Path) -> 
 # The network of a CAM method ----------------------------------------------------------------------------------------
 
 
-def trained(method: str, refine: str = "none", **options: Any) -> Params:  # noqa: ANN401
+def trained(method: str, refine: str | list[str] = "none", **options: Any) -> Params:  # noqa: ANN401
     """Parameters of a CAM method that trains a network, small where `options` do not say otherwise."""
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     known = {"encoder": "tu-test_resnet", "stride": 16, **({"map": "cam"} if method == "classifier" else {}), **options}
@@ -255,8 +255,10 @@ def test_what_a_map_network_is_made_from_is_checked_before(
 
 
 def test_a_refinement_that_needs_the_image_text_model_is_told_before(checked: list[str], tmp_path: Path) -> None:
-    with pytest.raises(WildsegError, match=r"^cam\.refine: expected none, because l2g reads a network of its own"):
-        preflight.run(trained("l2g", refine="caa"), tmp_path, "extract")
+    line = r"^cam\.refine: expected none or pamr or propagate, because l2g reads a network of its own; lposs needs the "
+    with pytest.raises(WildsegError, match=f"{line}features of the image-text model$"):
+        preflight.run(trained("l2g", refine=["lposs", "pamr"]), tmp_path, "extract")
+    preflight.run(trained("l2g", refine=["propagate", "pamr"]), tmp_path, "extract")
 
 
 def test_a_map_network_that_fits_is_remembered_until_a_file_it_names_changes(
@@ -284,7 +286,9 @@ def test_a_map_network_that_does_not_exist_is_told_before_a_frame_is_extracted(
 ) -> None:
     method = "  method: gradcam\n  refine"
     said = command("extract", tmp_path, monkeypatch, method, method.replace("gradcam", "l2g") + ": caa  # and not")
-    assert said.startswith("wildseg: error: cam.refine: expected none, because l2g reads a network of its own")
+    assert said.startswith(
+        "wildseg: error: cam.refine: expected none or pamr or propagate, because l2g reads a network of its own"
+    )
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["as it starts", "at work"])

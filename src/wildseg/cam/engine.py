@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wildseg.cam.maps import normalise, resample_maps
 from wildseg.cam.record import record_batch
-from wildseg.cam.refinement import Refinement
+from wildseg.cam.refinement import Refinement, refine_frame
 from wildseg.cam.tower_state import RecordConfig
 from wildseg.cam.trace import Trace
 from wildseg.encoders.clip import Clip, resize
@@ -32,13 +32,13 @@ MAX_ATTENTION_ENTRIES = 2**28  # float32 attention weights of a batch at a time:
 class CamConfig:
     """How activation maps are made.
 
-    cam: all parameters, see there. method: the module of `methods/cam` that they name. refine: the refinement that they
-    name, or None.
+    cam: all parameters, see there. method: the module of `methods/cam` that they name. refinements: those that they
+    name, in order.
     """
 
     cam: Cam
     method: ModuleType
-    refine: Refinement | None = None
+    refinements: tuple[Refinement, ...] = ()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -48,14 +48,16 @@ class CamConfig:
     @property
     def record_config(self) -> RecordConfig:
         """Return which attention must be recorded."""
-        averaged = self.refine.blocks if self.refine and self.refine.needs_attention else None
+        averaged = next((one.blocks for one in self.refinements if one.needs_attention), None)
         return RecordConfig("attention" in self.method.NEEDS, averaged, self.cam.pos_embed_interpolation)
 
 
 def activation_maps(
     clip: Clip, image: np.ndarray, texts: Tensor, classes: Sequence[int], num_classes: int, config: CamConfig
 ) -> np.ndarray:
-    """Return one map per queried class: (K, h, w) float32 in [0, 1], on the finest grid of all scales.
+    """Return one map per queried class: (K, h, w) float32 in [0, 1].
+
+    The grid is the finest of all scales, or that of the last refinement of the frame.
 
     Args:
         clip: the model.
@@ -63,7 +65,7 @@ def activation_maps(
         texts: (M, d) unit vectors, classes first, then background phrases.
         classes: the K rows of `texts` that are present; may be none.
         num_classes: how many rows of `texts` are classes.
-        config: method, scales, refinement.
+        config: method, scales, refinements.
     """
     return activation_maps_of_batch(clip, [image], texts, [classes], num_classes, config)[0]
 
@@ -101,7 +103,8 @@ def activation_maps_of_batch(
                 maps = maps_of(trace, config)
                 own.append(resample_maps(maps.flip(2) if flipped else maps, grid))
     for number, own in zip(numbers, views, strict=True):
-        done[number] = (own[0] if len(own) == 1 else normalise(torch.stack(own).mean(0))).cpu().numpy()
+        averaged = own[0] if len(own) == 1 else normalise(torch.stack(own).mean(0))
+        done[number] = refine_frame(averaged.cpu().numpy(), images[number], config.refinements)
     return done
 
 
@@ -109,10 +112,13 @@ def maps_of(trace: Trace, config: CamConfig) -> Tensor:
     """Return the maps of one recorded pass: (K, h, w) in [0, 1] on its own grid.
 
     Raises:
-        ModelError: the refinement needs attention, and the network has none.
+        ModelError: a refinement needs attention, and the network has none.
     """
     maps = normalise(config.method.cam(trace, **config.options))
-    return maps if config.refine is None else config.refine.refine(maps, trace)
+    for refinement in config.refinements:
+        if not refinement.of_image:
+            maps = refinement.refine(maps, trace)
+    return maps
 
 
 def input_size(

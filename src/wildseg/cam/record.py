@@ -113,6 +113,7 @@ def _trace(
         (pixels.shape[2], pixels.shape[3]),
         state.recorded.mean,
         "model" if clip.region_trained else "patches",
+        state.values,
     )
 
 

@@ -1,30 +1,44 @@
 """A refinement of maps with its options, as the engine calls it.
 
-A refinement is a file of `methods/refine` with ``refine(maps, trace, options)``: maps (K, h, w) in [0, 1], the recorded
-pass and the refinement's section of the parameters in, maps (K, h, w) out, not normalised, or the same object where
-nothing is to be refined. ``NEEDS`` names what must be recorded; with ``mean_attention`` it is the mean attention over
-the blocks that a second function, ``blocks(number, options)``, returns.
+A refinement is a file of `methods/refine` of one of two kinds, with its options as keyword-only parameters:
+
+* ``refine(maps, trace, ...)`` of one recorded pass: maps (K, h, w) in [0, 1] in, maps (K, h, w) out, not normalised, or
+  the same object where nothing is to be refined. ``NEEDS`` names what it reads of the image-text model; with
+  ``mean_attention`` it is the mean attention over the blocks that a second function, ``blocks(number, options)``,
+  returns.
+* ``refine(maps, image, ...)`` of a frame, if ``NEEDS`` has ``image``: the finished maps of all passes, (K, h, w) in
+  [0, 1], and (H, W, 3) uint8 in, maps (K, h', w') out. It needs no image-text model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from wildseg.cam.maps import normalise
+from wildseg.cam.maps import EPS, normalise
 from wildseg.cam.trace import Trace
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """`method`: a module of `methods/refine`; `options`: the section of its name, None where it has none."""
+    """A module of `methods/refine`.
+
+    method: the module. section: the section of its name, None where it has none. options: by name.
+    """
 
     method: ModuleType
-    options: Any = None
+    section: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def of_image(self) -> bool:
+        """Whether it refines the maps of a frame, and not those of a recorded pass."""
+        return "image" in self.method.NEEDS
 
     @property
     def needs_attention(self) -> bool:
@@ -33,7 +47,7 @@ class Refinement:
 
     def blocks(self, number: int) -> Collection[int]:
         """Return the transformer blocks, of `number` in all, whose mean attention is recorded, counted from 0."""
-        return self.method.blocks(number, self.options)
+        return self.method.blocks(number, self.section)
 
     def refine(self, maps: Tensor, trace: Trace) -> Tensor:
         """Return refined maps (K, h, w) in [0, 1], of the type of `maps`.
@@ -42,5 +56,31 @@ class Refinement:
             maps: (K, h, w) in [0, 1].
             trace: the recorded pass that they were made from.
         """
-        refined = self.method.refine(maps, trace, self.options)
+        section = () if self.section is None else (self.section,)
+        refined = self.method.refine(maps, trace, *section, **self.options)
         return maps if refined is maps else normalise(refined).to(maps)
+
+    def refine_frame(self, maps: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """Return refined maps (K, h', w') float32 in [0, 1], of which each has the maximum that it had.
+
+        Args:
+            maps: (K, h, w) float32 in [0, 1], K > 0.
+            image: (H, W, 3) uint8.
+        """
+        refined = np.maximum(self.method.refine(maps, image, **self.options), 0)
+        peaks, found = (values.max((1, 2), keepdims=True) for values in (maps, refined))
+        return np.clip(refined * (peaks / np.maximum(found, EPS)), 0, 1).astype(np.float32)
+
+
+def refine_frame(maps: np.ndarray, image: np.ndarray, refinements: Iterable[Refinement]) -> np.ndarray:
+    """Return the maps (K, h', w') of a frame after those of `refinements` that are of an image, in their order.
+
+    Args:
+        maps: (K, h, w) float32 in [0, 1]; K may be 0.
+        image: (H, W, 3) uint8.
+        refinements: all of them.
+    """
+    for refinement in refinements:
+        if refinement.of_image and len(maps):
+            maps = refinement.refine_frame(maps, image)
+    return maps

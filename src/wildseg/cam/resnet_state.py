@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wildseg.cam.tower_state import RecordConfig, RecordedAttention, Scalars, TowerState
-from wildseg.encoders.attention import AttentionOverride, AttentionRecorder
+from wildseg.encoders.attention import AttentionOverride, AttentionRecorder, join_heads
 from wildseg.encoders.attention_gradients import HeadGradients
 from wildseg.encoders.resnet import ResNet
 
@@ -39,6 +39,11 @@ class _Cells(TowerState):
 
     def dense(self, override: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
         return self.resnet.dense_features(self.resnet.tokens(self.layer), override)[0]
+
+    @torch.no_grad()
+    def values(self) -> Tensor:
+        tokens = self.resnet.tokens(self.layer)
+        return join_heads(self.resnet.queries_keys_values(tokens, tokens)[2])[0, 1:]
 
     def attention_gradients(self, scalars: Scalars) -> Iterator[HeadGradients]:
         resnet = self.resnet

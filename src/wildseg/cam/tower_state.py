@@ -85,6 +85,10 @@ class TowerState(ABC):
         """
 
     @abstractmethod
+    def values(self) -> Tensor:
+        """Return the value of each patch in the last attention, heads side by side: (h*w, D)."""
+
+    @abstractmethod
     def attention_gradients(self, scalars: Scalars) -> Iterator[HeadGradients]:
         """Yield the attention of every block, last to first, and the gradients of K scalars of the features at it."""
 

@@ -39,8 +39,9 @@ class Trace:
 
     What not every network has, and is None there. pooled: (1 + h*w,) how much of each token is pooled, sums to 1.
     head: (M, C) weights of the linear classifier behind a mean over the activations. attention_backward: see
-    `attention_gradients`. dense: cosines of every patch and text, see `Dense`. rescore: logits (n, M) of the image
-    under masks (n, H', W') in [0, 1], by which its normalised pixels are multiplied; size: (H', W').
+    `attention_gradients`. dense: cosines of every patch and text, see `Dense`. values: of each patch in the last
+    attention, (h*w, D). rescore: logits (n, M) of the image under masks (n, H', W') in [0, 1], by which its normalised
+    pixels are multiplied; size: (H', W').
     """
 
     activations: Tensor
@@ -56,6 +57,7 @@ class Trace:
     size: tuple[int, int] = (0, 0)
     mean_attention: Tensor | None = None
     default_pool: str = "model"
+    values: Callable[[], Tensor] | None = None
 
     def gradients(self, target: Target | None = None, pool: str = "model") -> Tensor:
         """Return d target_i / d activations for each queried class: (K, C, h, w).

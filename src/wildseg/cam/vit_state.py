@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from wildseg.cam.tower_state import RecordConfig, RecordedAttention, Scalars, TowerState
-from wildseg.encoders.attention import AttentionOverride, AttentionRecorder, queries_keys_values
+from wildseg.encoders.attention import AttentionOverride, AttentionRecorder, join_heads, queries_keys_values
 from wildseg.encoders.attention_gradients import HeadGradients, backward_through_attention
 from wildseg.encoders.vit import CLS, EVERY, Tokens, ViT
 
@@ -61,6 +61,12 @@ class _Transformer(TowerState):
 
     def dense(self, override: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
         return self.vit.dense_features(self.tokens.values, override, residual, mlp)[0]
+
+    @torch.no_grad()
+    def values(self) -> Tensor:
+        last = self.vit.blocks[-1]
+        normed = last.ln_1(self.tokens.values)
+        return join_heads(queries_keys_values(last.attn, normed, normed)[2])[0, 1:]
 
     def attention_gradients(self, scalars: Scalars) -> Iterator[HeadGradients]:
         vit = self.vit

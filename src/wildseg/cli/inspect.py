@@ -84,7 +84,9 @@ def methods() -> None:
 @group.command(short_help="Quality and cost of CAM methods.")
 @click.argument("methods", nargs=-1, metavar="[METHOD ...]")
 @click.option("--frames", default=24, show_default=True, type=click.IntRange(1), help="Key frames to measure on.")
-@click.option("--refine", default="none,caa", show_default=True, metavar="LIST", help="Values of cam.refine to try.")
+@click.option(
+    "--refine", default="none,caa", show_default=True, metavar="LIST", help="Values of cam.refine; caa+pamr: in order."
+)
 def compare(methods: tuple[str, ...], frames: int, refine: str) -> None:
     """Measure CAM methods (all, or METHODs) on the same frames: mIoU of maps, seconds per frame, memory.
 

@@ -34,7 +34,7 @@ def show(artifacts: Artifacts, params: Params) -> None:
         DataError: eval has not run.
     """
     metrics = load_json(artifacts.metrics_path("eval.json"))
-    cam = params.cam.method + ("" if params.cam.refine == "none" else f" + {params.cam.refine}")
+    cam = params.cam.method + ("" if params.cam.refined_by == "none" else f" + {params.cam.refined_by}")
     method = f"{params.clip.model}, {cam}, {params.train.architecture} with {params.train.encoder}"
     print("\n\n".join((method, text(metrics), "\n".join(places(artifacts)))))
 

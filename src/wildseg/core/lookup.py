@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -21,15 +21,20 @@ PACKAGE = Path(__file__).parents[1]
 Functions = tuple[str, ...]  # a method's file defines one of them
 # Where the value of a parameter names a file, and the function in it whose options params.yaml may set: of a CAM method
 # `cam`, or `build` where a network is trained first.
-METHODS: tuple[tuple[str, str, str, Functions | None], ...] = (
+METHODS: tuple[tuple[str, str, str, Functions], ...] = (
     ("extract", "method", "methods.keyframes", ("select",)),
     ("label", "method", "methods.labels", ("label",)),
     ("cam", "method", "methods.cam", ("cam", "build")),
-    ("cam", "refine", "methods.refine", None),
+    ("cam", "refine", "methods.refine", ("refine",)),
     ("train", "architecture", "methods.architectures", ("build",)),
     ("train", "loss", "methods.losses", ("loss",)),
 )
 DETECTORS = "methods.detectors"  # no parameter names one of these, but an option of `wildseg detect`
+
+
+def named(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the methods that the value of a parameter names: one, or those of a list in order."""
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def available(folder: str) -> list[str]:

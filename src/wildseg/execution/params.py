@@ -25,10 +25,6 @@ from wildseg.frames.params import Extract
 from wildseg.labels.params import Label
 from wildseg.segment.params import Eval, Train
 
-# Those whose options stand in params.yaml, under `options` of their section.
-WITH_OPTIONS = [
-    (section, key, folder, functions) for section, key, folder, functions in METHODS if functions is not None
-]
 SHOWN = 8  # names of missing parameters in the line about them
 
 
@@ -81,9 +77,8 @@ def parse(content: object, remark: Callable[[str], object] = lambda _: None) -> 
     _check_consistency(params)
     if olds:
         remark(f"params.yaml: {renamed.line(olds)}")
-    for section, key, folder, functions in WITH_OPTIONS:
+    for section, chosen, folder, functions in _chosen(params):
         values = getattr(params, section)
-        chosen = getattr(values, key)
         written = values.options.get(chosen, {})
         known = defaults.of_options(section, chosen, lookup.option_defaults(folder, chosen, functions))
         lacking += [
@@ -101,26 +96,36 @@ def signatures() -> dict[tuple[str, str], dict[str, Any]]:
     """Return the defaults of the options of every method, by its section and name."""
     return {
         (section, method): lookup.option_defaults(folder, method, functions)
-        for section, _, folder, functions in WITH_OPTIONS
+        for section, _, folder, functions in METHODS
         for method in lookup.available(folder)
     }
 
 
 def _check_methods(params: Params) -> None:
     for section, key, folder, _ in METHODS:
-        lookup.check(folder, getattr(getattr(params, section), key), f"{section}.{key}")
+        for name in lookup.named(getattr(getattr(params, section), key)):
+            lookup.check(folder, name, f"{section}.{key}")
+    params.cam.check()
     for section, method, options in _written_options(params):
         key = f"{section}.options"
         folder, functions = _kind_of(section, method, key)
         lookup.check_options(folder, method, functions, options, f"{key}.{method}")
-    for section, key, folder, functions in WITH_OPTIONS:
-        values = getattr(params, section)
-        chosen = getattr(values, key)
-        lookup.check_required(folder, chosen, functions, values.options.get(chosen, {}), f"{section}.options.{chosen}")
+    for section, chosen, folder, functions in _chosen(params):
+        written = getattr(params, section).options.get(chosen, {})
+        lookup.check_required(folder, chosen, functions, written, f"{section}.options.{chosen}")
+
+
+def _chosen(params: Params) -> list[tuple[str, str, str, Functions]]:
+    """Return section, name, folder and functions of every method in use."""
+    return [
+        (section, name, folder, functions)
+        for section, key, folder, functions in METHODS
+        for name in lookup.named(getattr(getattr(params, section), key))
+    ]
 
 
 def _written_options(params: Params) -> Iterator[tuple[str, str, Mapping[str, object]]]:
-    for section in dict.fromkeys(section for section, *_ in WITH_OPTIONS):
+    for section in dict.fromkeys(section for section, *_ in METHODS):
         for method, options in getattr(params, section).options.items():
             yield section, method, options
 
@@ -133,7 +138,7 @@ def _kind_of(section: str, method: str, key: str) -> tuple[str, Functions]:
     Raises:
         ParamsError: no kind has a method of this name.
     """
-    kinds = {folder: functions for of, _, folder, functions in WITH_OPTIONS if of == section}
+    kinds = {folder: functions for of, _, folder, functions in METHODS if of == section}
     known = {name: folder for folder in kinds for name in lookup.available(folder)}
     if method not in known:
         found = f"found {method!r}{did_you_mean(method, known)}"

@@ -144,13 +144,14 @@ def activation_maps(
     *,
     background: Sequence[str] = (),
     templates: Sequence[str] = ("a photo of {}.",),
-    refine: str = "none",
+    refine: str | Sequence[str] = "none",
     scales: Sequence[float] = (1.0, 1.5),
     flip: bool = False,
     max_side: int | None = 640,
     pos_embed_interpolation: Literal["bicubic", "bilinear_half"] = "bicubic",
     options: Mapping[str, Any] | None = None,
     caa: Mapping[str, Any] | None = None,
+    refine_options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> np.ndarray:
     """Return one activation map per class that is present, as the stage `cam` does.
 
@@ -162,18 +163,20 @@ def activation_maps(
         method: a file of `wildseg/methods/cam`: ``gradcam``, ``hirescam``, ``softmax_gradcam``, ``sclip``, ...
         background: phrases that compete with the classes.
         templates: sentences with ``{}`` where the class goes.
-        refine: a file of `wildseg/methods/refine`: ``none``, or ``caa``, which spreads maps along class-aware attention
-            affinity (CLIP-ES, Lin et al. 2023).
+        refine: a file of `wildseg/methods/refine`, or several in order: ``none``; ``caa``, which spreads maps along
+            class-aware attention affinity (CLIP-ES, Lin et al. 2023); ``lposs`` and ``features`` along patches that are
+            alike; ``propagate`` and ``pamr`` along pixels that are alike.
         scales: maps are averaged over the image in each of these sizes.
         flip: and over the image and its mirror image.
         max_side: an image whose longer side has more pixels is first shrunk to this; None for no limit.
         pos_embed_interpolation: how position embeddings are resampled to the grid of the image.
         options: of the method, by name.
         caa: of the refinement, those of ``cam.caa`` in params.yaml by name.
+        refine_options: of other refinements, by their names and then by name.
 
     Returns:
-        (k, h, w) float32 in [0, 1] on the model's grid of patches, in the order of the classes present, rounded to half
-        precision as the stage stores them; (0, h, w) where no class is present.
+        (k, h, w) float32 in [0, 1] on the model's grid of patches, finer after ``propagate`` or ``pamr``, in the order
+        of the classes present, rounded to half precision as the stage stores them; (0, h, w) where no class is present.
 
     Raises:
         DataError: the image is of another shape or type, or `present` does not fit the classes.
@@ -185,7 +188,7 @@ def activation_maps(
         >>> maps.shape  # two classes, 24 x 32 patches
         (2, 24, 32)
     """
-    lookup.check("methods.refine", refine, "refine")
+    _check_refinements(lookup.named(refine), refine_options or {})
     _check_method("cam", method, "cam", options)
     params = defaults.section(
         Cam,
@@ -196,9 +199,10 @@ def activation_maps(
         flip=flip,
         max_side=max_side,
         pos_embed_interpolation=pos_embed_interpolation,
-        options={method: options or {}},
+        options={**(refine_options or {}), method: options or {}},
         caa=caa or {},
     )
+    params.check("refine")
     phrases, sentences = _texts(background, templates)
     texts = clip.classifier((*classes.phrases, *((phrase,) for phrase in phrases)), sentences)
     indices = _indices(present, classes).tolist()
@@ -320,6 +324,14 @@ def _check_method(kind: str, name: str, function: str, options: Mapping[str, Any
     if "network" in lookup.needs(folder, name):
         raise ParamsError(f"method: {name} trains a network on the labels of many frames; use it by 'dvc repro'")
     lookup.check_options(folder, name, (function,), options or {}, "options")
+
+
+def _check_refinements(names: Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> None:
+    for name in names:
+        lookup.check("methods.refine", name, "refine")
+    for name, own in options.items():
+        lookup.check("methods.refine", name, "refine_options")
+        lookup.check_options("methods.refine", name, ("refine",), own, f"refine_options.{name}")
 
 
 def _check_encoder_alone(method: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from wildseg.core.classes import Classes
-from wildseg.core.lookup import METHODS
+from wildseg.core.lookup import METHODS, named
 from wildseg.core.text import shorten
 
 if TYPE_CHECKING:
@@ -23,9 +23,8 @@ LONGEST_VALUE = 6000  # what MLflow's own tables hold
 def flatten_params(params: Params, without: str = "") -> dict[str, str]:
     """Return ``{"cam.method": "gradcam", ...}``, without the section `without` and methods that were not chosen."""
     chosen: dict[str, set[str]] = {}
-    for section, key, _, options in METHODS:
-        if options:
-            chosen.setdefault(f"{section}.options", set()).add(getattr(getattr(params, section), key))
+    for section, key, *_ in METHODS:
+        chosen.setdefault(f"{section}.options", set()).update(named(getattr(getattr(params, section), key)))
     flat: dict[str, str] = {}
     for key, value in _leaves("", params):
         section = ".".join(key.split(".")[:2])

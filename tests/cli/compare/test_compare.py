@@ -123,8 +123,13 @@ def test_a_model_that_cannot_be_had_is_an_error_and_no_row(project: Artifacts, v
     ("arguments", "said"),
     [
         (["gradcm"], "did you mean 'gradcam'?"),
-        (["--refine", "none,cab"], "--refine: expected one of caa, none; found 'cab'; did you mean 'caa'?"),
-        (["--refine", ""], "--refine: expected one of caa, none; found ''"),
+        (
+            ["--refine", "none,cab"],
+            "caa, features, lposs, none, pamr, propagate; found 'cab'; did you mean 'caa'?",
+        ),
+        (["--refine", "none,caa+pmar"], "found 'pmar'; did you mean 'pamr'?"),
+        (["--refine", "caa+none"], "--refine: expected none alone"),
+        (["--refine", ""], "--refine: expected one of caa, features, lposs, none, pamr, propagate; found ''"),
     ],
 )
 def test_a_wrong_name_is_one_line(

@@ -48,7 +48,7 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
     task.setup(worker_device(device, rank=0))
     model, config, num_classes = task.model, task.config, len(params.classes)
     plain = _PlainPass(model, config)
-    row = Row(params.cam.method, params.cam.refine, len(samples))
+    row = Row(params.cam.method, params.cam.refined_by, len(samples))
 
     def maps(sample: _Sample) -> np.ndarray:
         return activation_maps(model, sample.image, task.texts, sample.present, num_classes, config)

@@ -35,6 +35,8 @@ from wildseg.report.sampling import sample_evenly
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from wildseg.cam.params import Cam
+
 ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
@@ -47,7 +49,8 @@ def run(
 ) -> None:
     """Measure `methods` (none means all) with each of `refines` on up to `frames` frames; write and print the table.
 
-    All other parameters are those of `params`. Writes metrics/methods/table.csv and metrics/methods/methods.json.
+    Refinements in order are one of `refines`, joined by ``+``. All other parameters are those of `params`. Writes
+    metrics/methods/table.csv and metrics/methods/methods.json.
 
     Raises:
         ParamsError: there is no such method, or it trains a network.
@@ -60,20 +63,17 @@ def run(
             raise ParamsError(
                 f"compare: expected training-free CAM methods; {name} trains a network: use 'dvc exp run'"
             )
-    for name in refines:
-        lookup.check("methods.refine", name, "--refine")
+    refined = [_refined(params, value) for value in dict.fromkeys(refines)]
     chosen = choose(params, artifacts, frames)
     folder = artifacts.scratch_folder / "compare"
     variants = [
-        replace(params, cam=replace(params.cam, method=method, refine=refine))
-        for method in methods or _training_free()
-        for refine in dict.fromkeys(refines)
+        replace(params, cam=replace(cam, method=method)) for method in methods or _training_free() for cam in refined
     ]
     conditions = _conditions(params, artifacts, runtime, chosen)
     rows = []
     for number, variant in enumerate(variants, start=1):
         key = result_store.key_of([conditions, variant.cam])
-        path = folder / f"{variant.cam.method}-{variant.cam.refine}.json"
+        path = folder / f"{variant.cam.method}-{variant.cam.refined_by}.json"
         row = stored(path, key)
         before = ", from an interrupted comparison" if row else ""
         if row is None:
@@ -84,6 +84,19 @@ def run(
     save(artifacts.metrics_path("methods"), rows)
     shutil.rmtree(folder, ignore_errors=True)
     print("\n".join(lines(rows)))
+
+
+def _refined(params: Params, value: str) -> Cam:
+    """Return the section cam with the refinements that a value such as ``caa+pamr`` names.
+
+    Options that params.yaml lacks have their defaults in what is computed.
+    """
+    names = tuple(name.strip() for name in value.split("+"))
+    for name in names:
+        lookup.check("methods.refine", name, "--refine")
+    cam = replace(params.cam, refine=names if len(names) > 1 else names[0])
+    cam.check("--refine")
+    return cam
 
 
 def choose(params: Params, artifacts: Artifacts, count: int) -> list[Frame]:
@@ -116,7 +129,7 @@ def _measured(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Se
             return future.result()
         except BrokenProcessPool:
             ended = "its process was killed, as by the system when memory runs out"
-            return Row(params.cam.method, params.cam.refine, len(frames), note=ended)
+            return Row(params.cam.method, params.cam.refined_by, len(frames), note=ended)
 
 
 def _measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], device: str) -> Row:

@@ -9,6 +9,6 @@ from wildseg.cam.trace import Trace
 NEEDS: frozenset[str] = frozenset()
 
 
-def refine(maps: Tensor, _trace: Trace, _options: None) -> Tensor:
+def refine(maps: Tensor, _trace: Trace) -> Tensor:
     """Return `maps` themselves, (K, h, w) in [0, 1]."""
     return maps

@@ -227,7 +227,7 @@ def _key(
 ) -> str:  # fmt: skip
     """Return the key of everything that the trained network depends on: hex."""
     options = params.cam.method_options
-    code = fingerprint.digest("wildseg.cam.networks.fit", "wildseg.artifacts.frames", *task.methods())
+    code = fingerprint.digest("wildseg.cam.networks.fit", "wildseg.artifacts.frames", *task.cam_methods())
     passes = fields_but(params.cam, *OF_OTHER_MAPS, "method", "options") if objective.first else {}
     needs_clip = NEEDS_CLIP in lookup.needs("methods.cam", params.cam.method)
     clip = identity(params.clip, artifacts.root) if needs_clip else None

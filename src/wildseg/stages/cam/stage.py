@@ -75,13 +75,15 @@ def _check_competition(task: CamTask) -> None:
 
 
 def check_refinement(task: CamTask) -> None:
-    """Raise a ParamsError where the refinement needs what the network of a trained method does not have."""
-    needed = lookup.needs("methods.refine", task.cam.refine)
-    if task.needs_network and needed:
-        raise ParamsError(
-            f"cam.refine: expected none, because {task.cam.method} reads a network of its own; {task.cam.refine} needs "
-            f"the {' and '.join(sorted(needed)).replace('_', ' ')} of the image-text model"
-        )
+    """Raise a ParamsError where a refinement needs what the network of a trained method does not have."""
+    needed = {name: lookup.needs("methods.refine", name) - {"image"} for name in lookup.available("methods.refine")}
+    for name in task.cam.refinements if task.needs_network else ():
+        if needed[name]:
+            raise ParamsError(
+                f"cam.refine: expected {' or '.join(sorted(other for other, what in needed.items() if not what))}, "
+                f"because {task.cam.method} reads a network of its own; {name} needs the "
+                f"{' and '.join(sorted(needed[name])).replace('_', ' ')} of the image-text model"
+            )
 
 
 def _labels(params: Params, artifacts: Artifacts) -> dict[str, list[int]]:

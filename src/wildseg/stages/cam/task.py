@@ -72,9 +72,13 @@ class CamTask(FrameTask[LabelledFrame]):
 
     def depends_on(self) -> dict[str, Any]:
         """Return what all maps depend on: nothing that is said of methods and refinements not chosen."""
-        left_out = {"max_failures", "boxes", "precision"} | (set() if self.cam.refine == "caa" else {"caa"})
+        refinements = self.cam.refinements
+        left_out = {"max_failures", "boxes", "precision"} | (set() if "caa" in refinements else {"caa"})
         chosen = {name: value for name, value in asdict(self.cam).items() if name not in left_out}
         chosen["options"] = self.cam.method_options
+        chosen["refine"] = refinements if len(refinements) > 1 else refinements[0]
+        if options := self.cam.refinement_options:
+            chosen["refine_options"] = options
         if self.needs_network:
             return {"cam": chosen, "network": sha256_of(MapNetworkFiles(self.root).map_network_weights)}
         return {
@@ -89,10 +93,14 @@ class CamTask(FrameTask[LabelledFrame]):
         return "network" in lookup.needs("methods.cam", self.cam.method)
 
     def methods(self) -> tuple[str, ...]:
-        """Return the modules of the CAM method, of the one that reads its network, if any, and of the refinement."""
+        """Return the modules of the CAM method, of the one that reads its network, if any, and of the refinements."""
+        return *self.cam_methods(), *(f"wildseg.methods.refine.{name}" for name in self.cam.refinements)
+
+    def cam_methods(self) -> tuple[str, ...]:
+        """Return those of them that a trained network depends on."""
         read_by = self.cam.method_options.get("map") if self.needs_network else None
         named = [self.cam.method, *([str(read_by)] if read_by else [])]
-        return *(f"wildseg.methods.cam.{name}" for name in named), f"wildseg.methods.refine.{self.cam.refine}"
+        return tuple(f"wildseg.methods.cam.{name}" for name in named)
 
     def name(self, item: LabelledFrame) -> str:
         """Return the name of the frame."""
@@ -126,10 +134,10 @@ class CamTask(FrameTask[LabelledFrame]):
         from wildseg.encoders import clip
 
         self.device = device
+        self.config = cam_config(self.cam)
         if self.needs_network:
             self.objective = trained_network(self, device)
             return ()
-        self.config = cam_config(self.cam)
         self.model = clip.load_chosen(self.clip, device=device, root=self.root)
         self.model.tower()  # a model that cannot be traced is an error now
         phrases = (*self.classes.phrases, *((phrase,) for phrase in self.prompts.background))
@@ -158,11 +166,13 @@ class CamTask(FrameTask[LabelledFrame]):
     def _maps(self, items: Sequence[LabelledFrame], images: Sequence[np.ndarray]) -> list[np.ndarray]:
         from wildseg.cam.engine import activation_maps_of_batch
         from wildseg.cam.networks.engine import network_maps
+        from wildseg.cam.refinement import refine_frame
 
         present = [item.present for item in items]
         if self.needs_network:
             pairs = zip(images, present, strict=True)
-            return [network_maps(self.objective, image, classes, self.cam, self.device) for image, classes in pairs]
+            maps = [network_maps(self.objective, image, classes, self.cam, self.device) for image, classes in pairs]
+            return [refine_frame(m, image, self.config.refinements) for m, image in zip(maps, images, strict=True)]
         return activation_maps_of_batch(self.model, images, self.texts, present, len(self.classes), self.config)
 
     def _entry(self, item: LabelledFrame, maps: np.ndarray) -> Entry:
@@ -181,14 +191,17 @@ class CamTask(FrameTask[LabelledFrame]):
 
 
 def cam_config(cam: Cam) -> CamConfig:
-    """Load the method and the refinement that the parameters name."""
+    """Load the method and the refinements that the parameters name."""
     from wildseg.cam.engine import CamConfig
     from wildseg.cam.refinement import Refinement
 
-    section = getattr(cam, cam.refine, None)  # a refinement's options are in a section of its name
-    options = section if is_dataclass(section) else None
-    refine = Refinement(lookup.load("methods.refine", cam.refine, "cam.refine"), options)
-    return CamConfig(cam, lookup.load("methods.cam", cam.method, "cam.method"), refine)
+    refinements = []
+    for name in cam.refinements:
+        module = lookup.load("methods.refine", name, "cam.refine")
+        section = getattr(cam, name, None)  # the options of some are a section of their name
+        options = cam.options.get(name, {})
+        refinements.append(Refinement(module, section if is_dataclass(section) else None, options))
+    return CamConfig(cam, lookup.load("methods.cam", cam.method, "cam.method"), tuple(refinements))
 
 
 def build_network(task: CamTask, labels: np.ndarray, context: TrainContext) -> MapObjective:

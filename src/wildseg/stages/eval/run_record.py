@@ -55,8 +55,7 @@ def changed(params: Params) -> list[tuple[str, str, str]]:
     """
     usual: dict[str, Any] = defaults.sections()
     for section, key, folder, functions in METHODS:
-        if functions:
-            method = getattr(getattr(params, section), key)
+        for method in lookup.named(getattr(getattr(params, section), key)):
             signature = lookup.option_defaults(folder, method, functions)
             written = defaults.value_of((section, defaults.OPTIONS), {}).get(method, {})
             usual[section][defaults.OPTIONS][method] = defaults.of_options(section, method, signature) | written
