@@ -336,7 +336,7 @@ HARMLESS = {
     "labels.language.model_digest._digest": "hashed",
     "stages.tasks.keyframe_extractor._digest": "hashed",
     "stages.tasks.detect._identity": "hashed",
-    "stages.cam.network._digests": "hashed",
+    "stages.cam.task.option_files": "hashed",
     "stages.prediction.run._digest_of_clip": "hashed",
     "stages.train.keys._beside": "hashed",
     "stages.cam.task.CamTask.depends_on": "hashed",

@@ -6,7 +6,7 @@ A method returns raw maps; every step that methods share is done here.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -33,12 +33,13 @@ class CamConfig:
     """How activation maps are made.
 
     cam: all parameters, see there. method: the module of `methods/cam` that they name. refine: the refinement that they
-    name, or None.
+    name, or None. encoder: the second encoder of a method that needs one, see `wildseg.cam.second_encoder`.
     """
 
     cam: Cam
     method: ModuleType
     refine: Refinement | None = None
+    encoder: Callable[[Tensor], Tensor] | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -47,9 +48,15 @@ class CamConfig:
 
     @property
     def record_config(self) -> RecordConfig:
-        """Return which attention must be recorded."""
+        """Return what must be recorded."""
         averaged = self.refine.blocks if self.refine and self.refine.needs_attention else None
-        return RecordConfig("attention" in self.method.NEEDS, averaged, self.cam.pos_embed_interpolation)
+        return RecordConfig(
+            "attention" in self.method.NEEDS,
+            averaged,
+            self.cam.pos_embed_interpolation,
+            "blocks" in self.method.NEEDS,
+            self.encoder,
+        )
 
 
 def activation_maps(
@@ -99,20 +106,27 @@ def activation_maps_of_batch(
             )
             for own, trace in zip(views, traces, strict=True):
                 maps = maps_of(trace, config)
-                own.append(resample_maps(maps.flip(2) if flipped else maps, grid))
-    for number, own in zip(numbers, views, strict=True):
+                own.append(maps.flip(2) if flipped else maps)
+    for number, raw in zip(numbers, views, strict=True):
+        # A second encoder's grid may be finer than that of the image tower.
+        finest = max(grid, *((maps.shape[1], maps.shape[2]) for maps in raw))
+        own = [resample_maps(maps, finest) for maps in raw]
         done[number] = (own[0] if len(own) == 1 else normalise(torch.stack(own).mean(0))).cpu().numpy()
     return done
 
 
 def maps_of(trace: Trace, config: CamConfig) -> Tensor:
-    """Return the maps of one recorded pass: (K, h, w) in [0, 1] on its own grid.
+    """Return the maps of one recorded pass: (K, h, w) in [0, 1] on its own grid, or on that of a second encoder.
+
+    Refined ones are on its own.
 
     Raises:
         ModelError: the refinement needs attention, and the network has none.
     """
     maps = normalise(config.method.cam(trace, **config.options))
-    return maps if config.refine is None else config.refine.refine(maps, trace)
+    if config.refine is None:
+        return maps
+    return config.refine.refine(resample_maps(maps, (trace.activations.shape[2], trace.activations.shape[3])), trace)
 
 
 def input_size(

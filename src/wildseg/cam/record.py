@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from wildseg.cam import resnet_state, vit_state
 from wildseg.cam.tower_state import RecordConfig, TowerState
-from wildseg.cam.trace import Target, Trace
+from wildseg.cam.trace import LastAttention, Target, Trace
+from wildseg.core.errors import ModelError
 from wildseg.encoders.attention import AttentionOverride
 from wildseg.encoders.attention_gradients import HeadGradients
 from wildseg.encoders.clip import Clip
@@ -59,12 +60,13 @@ def record_batch(
         ModelError: the tower is neither.
     """
     tower = clip.tower(config.pos_embed_interpolation)
+    states: Sequence[TowerState]
     if isinstance(tower, ResNet):
         states = resnet_state.read(tower, pixels, config)
     else:
         states = vit_state.read(tower, pixels, config)
     return [
-        _trace(clip, tower, pixels[i : i + 1], texts, tuple(classes[i]), num_classes, state)
+        _trace(clip, tower, pixels[i : i + 1], texts, tuple(classes[i]), num_classes, config, state)
         for i, state in enumerate(states)
     ]
 
@@ -76,6 +78,7 @@ def _trace(
     texts: Tensor,
     classes: tuple[int, ...],
     num_classes: int,
+    config: RecordConfig,
     state: TowerState,
 ) -> Trace:
     def logits(features: Tensor) -> Tensor:
@@ -91,6 +94,19 @@ def _trace(
     def dense(override: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
         features = F.normalize(state.dense(override, residual, mlp), dim=-1)  # (h*w, d)
         return (features @ texts.T).T.unflatten(1, state.layer.shape[2:])
+
+    @torch.no_grad()
+    def read_out(mixed: Tensor) -> Tensor:
+        return (F.normalize(state.read_out(mixed), dim=-1) @ texts.T).T
+
+    def crop(rows: slice, columns: slice) -> Trace:
+        return record_clip(clip, pixels[:, :, rows, columns], texts, classes, num_classes, config)
+
+    @torch.no_grad()
+    def encode() -> Tensor:
+        if config.encoder is None:
+            raise ModelError("cam.method: it compares places by a second encoder; there is none")
+        return config.encoder(pixels)
 
     @torch.no_grad()
     def rescore(masks: Tensor) -> Tensor:
@@ -113,6 +129,9 @@ def _trace(
         (pixels.shape[2], pixels.shape[3]),
         state.recorded.mean,
         "model" if clip.region_trained else "patches",
+        texts,
+        state.blocks(),
+        LastAttention(state.values, read_out, crop, encode, tower.patch),
     )
 
 

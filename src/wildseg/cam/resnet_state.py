@@ -40,6 +40,15 @@ class _Cells(TowerState):
     def dense(self, override: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
         return self.resnet.dense_features(self.resnet.tokens(self.layer), override)[0]
 
+    @torch.no_grad()
+    def values(self) -> Tensor:
+        tokens = self.resnet.tokens(self.layer)
+        return self.resnet.queries_keys_values(tokens[:, :1], tokens)[2][0, :, 1:]
+
+    @torch.no_grad()
+    def read_out(self, mixed: Tensor) -> Tensor:
+        return self.resnet.projected(mixed[None])[0]
+
     def attention_gradients(self, scalars: Scalars) -> Iterator[HeadGradients]:
         resnet = self.resnet
         with torch.no_grad():

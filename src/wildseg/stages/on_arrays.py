@@ -202,7 +202,7 @@ def activation_maps(
     phrases, sentences = _texts(background, templates)
     texts = clip.classifier((*classes.phrases, *((phrase,) for phrase in phrases)), sentences)
     indices = _indices(present, classes).tolist()
-    maps = maps_of_image(clip, check_image(image), texts, indices, len(classes), cam_config(params))
+    maps = maps_of_image(clip, check_image(image), texts, indices, len(classes), cam_config(params, clip))
     return maps.astype(np.float16).astype(np.float32)
 
 

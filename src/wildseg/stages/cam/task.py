@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,7 @@ from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, sha256_of
 from wildseg.encoders.weights import identity
 from wildseg.execution.frame_task import FrameTask, catch_data_error
-from wildseg.execution.result_store import Entry
+from wildseg.execution.result_store import Entry, versions
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; the process of the stage has no use for it
     import torch
@@ -34,6 +34,10 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; the process of 
     from wildseg.encoders.params import Clip as ClipParams
     from wildseg.exchange.coco import FrameBoxes
     from wildseg.training.context import TrainContext
+
+
+SECOND = "encoder"  # in NEEDS of a method that reads a second encoder
+ENCODER_LIBRARIES = ("timm", "segmentation-models-pytorch")
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,10 @@ class CamTask(FrameTask[LabelledFrame]):
         chosen["options"] = self.cam.method_options
         if self.needs_network:
             return {"cam": chosen, "network": sha256_of(MapNetworkFiles(self.root).map_network_weights)}
-        return {
+        second = {}
+        if SECOND in lookup.needs("methods.cam", self.cam.method):
+            second = {"files": option_files(self.cam.method_options, self.root), "with": versions(*ENCODER_LIBRARIES)}
+        return second | {
             "cam": chosen,
             "model": identity(self.clip, self.root),
             "prompts": [self.classes.phrases, self.prompts.background, self.prompts.templates],
@@ -129,8 +136,8 @@ class CamTask(FrameTask[LabelledFrame]):
         if self.needs_network:
             self.objective = trained_network(self, device)
             return ()
-        self.config = cam_config(self.cam)
         self.model = clip.load_chosen(self.clip, device=device, root=self.root)
+        self.config = cam_config(self.cam, self.model, self.root)
         self.model.tower()  # a model that cannot be traced is an error now
         phrases = (*self.classes.phrases, *((phrase,) for phrase in self.prompts.background))
         self.texts = self.model.classifier(phrases, self.prompts.templates)
@@ -180,15 +187,41 @@ class CamTask(FrameTask[LabelledFrame]):
         return Entry(record, {"maps": Maps.encode_maps(np.array(item.present, np.int16), maps)})
 
 
-def cam_config(cam: Cam) -> CamConfig:
-    """Load the method and the refinement that the parameters name."""
+def cam_config(cam: Cam, clip: Clip | None = None, root: Path | None = None) -> CamConfig:
+    """Load the method and the refinement that the parameters name, and the method's second encoder if it has one.
+
+    Args:
+        cam: the section of params.yaml.
+        clip: the model beside which the second encoder stands.
+        root: the folder that relative paths start from.
+
+    Raises:
+        ModelError: the second encoder or its weights cannot be had.
+    """
+    from wildseg.cam import second_encoder
     from wildseg.cam.engine import CamConfig
     from wildseg.cam.refinement import Refinement
 
     section = getattr(cam, cam.refine, None)  # a refinement's options are in a section of its name
     options = section if is_dataclass(section) else None
     refine = Refinement(lookup.load("methods.refine", cam.refine, "cam.refine"), options)
-    return CamConfig(cam, lookup.load("methods.cam", cam.method, "cam.method"), refine)
+    method = lookup.load("methods.cam", cam.method, "cam.method")
+    encoder = None
+    if clip is not None and SECOND in method.NEEDS:
+        encoder = second_encoder.load(clip, root or Path(), f"cam.options.{cam.method}", **cam.method_options)
+    return CamConfig(cam, method, refine, encoder)
+
+
+def option_files(options: Mapping[str, Any], root: Path) -> dict[str, list[str]]:
+    """Return the content of each file or folder that an option names, such as weights or saliency, as digests."""
+    found: dict[str, list[str]] = {}
+    for name, value in options.items():
+        path = root / value if isinstance(value, str) and value else None
+        if path is not None and path.is_file():
+            found[name] = [sha256_of(path)]
+        elif path is not None and path.is_dir():
+            found[name] = [f"{file.name} {sha256_of(file)}" for file in sorted(path.iterdir()) if file.is_file()]
+    return found
 
 
 def build_network(task: CamTask, labels: np.ndarray, context: TrainContext) -> MapObjective:
