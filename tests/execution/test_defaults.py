@@ -42,7 +42,7 @@ def test_every_cam_method_is_in_the_shipped_file() -> None:
 
 @pytest.mark.parametrize("method", CAM_OPTIONS)
 def test_options_of_cam_methods_in_the_shipped_file_are_the_defaults_of_their_signatures(method: str) -> None:
-    known = lookup.option_defaults("methods.cam", method, ("cam", "build"))
+    known = lookup.option_defaults("methods.cam", method, ("cam", "build", "read"))
     assert CAM_OPTIONS[method] == {name: known[name] for name in CAM_OPTIONS[method]}
 
 

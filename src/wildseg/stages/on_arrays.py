@@ -33,7 +33,7 @@ from wildseg.methods import segmenter
 from wildseg.metrics import evaluation
 from wildseg.metrics.evaluation import Evaluation
 from wildseg.segment.deployed import Segmenter
-from wildseg.stages.cam.task import cam_config
+from wildseg.stages.cam.config import cam_config
 from wildseg.stages.tasks.label import label_images
 
 
@@ -319,6 +319,8 @@ def _check_method(kind: str, name: str, function: str, options: Mapping[str, Any
     lookup.check(folder, name, "method")
     if "network" in lookup.needs(folder, name):
         raise ParamsError(f"method: {name} trains a network on the labels of many frames; use it by 'dvc repro'")
+    if kind == "cam" and "files" in lookup.needs(folder, name):
+        raise ParamsError(f"method: {name} reads the maps of a project's frames from files; use it by 'dvc repro'")
     lookup.check_options(folder, name, (function,), options or {}, "options")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -196,11 +197,27 @@ def test_without_outliers_it_is_the_mean_of_all_key_attention_on_enhanced_tokens
 
 def test_each_step_changes_the_maps(trace: Trace) -> None:
     plain = rfclip.cam(trace)
-    for changed in (
-        {"sigma": 0.5},
-        {"redistribute": True},
-        {"similarity": 0.9},
-        {"text_mix": 0.5},
-        {"blend": 1.0, "sigma": 0.5},
-    ):
+    blended = {"blend": 1.0, "sigma": 0.5}
+    for changed in ({"sigma": 0.5}, {"similarity": 0.9}, {"text_mix": 0.5}, blended):
         assert (rfclip.cam(trace, **changed) - plain).abs().max() > 1e-5, changed
+
+
+@torch.no_grad()
+def test_where_nothing_attracts_all_patches_redistribution_is_the_block_and_else_it_is_not(tmp_path: Path) -> None:
+    clip = random_clip(tmp_path, "vit-quickgelu")
+    texts = clip.classifier([["sky"], ["road"]], ["{}"])
+    blocks = record_clip(clip, clip.pixels([noise(SIZE)]), texts, (0, 1), 2).blocks
+    assert blocks is not None
+    x = blocks.embedded()
+    torch.testing.assert_close(rfclip._redistributed(blocks, 0, x), blocks.run(0, x), atol=1e-5, rtol=0)
+    clip.vit.blocks[0].attn.in_proj_weight[:64] *= 8  # of queries and keys: attention far from uniform
+    assert (rfclip._redistributed(blocks, 0, x) - blocks.run(0, x)).abs().max() > 1e-3
+    block = clip.vit.blocks[0]
+    query, key, value = blocks.heads(0, x)
+    mixed = []
+    for q, k, v in zip(query, key, value, strict=True):
+        weights = (q @ k.T / 8**0.5).softmax(-1)
+        mixed.append(rfclip.redistribute_attention(weights) @ v)
+    middle = x + block.attn.out_proj(torch.cat(mixed, 1))
+    expected = middle + block.mlp(block.ln_2(middle))
+    torch.testing.assert_close(rfclip._redistributed(blocks, 0, x), expected, atol=1e-5, rtol=0)

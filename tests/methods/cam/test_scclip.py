@@ -83,9 +83,10 @@ def plainly(clip: Clip, trace: Trace, several: bool) -> Tensor:
     patches, number = x[1:], height * width
     squares = ((patches[:, None] - patches[None]) ** 2).sum(-1)
     k = min(30, number - 1)
-    order = [
-        sorted((j for j in range(number) if j != i), key=lambda j, i=i: squares[i, j].item())[:k] for i in range(number)
-    ]
+    order = []
+    for i in range(number):
+        others = [j for j in range(number) if j != i]
+        order.append(sorted(others, key=lambda j, i=i: squares[i, j].item())[:k])
     density = [1 / squares[i, order[i][-1]].item() for i in range(number)]
     factors = torch.tensor([sum(density[j] for j in order[i]) / k / density[i] for i in range(number)])
     odd = factors > torch.quantile(factors, 0.95)
@@ -147,11 +148,6 @@ def test_it_is_the_published_computation(several: bool, clip: Clip, trace: Trace
 
 def test_each_step_changes_the_maps(trace: Trace) -> None:
     plain = scclip.cam(trace)
-    for changed in (
-        {"outliers": 0.3},
-        {"similarity": 0.9},
-        {"sharpness": 30.0},
-        {"class_token": 3.0},
-        {"neighbours": 2},
-    ):
+    steps = ({"outliers": 0.3}, {"similarity": 0.9}, {"sharpness": 30.0}, {"class_token": 3.0}, {"neighbours": 2})
+    for changed in steps:
         assert (scclip.cam(trace, **changed) - plain).abs().max() > 1e-5, changed

@@ -28,7 +28,8 @@ from wildseg.execution.failures import Failures
 from wildseg.execution.result_store import ResultStore, fields_but, key_of, note, versions
 from wildseg.execution.runtime import Runtime, gpus, torch_device
 from wildseg.stages.cam import training_frames
-from wildseg.stages.cam.task import CamTask, build_network, option_files
+from wildseg.stages.cam.config import option_files
+from wildseg.stages.cam.task import CamTask, build_network
 from wildseg.tracking import mlflow_run
 from wildseg.training.checkpoint import Checkpoints
 from wildseg.training.context import TrainContext

@@ -31,8 +31,9 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     Frames that cannot be read are listed in data/cams/quarantine.csv, after those of the stage before.
 
     Raises:
-        ParamsError: a method that compares classes has nothing to compare.
-        DataError: no key frames, frames without a line in labels.csv, no prompts.json, or boxes that cannot be used.
+        ParamsError: a method that compares classes has nothing to compare, or a refinement has nothing to refine by.
+        DataError: no key frames, frames without a line in labels.csv, no prompts.json, boxes that cannot be used, or
+            given maps that lack a frame.
         ModelError: the model cannot be had, or cannot be traced.
     """
     task = make_task(params, artifacts)
@@ -42,6 +43,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     present = _labels(params, artifacts)
     failures = Failures("cam", params.cam.max_failures, len(present))
     _network(params, artifacts, runtime, task, present, failures)
+    if task.reads_files and (remark := task.given().check(present)):
+        print(f"cam: {task.cam.method}: {remark}")
     limits = _limits(params, artifacts)
     items = [
         LabelledFrame(frame, present[frame], limits.frames.get(frame)) for frame in failures.without(list(present))
@@ -77,6 +80,11 @@ def _check_competition(task: CamTask) -> None:
 def check_refinement(task: CamTask) -> None:
     """Raise a ParamsError where the refinement needs what the network of a trained method does not have."""
     needed = lookup.needs("methods.refine", task.cam.refine)
+    if task.reads_files and task.cam.refine != "none":
+        raise ParamsError(
+            f"cam.refine: expected none, because {task.cam.method} takes maps from files as they are; "
+            f"found {task.cam.refine!r}"
+        )
     if task.needs_network and needed:
         raise ParamsError(
             f"cam.refine: expected none, because {task.cam.method} reads a network of its own; {task.cam.refine} needs "

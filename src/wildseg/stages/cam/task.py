@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,15 @@ from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, sha256_of
 from wildseg.encoders.weights import identity
 from wildseg.execution.frame_task import FrameTask, catch_data_error
-from wildseg.execution.result_store import Entry, versions
+from wildseg.execution.result_store import Entry
+from wildseg.stages.cam.config import cam_config, second_identity
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; the process of the stage has no use for it
     import torch
 
     from wildseg.artifacts.prompts import PromptSet
     from wildseg.cam.engine import CamConfig
+    from wildseg.cam.given_maps import GivenMaps
     from wildseg.cam.networks.objective import MapObjective
     from wildseg.cam.params import Cam
     from wildseg.core.classes import Classes
@@ -34,10 +36,6 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; the process of 
     from wildseg.encoders.params import Clip as ClipParams
     from wildseg.exchange.coco import FrameBoxes
     from wildseg.training.context import TrainContext
-
-
-SECOND = "encoder"  # in NEEDS of a method that reads a second encoder
-ENCODER_LIBRARIES = ("timm", "segmentation-models-pytorch")
 
 
 @dataclass(frozen=True)
@@ -79,12 +77,11 @@ class CamTask(FrameTask[LabelledFrame]):
         left_out = {"max_failures", "boxes", "precision"} | (set() if self.cam.refine == "caa" else {"caa"})
         chosen = {name: value for name, value in asdict(self.cam).items() if name not in left_out}
         chosen["options"] = self.cam.method_options
+        if self.reads_files:
+            return {"names": self.classes.names}  # all else of a frame is in its files
         if self.needs_network:
             return {"cam": chosen, "network": sha256_of(MapNetworkFiles(self.root).map_network_weights)}
-        second = {}
-        if SECOND in lookup.needs("methods.cam", self.cam.method):
-            second = {"files": option_files(self.cam.method_options, self.root), "with": versions(*ENCODER_LIBRARIES)}
-        return second | {
+        return second_identity(self.cam, self.root) | {
             "cam": chosen,
             "model": identity(self.clip, self.root),
             "prompts": [self.classes.phrases, self.prompts.background, self.prompts.templates],
@@ -94,6 +91,17 @@ class CamTask(FrameTask[LabelledFrame]):
     def needs_network(self) -> bool:
         """Whether the method reads a network that it trains."""
         return "network" in lookup.needs("methods.cam", self.cam.method)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether the maps come from files."""
+        return "files" in lookup.needs("methods.cam", self.cam.method)
+
+    def given(self) -> GivenMaps:
+        """Return the files that the method reads."""
+        method = lookup.load("methods.cam", self.cam.method, "cam.method")
+        found: GivenMaps = method.read(self.root, self.classes.names, **self.cam.method_options)
+        return found
 
     def methods(self) -> tuple[str, ...]:
         """Return the modules of the CAM method, of the one that reads its network, if any, and of the refinement."""
@@ -106,10 +114,11 @@ class CamTask(FrameTask[LabelledFrame]):
         return item.frame
 
     def inputs(self, item: LabelledFrame) -> tuple[Any, ...]:
-        """Return the frame's bytes, its classes and its boxes."""
+        """Return the frame's bytes, its classes and its boxes, and of given maps a digest."""
         limits = item.limits
         boxes = () if limits is None else (limits.width, limits.height, limits.boxes.tolist())
-        return KeyFrames(self.root).frame_bytes(item.frame), item.present, boxes
+        files = (self.given().digest(item.frame),) if self.reads_files else ()
+        return KeyFrames(self.root).frame_bytes(item.frame), item.present, boxes, *files
 
     def outputs(self, item: LabelledFrame) -> dict[str, Path]:
         """Return where the maps lie."""
@@ -130,9 +139,11 @@ class CamTask(FrameTask[LabelledFrame]):
             DataError: the trained network is broken.
             ModelError: the model cannot be had, or cannot be traced.
         """
+        self.device = device
+        if self.reads_files:
+            return ()
         from wildseg.encoders import clip
 
-        self.device = device
         if self.needs_network:
             self.objective = trained_network(self, device)
             return ()
@@ -150,6 +161,8 @@ class CamTask(FrameTask[LabelledFrame]):
 
     def compute_batch(self, items: Sequence[LabelledFrame]) -> list[Entry | DataError]:
         """Return the same for several frames: those of one size pass the network together."""
+        if self.reads_files:
+            return [catch_data_error(self.compute, item) for item in items]
         images = [catch_data_error(KeyFrames(self.root).load_image, item.frame) for item in items]
         made: list[Any] = list(images)  # where there is no image, the error stays
         sizes: dict[tuple[int, ...], list[int]] = {}
@@ -163,6 +176,9 @@ class CamTask(FrameTask[LabelledFrame]):
         return made
 
     def _maps(self, items: Sequence[LabelledFrame], images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if self.reads_files:
+            given, pairs = self.given(), zip(items, images, strict=True)
+            return [given.maps(item.frame, item.present, (image.shape[0], image.shape[1])) for item, image in pairs]
         from wildseg.cam.engine import activation_maps_of_batch
         from wildseg.cam.networks.engine import network_maps
 
@@ -185,43 +201,6 @@ class CamTask(FrameTask[LabelledFrame]):
             "small": int(maps.shape[1] * maps.shape[2] == 1),  # one cell: the frame is smaller than a patch
         }
         return Entry(record, {"maps": Maps.encode_maps(np.array(item.present, np.int16), maps)})
-
-
-def cam_config(cam: Cam, clip: Clip | None = None, root: Path | None = None) -> CamConfig:
-    """Load the method and the refinement that the parameters name, and the method's second encoder if it has one.
-
-    Args:
-        cam: the section of params.yaml.
-        clip: the model beside which the second encoder stands.
-        root: the folder that relative paths start from.
-
-    Raises:
-        ModelError: the second encoder or its weights cannot be had.
-    """
-    from wildseg.cam import second_encoder
-    from wildseg.cam.engine import CamConfig
-    from wildseg.cam.refinement import Refinement
-
-    section = getattr(cam, cam.refine, None)  # a refinement's options are in a section of its name
-    options = section if is_dataclass(section) else None
-    refine = Refinement(lookup.load("methods.refine", cam.refine, "cam.refine"), options)
-    method = lookup.load("methods.cam", cam.method, "cam.method")
-    encoder = None
-    if clip is not None and SECOND in method.NEEDS:
-        encoder = second_encoder.load(clip, root or Path(), f"cam.options.{cam.method}", **cam.method_options)
-    return CamConfig(cam, method, refine, encoder)
-
-
-def option_files(options: Mapping[str, Any], root: Path) -> dict[str, list[str]]:
-    """Return the content of each file or folder that an option names, such as weights or saliency, as digests."""
-    found: dict[str, list[str]] = {}
-    for name, value in options.items():
-        path = root / value if isinstance(value, str) and value else None
-        if path is not None and path.is_file():
-            found[name] = [sha256_of(path)]
-        elif path is not None and path.is_dir():
-            found[name] = [f"{file.name} {sha256_of(file)}" for file in sorted(path.iterdir()) if file.is_file()]
-    return found
 
 
 def build_network(task: CamTask, labels: np.ndarray, context: TrainContext) -> MapObjective:
