@@ -1,5 +1,6 @@
 """The cam stage with maps of another model, from files, and with a second encoder beside CLIP."""
 
+# ruff: noqa: F811 - fixtures are imported, and named as parameters
 from __future__ import annotations
 
 from dataclasses import replace
@@ -21,7 +22,7 @@ from wildseg.stages.cam import stage as cam
 FRAMES = {"drive_000000": ("sky", "cement_road"), "drive_000002": ("tree",)}  # 1 shows nothing
 
 
-def from_files(values: Params, **changes: object) -> Params:  # noqa: F811
+def from_files(values: Params, **changes: object) -> Params:
     return with_cam(values, method="given", options={"given": {"path": "their/maps"}}, **changes)
 
 
@@ -37,7 +38,7 @@ def write(artifacts: Artifacts, level: float = 0.25) -> Path:
 def test_maps_are_those_of_the_files_as_they_are_and_no_model_is_loaded(
     project: Artifacts,
     values: Params,
-    capsys: pytest.CaptureFixture[str],  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     write(project)
     nothing = replace(values, clip=replace(values.clip, pretrained="none.safetensors"))
@@ -55,7 +56,7 @@ def test_a_file_that_changed_computes_its_frame_again_and_no_other(
     project: Artifacts,
     values: Params,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WILDSEG_CACHE", str(project.root / "cache"))
     folder = write(project)
@@ -66,7 +67,7 @@ def test_a_file_that_changed_computes_its_frame_again_and_no_other(
     np.testing.assert_array_equal(project.load_maps("drive_000002")[1], np.ones((1, 3, 4)))
 
 
-def test_boxes_constrain_given_maps_as_any_other(project: Artifacts, values: Params) -> None:  # noqa: F811
+def test_boxes_constrain_given_maps_as_any_other(project: Artifacts, values: Params) -> None:
     write(project)
     box = np.array([[0, 0, 16, 48, 1, 1.0]])  # sky, in the first of four columns
     project.save_boxes({"drive_000000": FrameBoxes(64, 48, box)}, NAMES, project.limits_json)
@@ -76,18 +77,16 @@ def test_boxes_constrain_given_maps_as_any_other(project: Artifacts, values: Par
     assert not sky[:, 1:].any()
 
 
-def test_a_frame_without_files_is_told_before_anything_is_removed(project: Artifacts, values: Params) -> None:  # noqa: F811
+def test_a_frame_without_files_is_told_before_anything_is_removed(project: Artifacts, values: Params) -> None:
     folder = write(project)
     cam.run(from_files(values), project, CPU)
     (folder / "drive_000002.npz").unlink()
-    with pytest.raises(
-        DataError, match=r"^cam\.options\.given\.path: expected maps of each of 2 frames .* 1 have none"
-    ):
+    with pytest.raises(DataError, match=r"^cam\.options\.given\.path: expected maps of each of 2 .* 1 have none"):
         cam.run(from_files(values), project, CPU)
     assert len(list(project.cams_folder.glob("*.npz"))) == 3
 
 
-def test_a_frame_whose_file_cannot_be_used_is_quarantined(project: Artifacts, values: Params) -> None:  # noqa: F811
+def test_a_frame_whose_file_cannot_be_used_is_quarantined(project: Artifacts, values: Params) -> None:
     folder = write(project)
     np.savez(folder / "drive_000002.npz", tree=np.full((3, 4), 2.0))
     cam.run(from_files(values, max_failures=0.5), project, CPU)
@@ -98,7 +97,7 @@ def test_a_frame_whose_file_cannot_be_used_is_quarantined(project: Artifacts, va
         cam.run(from_files(values, max_failures=0.0), project, CPU)
 
 
-def test_given_maps_are_not_refined(project: Artifacts, values: Params) -> None:  # noqa: F811
+def test_given_maps_are_not_refined(project: Artifacts, values: Params) -> None:
     write(project)
     with pytest.raises(ParamsError, match=r"^cam\.refine: expected none, because given takes maps from files as they"):
         cam.run(from_files(values, refine="caa"), project, CPU)
@@ -109,7 +108,7 @@ def test_given_maps_are_not_refined(project: Artifacts, values: Params) -> None:
 SMALL: dict[str, Any] = {"encoder": "tu-resnet18", "stride": 16, "encoder_weights": None}
 
 
-def beside(values: Params, **options: object) -> Params:  # noqa: F811
+def beside(values: Params, **options: object) -> Params:
     return with_cam(values, method="proxyclip", options={"proxyclip": {**SMALL, **options}})
 
 
@@ -117,7 +116,7 @@ def test_maps_of_a_second_encoder_follow_its_weights(
     project: Artifacts,
     values: Params,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WILDSEG_CACHE", str(project.root / "cache"))
     cam.run(beside(values), project, CPU)
