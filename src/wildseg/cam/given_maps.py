@@ -79,7 +79,7 @@ class GivenMaps:
             DataError: a file that is missing or broken, of an unknown class, or with values or a shape that no map has.
         """
         if not classes:
-            return np.zeros((0, 1, 1), np.float32)
+            return np.zeros((0, *shape), np.float32)
         arrays = self._arrays(frame, [self.class_names[index] for index in classes])
         first = next(iter(arrays.values())).shape
         for where, array in arrays.items():

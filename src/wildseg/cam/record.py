@@ -60,15 +60,16 @@ def record_batch(
         ModelError: the tower is neither.
     """
     tower = clip.tower(config.pos_embed_interpolation)
-    states: Sequence[TowerState]
-    if isinstance(tower, ResNet):
-        states = resnet_state.read(tower, pixels, config)
-    else:
-        states = vit_state.read(tower, pixels, config)
     return [
         _trace(clip, tower, pixels[i : i + 1], texts, tuple(classes[i]), num_classes, config, state)
-        for i, state in enumerate(states)
+        for i, state in enumerate(_states(tower, pixels, config))
     ]
+
+
+def _states(tower: ViT | ResNet, pixels: Tensor, config: RecordConfig) -> list[TowerState]:
+    if isinstance(tower, ResNet):
+        return resnet_state.read(tower, pixels, config)
+    return vit_state.read(tower, pixels, config)
 
 
 def _trace(
@@ -81,6 +82,8 @@ def _trace(
     config: RecordConfig,
     state: TowerState,
 ) -> Trace:
+    grid = (state.layer.shape[2], state.layer.shape[3])
+
     def logits(features: Tensor) -> Tensor:
         return clip.logits(F.normalize(features, dim=-1), texts)
 
@@ -93,20 +96,7 @@ def _trace(
     @torch.no_grad()
     def dense(override: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
         features = F.normalize(state.dense(override, residual, mlp), dim=-1)  # (h*w, d)
-        return (features @ texts.T).T.unflatten(1, state.layer.shape[2:])
-
-    @torch.no_grad()
-    def read_out(mixed: Tensor) -> Tensor:
-        return (F.normalize(state.read_out(mixed), dim=-1) @ texts.T).T
-
-    def crop(rows: slice, columns: slice) -> Trace:
-        return record_clip(clip, pixels[:, :, rows, columns], texts, classes, num_classes, config)
-
-    @torch.no_grad()
-    def encode() -> Tensor:
-        if config.encoder is None:
-            raise ModelError("cam.method: it compares places by a second encoder; there is none")
-        return config.encoder(pixels)
+        return (features @ texts.T).T.unflatten(1, grid)
 
     @torch.no_grad()
     def rescore(masks: Tensor) -> Tensor:
@@ -131,8 +121,29 @@ def _trace(
         "model" if clip.region_trained else "patches",
         texts,
         state.blocks(),
-        LastAttention(state.values, read_out, crop, encode, tower.patch),
+        _last_attention(tower, pixels, texts, config, state),
     )
+
+
+def _last_attention(
+    tower: ViT | ResNet, pixels: Tensor, texts: Tensor, config: RecordConfig, state: TowerState
+) -> LastAttention:
+    @torch.no_grad()
+    def read_out(mixed: Tensor) -> Tensor:
+        return (F.normalize(state.read_out(mixed), dim=-1) @ texts.T).T
+
+    @torch.no_grad()
+    def encode() -> Tensor:
+        if config.encoder is None:
+            raise ModelError("cam.method: it compares places by a second encoder; there is none")
+        return config.encoder(pixels)
+
+    def crop(rows: slice, columns: slice) -> LastAttention:
+        part = pixels[:, :, rows, columns]
+        return _last_attention(tower, part, texts, config, _states(tower, part, config)[0])
+
+    grid = (state.layer.shape[2], state.layer.shape[3])
+    return LastAttention(grid, state.values, read_out, encode, crop, tower.patch)
 
 
 def _differentiate(logits: Tensor, leaf: Tensor, target: Target, classes: Sequence[int]) -> Tensor:

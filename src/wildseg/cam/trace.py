@@ -31,15 +31,17 @@ Dense = Callable[[AttentionOverride, bool, bool], Tensor]
 class LastAttention:
     """The last attention in parts, and the image around it, for methods that bring attention weights of their own.
 
-    values: its values at each patch, (heads, h*w, C/heads). read_out: cosines (M, N) with the texts of what attention
-    weights made of values, (heads, N, C/heads); without residual path and second half. crop: the trace of a part of the
-    pixels, sides multiples of `patch`. encode: features (1, C, h', w') of the image by a second encoder.
+    grid: (h, w). values: its values at each patch, (heads, h*w, C/heads). read_out: cosines (M, N) with the texts of
+    what attention weights made of values, (heads, N, C/heads); without residual path and second half. encode: features
+    (1, C, h', w') of the image by a second encoder. crop: the same of a part of the pixels, rows and columns, whose
+    sides are multiples of `patch`.
     """
 
+    grid: tuple[int, int]
     values: Callable[[], Tensor]
     read_out: Callable[[Tensor], Tensor]
-    crop: Callable[[slice, slice], Trace]
     encode: Callable[[], Tensor]
+    crop: Callable[[slice, slice], LastAttention]
     patch: tuple[int, int]
 
 
@@ -98,18 +100,18 @@ class Trace:
             raise ModelError("cam.method: it reads the attention of a vision transformer; this network has none")
         return self.attention_backward(target or class_logit)
 
-    def open_blocks(self, method: str) -> Blocks:
-        """Return the blocks for `method`, which changes what passes between them.
+    def open_blocks(self, method: str) -> tuple[Blocks, Tensor]:
+        """Return the blocks for `method`, which changes what passes between them, and the texts (M, d).
 
         Raises:
             ModelError: the network has none.
         """
-        if self.blocks is None:
+        if self.blocks is None or self.texts is None:
             raise ModelError(
                 f"cam.method: {method} changes what passes between the blocks of a vision transformer; this network "
                 "has none"
             )
-        return self.blocks
+        return self.blocks, self.texts
 
 
 def class_logit(logits: Tensor, classes: Sequence[int]) -> Tensor:

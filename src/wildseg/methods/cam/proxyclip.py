@@ -68,29 +68,28 @@ def cam(
         parts = list(windows(trace.size, last.patch, window, window_step or max(1, window // 3)))
     weigh = partial(dense.proxy_attention, centre=beta, sharpness=gamma)
     if len(parts) == 1:
-        cosines = _cosines(last, _values(trace), last.encode()[0], weigh)
+        cosines = _cosines(last, _values(last), last.encode()[0], weigh)
     else:
-        cosines = _of_windows(trace, last, parts, weigh, stitch)
+        cosines = _of_windows(last, trace.size, parts, weigh, stitch)
     return dense.shares(trace, cosines, method="proxyclip", scale=scale, competitors=competitors)
 
 
-def _of_windows(trace: Trace, last: LastAttention, parts: list[Part], weigh: Weigh, stitch: bool) -> Tensor:
+def _of_windows(last: LastAttention, size: tuple[int, int], parts: list[Part], weigh: Weigh, stitch: bool) -> Tensor:
     crops = [last.crop(rows, columns) for rows, columns in parts]
-    values, features = [_values(own) for own in crops], [own.last.encode()[0] for own in crops if own.last]
-    seconds, pixels = features[0].shape[1:], [axis.stop - axis.start for axis in parts[0]]
+    values, features = [_values(own) for own in crops], [own.encode()[0] for own in crops]
     # As many cells to the frame as the second encoder has to the first window.
-    height, width = (round(n * m / side) for n, m, side in zip(trace.size, seconds, pixels, strict=True))
-    grid = (max(height, 1), max(width, 1))
+    pixels, cells = [axis.stop - axis.start for axis in parts[0]], features[0].shape[1:]
+    height, width = (max(round(n * m / side), 1) for n, m, side in zip(size, cells, pixels, strict=True))
     if stitch:
-        values, features = [stitched(values, parts, trace.size, grid)], [stitched(features, parts, trace.size, grid)]
+        whole = [stitched(own, parts, size, (height, width)) for own in (values, features)]
+        return _cosines(last, whole[0], whole[1], weigh)
     each = [_cosines(last, v, f, weigh) for v, f in zip(values, features, strict=True)]
-    return each[0] if stitch else stitched(each, parts, trace.size, grid)
+    return stitched(each, parts, size, (height, width))
 
 
-def _values(trace: Trace) -> Tensor:
+def _values(last: LastAttention) -> Tensor:
     """Return the values of the last attention as pictures: (heads, d, h, w)."""
-    values = trace.last.values()  # type: ignore[union-attr]  # (heads, h*w, d)
-    return values.transpose(1, 2).unflatten(2, trace.activations.shape[2:])
+    return last.values().transpose(1, 2).unflatten(2, last.grid)
 
 
 def _cosines(last: LastAttention, values: Tensor, features: Tensor, weigh: Weigh) -> Tensor:

@@ -73,11 +73,11 @@ def cam(
         ModelError: the network has no blocks.
         ParamsError: a channel that the network does not have, or no text competes.
     """
-    blocks = trace.open_blocks("rfclip")
+    blocks, texts = trace.open_blocks("rfclip")
     chosen = _channels(channels, blocks)
     features, whole = refocused(blocks, chosen, sigma, blend, redistribute, similarity)
-    shared = columns(trace, len(trace.texts), competitors, "rfclip")  # type: ignore[arg-type]
-    texts = trace.texts.clone()  # type: ignore[union-attr]
+    shared = columns(trace, len(texts), competitors, "rfclip")
+    texts = texts.clone()
     texts[shared] = moved(texts[shared], features, whole, text_mix, text_distance)
     cosines = (features @ texts.T).T.unflatten(1, blocks.grid)
     return dense.shares(trace, cosines, method="rfclip", scale=scale, competitors=competitors)
@@ -87,18 +87,15 @@ def refocused(
     blocks: Blocks, channels: Sequence[int], sigma: float, blend: float, redistribute: bool, similarity: float
 ) -> tuple[Tensor, Tensor]:
     """Return unit features of the patches (N, d) and of the image (d,); see steps 1 to 4 above."""
-    values, keys, total = blocks.embedded(), [], 0
+    values, keys, outputs = blocks.embedded(), [], []
     for number in range(len(blocks)):
         last = number == len(blocks) - 1
-        _, key, _ = blocks.heads(number, values)
-        keys.append(key)
+        keys.append(blocks.heads(number, values)[1])
         before = values
-        values = _redistributed(blocks, number, values) if redistribute and not last else blocks.run(number, values)
-        whole = values
-        patches = denoise(values[1:], blocks.grid, channels, sigma, blend)
-        values = torch.cat([values[:1], patches])
-        total = total + values
-    guide = total / len(blocks)
+        whole = _redistributed(blocks, number, values) if redistribute and not last else blocks.run(number, values)
+        values = torch.cat([whole[:1], denoise(whole[1:], blocks.grid, channels, sigma, blend)])
+        outputs.append(values)
+    guide = torch.stack(outputs).mean(0)
     inputs = [torch.cat([own[:1], enhance(guide[1:], own[1:], similarity)]) for own in (before, guide)]
     read = [blocks.heads(-1, own) for own in inputs]
     mixed: list[list[Tensor]] = [[] for _ in read]

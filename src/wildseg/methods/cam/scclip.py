@@ -56,9 +56,9 @@ def cam(
         ModelError: the network has no blocks.
         ParamsError: no text competes.
     """
-    blocks = trace.open_blocks("scclip")
+    blocks, texts = trace.open_blocks("scclip")
     features = calibrated(blocks, outliers, neighbours, similarity, sharpness, class_token, several_blocks)
-    cosines = (features @ trace.texts.T).T.unflatten(1, blocks.grid)  # type: ignore[union-attr]
+    cosines = (features @ texts.T).T.unflatten(1, blocks.grid)
     return dense.shares(trace, cosines, method="scclip", scale=scale, competitors=competitors)
 
 

@@ -41,10 +41,10 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     check_refinement(task)
     quarantined = artifacts.load_quarantine("label")
     present = _labels(params, artifacts)
-    failures = Failures("cam", params.cam.max_failures, len(present))
-    _network(params, artifacts, runtime, task, present, failures)
     if task.reads_files and (remark := task.given().check(present)):
         print(f"cam: {task.cam.method}: {remark}")
+    failures = Failures("cam", params.cam.max_failures, len(present))
+    _network(params, artifacts, runtime, task, present, failures)
     limits = _limits(params, artifacts)
     items = [
         LabelledFrame(frame, present[frame], limits.frames.get(frame)) for frame in failures.without(list(present))
