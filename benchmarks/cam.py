@@ -26,7 +26,7 @@ from wildseg.cam.params import Cam
 from wildseg.cam.record import record_clip
 from wildseg.encoders.clip import Clip
 from wildseg.execution import defaults
-from wildseg.stages.cam.task import cam_config
+from wildseg.stages.cam.config import cam_config
 
 MODEL = "ViT-B-16-quickgelu"
 SIZE = (384, 512)

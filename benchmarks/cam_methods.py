@@ -3,6 +3,7 @@
     python -m benchmarks.cam_methods                    # all; Score-CAM alone takes longer than the others together
     python -m benchmarks.cam_methods sclip naclip       # some
     python -m benchmarks.cam_methods classifier l2g     # networks, each trained on the labels of the default's frames
+    python -m benchmarks.cam_methods proxyclip          # with the same network as its second encoder, untrained
 
 Needs a finished `dvc repro`. Writes nothing into the project: maps and masks go to a temporary folder. A method that
 the model does not support has a line of dashes. Networks are EfficientNet-Lite0 with its ImageNet weights (the extra
@@ -39,6 +40,7 @@ TRAINED: Mapping[str, Mapping[str, Any]] = {  # options beside the defaults
     "classifier": {**CROPS, "epochs": 20, "lr": LR},
     "clims": {**CROPS, "epochs": 10, "baseline_epochs": 10, "baseline_lr": LR},
     "l2g": {**ENCODER, "size": [168, 168], "crop": 160, "patch": 80, "patches": 5, "epochs": 12},
+    "proxyclip": {**ENCODER, "stride": 16},
     "ccam": {**CROPS, "lr": LR, "causal_lr": LR, "epochs": 10, "causal_epochs": 10, "prior_size": 128},
 }
 
@@ -62,7 +64,8 @@ def main() -> None:
 
 def variants(default: Params, names: Sequence[str] = ()) -> list[Params]:
     """Return the settings that are compared: the named methods; or all, the default at one scale, and refined."""
-    wanted = names or [name for name in lookup.available("methods.cam") if name not in TRAINED]
+    free = [name for name in lookup.available("methods.cam") if "files" not in lookup.needs("methods.cam", name)]
+    wanted = names or [name for name in free if name not in TRAINED]
     settings = [replace(default.cam, method=name, options=_options(default, name)) for name in wanted]
     if names:
         return [replace(default, cam=chosen) for chosen in settings]

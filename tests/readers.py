@@ -24,6 +24,7 @@ from wildseg.artifacts import truth_maps
 from wildseg.artifacts.curve import load_curves
 from wildseg.artifacts.predictions import PredictionFolder
 from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.cam.given_maps import GivenMaps
 from wildseg.cam.networks.saliency import SaliencyFolder
 from wildseg.cli import explanations
 from wildseg.cli.compare import progress
@@ -160,6 +161,10 @@ def _detector(path: Path) -> object:
         (folder / "model.safetensors").unlink()
     path.write_bytes(content)
     return owlv2.load(str(folder), "cpu")
+
+
+def _given(folder: Path) -> np.ndarray:
+    return GivenMaps(folder, CLASSES, "cam.options.given.path").maps("a", [0], (8, 8))
 
 
 TABLE = ("core.tables.load_table",)
@@ -300,6 +305,8 @@ READERS = {
         lambda _, path: weight_file.read_weights(path, "cam.options.l2g.checkpoint")),
     "map network's weights .safetensors": Reader((), "w.safetensors",
                                                  lambda _, path: weight_file.read_weights(path, "encoder_weights")),
+    "given maps": Reader(("core.arrays.array_names",), "maps/a.npz", lambda _, path: _given(path.parent)),
+    "given maps .png": Reader((), "maps/a/lawn.png", lambda _, path: _given(path.parents[1])),
     "saliency": Reader(IDS, "sal/a.png", lambda _, path: SaliencyFolder(path.parent, "cam")("a", np.zeros((1, 1, 3)))),
     "detector's weights": Reader((), "owl/model.safetensors", lambda _, path: _detector(path)),
     "detector's weights .bin": Reader((), "owl/pytorch_model.bin", lambda _, path: _detector(path)),
@@ -338,7 +345,7 @@ HARMLESS = {
     "labels.language.model_digest._digest": "hashed",
     "stages.tasks.keyframe_extractor._digest": "hashed",
     "stages.tasks.detect._identity": "hashed",
-    "stages.cam.network._digests": "hashed",
+    "stages.cam.config.option_files": "hashed",
     "stages.prediction.run._digest_of_clip": "hashed",
     "stages.train.keys._beside": "hashed",
     "stages.cam.task.CamTask.depends_on": "hashed",

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+import torch.nn.functional as F
+from torch import Tensor
+
 from wildseg.cam.engine import CamConfig
 from wildseg.cam.params import Caa, Cam
 from wildseg.cam.refinement import Refinement
@@ -23,7 +26,13 @@ def cam_config(
     name = method.__name__.rpartition(".")[2]
     plain = {"scales": (1.0,), "max_side": None, "method": name, "options": {name: dict(options or {})}}
     refinements = () if refine is None else (refine,)
-    return CamConfig(defaults.section(Cam, "cam", **{**plain, **changes}), method, refinements)
+    encoder = colours if "encoder" in method.NEEDS else None
+    return CamConfig(defaults.section(Cam, "cam", **{**plain, **changes}), method, refinements, encoder)
+
+
+def colours(pixels: Tensor) -> Tensor:
+    """A second encoder that knows nothing but mean colours: (1, 3, H, W) to (1, 3, h, w), cells of 8 pixels."""
+    return F.avg_pool2d(pixels, 8, ceil_mode=True)
 
 
 def caa_params(**changes: object) -> Caa:

@@ -45,7 +45,7 @@ def test_every_cam_method_is_in_the_shipped_file() -> None:
 @pytest.mark.parametrize("method", CAM_OPTIONS)
 def test_options_of_cam_methods_in_the_shipped_file_are_the_defaults_of_their_signatures(method: str) -> None:
     folder = "methods.cam" if method in lookup.available("methods.cam") else "methods.refine"
-    known = lookup.option_defaults(folder, method, ("cam", "build", "refine"))
+    known = lookup.option_defaults(folder, method, ("cam", "build", "read", "refine"))
     assert CAM_OPTIONS[method] == {name: known[name] for name in CAM_OPTIONS[method]}
 
 

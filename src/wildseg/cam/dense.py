@@ -6,6 +6,8 @@ The CLIP model is unchanged but for the attention of its last block, and each pa
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from wildseg.cam.competition import columns
@@ -43,6 +45,17 @@ def maps(
     if trace.dense is None:
         raise ModelError(f"cam.method: {method} changes the attention of the last block; this network has none")
     cosines = trace.dense(override, residual, mlp)  # (M, h, w)
+    return shares(trace, cosines, method=method, scale=scale, competitors=competitors)
+
+
+def shares(trace: Trace, cosines: Tensor, *, method: str, scale: float, competitors: str) -> Tensor:
+    """Return the probability of each queried class, (K, h, w), from cosines (M, h, w) of places and texts.
+
+    For the others see `maps`.
+
+    Raises:
+        ParamsError: as there.
+    """
     shared = columns(trace, len(cosines), competitors, method)
     probabilities = (scale * cosines[shared]).softmax(0)
     return probabilities[[shared.index(text) for text in trace.classes]]
@@ -52,3 +65,26 @@ def attention(first: Tensor, second: Tensor, bias: Tensor | None = None) -> Tens
     """Return ``softmax(a b^T / sqrt(d) + bias)``, (T, T), of two (T, d)."""
     scores = first @ second.T * first.shape[-1] ** -0.5
     return (scores if bias is None else scores + bias).softmax(-1)
+
+
+def proxy_attention(features: Tensor, centre: float, sharpness: float) -> Tensor:
+    """Return attention weights (N, N) from the cosines S of features (N, C): ``softmax((S - c mean(S)) s)``.
+
+    Negative entries have no weight. A place that then resembles none, not even itself, attends to itself alone
+    (ProxyCLIP, Lan et al. 2024, equations 5 and 6).
+    """
+    return centred_attention(cosines(features), centre, sharpness)
+
+
+def cosines(features: Tensor) -> Tensor:
+    """Return the cosines (N, N) of features (N, C)."""
+    unit = F.normalize(features, dim=-1)
+    return unit @ unit.T
+
+
+def centred_attention(similarity: Tensor, centre: float, sharpness: float) -> Tensor:
+    """Return the same from the cosines (N, N) themselves."""
+    scores = (similarity - centre * similarity.mean()) * sharpness
+    scores = scores.masked_fill(scores < 0, -torch.inf)
+    scores.diagonal().clamp_(min=0)
+    return scores.softmax(-1)

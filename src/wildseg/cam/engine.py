@@ -6,7 +6,7 @@ A method returns raw maps; every step that methods share is done here.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -33,12 +33,13 @@ class CamConfig:
     """How activation maps are made.
 
     cam: all parameters, see there. method: the module of `methods/cam` that they name. refinements: those that they
-    name, in order.
+    name, in order. encoder: the second encoder of a method that needs one, see `wildseg.cam.second_encoder`.
     """
 
     cam: Cam
     method: ModuleType
     refinements: tuple[Refinement, ...] = ()
+    encoder: Callable[[Tensor], Tensor] | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -47,9 +48,15 @@ class CamConfig:
 
     @property
     def record_config(self) -> RecordConfig:
-        """Return which attention must be recorded."""
+        """Return what must be recorded."""
         averaged = next((one.blocks for one in self.refinements if one.needs_attention), None)
-        return RecordConfig("attention" in self.method.NEEDS, averaged, self.cam.pos_embed_interpolation)
+        return RecordConfig(
+            "attention" in self.method.NEEDS,
+            averaged,
+            self.cam.pos_embed_interpolation,
+            "blocks" in self.method.NEEDS,
+            self.encoder,
+        )
 
 
 def activation_maps(
@@ -101,23 +108,30 @@ def activation_maps_of_batch(
             )
             for own, trace in zip(views, traces, strict=True):
                 maps = maps_of(trace, config)
-                own.append(resample_maps(maps.flip(2) if flipped else maps, grid))
-    for number, own in zip(numbers, views, strict=True):
+                own.append(maps.flip(2) if flipped else maps)
+    for number, raw in zip(numbers, views, strict=True):
+        # A second encoder's grid may be finer than that of the image tower.
+        finest = max(grid, *((maps.shape[1], maps.shape[2]) for maps in raw))
+        own = [resample_maps(maps, finest) for maps in raw]
         averaged = own[0] if len(own) == 1 else normalise(torch.stack(own).mean(0))
         done[number] = refine_frame(averaged.cpu().numpy(), images[number], config.refinements)
     return done
 
 
 def maps_of(trace: Trace, config: CamConfig) -> Tensor:
-    """Return the maps of one recorded pass: (K, h, w) in [0, 1] on its own grid.
+    """Return the maps of one recorded pass: (K, h, w) in [0, 1] on its own grid, or on that of a second encoder.
+
+    Refined ones are on its own.
 
     Raises:
         ModelError: a refinement needs attention, and the network has none.
     """
     maps = normalise(config.method.cam(trace, **config.options))
-    for refinement in config.refinements:
-        if not refinement.of_image:
-            maps = refinement.refine(maps, trace)
+    refinements = [one for one in config.refinements if not one.of_image]
+    if refinements:
+        maps = resample_maps(maps, (trace.activations.shape[2], trace.activations.shape[3]))
+    for refinement in refinements:
+        maps = refinement.refine(maps, trace)
     return maps
 
 

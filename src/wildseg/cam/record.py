@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from wildseg.cam import resnet_state, vit_state
 from wildseg.cam.tower_state import RecordConfig, TowerState
-from wildseg.cam.trace import Target, Trace
+from wildseg.cam.trace import LastAttention, Target, Trace
+from wildseg.core.errors import ModelError
 from wildseg.encoders.attention import AttentionOverride
 from wildseg.encoders.attention_gradients import HeadGradients
 from wildseg.encoders.clip import Clip
@@ -59,14 +60,16 @@ def record_batch(
         ModelError: the tower is neither.
     """
     tower = clip.tower(config.pos_embed_interpolation)
-    if isinstance(tower, ResNet):
-        states = resnet_state.read(tower, pixels, config)
-    else:
-        states = vit_state.read(tower, pixels, config)
     return [
-        _trace(clip, tower, pixels[i : i + 1], texts, tuple(classes[i]), num_classes, state)
-        for i, state in enumerate(states)
+        _trace(clip, tower, pixels[i : i + 1], texts, tuple(classes[i]), num_classes, config, state)
+        for i, state in enumerate(_states(tower, pixels, config))
     ]
+
+
+def _states(tower: ViT | ResNet, pixels: Tensor, config: RecordConfig) -> list[TowerState]:
+    if isinstance(tower, ResNet):
+        return resnet_state.read(tower, pixels, config)
+    return vit_state.read(tower, pixels, config)
 
 
 def _trace(
@@ -76,8 +79,11 @@ def _trace(
     texts: Tensor,
     classes: tuple[int, ...],
     num_classes: int,
+    config: RecordConfig,
     state: TowerState,
 ) -> Trace:
+    grid = (state.layer.shape[2], state.layer.shape[3])
+
     def logits(features: Tensor) -> Tensor:
         return clip.logits(F.normalize(features, dim=-1), texts)
 
@@ -90,7 +96,7 @@ def _trace(
     @torch.no_grad()
     def dense(override: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
         features = F.normalize(state.dense(override, residual, mlp), dim=-1)  # (h*w, d)
-        return (features @ texts.T).T.unflatten(1, state.layer.shape[2:])
+        return (features @ texts.T).T.unflatten(1, grid)
 
     @torch.no_grad()
     def rescore(masks: Tensor) -> Tensor:
@@ -113,8 +119,31 @@ def _trace(
         (pixels.shape[2], pixels.shape[3]),
         state.recorded.mean,
         "model" if clip.region_trained else "patches",
-        state.values,
+        texts,
+        state.blocks(),
+        _last_attention(tower, pixels, texts, config, state),
     )
+
+
+def _last_attention(
+    tower: ViT | ResNet, pixels: Tensor, texts: Tensor, config: RecordConfig, state: TowerState
+) -> LastAttention:
+    @torch.no_grad()
+    def read_out(mixed: Tensor) -> Tensor:
+        return (F.normalize(state.read_out(mixed), dim=-1) @ texts.T).T
+
+    @torch.no_grad()
+    def encode() -> Tensor:
+        if config.encoder is None:
+            raise ModelError("cam.method: it compares places by a second encoder; there is none")
+        return config.encoder(pixels)
+
+    def crop(rows: slice, columns: slice) -> LastAttention:
+        part = pixels[:, :, rows, columns]
+        return _last_attention(tower, part, texts, config, _states(tower, part, config)[0])
+
+    grid = (state.layer.shape[2], state.layer.shape[3])
+    return LastAttention(grid, state.values, read_out, encode, crop, tower.patch)
 
 
 def _differentiate(logits: Tensor, leaf: Tensor, target: Target, classes: Sequence[int]) -> Tensor:

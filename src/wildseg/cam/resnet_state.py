@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wildseg.cam.tower_state import RecordConfig, RecordedAttention, Scalars, TowerState
-from wildseg.encoders.attention import AttentionOverride, AttentionRecorder, join_heads
+from wildseg.encoders.attention import AttentionOverride, AttentionRecorder
 from wildseg.encoders.attention_gradients import HeadGradients
 from wildseg.encoders.resnet import ResNet
 
@@ -43,7 +43,11 @@ class _Cells(TowerState):
     @torch.no_grad()
     def values(self) -> Tensor:
         tokens = self.resnet.tokens(self.layer)
-        return join_heads(self.resnet.queries_keys_values(tokens, tokens)[2])[0, 1:]
+        return self.resnet.queries_keys_values(tokens[:, :1], tokens)[2][0, :, 1:]
+
+    @torch.no_grad()
+    def read_out(self, mixed: Tensor) -> Tensor:
+        return self.resnet.projected(mixed[None])[0]
 
     def attention_gradients(self, scalars: Scalars) -> Iterator[HeadGradients]:
         resnet = self.resnet

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from wildseg.cam.blocks import Blocks
 from wildseg.encoders.attention import AttentionMatrices, AttentionOverride, AttentionRecorder
 from wildseg.encoders.attention_gradients import HeadGradients
 
@@ -24,16 +25,20 @@ class RecordConfig:
 
     attention: record the attention of every block. averaged: from the number of blocks to those over which the mean of
     their attention is wanted. pos_embed_interpolation: how position embeddings are resampled, see
-    `wildseg.encoders.positions`.
+    `wildseg.encoders.positions`. outputs: record the tokens that leave each block. encoder: a second network that sees
+    the same pixels when a method calls for it, (1, 3, H', W') to (1, C, h', w').
     """
 
     attention: bool = False
     averaged: Callable[[int], Collection[int]] | None = None
     pos_embed_interpolation: str = "bicubic"
+    outputs: bool = False
+    encoder: Callable[[Tensor], Tensor] | None = None
 
     def recorder(self, blocks: int) -> AttentionRecorder:
         """Return what sees the attention of a tower of so many blocks."""
-        return AttentionRecorder(self.averaged(blocks) if self.averaged else (), self.attention)
+        averaged = self.averaged(blocks) if self.averaged else ()
+        return AttentionRecorder(averaged, self.attention, outputs=[] if self.outputs else None)
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,22 @@ class TowerState(ABC):
 
     @abstractmethod
     def values(self) -> Tensor:
-        """Return the value of each patch in the last attention, heads side by side: (h*w, D)."""
+        """Return the values of the last attention at each patch, token 0 left out: (heads, h*w, C/heads)."""
+
+    @abstractmethod
+    def read_out(self, mixed: Tensor) -> Tensor:
+        """Return features (N, d), not normalised, of what an attention made of `values`, (heads, N, C/heads).
+
+        There is neither a residual path nor a second half.
+        """
 
     @abstractmethod
     def attention_gradients(self, scalars: Scalars) -> Iterator[HeadGradients]:
         """Yield the attention of every block, last to first, and the gradients of K scalars of the features at it."""
+
+    def blocks(self) -> Blocks | None:
+        """Return the blocks of a transformer, which a method may run itself."""
+        return None
 
     def head(self, _texts: Tensor) -> Tensor | None:
         """Return weights (M, C) where logits are linear in `layer`'s mean, but for the feature's length; or None."""

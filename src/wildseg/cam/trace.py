@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wildseg.cam.blocks import Blocks
 from wildseg.core.errors import ModelError
 from wildseg.encoders.attention import AttentionOverride
 from wildseg.encoders.attention_gradients import HeadGradients
@@ -27,6 +28,24 @@ Dense = Callable[[AttentionOverride, bool, bool], Tensor]
 
 
 @dataclass(frozen=True)
+class LastAttention:
+    """The last attention in parts, and the image around it, for methods that bring attention weights of their own.
+
+    grid: (h, w). values: its values at each patch, (heads, h*w, C/heads). read_out: cosines (M, N) with the texts of
+    what attention weights made of values, (heads, N, C/heads); without residual path and second half. encode: features
+    (1, C, h', w') of the image by a second encoder. crop: the same of a part of the pixels, rows and columns, whose
+    sides are multiples of `patch`.
+    """
+
+    grid: tuple[int, int]
+    values: Callable[[], Tensor]
+    read_out: Callable[[Tensor], Tensor]
+    encode: Callable[[], Tensor]
+    crop: Callable[[slice, slice], LastAttention]
+    patch: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Trace:
     """What a CAM method may read.
 
@@ -39,9 +58,9 @@ class Trace:
 
     What not every network has, and is None there. pooled: (1 + h*w,) how much of each token is pooled, sums to 1.
     head: (M, C) weights of the linear classifier behind a mean over the activations. attention_backward: see
-    `attention_gradients`. dense: cosines of every patch and text, see `Dense`. values: of each patch in the last
-    attention, (h*w, D). rescore: logits (n, M) of the image under masks (n, H', W') in [0, 1], by which its normalised
-    pixels are multiplied; size: (H', W').
+    `attention_gradients`. dense: cosines of every patch and text, see `Dense`. rescore: logits (n, M) of the image
+    under masks (n, H', W') in [0, 1], by which its normalised pixels are multiplied; size: (H', W'). texts: (M, d) unit
+    vectors. blocks: of a vision transformer. last: see `LastAttention`.
     """
 
     activations: Tensor
@@ -57,7 +76,9 @@ class Trace:
     size: tuple[int, int] = (0, 0)
     mean_attention: Tensor | None = None
     default_pool: str = "model"
-    values: Callable[[], Tensor] | None = None
+    texts: Tensor | None = None
+    blocks: Blocks | None = None
+    last: LastAttention | None = None
 
     def gradients(self, target: Target | None = None, pool: str = "model") -> Tensor:
         """Return d target_i / d activations for each queried class: (K, C, h, w).
@@ -78,6 +99,19 @@ class Trace:
         if self.attention_backward is None:
             raise ModelError("cam.method: it reads the attention of a vision transformer; this network has none")
         return self.attention_backward(target or class_logit)
+
+    def open_blocks(self, method: str) -> tuple[Blocks, Tensor]:
+        """Return the blocks for `method`, which changes what passes between them, and the texts (M, d).
+
+        Raises:
+            ModelError: the network has none.
+        """
+        if self.blocks is None or self.texts is None:
+            raise ModelError(
+                f"cam.method: {method} changes what passes between the blocks of a vision transformer; this network "
+                "has none"
+            )
+        return self.blocks, self.texts
 
 
 def class_logit(logits: Tensor, classes: Sequence[int]) -> Tensor:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from wildseg.cam.blocks import Blocks
 from wildseg.cam.tower_state import RecordConfig, RecordedAttention, Scalars, TowerState
-from wildseg.encoders.attention import AttentionOverride, AttentionRecorder, join_heads, queries_keys_values
+from wildseg.encoders.attention import AttentionOverride, AttentionRecorder, queries_keys_values
 from wildseg.encoders.attention_gradients import HeadGradients, backward_through_attention
 from wildseg.encoders.vit import CLS, EVERY, Tokens, ViT
 
@@ -58,15 +59,22 @@ class _Transformer(TowerState):
         self.cls = layer[:, CLS]
         self.layer = layer[:, 1:].transpose(1, 2).unflatten(2, tokens.grid)
         self.recorded = RecordedAttention.of(recorder, image)
+        self.outputs = tuple(values[image] for values in (recorder.outputs or ())[: len(vit.blocks) - 1])
 
     def dense(self, override: AttentionOverride, residual: bool, mlp: bool) -> Tensor:
         return self.vit.dense_features(self.tokens.values, override, residual, mlp)[0]
 
     @torch.no_grad()
     def values(self) -> Tensor:
-        last = self.vit.blocks[-1]
-        normed = last.ln_1(self.tokens.values)
-        return join_heads(queries_keys_values(last.attn, normed, normed)[2])[0, 1:]
+        return self.blocks().heads(-1, self.tokens.values[0])[2][:, 1:]
+
+    @torch.no_grad()
+    def read_out(self, mixed: Tensor) -> Tensor:
+        blocks = self.blocks()
+        return blocks.projected(blocks.joined(-1, mixed))
+
+    def blocks(self) -> Blocks:
+        return Blocks(self.vit, self.pixels, self.tokens.grid, self.outputs)
 
     def attention_gradients(self, scalars: Scalars) -> Iterator[HeadGradients]:
         vit = self.vit

@@ -29,6 +29,19 @@ def load_arrays(path: Path, *names: str, opener: Opener = open_loose) -> list[np
         raise unreadable(path, f"the arrays {', '.join(names)}", error) from error
 
 
+def array_names(path: Path, opener: Opener = open_loose) -> list[str]:
+    """Return the names of the arrays in an .npz file.
+
+    Raises:
+        DataError: missing or broken.
+    """
+    try:
+        with opener(path) as stream, zipfile.ZipFile(stream) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except Exception as error:  # as above
+        raise unreadable(path, "an .npz file of arrays", error) from error
+
+
 def _array(archive: zipfile.ZipFile, member: str) -> np.ndarray:
     # The archive states the length of a member, and the member the shape of its array: both must agree.
     claimed = archive.getinfo(member).file_size

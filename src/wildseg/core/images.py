@@ -59,6 +59,17 @@ def load_grey_image(path: Path, opener: Opener = open_loose) -> np.ndarray:
     return _load_png(path, opener, ("L",), "an 8-bit grey PNG", "an 8-bit grey PNG")
 
 
+def load_grey_levels(path: Path, opener: Opener = open_loose) -> np.ndarray:
+    """Read (H, W) levels from a grey PNG: uint8, or uint16 of 16 bits.
+
+    Raises:
+        DataError: missing, broken, too large, or in colour.
+    """
+    kind = "a grey PNG of 8 or 16 bits"
+    levels = _load_png(path, opener, ("L", "I;16", "I"), kind, kind)
+    return levels if levels.dtype == np.uint8 else levels.astype(np.uint16)  # Pillow reads 16 bits as more
+
+
 def _load_png(path: Path, opener: Opener, modes: tuple[str, ...], kind: str, what: str) -> np.ndarray:
     try:
         with opener(path) as stream, Image.open(stream, formats=("PNG",)) as image:

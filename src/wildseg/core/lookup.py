@@ -20,11 +20,11 @@ from wildseg.core.errors import ParamsError, did_you_mean
 PACKAGE = Path(__file__).parents[1]
 Functions = tuple[str, ...]  # a method's file defines one of them
 # Where the value of a parameter names a file, and the function in it whose options params.yaml may set: of a CAM method
-# `cam`, or `build` where a network is trained first.
+# `cam`, or `build` where a network is trained first, or `read` where maps come from files.
 METHODS: tuple[tuple[str, str, str, Functions], ...] = (
     ("extract", "method", "methods.keyframes", ("select",)),
     ("label", "method", "methods.labels", ("label",)),
-    ("cam", "method", "methods.cam", ("cam", "build")),
+    ("cam", "method", "methods.cam", ("cam", "build", "read")),
     ("cam", "refine", "methods.refine", ("refine",)),
     ("train", "architecture", "methods.architectures", ("build",)),
     ("train", "loss", "methods.losses", ("loss",)),

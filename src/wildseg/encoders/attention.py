@@ -52,12 +52,14 @@ class AttentionRecorder:
 
     averaged: indices of the blocks, from 0, to average over. keep_all: record every block. The records, rows
     are queries and sum to 1, mean over heads: `per_block`, one (B, T, T) per block in their order; `mean`, (B, T, T).
+    outputs: where it is a list, the tokens that leave each block that is run as a whole are appended, (B, T, D).
     """
 
     averaged: Collection[int] = ()
     keep_all: bool = False
     pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     mean: Tensor | None = None
+    outputs: list[Tensor] | None = None
 
     @property
     def per_block(self) -> AttentionMatrices:

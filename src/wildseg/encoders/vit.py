@@ -95,6 +95,8 @@ class ViT:
         values, weights = self.block(block, values, block.ln_1(values), EVERY, recorder.needs_weights(number), keep)
         if weights is not None:
             recorder.accumulate(number, weights)
+        if recorder.outputs is not None:
+            recorder.outputs.append(values)
         return values
 
     def block(

@@ -33,7 +33,7 @@ from wildseg.methods import segmenter
 from wildseg.metrics import evaluation
 from wildseg.metrics.evaluation import Evaluation
 from wildseg.segment.deployed import Segmenter
-from wildseg.stages.cam.task import cam_config
+from wildseg.stages.cam.config import cam_config
 from wildseg.stages.tasks.label import label_images
 
 
@@ -206,7 +206,7 @@ def activation_maps(
     phrases, sentences = _texts(background, templates)
     texts = clip.classifier((*classes.phrases, *((phrase,) for phrase in phrases)), sentences)
     indices = _indices(present, classes).tolist()
-    maps = maps_of_image(clip, check_image(image), texts, indices, len(classes), cam_config(params))
+    maps = maps_of_image(clip, check_image(image), texts, indices, len(classes), cam_config(params, clip))
     return maps.astype(np.float16).astype(np.float32)
 
 
@@ -323,6 +323,8 @@ def _check_method(kind: str, name: str, function: str, options: Mapping[str, Any
     lookup.check(folder, name, "method")
     if "network" in lookup.needs(folder, name):
         raise ParamsError(f"method: {name} trains a network on the labels of many frames; use it by 'dvc repro'")
+    if kind == "cam" and "files" in lookup.needs(folder, name):
+        raise ParamsError(f"method: {name} reads the maps of a project's frames from files; use it by 'dvc repro'")
     lookup.check_options(folder, name, (function,), options or {}, "options")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.cam.configs import by_caa, cam_config
+from tests.cam.configs import by_caa, cam_config, colours
 from tests.cam.networks import ConvNet
 from tests.encoders.models import noise, random_clip
 from wildseg.cam.engine import activation_maps, maps_of
@@ -19,10 +19,14 @@ from wildseg.cam.tower_state import RecordConfig
 from wildseg.core import lookup
 from wildseg.core.errors import ModelError
 from wildseg.encoders.clip import Clip
+from wildseg.encoders.vit import ViT
 
-METHODS = [name for name in lookup.available("methods.cam") if "network" not in lookup.needs("methods.cam", name)]
+METHODS = [
+    name for name in lookup.available("methods.cam") if not {"network", "files"} & lookup.needs("methods.cam", name)
+]
 CLASSES = (0, 2, 3)
-TRANSFORMER = {"attention", "attention_gradients", "dense"}  # what a CNN cannot give
+RECORDED = RecordConfig(attention=True, encoder=colours)
+TRANSFORMER = {"attention", "attention_gradients", "dense", "blocks", "encoder"}  # what a CNN cannot give
 KNOWN_NEEDS = {"gradients", "head", "rescore", "competition"} | TRANSFORMER
 
 
@@ -49,7 +53,9 @@ def skip_what_a_cnn_lacks(method: ModuleType) -> None:
 
 
 def skip_what_a_class_token_lacks(method: ModuleType, clip: Clip) -> None:
-    """A model that pools its class token has no linear classifier behind a mean."""
+    """A model that pools its class token has no linear classifier behind a mean, and a ResNet no blocks."""
+    if "blocks" in method.NEEDS and not isinstance(clip.tower(), ViT):
+        pytest.skip("needs the blocks of a transformer")
     if "head" in method.NEEDS and clip.tower().pool == "tok":
         pytest.skip("needs a model that averages its patches")
 
@@ -86,12 +92,19 @@ def test_maps_of_a_cnn_have_the_right_shape_and_no_odd_values(method: ModuleType
 def test_maps_of_a_transformer_have_the_right_shape_and_no_odd_values(method: ModuleType, clip: Clip) -> None:
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
-    maps = method.cam(
-        record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, config=RecordConfig(attention=True))
-    )
+    maps = method.cam(record_clip(clip, clip.pixels([noise((48, 64))]), texts, CLASSES, 4, config=RECORDED))
     assert maps.shape == (3, 6, 8)
     assert torch.isfinite(maps).all()
     assert (maps >= 0).all()
+
+
+def test_a_resnet_without_blocks_is_refused_in_one_line(method: ModuleType, tmp_path: Path) -> None:
+    if "blocks" not in method.NEEDS:
+        pytest.skip("reads no blocks")
+    clip = random_clip(tmp_path, "resnet")
+    name = method.__name__.rpartition(".")[2]
+    with pytest.raises(ModelError, match=rf"^cam\.method: {name} changes what passes between the blocks of"):
+        activation_maps(clip, noise((64, 96)), clip.classifier([["sky"], ["road"]], ["{}"]), [1], 2, cam_config(method))
 
 
 def test_maps_follow_a_left_right_flip(method: ModuleType, network: ConvNet) -> None:
@@ -135,8 +148,8 @@ def test_asking_for_classes_in_another_order_gives_their_maps_in_that_order(meth
     skip_what_a_class_token_lacks(method, clip)
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
     pixels = clip.pixels([noise((48, 64))])
-    there = maps_of(record_clip(clip, pixels, texts, (0, 2, 3), 4, RecordConfig(attention=True)), cam_config(method))
-    back = maps_of(record_clip(clip, pixels, texts, (3, 0, 2), 4, RecordConfig(attention=True)), cam_config(method))
+    there = maps_of(record_clip(clip, pixels, texts, (0, 2, 3), 4, RECORDED), cam_config(method))
+    back = maps_of(record_clip(clip, pixels, texts, (3, 0, 2), 4, RECORDED), cam_config(method))
     torch.testing.assert_close(back, there[[2, 0, 1]], atol=1e-4, rtol=0)
 
 
@@ -149,7 +162,7 @@ def test_maps_of_a_transformer_differ_between_classes_unless_the_method_says_oth
     texts = clip.classifier([["sky"], ["road"], ["lawn"], ["water"]], ["{}"])
     size = tuple(6 * side for side in clip.tower().patch)
     pixels = clip.pixels([noise(size)])
-    trace = record_clip(clip, pixels, texts, CLASSES, 4, config=RecordConfig(attention=True))
+    trace = record_clip(clip, pixels, texts, CLASSES, 4, config=RECORDED)
     maps = maps_of(trace, cam_config(method))
     assert_told_apart(maps, method)
 

@@ -40,8 +40,10 @@ if TYPE_CHECKING:
 ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
-def _training_free() -> list[str]:
-    return [name for name in lookup.available("methods.cam") if "network" not in lookup.needs("methods.cam", name)]
+def _training_free(*others: str) -> list[str]:
+    """Return the CAM methods that need neither a network of their own nor files, nor any of `others`."""
+    left_out = {"network", "files", *others}
+    return [name for name in lookup.available("methods.cam") if not left_out & lookup.needs("methods.cam", name)]
 
 
 def run(
@@ -61,13 +63,16 @@ def run(
         lookup.check("methods.cam", name, "compare")
         if name not in _training_free():
             raise ParamsError(
-                f"compare: expected training-free CAM methods; {name} trains a network: use 'dvc exp run'"
+                f"compare: expected training-free CAM methods; {name} trains a network, or reads files: use "
+                "'dvc exp run'"
             )
     refined = [_refined(params, value) for value in dict.fromkeys(refines)]
     chosen = choose(params, artifacts, frames)
     folder = artifacts.scratch_folder / "compare"
     variants = [
-        replace(params, cam=replace(cam, method=method)) for method in methods or _training_free() for cam in refined
+        replace(params, cam=replace(cam, method=method))
+        for method in methods or _training_free("encoder")  # whose weights may be a large download: by name alone
+        for cam in refined
     ]
     conditions = _conditions(params, artifacts, runtime, chosen)
     rows = []

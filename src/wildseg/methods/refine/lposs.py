@@ -47,13 +47,15 @@ def refine(
     Raises:
         ModelError: the network has no such features.
     """
-    if trace.values is None:
+    if trace.last is None:
         raise ModelError("cam.refine: lposs compares values of the last attention; this network has none")
     known = zip((alpha, gamma, sigma), CONSTANTS[constants], strict=True)
     alpha, gamma, sigma = (usual if value is None else value for value, usual in known)
     grid = (maps.shape[1], maps.shape[2])
     places = patch_graph.places(grid, trace.size)
-    weights = patch_graph.neighbour_graph(trace.values(), places, neighbours, gamma, sigma)
+    weights = patch_graph.neighbour_graph(
+        trace.last.values().transpose(0, 1).flatten(1), places, neighbours, gamma, sigma
+    )
     graph = patch_graph.normalised(weights)
     found = patch_graph.label_propagation(maps.flatten(1).cpu().numpy(), graph, alpha, steps)
     return torch.from_numpy(found).to(maps.device).unflatten(1, grid)

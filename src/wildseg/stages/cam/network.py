@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from wildseg.cam.networks.objective import NEEDS_CLIP, MapObjective
 from wildseg.cam.networks.saliency import SaliencyFolder
 from wildseg.core import lookup
 from wildseg.core.errors import DataError
-from wildseg.core.files import empty_dir, sha256_of
+from wildseg.core.files import empty_dir
 from wildseg.core.progress import track
 from wildseg.encoders.cnn.build import loaded
 from wildseg.encoders.precision import resolve_precision
@@ -29,6 +28,7 @@ from wildseg.execution.failures import Failures
 from wildseg.execution.result_store import ResultStore, fields_but, key_of, note, versions
 from wildseg.execution.runtime import Runtime, gpus, torch_device
 from wildseg.stages.cam import training_frames
+from wildseg.stages.cam.config import option_files
 from wildseg.stages.cam.task import CamTask, build_network
 from wildseg.tracking import mlflow_run
 from wildseg.training.checkpoint import Checkpoints
@@ -231,19 +231,7 @@ def _key(
     passes = fields_but(params.cam, *OF_OTHER_MAPS, "method", "options") if objective.first else {}
     needs_clip = NEEDS_CLIP in lookup.needs("methods.cam", params.cam.method)
     clip = identity(params.clip, artifacts.root) if needs_clip else None
-    settings = [params.cam.method, options, _digests(options, artifacts.root), params.classes.phrases, passes, clip]
+    settings = [params.cam.method, options, option_files(options, artifacts.root), params.classes.phrases, passes, clip]
     where = [context.seed, context.precision, context.device.split(":")[0]]
     return key_of([settings, where, images.frames, images.labels.tolist(), frames, code, versions(*LIBRARIES),
                    gpus(runtime)[:1]])  # fmt: skip
-
-
-def _digests(options: Mapping[str, Any], root: Path) -> dict[str, list[str]]:
-    """Return the content of each file or folder that an option names, such as weights or saliency."""
-    found: dict[str, list[str]] = {}
-    for name, value in options.items():
-        path = root / value if isinstance(value, str) and value else None
-        if path is not None and path.is_file():
-            found[name] = [sha256_of(path)]
-        elif path is not None and path.is_dir():
-            found[name] = [f"{file.name} {sha256_of(file)}" for file in sorted(path.iterdir()) if file.is_file()]
-    return found

@@ -31,8 +31,9 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     Frames that cannot be read are listed in data/cams/quarantine.csv, after those of the stage before.
 
     Raises:
-        ParamsError: a method that compares classes has nothing to compare.
-        DataError: no key frames, frames without a line in labels.csv, no prompts.json, or boxes that cannot be used.
+        ParamsError: a method that compares classes has nothing to compare, or a refinement has nothing to refine by.
+        DataError: no key frames, frames without a line in labels.csv, no prompts.json, boxes that cannot be used, or
+            given maps that lack a frame.
         ModelError: the model cannot be had, or cannot be traced.
     """
     task = make_task(params, artifacts)
@@ -40,6 +41,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     check_refinement(task)
     quarantined = artifacts.load_quarantine("label")
     present = _labels(params, artifacts)
+    if task.reads_files and (remark := task.given().check(present)):
+        print(f"cam: {task.cam.method}: {remark}")
     failures = Failures("cam", params.cam.max_failures, len(present))
     _network(params, artifacts, runtime, task, present, failures)
     limits = _limits(params, artifacts)
@@ -75,9 +78,14 @@ def _check_competition(task: CamTask) -> None:
 
 
 def check_refinement(task: CamTask) -> None:
-    """Raise a ParamsError where a refinement needs what the network of a trained method does not have."""
+    """Raise a ParamsError where a refinement needs what the method's maps do not have."""
+    chosen = [name for name in task.cam.refinements if name != "none"]
+    if task.reads_files and chosen:
+        raise ParamsError(
+            f"cam.refine: expected none, because {task.cam.method} takes maps from files as they are; found {chosen[0]!r}"
+        )
     needed = {name: lookup.needs("methods.refine", name) - {"image"} for name in lookup.available("methods.refine")}
-    for name in task.cam.refinements if task.needs_network else ():
+    for name in chosen if task.needs_network else ():
         if needed[name]:
             raise ParamsError(
                 f"cam.refine: expected {' or '.join(sorted(other for other, what in needed.items() if not what))}, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -21,12 +21,14 @@ from wildseg.core.files import empty_dir, sha256_of
 from wildseg.encoders.weights import identity
 from wildseg.execution.frame_task import FrameTask, catch_data_error
 from wildseg.execution.result_store import Entry
+from wildseg.stages.cam.config import cam_config, second_identity
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; the process of the stage has no use for it
     import torch
 
     from wildseg.artifacts.prompts import PromptSet
     from wildseg.cam.engine import CamConfig
+    from wildseg.cam.given_maps import GivenMaps
     from wildseg.cam.networks.objective import MapObjective
     from wildseg.cam.params import Cam
     from wildseg.core.classes import Classes
@@ -76,12 +78,14 @@ class CamTask(FrameTask[LabelledFrame]):
         left_out = {"max_failures", "boxes", "precision"} | (set() if "caa" in refinements else {"caa"})
         chosen = {name: value for name, value in asdict(self.cam).items() if name not in left_out}
         chosen["options"] = self.cam.method_options
+        if self.reads_files:
+            return {"names": self.classes.names}  # all else of a frame is in its files
         chosen["refine"] = refinements if len(refinements) > 1 else refinements[0]
         if options := self.cam.refinement_options:
             chosen["refine_options"] = options
         if self.needs_network:
             return {"cam": chosen, "network": sha256_of(MapNetworkFiles(self.root).map_network_weights)}
-        return {
+        return second_identity(self.cam, self.root) | {
             "cam": chosen,
             "model": identity(self.clip, self.root),
             "prompts": [self.classes.phrases, self.prompts.background, self.prompts.templates],
@@ -91,6 +95,17 @@ class CamTask(FrameTask[LabelledFrame]):
     def needs_network(self) -> bool:
         """Whether the method reads a network that it trains."""
         return "network" in lookup.needs("methods.cam", self.cam.method)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether the maps come from files."""
+        return "files" in lookup.needs("methods.cam", self.cam.method)
+
+    def given(self) -> GivenMaps:
+        """Return the files that the method reads."""
+        method = lookup.load("methods.cam", self.cam.method, "cam.method")
+        found: GivenMaps = method.read(self.root, self.classes.names, **self.cam.method_options)
+        return found
 
     def methods(self) -> tuple[str, ...]:
         """Return the modules of the CAM method, of the one that reads its network, if any, and of the refinements."""
@@ -107,10 +122,11 @@ class CamTask(FrameTask[LabelledFrame]):
         return item.frame
 
     def inputs(self, item: LabelledFrame) -> tuple[Any, ...]:
-        """Return the frame's bytes, its classes and its boxes."""
+        """Return the frame's bytes, its classes and its boxes, and of given maps a digest."""
         limits = item.limits
         boxes = () if limits is None else (limits.width, limits.height, limits.boxes.tolist())
-        return KeyFrames(self.root).frame_bytes(item.frame), item.present, boxes
+        files = (self.given().digest(item.frame),) if self.reads_files else ()
+        return KeyFrames(self.root).frame_bytes(item.frame), item.present, boxes, *files
 
     def outputs(self, item: LabelledFrame) -> dict[str, Path]:
         """Return where the maps lie."""
@@ -131,14 +147,17 @@ class CamTask(FrameTask[LabelledFrame]):
             DataError: the trained network is broken.
             ModelError: the model cannot be had, or cannot be traced.
         """
+        self.device = device
+        if self.reads_files:
+            return ()
         from wildseg.encoders import clip
 
-        self.device = device
-        self.config = cam_config(self.cam)
         if self.needs_network:
+            self.config = cam_config(self.cam)
             self.objective = trained_network(self, device)
             return ()
         self.model = clip.load_chosen(self.clip, device=device, root=self.root)
+        self.config = cam_config(self.cam, self.model, self.root)
         self.model.tower()  # a model that cannot be traced is an error now
         phrases = (*self.classes.phrases, *((phrase,) for phrase in self.prompts.background))
         self.texts = self.model.classifier(phrases, self.prompts.templates)
@@ -151,6 +170,8 @@ class CamTask(FrameTask[LabelledFrame]):
 
     def compute_batch(self, items: Sequence[LabelledFrame]) -> list[Entry | DataError]:
         """Return the same for several frames: those of one size pass the network together."""
+        if self.reads_files:
+            return [catch_data_error(self.compute, item) for item in items]
         images = [catch_data_error(KeyFrames(self.root).load_image, item.frame) for item in items]
         made: list[Any] = list(images)  # where there is no image, the error stays
         sizes: dict[tuple[int, ...], list[int]] = {}
@@ -164,6 +185,9 @@ class CamTask(FrameTask[LabelledFrame]):
         return made
 
     def _maps(self, items: Sequence[LabelledFrame], images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if self.reads_files:
+            given, pairs = self.given(), zip(items, images, strict=True)
+            return [given.maps(item.frame, item.present, (image.shape[0], image.shape[1])) for item, image in pairs]
         from wildseg.cam.engine import activation_maps_of_batch
         from wildseg.cam.networks.engine import network_maps
         from wildseg.cam.refinement import refine_frame
@@ -188,20 +212,6 @@ class CamTask(FrameTask[LabelledFrame]):
             "small": int(maps.shape[1] * maps.shape[2] == 1),  # one cell: the frame is smaller than a patch
         }
         return Entry(record, {"maps": Maps.encode_maps(np.array(item.present, np.int16), maps)})
-
-
-def cam_config(cam: Cam) -> CamConfig:
-    """Load the method and the refinements that the parameters name."""
-    from wildseg.cam.engine import CamConfig
-    from wildseg.cam.refinement import Refinement
-
-    refinements = []
-    for name in cam.refinements:
-        module = lookup.load("methods.refine", name, "cam.refine")
-        section = getattr(cam, name, None)  # the options of some are a section of their name
-        options = cam.options.get(name, {})
-        refinements.append(Refinement(module, section if is_dataclass(section) else None, options))
-    return CamConfig(cam, lookup.load("methods.cam", cam.method, "cam.method"), tuple(refinements))
 
 
 def build_network(task: CamTask, labels: np.ndarray, context: TrainContext) -> MapObjective:
