@@ -17,7 +17,7 @@ from wildseg.cam.engine import maps_of
 from wildseg.cam.maps import normalise
 from wildseg.cam.pixel_grid import on_pixels
 from wildseg.cam.refinement import Refinement, refine_frame
-from wildseg.cam.trace import Trace
+from wildseg.cam.trace import LastAttention, Trace
 from wildseg.core import lookup
 from wildseg.core.errors import ModelError
 from wildseg.methods.cam import eigencam
@@ -34,8 +34,9 @@ def trace() -> Trace:
     generator = torch.Generator().manual_seed(0)
     attention = torch.randn(13, 13, generator=generator).softmax(-1)
     activations = torch.rand(1, 5, *GRID, generator=generator)
-    values = torch.randn(12, 8, generator=generator)
-    recorded = {"size": (24, 32), "mean_attention": attention, "values": lambda: values}
+    values = torch.randn(2, 12, 4, generator=generator)
+    last = LastAttention(GRID, lambda: values, *[lambda *_: values] * 3, (8, 8))  # type: ignore[arg-type] # not called
+    recorded = {"size": (24, 32), "mean_attention": attention, "last": last}
     return Trace(activations, (0, 2), 3, lambda *_: activations, **recorded)  # type: ignore[arg-type]
 
 
@@ -127,7 +128,7 @@ def test_lposs_solves_the_system_of_its_constants(options: dict[str, Any], const
 
 def test_lposs_of_a_network_without_attention_is_an_error() -> None:
     with pytest.raises(ModelError, match=r"cam\.refine: lposs compares values of the last attention; this network has"):
-        Refinement(lposs).refine(maps(), replace(trace(), values=None))
+        Refinement(lposs).refine(maps(), replace(trace(), last=None))
 
 
 def test_features_takes_the_means_over_similar_activations_as_often_as_its_power() -> None:

@@ -53,9 +53,8 @@ def refine(
     alpha, gamma, sigma = (usual if value is None else value for value, usual in known)
     grid = (maps.shape[1], maps.shape[2])
     places = patch_graph.places(grid, trace.size)
-    weights = patch_graph.neighbour_graph(
-        trace.last.values().transpose(0, 1).flatten(1), places, neighbours, gamma, sigma
-    )
+    values = trace.last.values().transpose(0, 1).flatten(1)  # (h*w, C), heads side by side
+    weights = patch_graph.neighbour_graph(values, places, neighbours, gamma, sigma)
     graph = patch_graph.normalised(weights)
     found = patch_graph.label_propagation(maps.flatten(1).cpu().numpy(), graph, alpha, steps)
     return torch.from_numpy(found).to(maps.device).unflatten(1, grid)

@@ -82,7 +82,8 @@ def check_refinement(task: CamTask) -> None:
     chosen = [name for name in task.cam.refinements if name != "none"]
     if task.reads_files and chosen:
         raise ParamsError(
-            f"cam.refine: expected none, because {task.cam.method} takes maps from files as they are; found {chosen[0]!r}"
+            f"cam.refine: expected none, because {task.cam.method} takes maps from files as they are; "
+            f"found {chosen[0]!r}"
         )
     needed = {name: lookup.needs("methods.refine", name) - {"image"} for name in lookup.available("methods.refine")}
     for name in chosen if task.needs_network else ():

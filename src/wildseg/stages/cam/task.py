@@ -194,8 +194,10 @@ class CamTask(FrameTask[LabelledFrame]):
 
         present = [item.present for item in items]
         if self.needs_network:
-            pairs = zip(images, present, strict=True)
-            maps = [network_maps(self.objective, image, classes, self.cam, self.device) for image, classes in pairs]
+            maps = [
+                network_maps(self.objective, image, classes, self.cam, self.device)
+                for image, classes in zip(images, present, strict=True)
+            ]
             return [refine_frame(m, image, self.config.refinements) for m, image in zip(maps, images, strict=True)]
         return activation_maps_of_batch(self.model, images, self.texts, present, len(self.classes), self.config)
 
