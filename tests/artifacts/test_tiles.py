@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from wildseg.artifacts.project import Artifacts
+from wildseg.artifacts.tiles import Ticks
 from wildseg.core.errors import DataError
 
 NAMES = ("sky", "crop row", "mud")
@@ -62,7 +63,7 @@ def test_of_frames_that_are_labelled_as_a_whole_there_is_no_line(artifacts: Arti
         ("a,1,1,2,3,", "a,3,1,2,3,", "frame 'a': expected a row from 1 to 2 and a column from 1 to 3, found row 3"),
         ("a,1,1,2,3,", "a,0,1,2,3,", "expected a whole number from 1 in the column row, found '0'"),
         ("a,1,1,2,3,", "a,1,x,2,3,", "expected a whole number from 1 in the column column, found 'x'"),
-        ("a,2,3,2,3,", "a,2,3,3,3,", "expected a grid of 2 x 3 tiles, found 3 rows and 3 columns"),
+        ("a,2,3,2,3,", "a,2,3,3,3,", "expected 2 x 3 tiles, found 3 rows and 3 columns"),
         ("a,1,2,2,3,", "a,1,1,2,3,", "the tile in row 1 and column 1 of 'a' occurs twice"),
         ("mud\na,1,1,2,3,", "mud\na,1,1,2,3,7", "expected 0 or 1 for sky, found '7"),
         ("a,1,1,", "../a,1,1,", "expected plain file names"),
@@ -118,7 +119,7 @@ def test_a_table_of_a_spreadsheet_is_read_with_ticks_or_lists_in_any_order(artif
     [
         ("Frame,Labels\na,sky\n", "expected the columns Row and Column, because label.grid is 1 x 2; 'Row' is missing"),
         ("Frame,Labels,Row,Column\na,sky,1,1\n", "expected a line for each of 2 tiles, found none for row 1 and col"),
-        ("Frame,Labels,Row,Column,Rows\na,sky,1,1,2\n", "expected a grid of 1 x 2 tiles, found 2 rows"),
+        ("Frame,Labels,Row,Column,Rows\na,sky,1,1,2\n", "expected 1 x 2 tiles, as label.grid has them, found 2 rows"),
         ("Frame,Labels,Row,Column\na,skies,1,1\n", "found 'skies'; did you mean 'sky'"),
         ("Frame,Labels,Row,Column\na,sky,1,\n", "expected a whole number from 1 in the column column, found ''"),
     ],
@@ -132,3 +133,17 @@ def test_tiles_given_as_frames_are_told_from_a_frame_that_occurs_twice(artifacts
     path = given(artifacts, "Frame,Labels,Row,Column\na,sky,1,1\na,mud,1,2\n")
     with pytest.raises(DataError, match=r"occurs twice; it has the columns Row and Column: .* set label\.grid"):
         artifacts.load_labels(NAMES, path)
+
+
+def test_ticks_come_back_and_need_not_be_of_all_tiles(artifacts: Artifacts) -> None:
+    assert artifacts.load_ticks(NAMES, (2, 3)) == {}
+    artifacts.save_ticks(NAMES, {})
+    assert artifacts.load_ticks(NAMES, (2, 3)) == {}
+    ticked = np.array([[True, False, True], [False, False, False]])
+    artifacts.save_ticks(NAMES, {"b c": Ticks(TILES[1], ticked)})
+    ((frame, found),) = artifacts.load_ticks(NAMES, (2, 3)).items()
+    assert frame == "b c"
+    np.testing.assert_array_equal(found.ticked, ticked)
+    np.testing.assert_array_equal(found.labels, TILES[1] & ticked[..., None])
+    with pytest.raises(DataError, match="'b c': expected 2 x 2 tiles, as label.grid has them, found 3 columns"):
+        artifacts.load_ticks(NAMES, (2, 2))

@@ -10,6 +10,7 @@ import pytest
 
 from tests.encoders.models import noise, save
 from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.artifacts.tiles import Ticks
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.core.files import load_json
 from wildseg.encoders import clip
@@ -201,6 +202,29 @@ def test_corrections_of_a_frame_reach_its_tiles(project: Artifacts, values: Para
     assert tiles["drive_000000"].all()
     assert tiles["drive_000001"].tolist() == [[[False, True, False]] * 2]
     assert not tiles["drive_000002"].any()
+
+
+def test_what_was_ticked_wins_and_frames_that_are_gone_are_told(
+    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.overrides_csv.parent.mkdir(parents=True)
+    project.overrides_csv.write_text('Frame,Labels\ndrive_000001,"tree"\n')
+    sky, gone = np.zeros((1, 2, 3), bool), Ticks(np.ones((1, 2, 3), bool), np.ones((1, 2), bool))
+    sky[0, 1, 0] = True
+    ticks = {"drive_000000": Ticks(sky, np.ones((1, 2), bool)), "drive_000009": gone}
+    project.save_ticks(NAMES, {**ticks, "drive_000001": Ticks(sky, np.array([[False, True]]))})
+    label.run(with_label(values, grid=(1, 2)), project, CPU)
+    labels = project.load_labels(NAMES)
+    tiles = project.load_tiles(NAMES, labels)
+    assert tiles["drive_000000"].tolist() == [[[False, False, False], [True, False, False]]]
+    assert tiles["drive_000001"].tolist() == [[[False, True, False], [True, False, False]]]  # by hand, ticked
+    assert tiles["drive_000002"].all()
+    assert labels["drive_000001"].tolist() == [True, True, False]
+    lines = capsys.readouterr().out.splitlines()
+    assert [
+        line for line in lines if "1 frames of" in line and "are no key frames, the first is 'drive_000009'" in line
+    ]
+    assert "1 by hand, 2 ticked" in lines[-1]
 
 
 def test_given_labels_of_tiles_are_read_and_decided(project: Artifacts, values: Params) -> None:

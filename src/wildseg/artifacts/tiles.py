@@ -6,7 +6,9 @@ count from 1, the first being at the top left.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,14 @@ Grid = tuple[int, int]  # rows and columns of tiles
 Line = tuple[str, Mapping[str, str], np.ndarray]  # a frame, cells by column in lower case, and present (K,) bool
 
 
+@dataclass(frozen=True)
+class Ticks:
+    """What a person ticked in a frame: labels (r, c, K) bool of its tiles, and which of them, (r, c) bool, count."""
+
+    labels: np.ndarray
+    ticked: np.ndarray
+
+
 class TileLabels(Project):
     """data/labels/tiles.csv, by the label stage; without any line where frames are labelled as a whole."""
 
@@ -33,6 +43,11 @@ class TileLabels(Project):
     def tiles_csv(self) -> Path:
         """The present classes of each tile."""
         return self.data / "labels" / "tiles.csv"
+
+    @property
+    def ticks_csv(self) -> Path:
+        """The user's labels of tiles, which win over any method and which no stage ever writes."""
+        return self.data / "labels" / "ticks.csv"
 
     def save_tiles(self, frames: Sequence[str], class_names: Sequence[str], tiles: np.ndarray | None) -> None:
         """Write data/labels/tiles.csv.
@@ -62,7 +77,8 @@ class TileLabels(Project):
         with made_by("label"):
             rows = load_table(self.tiles_csv, (*COLUMNS, *class_names))
             check_names(self.tiles_csv, rows, "frame")
-            tiles = gather(self.tiles_csv, (self._line(row, class_names) for row in rows))
+            tiles, found = _by_frame(self.tiles_csv, (self._line(row, class_names) for row in rows))
+            _check_complete(self.tiles_csv, found)
             self._check_union(tiles, labels, class_names)
             return tiles
 
@@ -75,6 +91,30 @@ class TileLabels(Project):
         Raises:
             DataError: the file is missing or malformed, is of another grid, or lacks a tile.
         """
+        tiles, found = _by_frame(path, self._given_lines(class_names, path, grid), grid)
+        _check_complete(path, found)
+        return tiles
+
+    def save_ticks(self, class_names: Sequence[str], ticks: Mapping[str, Ticks]) -> None:
+        """Write data/labels/ticks.csv: a line for each tile that was ticked."""
+        names, rows = np.array(class_names), []
+        for frame, own in ticks.items():
+            for i, j in np.argwhere(own.ticked):
+                rows.append((frame, i + 1, j + 1, *own.ticked.shape, ",".join(names[own.labels[i, j]])))
+        save_table(self.ticks_csv, ("Frame", "Row", "Column", "Rows", "Columns", "Labels"), rows)
+
+    def load_ticks(self, class_names: Sequence[str], grid: Grid) -> dict[str, Ticks]:
+        """Read data/labels/ticks.csv by frame; empty where it has no line, or there is no such file.
+
+        Raises:
+            DataError: it is malformed, or of another grid.
+        """
+        if not os.path.lexists(self.ticks_csv):
+            return {}
+        labels, ticked = _by_frame(self.ticks_csv, self._given_lines(class_names, self.ticks_csv, grid), grid)
+        return {frame: Ticks(labels[frame], ticked[frame]) for frame in labels}
+
+    def _given_lines(self, class_names: Sequence[str], path: Path, grid: Grid) -> list[Line]:
         sheet = load_sheet(path, "Frame", "Labels")
         named = {" ".join(column.split()).casefold(): column for column in sheet.columns}
         if missing := [name for name in PLACE if name not in named]:
@@ -87,7 +127,7 @@ class TileLabels(Project):
         ]
         rows = list(read_rows(path, sheet, class_names))
         check_names(path, ({"Frame": frame} for frame, _ in rows), "Frame")
-        return gather(path, ((f, place, own) for (f, own), place in zip(rows, places, strict=True)), grid)
+        return [(frame, place, own) for (frame, own), place in zip(rows, places, strict=True)]
 
     def _line(self, row: Mapping[str, str], class_names: Sequence[str]) -> Line:
         for name in class_names:
@@ -116,17 +156,20 @@ class TileLabels(Project):
                 )
 
 
-def gather(path: Path, lines: Iterable[Line], grid: Grid | None = None) -> dict[str, np.ndarray]:
-    """Return the labels of tiles by frame, (r, c, K) bool, from the lines of a table in any order.
+def _by_frame(
+    path: Path, lines: Iterable[Line], grid: Grid | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the labels of tiles by frame, (r, c, K) bool, and which have a line, (r, c) bool; lines in any order.
 
     Args:
         path: of the table, for error lines.
         lines: one for each tile.
-        grid: of all frames; None takes that of the first line.
+        grid: of all frames, as label.grid has it; None takes that of the first line.
 
     Raises:
-        DataError: a number is none or outside of the grid, a line is of another grid, a tile is missing or there twice.
+        DataError: a number is none or outside of the grid, a line is of another grid, or a tile is there twice.
     """
+    wanted = " as label.grid has them," if grid else ""
     tiles: dict[str, np.ndarray] = {}
     found: dict[str, np.ndarray] = {}
     for frame, cells, present in lines:
@@ -135,7 +178,7 @@ def gather(path: Path, lines: Iterable[Line], grid: Grid | None = None) -> dict[
         if size.items() - dict(zip(SIZE, grid, strict=True)).items():
             found_size = " and ".join(f"{number} {name}" for name, number in size.items())
             raise DataError(
-                f"{path}, frame {frame!r}: expected a grid of {grid[0]} x {grid[1]} tiles, found {found_size}"
+                f"{path}, frame {frame!r}: expected {grid[0]} x {grid[1]} tiles,{wanted} found {found_size}"
             )
         row, column = (_number(path, frame, cells, name) for name in PLACE)
         if row > grid[0] or column > grid[1]:
@@ -149,6 +192,10 @@ def gather(path: Path, lines: Iterable[Line], grid: Grid | None = None) -> dict[
             raise DataError(f"{path}: the tile in row {row} and column {column} of {frame!r} occurs twice")
         tiles[frame][row - 1, column - 1] = present
         found[frame][row - 1, column - 1] = True
+    return tiles, found
+
+
+def _check_complete(path: Path, found: Mapping[str, np.ndarray]) -> None:
     for frame, complete in found.items():
         if not complete.all():
             row, column = np.argwhere(~complete)[0] + 1
@@ -156,7 +203,6 @@ def gather(path: Path, lines: Iterable[Line], grid: Grid | None = None) -> dict[
                 f"{path}, frame {frame!r}: expected a line for each of {complete.size} tiles, found none for row {row} "
                 f"and column {column}; a line without a class says that none is there"
             )
-    return tiles
 
 
 def _number(path: Path, frame: str, cells: Mapping[str, str], name: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,6 +21,18 @@ if TYPE_CHECKING:  # views load torch, which the process of a stage has no use f
 Grid = tuple[int, int]
 WHOLE: Grid = (1, 1)
 COLUMNS = ("row", "column", "rows", "columns")  # of data/labels/tiles.csv
+
+
+class Ticked(Protocol):
+    """What a person ticked in a frame."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(r, c, K) bool."""
+
+    @property
+    def ticked(self) -> np.ndarray:
+        """(r, c) bool: which tiles count."""
 
 
 def check_names(class_names: Sequence[str], grid: Grid) -> None:
@@ -102,6 +114,21 @@ def stacked(results: Sequence[LabelResult], grid: Grid) -> np.ndarray:
     """Return the scores of the tiles of n frames: (n, r, c, K); of a whole frame the one tile is the frame."""
     scores = [result.scores if result.tiles is None else result.tiles for result in results]
     return np.stack([own.reshape(*grid, -1) for own in scores])
+
+
+def with_ticks(frames: Sequence[str], tiles: np.ndarray, ticks: Mapping[str, Ticked]) -> np.ndarray:
+    """Return labels of tiles, (n, r, c, K) bool, those that a person ticked in place of a method's.
+
+    Args:
+        frames: the n names.
+        tiles: (n, r, c, K) bool.
+        ticks: by frame; of frames that are not among `frames` they change nothing.
+    """
+    out = tiles.copy()
+    for row, frame in enumerate(frames):
+        if (own := ticks.get(frame)) is not None:
+            out[row] = np.where(own.ticked[..., None], own.labels, out[row])
+    return out
 
 
 def agreeing(tiles: np.ndarray, present: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ from wildseg.labels.decide import apply_overrides
 from wildseg.labels.prevalence import prevalence_warnings
 from wildseg.labels.smoothing import smooth
 from wildseg.labels.summary import TEMPLATE_COLUMNS, summary, template_remark, template_rows
-from wildseg.labels.tiles import WHOLE, agreeing, check_names, stacked
+from wildseg.labels.tiles import WHOLE, agreeing, check_names, stacked, with_ticks
 from wildseg.stages.label_inference import LabelJob
 from wildseg.stages.prompts import choose, remarks
 from wildseg.stages.tasks.label import grid_of
@@ -49,6 +49,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     # Read first: a slip in it is an error before anything is computed or removed.
     given = os.path.lexists(artifacts.overrides_csv)
     overrides = artifacts.load_labels(names, artifacts.overrides_csv) if given else {}
+    ticks = artifacts.load_ticks(names, grid)
     _remove_outputs(artifacts)
 
     job = LabelJob(params.classes, params.clip, params.label, artifacts, runtime)
@@ -65,7 +66,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     scores = _scores(results, usable, params.label, grid)  # (n, r, c, K)
     tiles = job.decide_tiles(results, scores)
     present = apply_overrides(frames, tiles.any((1, 2)), corrections, artifacts.overrides_csv)
-    tiles, scores = agreeing(tiles, present), scores.max((1, 2))
+    tiles, scores = with_ticks(frames, agreeing(tiles, present), ticks), scores.max((1, 2))
+    present = tiles.any((1, 2))
     unread = sum(record.get("parse_errors", 0) for record in records)
     _check_some(artifacts, present, scores, unread)
 
@@ -76,13 +78,14 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     report = summary(present, len(prompts.background), ranking, records)
     save_json(artifacts.metrics_path("label.json"), report)
     save_plotted_table(artifacts.metrics_path("label/templates.csv"), TEMPLATE_COLUMNS, template_rows(ranking))
-    _note(*prevalence_warnings(present, names))
+    _note(*prevalence_warnings(present, names), _unknown(artifacts, ticks, key_frames))
     corrected = f", {len(corrections)} by hand" if corrections else ""
+    ticked = f", {len(ticks.keys() & {*frames})} ticked" if ticks else ""
     by_tile = "" if grid == WHOLE else f" and {tiles.sum(-1).mean():.1f} a tile ({grid[0]} x {grid[1]})"
     illegible = f", {unread} answers that could not be read" if unread else ""
     print(
         f"label: {len(frames)} frames, {report['classes_per_frame']:.1f} classes a frame{by_tile}, "
-        f"{report['frames_without_class']} without any{corrected}{illegible}{failures}{cached}"
+        f"{report['frames_without_class']} without any{corrected}{ticked}{illegible}{failures}{cached}"
     )
 
 
@@ -104,6 +107,13 @@ def _scores(results: Sequence[LabelResult], frames: Sequence[Frame], label: Labe
         return scores
     sources, times = [frame.source for frame in frames], [frame.time_s for frame in frames]
     return smooth(scores.reshape(len(scores), -1), sources, times, label.smooth_s).reshape(scores.shape)
+
+
+def _unknown(artifacts: Artifacts, ticks: Mapping[str, object], frames: Sequence[Frame]) -> str:
+    """Return a line on ticks of frames that are no key frames, as after another `extract`; empty where all are."""
+    unknown = [name for name in ticks if name not in {frame.name for frame in frames}]
+    more = f"{len(unknown)} frames of {artifacts.ticks_csv} are no key frames"
+    return f"{more}, the first is {unknown[0]!r}: their ticks change nothing" if unknown else ""
 
 
 def _check_some(artifacts: Artifacts, present: np.ndarray, scores: np.ndarray, unread: int) -> None:
