@@ -221,9 +221,8 @@ def test_what_was_ticked_wins_and_frames_that_are_gone_are_told(
     assert tiles["drive_000002"].all()
     assert labels["drive_000001"].tolist() == [True, True, False]
     lines = capsys.readouterr().out.splitlines()
-    assert [
-        line for line in lines if "1 frames of" in line and "are no key frames, the first is 'drive_000009'" in line
-    ]
+    gone_line = f"label: ticks of 1 frame in {project.ticks_csv} change nothing: there is no key frame 'drive_000009'"
+    assert gone_line in lines
     assert "1 by hand, 2 ticked" in lines[-1]
 
 

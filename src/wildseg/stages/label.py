@@ -111,9 +111,10 @@ def _scores(results: Sequence[LabelResult], frames: Sequence[Frame], label: Labe
 
 def _unknown(artifacts: Artifacts, ticks: Mapping[str, object], frames: Sequence[Frame]) -> str:
     """Return a line on ticks of frames that are no key frames, as after another `extract`; empty where all are."""
-    unknown = [name for name in ticks if name not in {frame.name for frame in frames}]
-    more = f"{len(unknown)} frames of {artifacts.ticks_csv} are no key frames"
-    return f"{more}, the first is {unknown[0]!r}: their ticks change nothing" if unknown else ""
+    if not (unknown := sorted(ticks.keys() - {frame.name for frame in frames})):
+        return ""
+    number = "1 frame" if len(unknown) == 1 else f"{len(unknown)} frames"
+    return f"ticks of {number} in {artifacts.ticks_csv} change nothing: there is no key frame {unknown[0]!r}"
 
 
 def _check_some(artifacts: Artifacts, present: np.ndarray, scores: np.ndarray, unread: int) -> None:
