@@ -145,5 +145,7 @@ def test_ticks_come_back_and_need_not_be_of_all_tiles(artifacts: Artifacts) -> N
     assert frame == "b c"
     np.testing.assert_array_equal(found.ticked, ticked)
     np.testing.assert_array_equal(found.labels, TILES[1] & ticked[..., None])
-    with pytest.raises(DataError, match="'b c': expected 2 x 2 tiles, as label.grid has them, found 2 rows and 3 columns"):
+    with pytest.raises(
+        DataError, match="'b c': expected 2 x 2 tiles, as label.grid has them, found 2 rows and 3 columns"
+    ):
         artifacts.load_ticks(NAMES, (2, 2))
