@@ -24,9 +24,8 @@ import numpy as np
 import yaml
 
 import wildseg
+from benchmarks import tile_labels
 from benchmarks.project import ROOT, change
-from benchmarks.tile_labels import GRIDS, labels_of_tiles
-from benchmarks.tile_labels import rows as tile_rows
 from wildseg.artifacts.frames import Frame
 from wildseg.artifacts.project import Artifacts
 from wildseg.cli import stages
@@ -48,8 +47,8 @@ PATCHES = {"size": [208, 208], "crop": 192, "patch": 96, "patches": 5, "stride":
 # loss becomes that of answering each class by its frequency; l2g's published one, with momentum, is as it is.
 LR = 0.001
 HEAD = {**CROPS, "train": "head", "epochs": 6}
-# A head on tiles of r x c, which `cam` keeps its maps inside of, too.
-TILED: Mapping[str, tuple[int, int]] = {f"classifier, head alone, {r}x{c} tiles": (r, c) for r, c in GRIDS[1:]}
+# A head on tiles, which `cam` keeps its maps inside of, too.
+TILED = {f"classifier, head alone, {r}x{c} tiles": (r, c) for r, c in tile_labels.GRIDS[1:]}
 ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # name: method, options beside its defaults
     "classifier, head alone": ("classifier", HEAD),
     **dict.fromkeys(TILED, ("classifier", HEAD)),
@@ -152,7 +151,7 @@ class Protocol:
         for frame in self.artifacts.load_frames():
             truth = self.truth(frame)
             of_frame = classes_in(truth, len(names), self.settings.eval.min_presence)[0][None, None]
-            tiles = of_frame if grid == (1, 1) else labels_of_tiles(truth, grid, len(names))
+            tiles = of_frame if grid == (1, 1) else tile_labels.labels_of_tiles(truth, grid, len(names))
             rows += [(frame.name, i + 1, j + 1, ",".join(np.array(names)[tiles[i, j]])) for i, j in np.ndindex(*grid)]
         save_table(self.artifacts.root / "data/labels/given.csv", ("Frame", "Row", "Column", "Labels"), rows)
         self._run("label", replace(self.settings, label=replace(self.settings.label, grid=grid)))
@@ -268,7 +267,7 @@ def main(prepare: Callable[[Path], Photographs], description: str) -> None:
             made = (
                 [*protocol.floors()] if name == "floors"
                 else [protocol.truth_row()] if name == "truth"
-                else [*tile_rows(protocol, images, len(data.classes), *ENCODER.values())] if name == LINEAR
+                else [*tile_labels.rows(protocol, images, len(data.classes), *ENCODER.values())] if name == LINEAR
                 else [protocol.row(name, *rows[name])]
             )  # fmt: skip
         for cells in made:
