@@ -115,7 +115,8 @@ def _make_inputs(folder: Path, videos: int) -> None:
         (folder / name).mkdir(parents=True)
     save_clip(folder / "models" / "micro" / "micro.safetensors")
     (folder / "data" / "labels" / "given.csv").write_text("Frame,Labels\n")
-    shutil.copy(ROOT / "data" / "labels" / "overrides.csv", folder / "data" / "labels")
+    for name in ("overrides.csv", "ticks.csv"):
+        shutil.copy(ROOT / "data" / "labels" / name, folder / "data" / "labels")
     for number in range(videos):
         add_video(folder, f"drive_{number:03d}", number, PER_VIDEO)
 

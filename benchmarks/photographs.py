@@ -24,6 +24,7 @@ import numpy as np
 import yaml
 
 import wildseg
+from benchmarks import tile_labels
 from benchmarks.project import ROOT, change
 from wildseg.artifacts.frames import Frame
 from wildseg.artifacts.project import Artifacts
@@ -39,18 +40,23 @@ from wildseg.metrics.intervals import interval, miou, of_matrix
 from wildseg.metrics.levels import classes_in
 
 ENCODER = {"encoder": "tu-tf_efficientnet_lite0", "encoder_weights": "efficientnet-lite0"}
+LINEAR = "linear head on tiles"
 CROPS = {**ENCODER, "size": [224, 320], "crop": 192, "batch_size": 8}
 PATCHES = {"size": [208, 208], "crop": 192, "patch": 96, "patches": 5, "stride": 16}
 # The rate with which this smaller network learns as a classifier. By that published for ResNets, ten times as high, its
 # loss becomes that of answering each class by its frequency; l2g's published one, with momentum, is as it is.
 LR = 0.001
+HEAD = {**CROPS, "train": "head", "epochs": 6}
+# A head on tiles, which `cam` keeps its maps inside of, too.
+TILED = {f"classifier, head alone, {r}x{c} tiles": (r, c) for r, c in tile_labels.GRIDS[1:]}
 ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # name: method, options beside its defaults
-    "classifier, head alone": ("classifier", {**CROPS, "train": "head", "epochs": 6}),
+    "classifier, head alone": ("classifier", HEAD),
+    **dict.fromkeys(TILED, ("classifier", HEAD)),
     "classifier": ("classifier", {**CROPS, "epochs": 6, "lr": LR}),
     "l2g": ("l2g", {**ENCODER, **PATCHES, "epochs": 2}),
     "ccam": ("ccam", {**CROPS, "lr": LR, "causal_lr": LR, "epochs": 3, "causal_epochs": 3, "prior_size": 128}),
 }
-WITH_MODEL = ("classifier", "l2g", "ccam")  # and truth: rows whose pseudo masks a U-Net is trained on
+WITH_MODEL = ("classifier", "l2g", "ccam", *TILED)  # and truth: rows whose pseudo masks a U-Net is trained on
 WITH_CLIP: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "gradcam": ("gradcam", {}),
     "softmax_gradcam": ("softmax_gradcam", {}),
@@ -136,16 +142,20 @@ class Protocol:
         splits = np.where(tested, "test", "train").tolist()
         kept = [replace(f, split=split) for f, split in zip(frames, splits, strict=True)][::every]
         self.artifacts.save_frames(kept)
-        self._give_labels(kept)
-        self._run("label")
+        self._give_labels((1, 1))
 
-    def _give_labels(self, frames: Sequence[Frame]) -> None:
+    def _give_labels(self, grid: tuple[int, int]) -> None:
+        """Label all frames, or their tiles, by their truth."""
         names = self.settings.classes.names
-        rows = []
-        for frame in frames:
-            present, _ = classes_in(self.truth(frame), len(names), self.settings.eval.min_presence)
-            rows.append((frame.name, ",".join(np.array(names)[present])))
-        save_table(self.artifacts.root / "data/labels/given.csv", ("Frame", "Labels"), rows)
+        rows: list[tuple[object, ...]] = []
+        for frame in self.artifacts.load_frames():
+            truth = self.truth(frame)
+            of_frame = classes_in(truth, len(names), self.settings.eval.min_presence)[0][None, None]
+            tiles = of_frame if grid == (1, 1) else tile_labels.labels_of_tiles(truth, grid, len(names))
+            rows += [(frame.name, i + 1, j + 1, ",".join(np.array(names)[tiles[i, j]])) for i, j in np.ndindex(*grid)]
+        save_table(self.artifacts.root / "data/labels/given.csv", ("Frame", "Row", "Column", "Labels"), rows)
+        self._run("label", replace(self.settings, label=replace(self.settings.label, grid=grid)))
+        self._grid = grid
 
     def _run(self, stage: str, settings: Params | None = None) -> None:
         stages.load(stage).run(settings or self.settings, self.artifacts, runtime())
@@ -194,6 +204,9 @@ class Protocol:
 
     def row(self, name: str, method: str, options: Mapping[str, Any]) -> tuple[str, ...]:
         """Run cam, crf and train with one map method; return its numbers."""
+        grid = TILED.get(name, (1, 1))
+        if grid != self._grid:
+            self._give_labels(grid)
         cam = replace(self.settings.cam, method=method, options={method: {**self._defaults(method), **options}})
         chosen = replace(self.settings, cam=cam)
         stages.load("cam").run(chosen, self.artifacts, runtime())
@@ -242,17 +255,19 @@ def main(prepare: Callable[[Path], Photographs], description: str) -> None:
         parser.error("--work: expected a folder outside of the data set, which is never written to")
     work.mkdir(parents=True, exist_ok=True)
     rows = {**ROWS, **(WITH_CLIP if given.clip else {})}
-    if unknown := set(given.only or ()) - {*rows, "floors", "truth"}:
-        parser.error(f"--only: expected of {', '.join(('floors', *rows, 'truth'))}; found {', '.join(unknown)}")
+    every = ("floors", *rows, LINEAR, "truth")
+    if unknown := set(given.only or ()) - {*every}:
+        parser.error(f"--only: expected of {', '.join(every)}; found {', '.join(unknown)}")
     with contextlib.redirect_stdout(_log(work)):
         protocol = Protocol(data, work, given.clip, given.every)
     _show(data, protocol)
-    wanted = given.only or ("floors", *rows, "truth")
-    for name in wanted:
+    images = protocol.artifacts.load_image
+    for name in given.only or every:
         with contextlib.redirect_stdout(_log(work)):
             made = (
                 [*protocol.floors()] if name == "floors"
                 else [protocol.truth_row()] if name == "truth"
+                else [*tile_labels.rows(protocol, images, len(data.classes), *ENCODER.values())] if name == LINEAR
                 else [protocol.row(name, *rows[name])]
             )  # fmt: skip
         for cells in made:

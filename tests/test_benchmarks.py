@@ -11,8 +11,20 @@ from pathlib import Path
 import benchmarks.project
 import numpy as np
 import pytest
+import torch
 from benchmarks import __main__ as command
-from benchmarks import label_methods, losses, memory, photographs, street, table, terrain, timing, trained_cam
+from benchmarks import (
+    label_methods,
+    losses,
+    memory,
+    photographs,
+    street,
+    table,
+    terrain,
+    tile_labels,
+    timing,
+    trained_cam,
+)
 from benchmarks.timing import Result, compare
 from PIL import Image
 
@@ -183,6 +195,41 @@ def test_the_floors_of_photographs_are_those_of_the_training_truth(
     for frame, truth in zip(protocol.artifacts.load_frames(), truths, strict=True):
         assert np.flatnonzero(labels[frame.name]).tolist() == [id_ - 1 for id_ in np.unique(truth) if id_]
     assert sorted(photos.iterdir()) == before
+
+
+def test_labels_of_tiles_are_what_covers_at_least_a_fiftieth_of_them() -> None:
+    truth = np.full((20, 30), 1, np.uint8)
+    truth[0, 0] = 2  # 1 of 100 pixels of its tile
+    truth[10:, 10:20] = 3
+    truth[19, 29] = 255
+    labels = tile_labels.labels_of_tiles(truth, (2, 3), 3)
+    assert labels[0].astype(int).tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0]]
+    truth[0, 1] = 2
+    labels = tile_labels.labels_of_tiles(truth, (2, 3), 3)
+    assert labels[0].astype(int).tolist() == [[1, 1, 0], [1, 0, 0], [1, 0, 0]]
+    assert labels[1].astype(int).tolist() == [[1, 0, 0], [0, 0, 1], [1, 0, 0]]
+
+
+def test_a_linear_head_on_tiles_finds_where_classes_are_and_on_frames_does_not() -> None:
+    # Two classes in every frame: one above and one below, with features of their own and some noise.
+    generator = torch.Generator().manual_seed(0)
+    features = 0.1 * torch.randn(6, 4, 8, 8, generator=generator)
+    features[:, 0, :4] += 1
+    features[:, 1, 4:] += 1
+    found = {}
+    for grid in ((1, 1), (2, 2)):
+        labels = np.ones((6, *grid, 2), bool)
+        if grid == (2, 2):
+            labels[:, 0, :, 1] = labels[:, 1, :, 0] = False
+        means = torch.cat([tile_labels.tile_means(own, grid) for own in features])
+        expected = torch.stack([own[:, i : i + 8 // grid[0], j : j + 8 // grid[1]].mean((1, 2)) for own in features
+                                for i in range(0, 8, 8 // grid[0]) for j in range(0, 8, 8 // grid[1])])  # fmt: skip
+        torch.testing.assert_close(means, expected)
+        weight, bias = tile_labels.fit(means, labels)
+        ids = (torch.einsum("kd,ndhw->nkhw", weight, features) + bias[:, None, None]).argmax(1)
+        found[grid] = float((ids == (torch.arange(8) >= 4)[:, None]).float().mean())
+    assert found[2, 2] == 1
+    assert found[1, 1] < 0.9
 
 
 def test_an_interval_is_that_of_stretches_drawn_again() -> None:

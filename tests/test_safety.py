@@ -170,6 +170,7 @@ def test_the_package_reaches_for_no_network_of_its_own() -> None:
     # MLflow and the model hub are reached by their own clients, and only when asked for; so is a language server.
     network = {"requests", "urllib", "urllib3", "http", "socket", "ftplib", "httpx", "aiohttp", "telnetlib"}
     allowed = (
+        "src/wildseg/cli/tick/server.py",  # serves its page on 127.0.0.1, and reaches for nothing
         "src/wildseg/cli/doctor/tracking.py",  # asks whether anybody answers at MLFLOW_TRACKING_URI
         "src/wildseg/execution/engines/_ray_cluster.py",  # asks whether anybody answers at RAY_ADDRESS
         "src/wildseg/exchange/file_names.py",  # takes an address in a file apart, by urllib.parse alone

@@ -203,6 +203,7 @@ LOADERS: dict[str, tuple[str, Callable[[Artifacts], object]]] = {
     "key frame": (f"data/frames/{NAMES[0]}.jpg", lambda a: a.load_image(NAMES[0])),
     "frames": ("data/frames/frames.csv", lambda a: a.load_frames()),
     "labels": ("data/labels/labels.csv", lambda a: a.load_labels(CLASS_NAMES)),
+    "labels of tiles": ("data/labels/tiles.csv", lambda a: a.load_tiles(CLASS_NAMES, a.load_labels(CLASS_NAMES))),
     "scores": ("data/labels/scores.csv", lambda a: a.load_scores(CLASS_NAMES)),
     "maps": (f"data/cams/{NAMES[0]}.npz", lambda a: a.load_maps(NAMES[0])),
     "mask": (f"data/masks/{NAMES[0]}.png", lambda a: a.load_mask(NAMES[0])),

@@ -321,3 +321,47 @@ def test_an_export_of_no_key_frame_is_an_error_before_anything_is_removed(projec
     with pytest.raises(DataError, match=line):
         cam.run(values, project, CPU)
     assert project.maps_path("drive_000000").is_file()
+
+
+def test_maps_are_kept_inside_of_the_tiles_that_name_their_class(
+    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WILDSEG_CACHE", "")  # which must tell frames with tiles from those without
+    cam.run(values, project, CPU)
+    whole = {frame: project.load_maps(frame)[1] for frame in ("drive_000000", "drive_000002")}
+    tiles = np.zeros((3, 2, 2, 3), bool)
+    tiles[0, 0, :, 0] = True  # the sky is above
+    tiles[0, 1, 1, 2] = True  # the road is below, at the right
+    tiles[2, ..., 1] = True  # trees are everywhere
+    project.save_labels([f"drive_{i:06d}" for i in range(3)], NAMES, PRESENT, tiles)
+    capsys.readouterr()
+    cam.run(values, project, CPU)
+    line = "cam: 3 frames, 3 maps by gradcam, 1 frames without any, inside of 2 x 2 tiles\n"
+    assert capsys.readouterr().out == line
+    _, maps = project.load_maps("drive_000000")  # of 6 x 8 cells, so that half a tile has 1.5 x 2
+    down = np.array([1, 1, 1, 2 / 3, 0, 0])[:, None]
+    np.testing.assert_allclose(maps[0], whole["drive_000000"][0] * down, atol=1e-3)
+    assert not maps[1][:1].any()
+    np.testing.assert_array_equal(maps[1][3:, 4:], whole["drive_000000"][1][3:, 4:])
+    np.testing.assert_array_equal(project.load_maps("drive_000002")[1], whole["drive_000002"])
+    cam.run(values, project, CPU)
+    assert capsys.readouterr().out == line.replace("\n", ", 3 from the cache\n")
+
+
+def test_tiles_that_are_finer_than_cells_are_told(
+    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiles = np.zeros((3, 7, 3, 3), bool)
+    tiles[0, :, 0, 0] = tiles[0, 2, 1, 2] = tiles[2, :, 2, 1] = True
+    project.save_labels([f"drive_{i:06d}" for i in range(3)], NAMES, PRESENT, tiles)
+    cam.run(values, project, CPU)
+    told = "inside of 7 x 3 tiles (finer than the cells of 3 frames, where a cell is a tile)"
+    assert told in capsys.readouterr().out
+
+
+def test_tiles_that_contradict_labels_are_told_before_a_model_is_loaded(project: Artifacts, values: Params) -> None:
+    frames = [f"drive_{i:06d}" for i in range(3)]
+    project.save_labels(frames, NAMES, PRESENT, np.zeros((3, 2, 2, 3), bool))
+    lost = replace(values, clip=replace(values.clip, model="?"))
+    with pytest.raises(DataError, match=r"found no class; run 'dvc repro label'"):
+        cam.run(lost, project, CPU)

@@ -345,3 +345,24 @@ def test_saliency_of_another_size_stops_before_the_first_step(
     with pytest.raises(DataError, match=line):
         cam.run(wrong, project, CPU)
     assert quarantined(project) == []
+
+
+def test_a_network_that_learns_from_tiles_is_another_one(
+    project: Artifacts, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WILDSEG_CACHE", "")
+    cam.run(values(), project, CPU)
+    before = project.map_network_weights.read_bytes()
+    tiles = np.zeros((5, 2, 1, 3), bool)
+    tiles[:, 0] = PRESENT[:, None]  # all that is there is above
+    project.save_labels([f"drive_{i:06d}" for i in range(5)], NAMES, PRESENT, tiles)
+    capsys.readouterr()
+    cam.run(values(), project, CPU)
+    lines = capsys.readouterr().out.splitlines()
+    assert not [line for line in lines if line.startswith("cam: every ")]  # no tile below shows a road
+    assert "inside of 2 x 1 tiles" in lines[-1]
+    assert project.map_network_weights.read_bytes() != before
+    _, maps = project.load_maps("drive_000000")
+    assert not maps[:, 2].any()  # of three rows of cells the last
+    cam.run(values(), project, CPU)
+    assert "from the cache" in capsys.readouterr().out

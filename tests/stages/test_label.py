@@ -10,12 +10,17 @@ import pytest
 
 from tests.encoders.models import noise, save
 from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.artifacts.tiles import Ticks
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.core.files import load_json
+from wildseg.encoders import clip
 from wildseg.execution import params
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
+from wildseg.labels.decide import present_classes
+from wildseg.labels.interface import NamedImage
 from wildseg.stages import label
+from wildseg.stages.tasks.label import LabelTask, label_images, request_of
 
 NAMES = ("sky", "tree", "cement_road")
 CPU = Runtime(1, "cpu")
@@ -153,6 +158,87 @@ def test_given_labels_are_read_below_the_project_folder(project: Artifacts, valu
     np.testing.assert_array_equal(
         np.stack(list(project.load_labels(NAMES).values())), [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
     )
+
+
+def test_frames_that_are_labelled_as_a_whole_have_no_tiles_and_the_keys_of_ever(
+    project: Artifacts, values: Params
+) -> None:
+    label.run(values, project, CPU)
+    assert project.tiles_csv.read_text() == "frame,row,column,rows,columns,sky,tree,cement_road\n"
+    task = LabelTask(project.root, values.classes, values.clip, values.label, project.load_prompts())
+    assert set(task.depends_on()["label"]) == {"method", "options"}
+    assert "grid" in replace(task, label=replace(values.label, grid=(1, 2))).depends_on()["label"]
+
+
+@pytest.mark.parametrize("method", ["clip", "tagclip"])
+def test_with_a_grid_each_tile_is_decided_on_as_a_frame_and_a_frame_has_the_classes_of_its_tiles(
+    method: str, project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"clip": {"tiles": 1, "tiles_by": "crop"}, "tagclip": {}}
+    whole = with_label(values, method=method, options=options, threshold=0.5, fallback="argmax")
+    label.run(with_label(whole, grid=(2, 2)), project, CPU)
+    assert " a tile (2 x 2), 0 without any" in capsys.readouterr().out
+    labels, scores = project.load_labels(NAMES), project.load_scores(NAMES)
+    tiles = project.load_tiles(NAMES, labels)
+    model = clip.load(values.clip.model, values.clip.pretrained, root=project.root)
+    request = request_of(project.root, values.classes, project.load_prompts(), (1, 1))(encoder=lambda: model)
+    for frame, own in tiles.items():
+        image = project.load_image(frame)
+        parts = [image[i : i + 24, j : j + 32] for i in (0, 24) for j in (0, 32)]
+        found = [*label_images([NamedImage("part", lambda part=part: part) for part in parts], request, whole.label)]
+        expected = np.stack([result.scores for result in found])
+        np.testing.assert_allclose(scores[frame], expected.max(0), atol=2e-2)  # crops differ at their borders
+        if method == "tagclip":  # which is given the very same crops
+            np.testing.assert_array_equal(own.reshape(4, 3), present_classes(expected, NAMES, found[0], whole.label))
+        assert own.any((0, 1)).tolist() == labels[frame].tolist()
+        assert own.any(-1).all()
+
+
+def test_corrections_of_a_frame_reach_its_tiles(project: Artifacts, values: Params) -> None:
+    project.overrides_csv.parent.mkdir(parents=True)
+    project.overrides_csv.write_text('Frame,Labels\ndrive_000001,"tree"\ndrive_000002,""\n')
+    label.run(with_label(values, grid=(1, 2)), project, CPU)
+    tiles = project.load_tiles(NAMES, project.load_labels(NAMES))
+    assert tiles["drive_000000"].all()
+    assert tiles["drive_000001"].tolist() == [[[False, True, False]] * 2]
+    assert not tiles["drive_000002"].any()
+
+
+def test_what_was_ticked_wins_and_frames_that_are_gone_are_told(
+    project: Artifacts, values: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.overrides_csv.parent.mkdir(parents=True)
+    project.overrides_csv.write_text('Frame,Labels\ndrive_000001,"tree"\n')
+    sky, gone = np.zeros((1, 2, 3), bool), Ticks(np.ones((1, 2, 3), bool), np.ones((1, 2), bool))
+    sky[0, 1, 0] = True
+    ticks = {"drive_000000": Ticks(sky, np.ones((1, 2), bool)), "drive_000009": gone}
+    project.save_ticks(NAMES, {**ticks, "drive_000001": Ticks(sky, np.array([[False, True]]))})
+    label.run(with_label(values, grid=(1, 2)), project, CPU)
+    labels = project.load_labels(NAMES)
+    tiles = project.load_tiles(NAMES, labels)
+    assert tiles["drive_000000"].tolist() == [[[False, False, False], [True, False, False]]]
+    assert tiles["drive_000001"].tolist() == [[[False, True, False], [True, False, False]]]  # by hand, ticked
+    assert tiles["drive_000002"].all()
+    assert labels["drive_000001"].tolist() == [True, True, False]
+    lines = capsys.readouterr().out.splitlines()
+    gone_line = f"label: ticks of 1 frame in {project.ticks_csv} change nothing: there is no key frame 'drive_000009'"
+    assert gone_line in lines
+    assert "1 by hand, 2 ticked" in lines[-1]
+
+
+def test_given_labels_of_tiles_are_read_and_decided(project: Artifacts, values: Params) -> None:
+    rows = "".join(f"drive_{n:06d},sky,1,1\ndrive_{n:06d},tree,2,1\n" for n in range(3))
+    label.run(with_label(given(project, values, f"Frame,Labels,Row,Column\n{rows}"), grid=(2, 1)), project, CPU)
+    tiles = project.load_tiles(NAMES, project.load_labels(NAMES))
+    np.testing.assert_array_equal(tiles["drive_000002"], [[[1, 0, 0]], [[0, 1, 0]]])
+
+
+def test_scores_of_tiles_are_smoothed_each_with_its_own(project: Artifacts, values: Params) -> None:
+    rows = "".join(f"drive_{n:06d},{'sky' if n == 1 else ''},1,1\ndrive_{n:06d},tree,1,2\n" for n in range(3))
+    whole = with_label(given(project, values, f"Frame,Labels,Row,Column\n{rows}"), grid=(1, 2), threshold=0.2)
+    label.run(replace(whole, label=replace(whole.label, smooth_s=0.4)), project, CPU)
+    tiles = project.load_tiles(NAMES, project.load_labels(NAMES))
+    assert tiles["drive_000000"].tolist() == [[[True, False, False], [False, True, False]]]  # sky: a third
 
 
 def test_no_frame_with_any_class_is_an_error_that_says_what_to_do(project: Artifacts, values: Params) -> None:

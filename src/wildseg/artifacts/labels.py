@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from wildseg.artifacts.folder import Project
 from wildseg.artifacts.label_tables import read_rows
+from wildseg.artifacts.tiles import PLACE, TileLabels
 from wildseg.core.errors import DataError, check_regular
 from wildseg.core.files import reason_of, save_bytes
 from wildseg.core.names import check_names, made_by
@@ -20,7 +20,7 @@ from wildseg.core.spreadsheet import Sheet, load_sheet
 from wildseg.core.tables import load_table, save_table
 
 
-class Labels(Project):
+class Labels(TileLabels):
     """data/labels."""
 
     @property
@@ -43,13 +43,23 @@ class Labels(Project):
         """The user's corrections, which no stage ever writes."""
         return self.data / "labels" / "overrides.csv"
 
-    def save_labels(self, frames: Sequence[str], class_names: Sequence[str], present: np.ndarray) -> None:
-        """Write data/labels/labels.csv; present: (n, K) bool. An empty cell: no class is present."""
+    def save_labels(
+        self, frames: Sequence[str], class_names: Sequence[str], present: np.ndarray, tiles: np.ndarray | None = None
+    ) -> None:
+        """Write labels.csv and tiles.csv in data/labels. An empty cell of labels.csv: no class is present.
+
+        Args:
+            frames: n names.
+            class_names: K names.
+            present: (n, K) bool.
+            tiles: (n, r, c, K) bool, whose union over tiles is `present`; None where frames are labelled as a whole.
+        """
         rows = [
             (frame, ",".join(name for name, is_in in zip(class_names, row, strict=True) if is_in))
             for frame, row in zip(frames, present, strict=True)
         ]
         save_table(self.labels_csv, ("Frame", "Labels"), rows, quote_all=True)
+        self.save_tiles(frames, class_names, tiles)
 
     def load_labels(self, class_names: Sequence[str], path: Path | None = None) -> dict[str, np.ndarray]:
         """Read labels by frame, (K,) bool each, from labels.csv, or from the user's table.
@@ -146,6 +156,8 @@ def _by_frame(path: Path, sheet: Sheet, class_names: Sequence[str]) -> dict[str,
     labels: dict[str, np.ndarray] = {}
     for frame, present in rows:
         if frame in labels:
-            raise DataError(f"{path}: the frame {frame!r} occurs twice")
+            columns = {column.casefold() for column in sheet.columns}
+            tiles = "; it has the columns Row and Column: for labels of tiles set label.grid"
+            raise DataError(f"{path}: the frame {frame!r} occurs twice{tiles if columns >= {*PLACE} else ''}")
         labels[frame] = present
     return labels

@@ -16,6 +16,7 @@ SECTIONS = (
     ),
     Section("Predict", "wildseg.cli.predict", ("predict", "detect")),
     Section("Exchange", "wildseg.cli.exchange", ("suggest", "export", "import")),
+    Section("Label by hand", "wildseg.cli.tick.command", ("tick",)),
     Section("Change", "wildseg.cli.migrate", ("classes",)),
     Section("Maintain", "wildseg.cli.maintain", ("new", "init", "doctor", "cache", "repair", "unpack")),
 )

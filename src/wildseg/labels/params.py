@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from wildseg.core.limits import Between, Options, Seconds, Seed, Share, Side
+from wildseg.core.limits import Between, Length, Options, Seconds, Seed, Share, Side
+
+Tiles = Annotated[int, Between(1, 64)]  # along one side of a frame
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,10 @@ class Language:
 
 @dataclass(frozen=True)
 class Label:
-    """From key frames to the classes that are in them."""
+    """From key frames to the classes that are in them; grid: rows and columns of the tiles that are labelled."""
 
     method: str
+    grid: Annotated[tuple[Tiles, ...], Length(2, 2)]
     rule: Literal["auto", "fixed", "relative"]
     threshold: Share | dict[str, Share] | Literal["auto"]
     fallback: Literal["none", "argmax"]

@@ -30,6 +30,15 @@ def tile_boxes(tiles: int) -> list[Box]:
     return [WHOLE] + [(left, top, left + side, top + side) for top in starts for left in starts]
 
 
+def box_inside(inner: Box, outer: Box) -> Box:
+    """Return a box that is given in parts of `outer`, in parts of the frame; in `WHOLE` it is the very same."""
+    if outer == WHOLE:
+        return inner
+    left, top, right, bottom = outer
+    wide, high = right - left, bottom - top
+    return left + inner[0] * wide, top + inner[1] * high, left + inner[2] * wide, top + inner[3] * high
+
+
 def cells_in_box(box: Box, grid: tuple[int, int]) -> np.ndarray:
     """Return which cells of a grid (h, w) lie in a box, row by row: (h*w,) bool, at least one of them true."""
     inside = np.zeros(grid, bool)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +13,14 @@ from wildseg.core.files import save_json
 from wildseg.core.tables import save_plotted_table
 from wildseg.encoders import vocabulary
 from wildseg.execution.failures import Failures
+from wildseg.labels.decide import apply_overrides
 from wildseg.labels.prevalence import prevalence_warnings
 from wildseg.labels.smoothing import smooth
 from wildseg.labels.summary import TEMPLATE_COLUMNS, summary, template_remark, template_rows
+from wildseg.labels.tiles import WHOLE, agreeing, check_names, stacked, with_ticks
 from wildseg.stages.label_inference import LabelJob
 from wildseg.stages.prompts import choose, remarks
+from wildseg.stages.tasks.label import grid_of
 
 if TYPE_CHECKING:
     from wildseg.artifacts.frames import Frame
@@ -26,13 +29,14 @@ if TYPE_CHECKING:
     from wildseg.execution.runtime import Runtime
     from wildseg.labels.interface import LabelResult
     from wildseg.labels.params import Label
+    from wildseg.labels.tiles import Grid
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """Read key frames, choose the prompts, run the label method, decide, apply a person's corrections.
 
-    Writes labels.csv, scores.csv, prompts.json and answers.jsonl in data/labels, metrics/label.json and
-    metrics/label/templates.csv.
+    Writes labels.csv, tiles.csv, scores.csv, prompts.json and answers.jsonl in data/labels, metrics/label.json and
+    metrics/label/templates.csv. With a grid, labels of a frame are those of all its tiles, its scores their maxima.
     Frames that cannot be read are in neither table, and listed in data/labels/quarantine.csv.
 
     Raises:
@@ -40,9 +44,12 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         ModelError: the model cannot be had.
     """
     names, key_frames = params.classes.names, artifacts.load_frames()
+    grid = grid_of(params.label)
+    check_names(names, grid)
     # Read first: a slip in it is an error before anything is computed or removed.
     given = os.path.lexists(artifacts.overrides_csv)
     overrides = artifacts.load_labels(names, artifacts.overrides_csv) if given else {}
+    ticks = artifacts.load_ticks(names, grid)
     _remove_outputs(artifacts)
 
     job = LabelJob(params.classes, params.clip, params.label, artifacts, runtime)
@@ -56,30 +63,35 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     frames, records = [frame.name for frame in usable], [result.record for result in results]
     corrections = {frame: present for frame, present in overrides.items() if frame not in failed}
     artifacts.save_answers(frames, records)
-    scores = _scores(results, usable, params.label)
-    present = job.decide(frames, results, scores, corrections)
+    scores = _scores(results, usable, params.label, grid)  # (n, r, c, K)
+    tiles = job.decide_tiles(results, scores)
+    present = apply_overrides(frames, tiles.any((1, 2)), corrections, artifacts.overrides_csv)
+    tiles, scores = with_ticks(frames, agreeing(tiles, present), ticks), scores.max((1, 2))
+    present = tiles.any((1, 2))
     unread = sum(record.get("parse_errors", 0) for record in records)
     _check_some(artifacts, present, scores, unread)
 
-    artifacts.save_labels(frames, names, present)
+    artifacts.save_labels(frames, names, present, None if grid == WHOLE else tiles)
     artifacts.save_scores(frames, names, scores)
     artifacts.save_prompts(prompts)
     artifacts.save_quarantine("label", failures.rows)
     report = summary(present, len(prompts.background), ranking, records)
     save_json(artifacts.metrics_path("label.json"), report)
     save_plotted_table(artifacts.metrics_path("label/templates.csv"), TEMPLATE_COLUMNS, template_rows(ranking))
-    _note(*prevalence_warnings(present, names))
+    _note(*prevalence_warnings(present, names), _unknown(artifacts, ticks, key_frames))
     corrected = f", {len(corrections)} by hand" if corrections else ""
+    ticked = f", {len(ticks.keys() & {*frames})} ticked" if ticks else ""
+    by_tile = "" if grid == WHOLE else f" and {tiles.sum(-1).mean():.1f} a tile ({grid[0]} x {grid[1]})"
     illegible = f", {unread} answers that could not be read" if unread else ""
     print(
-        f"label: {len(frames)} frames, {report['classes_per_frame']:.1f} classes a frame, "
-        f"{report['frames_without_class']} without any{corrected}{illegible}{failures}{cached}"
+        f"label: {len(frames)} frames, {report['classes_per_frame']:.1f} classes a frame{by_tile}, "
+        f"{report['frames_without_class']} without any{corrected}{ticked}{illegible}{failures}{cached}"
     )
 
 
 def _remove_outputs(artifacts: Artifacts) -> None:
-    made = (artifacts.labels_csv, artifacts.scores_csv, artifacts.prompts_json, artifacts.answers_jsonl)
-    for leftover in (*made, artifacts.quarantine_csv("label")):
+    labels = (artifacts.labels_csv, artifacts.tiles_csv, artifacts.scores_csv, artifacts.quarantine_csv("label"))
+    for leftover in (*labels, artifacts.prompts_json, artifacts.answers_jsonl):
         leftover.unlink(missing_ok=True)
 
 
@@ -88,12 +100,21 @@ def _note(*lines: str) -> None:
         print(f"label: {line}")
 
 
-def _scores(results: Sequence[LabelResult], frames: Sequence[Frame], label: Label) -> np.ndarray:
-    """Return the scores to decide on, (n, K), of as many frames as there are results."""
-    scores = np.stack([result.scores for result in results])
+def _scores(results: Sequence[LabelResult], frames: Sequence[Frame], label: Label, grid: Grid) -> np.ndarray:
+    """Return the scores to decide on, (n, r, c, K), of as many frames as there are results."""
+    scores = stacked(results, grid)
     if label.smooth_s is None:
         return scores
-    return smooth(scores, [frame.source for frame in frames], [frame.time_s for frame in frames], label.smooth_s)
+    sources, times = [frame.source for frame in frames], [frame.time_s for frame in frames]
+    return smooth(scores.reshape(len(scores), -1), sources, times, label.smooth_s).reshape(scores.shape)
+
+
+def _unknown(artifacts: Artifacts, ticks: Mapping[str, object], frames: Sequence[Frame]) -> str:
+    """Return a line on ticks of frames that are no key frames, as after another `extract`; empty where all are."""
+    if not (unknown := sorted(ticks.keys() - {frame.name for frame in frames})):
+        return ""
+    number = "1 frame" if len(unknown) == 1 else f"{len(unknown)} frames"
+    return f"ticks of {number} in {artifacts.ticks_csv} change nothing: there is no key frame {unknown[0]!r}"
 
 
 def _check_some(artifacts: Artifacts, present: np.ndarray, scores: np.ndarray, unread: int) -> None:

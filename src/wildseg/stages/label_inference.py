@@ -21,7 +21,7 @@ from wildseg.execution.runtime import Runtime, torch_device, worker_device
 from wildseg.labels.decide import apply_overrides, present_classes
 from wildseg.labels.interface import LabelResult
 from wildseg.labels.language.messages import ChatModel, LanguageModels
-from wildseg.stages.tasks.label import LabelTask, label_frames, request_of, result_of
+from wildseg.stages.tasks.label import LabelTask, grid_of, label_frames, request_of, result_of
 
 if TYPE_CHECKING:
     from wildseg.artifacts.project import Artifacts
@@ -76,7 +76,7 @@ class LabelJob:
         """
         if "language" in self.needs:
             frames = self._readable(frames, failures)
-        request = request_of(self.artifacts.root, self.classes, prompts)(
+        request = request_of(self.artifacts.root, self.classes, prompts, grid_of(self.label))(
             encoder=lru_cache(maxsize=1)(self._load_clip),
             definitions=self.label.language.definitions,
             language=self._language_models,
@@ -107,6 +107,16 @@ class LabelJob:
         """
         present = present_classes(scores, self.classes.names, results[0], self.label)
         return apply_overrides(frames, present, overrides, self.artifacts.overrides_csv)
+
+    def decide_tiles(self, results: Sequence[LabelResult], scores: np.ndarray) -> np.ndarray:
+        """Return which classes are present in each tile, (n, r, c, K) bool, by the rule of params.yaml.
+
+        Args:
+            results: of n frames.
+            scores: (n, r, c, K) those of the results, or what smoothing made of them.
+        """
+        flat = scores.reshape(-1, scores.shape[-1])
+        return present_classes(flat, self.classes.names, results[0], self.label).reshape(scores.shape)
 
     def _readable(self, frames: Sequence[str], failures: Failures) -> list[str]:
         # A conversation about several frames is no place to find that one is broken.

@@ -16,6 +16,7 @@ from dvc.repo import Repo
 
 from tests.stages import tiny_run
 from wildseg.artifacts.project import Artifacts
+from wildseg.artifacts.tiles import Ticks
 from wildseg.cli.classes import recording, staging
 from wildseg.cli.main import main
 from wildseg.core.files import save_json
@@ -98,11 +99,17 @@ def test_a_renamed_class_keeps_all_its_numbers(here: Artifacts) -> None:
     assert yaml.safe_load(text)["label"]["language"]["definitions"] == {"street": "hard ground"}
     changed = {name for name in after if after[name] != before.get(name)}
     assert changed == {
-        "params.yaml", "data/labels/labels.csv", "data/labels/scores.csv", "data/labels/overrides.csv",
-        "data/labels/given.csv", "models/segmenter/config.json", "metrics/crf.json",
+        "params.yaml", "data/labels/labels.csv", "data/labels/tiles.csv", "data/labels/scores.csv",
+        "data/labels/overrides.csv", "data/labels/given.csv", "models/segmenter/config.json", "metrics/crf.json",
     }  # fmt: skip
     assert set(after) == set(before)  # and nothing temporary is left
-    word = {"data/labels/labels.csv", "data/labels/scores.csv", "models/segmenter/config.json", "metrics/crf.json"}
+    word = {
+        "data/labels/labels.csv",
+        "data/labels/tiles.csv",
+        "data/labels/scores.csv",
+        "models/segmenter/config.json",
+        "metrics/crf.json",
+    }
     for name in word:  # what the stages would write
         assert after[name] == before[name].replace(b"road", b"street"), name
     assert (here.root / "data/labels/overrides.csv").read_text().splitlines()[1:] == [
@@ -115,6 +122,21 @@ def test_a_renamed_class_keeps_all_its_numbers(here: Artifacts) -> None:
         "drive_000010": [False, True, False],
     }
     assert "'dvc repro' measures again under the new name (eval)" in output
+
+
+def test_labels_of_tiles_and_ticks_change_with_the_classes(here: Artifacts) -> None:
+    labels = here.load_labels(OLD)
+    tiles = np.zeros((4, 1, 2, 3), bool)
+    tiles[:, 0, 0], tiles[:, 0, 1, 1] = list(labels.values()), [own[1] for own in labels.values()]
+    here.save_labels([*labels], OLD, np.stack([*labels.values()]), tiles)
+    ticks = np.array([[[True, True, False], [False, True, False]]])
+    here.save_ticks(OLD, {"drive_000000": Ticks(ticks, np.ones((1, 2), bool))})
+    run(here.root, "merge", "ground", "lawn", "road")
+    new = ("ground", "sky")
+    after = here.load_tiles(new, here.load_labels(new))
+    for own, before in zip(after.values(), tiles, strict=True):
+        np.testing.assert_array_equal(own, np.stack([before[..., :2].any(-1), before[..., 2]], -1))
+    assert here.load_ticks(new, (1, 2))["drive_000000"].labels.tolist() == [[[True, False], [True, False]]]
 
 
 def test_merged_classes_are_one_in_labels_maps_and_masks(here: Artifacts) -> None:

@@ -127,6 +127,38 @@ def test_tiles_by_attention_see_only_their_own_patches_in_the_last_block(sigmoid
     np.testing.assert_allclose(answer.scores, torch.stack(single).amax(0), atol=1e-5)
 
 
+@pytest.mark.parametrize("tiles_by", ["crop", "attention"])
+def test_with_a_grid_each_tile_is_scored_by_views_inside_of_it(tiles_by: str, sigmoid: Clip) -> None:
+    asked = request(lambda: sigmoid, grid=(2, 4))
+    (answer,) = answers(asked, (48, 64), tiles=1, tiles_by=tiles_by)
+    assert answer.tiles is not None
+    np.testing.assert_array_equal(answer.scores, answer.tiles.max((0, 1)))
+    texts = sigmoid.classifier(PHRASES, TEMPLATES)
+    for (i, j), found in zip(np.ndindex(2, 4), answer.tiles.reshape(8, 3), strict=True):
+        if tiles_by == "crop":
+            view = resize(noise((48, 64)), (48, 64), (16 * j, 24 * i, 16 * j + 16, 24 * i + 24))
+            feature = sigmoid.image_features(sigmoid.pixels([view]))[0]
+        else:
+            inside = torch.zeros(6, 8, dtype=torch.bool)
+            inside[3 * i : 3 * i + 3, 2 * j : 2 * j + 2] = True
+            feature = sigmoid.region_features(sigmoid.pixels([noise((48, 64))]), inside.reshape(1, -1))[0, 0]
+        np.testing.assert_allclose(found, sigmoid.logits(feature, texts).sigmoid(), atol=1e-5)
+
+
+def test_a_grid_of_one_tile_changes_nothing(sigmoid: Clip) -> None:
+    (whole,) = answers(request(lambda: sigmoid), (60, 90), tiles_by="crop")
+    (one,) = answers(request(lambda: sigmoid, grid=(1, 1)), (60, 90), tiles_by="crop")
+    assert one.scores.tobytes() == whole.scores.tobytes()
+    assert one.tiles is None
+
+
+def test_fewer_views_are_taken_inside_of_a_tile_than_of_a_frame(sigmoid: Clip) -> None:
+    asked = request(lambda: sigmoid, grid=(2, 1))
+    (chosen,) = answers(asked, (48, 64), tiles_by="attention")
+    (told,) = answers(asked, (48, 64), tiles=3, tiles_by="attention")
+    np.testing.assert_array_equal(chosen.tiles, told.tiles)
+
+
 def test_regions_of_a_model_that_averages_patches_average_only_theirs(tmp_path: Path) -> None:
     clip = random_clip(tmp_path, "avg")
     pixels = clip.pixels([noise((64, 64)), noise((64, 64), 1)])
@@ -180,3 +212,11 @@ def test_a_frame_without_given_labels_is_told(tmp_path: Path) -> None:
     asked = request(lambda: None, read_labels=lambda _path: {"f0": np.zeros(3, bool)})
     with pytest.raises(DataError, match=r"given.csv: expected a line for each of 2 frames, 1 have none.*'f1'"):
         list(given.label(frames((8, 8), (8, 8)), asked, path="given.csv"))
+
+
+def test_given_labels_of_tiles_are_read_with_a_grid() -> None:
+    table = {"f0": np.array([[[True, False, False]], [[False, False, True]]])}
+    asked = request(lambda: None, grid=(2, 1), read_tiles={"given.csv": table}.__getitem__)
+    (found,) = given.label([NamedImage("f0", lambda: None)], asked, path="given.csv")
+    np.testing.assert_array_equal(found.tiles, [[[1, 0, 0]], [[0, 0, 1]]])
+    np.testing.assert_array_equal(found.scores, [1, 0, 1])

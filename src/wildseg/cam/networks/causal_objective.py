@@ -16,6 +16,7 @@ from torch import Tensor
 
 from wildseg.cam.maps import resample_maps
 from wildseg.cam.networks import classifier
+from wildseg.cam.networks.bags import bag_loss
 from wildseg.cam.networks.causal import CausalNet
 from wildseg.cam.networks.classifier import ClassifierNet, ClassifierObjective
 from wildseg.cam.networks.engine import share_of_maximum
@@ -131,7 +132,7 @@ class CausalObjective(MapObjective):
             freeze_norms(self._causal)
 
     def loss(self, batch: Batch) -> dict[str, Term]:
-        """Return the mean binary cross entropy over images and classes.
+        """Return the mean binary cross entropy over images and classes, or over tiles, where these have labels.
 
         Raises:
             ValueError: the category-causality chain is left out, so that there is nothing to train.
@@ -139,6 +140,10 @@ class CausalObjective(MapObjective):
         if not self._causal:
             raise ValueError("the anatomy-causality chain alone has no loss")
         queries = self._queries(batch["image"], batch["labels"])
+        if "tiles" in batch:
+            with self._context.autocast():
+                maps = self._causal.class_maps(batch["image"], queries, self._prior.dictionary)
+            return {"classification": bag_loss(maps, batch)}
         with self._context.autocast():
             logits = self._causal(batch["image"], queries, self._prior.dictionary)
         return {"classification": F.binary_cross_entropy_with_logits(logits.float(), batch["labels"])}

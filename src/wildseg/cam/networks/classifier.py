@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wildseg.cam.networks.bags import bag_loss
 from wildseg.cam.networks.objective import CropConfig, MapObjective
 from wildseg.cam.record import record_module
 from wildseg.cam.trace import Trace
@@ -46,7 +47,7 @@ class ClassifierNet(nn.Module):
 
 
 class ClassifierObjective(MapObjective):
-    """Multi-label classification by the labels of each frame; its term is ``classification``."""
+    """Multi-label classification by the labels of each frame, or of its tiles; its term is ``classification``."""
 
     def __init__(
         self,
@@ -97,7 +98,11 @@ class ClassifierObjective(MapObjective):
             self.network.backbone.eval()
 
     def loss(self, batch: Batch) -> dict[str, Term]:
-        """Return the mean binary cross entropy over images and classes."""
+        """Return the mean binary cross entropy over images and classes, or over tiles, where these have labels."""
+        if "tiles" in batch:
+            with self._context.autocast():
+                maps = self.network.class_maps(batch["image"])
+            return {"classification": bag_loss(maps, batch)}
         with self._context.autocast():
             logits = self.network(batch["image"])
         return {"classification": F.binary_cross_entropy_with_logits(logits.float(), batch["labels"])}

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from wildseg.cam.networks.bags import in_view, positive_weights
 from wildseg.cam.networks.objective import CropConfig, SaliencyOf
 from wildseg.core.errors import DataError
 from wildseg.encoders.cnn.normalisation import Normalisation
@@ -33,6 +34,7 @@ class LabelledImages:
         labels: np.ndarray,
         load_image: Callable[[str], np.ndarray],
         saliency: SaliencyOf | None = None,
+        tiles: np.ndarray | None = None,
     ) -> None:
         """Remember where to read from; nothing is read yet.
 
@@ -41,9 +43,11 @@ class LabelledImages:
             labels: (N, C) bool.
             load_image: from a name to (H, W, 3) uint8 RGB.
             saliency: see `SaliencyOf`; None where no method needs it.
+            tiles: (N, r, c, C) bool, the classes in each tile of the frames; None where frames are labelled as a whole.
         """
         self.frames = tuple(frames)
         self.labels = labels
+        self.tiles = tiles
         self._load_image = load_image
         self._saliency = saliency
         self._decoded: DecodedCache[Decoded] = DecodedCache(self._read, _bytes)
@@ -84,6 +88,7 @@ class MapBatches(Dataset[dict[str, Tensor]]):
         self._images = images
         self._crops = crops
         self._seed = seed
+        self._positive = None if images.tiles is None else torch.from_numpy(positive_weights(images.tiles))
         brightness, contrast, saturation, hue = crops.jitter
         self._jitter = v2.ColorJitter(brightness, contrast, saturation, hue) if any(crops.jitter) else None
         self._normalise = partial(functional.normalize, mean=list(norm.mean), std=list(norm.std))
@@ -96,18 +101,29 @@ class MapBatches(Dataset[dict[str, Tensor]]):
             torch.default_generator.manual_seed(derive(self._seed, "augment", step))
             crops = [self._crop(number) for number in numbers]
         batch = {
-            "image": torch.stack([image for image, _ in crops]),
+            "image": torch.stack([image for image, *_ in crops]),
             "labels": torch.from_numpy(self._images.labels[numbers].astype(np.float32)),
             "index": torch.tensor(numbers),
         }
         if self._crops.saliency:
             blank = torch.zeros(1, self._crops.crop, self._crops.crop)
-            batch["saliency"] = torch.stack([blank if found is None else found for _, found in crops])
-            batch["has_saliency"] = torch.tensor([found is not None for _, found in crops])
+            batch["saliency"] = torch.stack([blank if found is None else found for _, found, *_ in crops])
+            batch["has_saliency"] = torch.tensor([found is not None for _, found, *_ in crops])
+        if self._images.tiles is not None and self._positive is not None:
+            tiles = [self._images.tiles[n, :, ::-1] if m else self._images.tiles[n]
+                     for n, (*_, m) in zip(numbers, crops, strict=True)]  # fmt: skip
+            batch["tiles"] = torch.from_numpy(np.stack(tiles).astype(np.float32))
+            batch["window"] = torch.tensor([window for _, _, window, _ in crops])
+            batch["positive"] = self._positive
+            batch["labels"] = in_view(batch["tiles"], batch["window"])
         return batch
 
-    def _crop(self, number: int) -> tuple[Tensor, Tensor | None]:
-        """Return an image (3, S, S) float32 normalised and its saliency (1, S, S), if it has one, cut alike."""
+    def _crop(self, number: int) -> tuple[Tensor, Tensor | None, list[float], bool]:
+        """Return a crop of a frame.
+
+        That is the image (3, S, S) float32 normalised; its saliency (1, S, S), if it has one, cut alike; where it lies
+        in the frame, or in the mirrored one: top, left, bottom, right in parts of its sides; whether it is mirrored.
+        """
         crops = self._crops
         pixels = torch.from_numpy(self._images.image(number)).permute(2, 0, 1)
         saliency = self._images.saliency(number) if crops.saliency else None
@@ -120,10 +136,12 @@ class MapBatches(Dataset[dict[str, Tensor]]):
         image = self._normalise(functional.to_dtype(image, torch.float32, scale=True))
         # Cut after normalisation: what lies outside of the frame is 0, the mean.
         image = _cut(image.flip(2) if mirrored else image, place, crops.crop)
+        window = [start / side for start, side in zip(place, (height, width), strict=True)]
+        window += [(start + crops.crop) / side for start, side in zip(place, (height, width), strict=True)]
         if saliency is None:
-            return image, None
+            return image, None, window, mirrored
         shape = functional.resize(torch.from_numpy(saliency)[None], [height, width], v2.InterpolationMode.NEAREST_EXACT)
-        return image, _cut(shape.flip(2) if mirrored else shape, place, crops.crop)
+        return image, _cut(shape.flip(2) if mirrored else shape, place, crops.crop), window, mirrored
 
 
 def resized(shape: Sequence[int], crops: CropConfig, length: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wildseg.cam.networks import patches, transfer
+from wildseg.cam.networks.bags import bag_loss, in_view, of_patches
 from wildseg.cam.networks.objective import CropConfig, MapObjective, SaliencyOf
 from wildseg.cam.networks.patches import Layout
 from wildseg.cam.networks.pcm import PixelCorrelation
@@ -153,11 +154,15 @@ class LocalToGlobalObjective(MapObjective):
         with self._context.autocast():
             local = self.networks[LOCAL](patches.cut(images, where, config.patch)).float()  # (B * P, C + 1, h', w')
             whole = self.networks[GLOBAL](images).float()
-        labels = batch["labels"].repeat_interleave(config.patches, 0)
-        logits = local[:, :-1].mean((2, 3))
+        labels, tiles = batch["labels"].repeat_interleave(config.patches, 0), None
+        if "tiles" in batch:
+            tiles = of_patches(batch, where, config.patch)
+            labels = in_view(tiles["tiles"], tiles["window"])
         found = transfer.at_patches(whole, patches.boxes(where, config.patch), local.shape[2:], self.stride)
         terms = {
-            "classification": F.multilabel_soft_margin_loss(logits, labels),
+            "classification": bag_loss(local[:, :-1], tiles)
+            if tiles
+            else F.multilabel_soft_margin_loss(local[:, :-1].mean((2, 3)), labels),
             "transfer": config.weight * transfer.transfer_loss(found, self._target(local, labels, batch, where)),
         }
         share = self._share(len(images))

@@ -114,8 +114,9 @@ class MapObjective(Objective):
 
     A batch holds `image` (B, 3, S, S) float32 normalised by `norm`, `labels` (B, C) float32 of 0 and 1, `index` (B,)
     int64 numbers of training frames; where `crops.saliency`, also `saliency` (B, 1, S, S) in [0, 1] and `has_saliency`
-    (B,) bool. Everything random in `loss` is drawn from torch's default generator of the device, which is seeded by
-    (seed, step).
+    (B,) bool. Where tiles are labelled, `labels` are those of the tiles in view, and the batch also holds what
+    `wildseg.cam.networks.bags.bag_loss` needs: `tiles`, `window` and `positive`. Everything random in `loss` is drawn
+    from torch's default generator of the device, which is seeded by (seed, step).
 
     Attributes:
         networks: trained and checkpointed, by name.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from wildseg.artifacts.label_tables import read_rows
 from wildseg.artifacts.project import Artifacts
 from wildseg.cli.classes.change import Change
 from wildseg.core.errors import DataError
@@ -18,12 +19,13 @@ from wildseg.core.tables import save_table
 
 
 def stage_labels(here: Artifacts, staged: Artifacts, change: Change) -> None:
-    """Write labels.csv, scores.csv, prompts.json and metrics/label.json of the label stage, those that are there."""
+    """Write the tables, prompts.json and metrics/label.json of the label stage, those that are there."""
     old, new = tuple(change.old), tuple(change.new)
     if here.labels_csv.is_file():
         labels = here.load_labels(old)
         present = change.largest(_stacked(labels, len(old), bool))
-        staged.save_labels([*labels], new, present)
+        tiles = here.load_tiles(old, labels) if here.tiles_csv.is_file() else {}
+        staged.save_labels([*labels], new, present, _merged(tiles, [*labels], change))
         _summary(here, staged, present)
     if here.scores_csv.is_file():
         scores = here.load_scores(old)
@@ -38,6 +40,14 @@ def stage_labels(here: Artifacts, staged: Artifacts, change: Change) -> None:
 
 def _stacked(rows: Mapping[str, np.ndarray], width: int, kind: type) -> np.ndarray:
     return np.array([*rows.values()], kind).reshape(len(rows), width)
+
+
+def _merged(tiles: Mapping[str, np.ndarray], frames: Sequence[str], change: Change) -> np.ndarray | None:
+    """Return the labels of tiles with the new classes, (n, r, c, K'), or None where frames are labelled as a whole."""
+    if not tiles:
+        return None
+    whole = np.stack([tiles[frame] for frame in frames])
+    return change.largest(whole.reshape(-1, whole.shape[-1])).reshape(*whole.shape[:3], -1)
 
 
 def _summary(here: Artifacts, staged: Artifacts, present: np.ndarray) -> None:
@@ -58,22 +68,22 @@ def person_labels(here: Artifacts, staged: Artifacts, change: Change, paths: Seq
     written = []
     old, new = tuple(change.old), tuple(change.new)
     for path in dict.fromkeys(path for path in paths if path.is_file()):
-        labels = here.load_labels(old, path)
+        sheet = load_sheet(path, "Frame", "Labels")
+        lines = list(read_rows(path, sheet, old))  # of frames, or of tiles
         undefined = [index for index, place in enumerate(change.places) if place is None]
-        if named := [frame for frame, present in labels.items() if present[undefined].any()]:
+        if named := [frame for frame, present in lines if present[undefined].any()]:
             raise DataError(
-                f"{path}: {len(named)} frames, the first is {named[0]!r}, have the class {[*old][undefined[0]]!r}, and "
+                f"{path}: {len({*named})} frames, the first is {named[0]!r}, have the class {old[undefined[0]]!r}, and "
                 f"'{change.what}' does not say which part; remove these lines, and write them again after the split"
             )
-        sheet = load_sheet(path, "Frame", "Labels")
         in_one_cell = "Labels" in sheet.columns
         changed = [index for index, name in enumerate(old) if change.names[name] != name]
-        if not changed or (in_one_cell and not any(row[changed].any() for row in labels.values())):
+        if not changed or (in_one_cell and not any(row[changed].any() for _, row in lines)):
             continue
         others = [name for name in sheet.columns if in_one_cell or _is_other(name, old)]
         header = others if in_one_cell else [*others, *new]
         rows = []
-        for (_, cells), present in zip(sheet.rows, labels.values(), strict=True):
+        for (_, cells), (_, present) in zip(sheet.rows, lines, strict=True):
             after = _present(change, present)
             if in_one_cell:
                 cells = cells | {"Labels": ",".join(name for name, is_in in zip(new, after, strict=True) if is_in)}

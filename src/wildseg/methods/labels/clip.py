@@ -7,6 +7,8 @@ class is judged on its own.
 Small objects are missed in the whole frame, so that tiles are classified as well: cropped and enlarged, one forward
 pass each; or in a single pass over the frame, with the class token of the last block restricted to the patches of one
 tile at a time. The latter is many times faster, and for models trained on captions of regions.
+
+With a grid (`label.grid`) each tile of it is scored by views inside of it alone, in the same two ways.
 """
 
 from __future__ import annotations
@@ -23,11 +25,14 @@ from wildseg.core.limits import Between
 from wildseg.encoders.clip import Clip
 from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
 from wildseg.labels.probability import ACTIVATIONS, probabilities, resolve_activation
-from wildseg.labels.views import WHOLE, Box, cells_in_box, crop_view, tile_boxes
+from wildseg.labels.tiles import WHOLE as WHOLE_GRID
+from wildseg.labels.tiles import boxes
+from wildseg.labels.views import WHOLE, Box, box_inside, cells_in_box, crop_view, tile_boxes
 
 NEEDS = frozenset({"encoder"})
 THRESHOLDS = {"softmax": 0.2, "sigmoid": 0.5}
 TILES = {"crop": 2, "attention": 6}  # a side; more of what costs next to nothing
+BY_TILE = True  # by attention, one pass is enough for all tiles of a grid
 BATCH = 16  # views per pass; those of one frame only, so that no frame's scores depend on its neighbours
 
 
@@ -46,7 +51,8 @@ def label(
         frames: the frames.
         request: the classes, their phrases and competitors, and the encoder.
         tiles: 1 is the whole frame alone; n > 1 adds (2n-1) x (2n-1) overlapping tiles of 1/n its sides; ``auto``:
-            2 by crop, 6 by attention.
+            2 by crop, 6 by attention. With a grid they are inside of each tile of it, and ``auto`` divides by the
+            longer side of the grid, rounded up.
         tiles_by: ``crop`` enlarges each tile to the model's input size; ``attention`` restricts the attention of the
             last block's class token, in one pass over the whole frame; ``auto``: by attention where the weights declare
             that they were trained on captions of regions.
@@ -66,12 +72,15 @@ def label(
     texts = clip.classifier((*request.phrases, *((phrase,) for phrase in request.background)), request.templates)
     if tiles_by == "auto":
         tiles_by = "attention" if clip.region_trained else "crop"
-    views = tile_boxes(TILES[tiles_by] if isinstance(tiles, str) else tiles)
+    inside = tile_boxes(-(-TILES[tiles_by] // max(request.grid)) if isinstance(tiles, str) else tiles)
+    views = [box_inside(box, tile) for tile in boxes(request.grid) for box in inside]
     features_of = _features_by_crop if tiles_by == "crop" else _features_by_attention
     for frame in frames:
         features = features_of(clip, frame.load(), views, resize)  # (views, d)
         probability = probabilities(clip.logits(features, texts), resolved)  # (views, classes + background)
-        yield LabelResult(_numpy(probability[:, : len(request.class_names)].amax(0)), THRESHOLDS[resolved])
+        scores = probability[:, : len(request.class_names)]
+        of_tiles = _numpy(scores.unflatten(0, (*request.grid, -1)).amax(2)) if request.grid != WHOLE_GRID else None
+        yield LabelResult(_numpy(scores.amax(0)), THRESHOLDS[resolved], tiles=of_tiles)
 
 
 def _features_by_crop(clip: Clip, image: np.ndarray, tiles: Sequence[Box], resize: str) -> Tensor:

@@ -1,4 +1,7 @@
-"""Labels from a table with the columns Frame and Labels, class names separated by commas."""
+"""Labels from a table with the columns Frame and Labels, class names separated by commas.
+
+With a grid (`label.grid`) the table has a line for each tile, and the columns Row and Column, which count from 1.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,23 @@ from collections.abc import Iterator, Sequence
 from wildseg.core.errors import DataError
 from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
 
+BY_TILE = True  # tiles are read, and not cropped
+
 
 def label(frames: Sequence[NamedImage], request: LabelRequest, *, path: str) -> Iterator[LabelResult]:
-    """Yield scores of 0 and 1 for each of `frames` as the table at `path` has them.
+    """Yield scores of 0 and 1 for each of `frames`, or each of their tiles, as the table at `path` has them.
 
     Raises:
-        DataError: the table is missing or malformed, or has no line for some frame.
+        DataError: the table is missing or malformed, or has no line for some frame or tile.
     """
-    table = request.read_labels(path)
+    of_tiles = request.grid != (1, 1) and request.read_tiles is not None
+    table = request.read_tiles(path) if of_tiles and request.read_tiles else request.read_labels(path)
     if missing := [frame.name for frame in frames if frame.name not in table]:
         raise DataError(
             f"{path}: expected a line for each of {len(frames)} frames, {len(missing)} have none, the first is "
             f"{missing[0]!r}; an empty Labels cell means no class"
         )
     for frame in frames:
-        yield LabelResult(table[frame.name].astype(float), threshold=0.5)
+        scores = table[frame.name].astype(float)
+        whole = scores.max((0, 1)) if of_tiles else scores
+        yield LabelResult(whole, threshold=0.5, tiles=scores if of_tiles else None)

@@ -13,6 +13,7 @@ import torch
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.cam.networks import fit, untrained
+from wildseg.cam.networks.bags import positive_weights
 from wildseg.cam.networks.data import LabelledImages
 from wildseg.cam.networks.objective import NEEDS_CLIP, MapObjective
 from wildseg.cam.networks.saliency import SaliencyFolder
@@ -50,7 +51,7 @@ SECONDS = 20.0  # between checkpoints
 
 def run(
     params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask,
-    present: Mapping[str, list[int]], failures: Failures,
+    present: Mapping[str, list[int]], tiles: Mapping[str, np.ndarray], failures: Failures,
 ) -> None:  # fmt: skip
     """Write models/cam and metrics/cam/curve.csv, from the result store where it has the same training.
 
@@ -67,7 +68,9 @@ def run(
     digests = training_frames.digests(listed, artifacts)
     store = ResultStore.of(artifacts.root, STORE)
     sizes = training_frames.readable(digests, artifacts, failures, store, runtime.workers)
-    training = _Training.of(params, artifacts, runtime, task, {frame: present[frame] for frame in sizes}, digests)
+    own = {frame: present[frame] for frame in sizes}
+    of_tiles = np.stack([tiles[frame] for frame in sizes]) if tiles and sizes else None
+    training = _Training.of(params, artifacts, runtime, task, own, of_tiles, digests)
     for remark in training.remarks():
         print(f"cam: {remark}", flush=True)
     files = {"weights": artifacts.map_network_weights}
@@ -82,7 +85,7 @@ def run(
     note(store, STORE, int(cached), int(not cached))
     artifacts.save_map_network_config(training.describe(result))
     artifacts.save_map_network_curve([(event.step, event.curves) for event in result.history])
-    if doubt := untrained.remark(training.images.labels, result.history, training.context.section):
+    if doubt := training.doubt(result.history):
         print(f"cam: {doubt}", flush=True)
     print(f"cam: {training.summary(result)}{', from the cache' if cached else ''}", flush=True)
 
@@ -102,7 +105,7 @@ class _Training:
     @classmethod
     def of(
         cls, params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask,
-        present: Mapping[str, list[int]], digests: Mapping[str, str],
+        present: Mapping[str, list[int]], tiles: np.ndarray | None, digests: Mapping[str, str],
     ) -> _Training:  # fmt: skip
         if not present:
             raise DataError(f"cam: {params.cam.method} expected key frames of the split train, found none")
@@ -119,7 +122,7 @@ class _Training:
         )
         torch.manual_seed(params.seed)  # the first weights
         objective = build_network(task, labels, context)
-        images = LabelledImages(list(present), labels, artifacts.load_image, objective.saliency)
+        images = LabelledImages(list(present), labels, artifacts.load_image, objective.saliency, tiles)
         frames = [digests[frame] for frame in images.frames]
         key = _key(params, artifacts, runtime, task, images, frames, context, objective)
         return cls(params, task, objective, images, context, key)
@@ -131,17 +134,30 @@ class _Training:
         own remarks.
         """
         names = self.params.classes.names
-        share = self.images.labels.mean(0)
+        share = self._labels.mean(0)
         if never := [name for name, part in zip(names, share, strict=True) if part == 0]:
             yield f"no training frame is labelled {', '.join(never)}: the network cannot learn maps of it"
+        whole = self.images.tiles is None
+        part, instead = ("frame", "labels of tiles (label.grid)") if whole else ("tile", "a finer label.grid")
         if always := [name for name, part in zip(names, share, strict=True) if part == 1]:
             yield (
-                f"every training frame is labelled {', '.join(always)}: without a frame that lacks it, its map shows "
-                "what frames have in common; labels of parts of frames (tiles) would give negatives"
+                f"every training {part} is labelled {', '.join(always)}: without a {part} that lacks it, its map shows "
+                f"what {part}s have in common; {instead} would give negatives"
             )
         networks = [network for phase in fit.phases(self.objective) for network in phase.networks.values()]
         yield from dict.fromkeys(filter(None, (loaded(part) for network in networks for part in network.modules())))
         yield from self.objective.remarks()
+
+    @property
+    def _labels(self) -> np.ndarray:
+        """The labels (M, C) bool of the training frames, or of their tiles."""
+        tiles = self.images.tiles
+        return self.images.labels if tiles is None else tiles.reshape(-1, tiles.shape[-1])
+
+    def doubt(self, history: Sequence[Event]) -> str | None:
+        """Return a line where a classifier has learned nothing."""
+        weights = 1.0 if self.images.tiles is None else positive_weights(self.images.tiles)
+        return untrained.remark(self._labels, history, self.context.section, weights)
 
     def run(self, artifacts: Artifacts, runtime: Runtime) -> TrainingResult:
         """Train all phases, from checkpoints where there are such, and write the weights."""
@@ -233,5 +249,6 @@ def _key(
     clip = identity(params.clip, artifacts.root) if needs_clip else None
     settings = [params.cam.method, options, option_files(options, artifacts.root), params.classes.phrases, passes, clip]
     where = [context.seed, context.precision, context.device.split(":")[0]]
+    tiles = [] if images.tiles is None else [images.tiles.tolist()]
     return key_of([settings, where, images.frames, images.labels.tolist(), frames, code, versions(*LIBRARIES),
-                   gpus(runtime)[:1]])  # fmt: skip
+                   gpus(runtime)[:1], *tiles])  # fmt: skip

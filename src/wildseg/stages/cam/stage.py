@@ -40,14 +40,15 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     _check_competition(task)
     check_refinement(task)
     quarantined = artifacts.load_quarantine("label")
-    present = _labels(params, artifacts)
+    present, tiles = _labels(params, artifacts)
     if task.reads_files and (remark := task.given().check(present)):
         print(f"cam: {task.cam.method}: {remark}")
     failures = Failures("cam", params.cam.max_failures, len(present))
-    _network(params, artifacts, runtime, task, present, failures)
+    _network(params, artifacts, runtime, task, present, tiles, failures)
     limits = _limits(params, artifacts)
     items = [
-        LabelledFrame(frame, present[frame], limits.frames.get(frame)) for frame in failures.without(list(present))
+        LabelledFrame(frame, present[frame], limits.frames.get(frame), tiles.get(frame))
+        for frame in failures.without(list(present))
     ]
     counts = Counter[str]()
     packed = artifacts.frames_are_packed()
@@ -55,7 +56,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     artifacts.save_quarantine("cam", quarantined + failures.rows)
     print(
         f"cam: {len(results.frames)} frames, {counts['maps']} maps by {params.cam.method}, {counts['without']} frames "
-        f"without any{_boxed(items, results.frames, limits, counts)}{_odd(counts)}{failures}{results}"
+        f"without any{_tiled(tiles, counts)}{_boxed(items, results.frames, limits, counts)}{_odd(counts)}{failures}"
+        f"{results}"
     )
 
 
@@ -95,8 +97,8 @@ def check_refinement(task: CamTask) -> None:
             )
 
 
-def _labels(params: Params, artifacts: Artifacts) -> dict[str, list[int]]:
-    """Return the indices of the classes in each usable frame."""
+def _labels(params: Params, artifacts: Artifacts) -> tuple[dict[str, list[int]], dict[str, np.ndarray]]:
+    """Return the indices of the classes in each usable frame, and those of its tiles, (r, c, C) bool, if any."""
     frames = [frame.name for frame in artifacts.load_frames(after="label")]
     labels = artifacts.load_labels(params.classes.names)
     if missing := [frame for frame in frames if frame not in labels]:
@@ -104,7 +106,8 @@ def _labels(params: Params, artifacts: Artifacts) -> dict[str, list[int]]:
             f"{artifacts.labels_csv}: expected labels for each of {len(frames)} frames, {len(missing)} have none, the "
             f"first is {missing[0]!r}; run 'dvc repro label'"
         )
-    return {frame: np.flatnonzero(labels[frame]).tolist() for frame in frames}
+    tiles = artifacts.load_tiles(params.classes.names, labels)
+    return {frame: np.flatnonzero(labels[frame]).tolist() for frame in frames}, tiles
 
 
 def _limits(params: Params, artifacts: Artifacts) -> Listing:
@@ -135,13 +138,13 @@ def _size_of(artifacts: Artifacts, frame: str) -> tuple[int, int]:
 
 def _network(
     params: Params, artifacts: Artifacts, runtime: Runtime, task: CamTask,
-    present: Mapping[str, list[int]], failures: Failures,
+    present: Mapping[str, list[int]], tiles: Mapping[str, np.ndarray], failures: Failures,
 ) -> None:  # fmt: skip
     """Leave models/cam and its curve: a trained network, or that the method is training-free."""
     if task.needs_network:
         from wildseg.stages.cam import network  # loads torch, which this process has no other use for
 
-        network.run(params, artifacts, runtime, task, present, failures)
+        network.run(params, artifacts, runtime, task, present, tiles, failures)
         return
     empty_dir(artifacts.map_network_folder)
     artifacts.save_map_network_config({"method": params.cam.method, "network": None})
@@ -149,6 +152,16 @@ def _network(
 
 
 # The summary -----------------------------------------------------------------------------------------------------
+
+
+def _tiled(tiles: Mapping[str, np.ndarray], counts: Mapping[str, int]) -> str:
+    """Say that maps are kept inside of tiles, and what may be a mistake; empty where frames are labelled as a whole."""
+    if not tiles:
+        return ""
+    rows, columns, _ = next(iter(tiles.values())).shape
+    odd = [f"finer than the cells of {counts['finer']} frames, where a cell is a tile"] if counts["finer"] else []
+    odd += [f"nothing is left of {counts['outside']} maps"] if counts["outside"] else []
+    return f", inside of {rows} x {columns} tiles" + (f" ({'; '.join(odd)})" if odd else "")
 
 
 def _boxed(items: Sequence[LabelledFrame], done: Collection[str], limits: Listing, counts: Mapping[str, int]) -> str:

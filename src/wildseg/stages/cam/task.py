@@ -15,6 +15,7 @@ from wildseg.artifacts.map_network import MapNetworkFiles
 from wildseg.artifacts.maps import Maps
 from wildseg.cam.blank import count_blank
 from wildseg.cam.boxes import cells_inside
+from wildseg.cam.tiles import is_finer, tile_weights
 from wildseg.core import lookup
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, sha256_of
@@ -40,11 +41,15 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; the process of 
 
 @dataclass(frozen=True)
 class LabelledFrame:
-    """A frame, the indices of the classes in it, and the boxes that its maps are kept inside of, if there are any."""
+    """A frame, the indices of the classes in it, and what its maps are kept inside of, if there is such.
+
+    limits: boxes of classes. tiles: (r, c, C) bool, which classes are in each tile.
+    """
 
     frame: str
     present: list[int]
     limits: FrameBoxes | None = None
+    tiles: np.ndarray | None = None
 
 
 @dataclass
@@ -122,11 +127,12 @@ class CamTask(FrameTask[LabelledFrame]):
         return item.frame
 
     def inputs(self, item: LabelledFrame) -> tuple[Any, ...]:
-        """Return the frame's bytes, its classes and its boxes, and of given maps a digest."""
+        """Return the frame's bytes, classes and boxes, where there are such its tiles, and of given maps a digest."""
         limits = item.limits
         boxes = () if limits is None else (limits.width, limits.height, limits.boxes.tolist())
+        tiles = () if item.tiles is None else (item.tiles[..., item.present].tolist(),)
         files = (self.given().digest(item.frame),) if self.reads_files else ()
-        return KeyFrames(self.root).frame_bytes(item.frame), item.present, boxes, *files
+        return KeyFrames(self.root).frame_bytes(item.frame), item.present, boxes, *tiles, *files
 
     def outputs(self, item: LabelledFrame) -> dict[str, Path]:
         """Return where the maps lie."""
@@ -202,16 +208,22 @@ class CamTask(FrameTask[LabelledFrame]):
         return activation_maps_of_batch(self.model, images, self.texts, present, len(self.classes), self.config)
 
     def _entry(self, item: LabelledFrame, maps: np.ndarray) -> Entry:
-        blank, emptied = count_blank(maps), 0
+        blank, emptied, of_tiles = count_blank(maps), 0, {}
+        if item.tiles is not None:
+            of_tiles = {"finer": int(is_finer(item.tiles, maps.shape[1:]))}  # more tiles than cells
+            maps = maps * tile_weights(item.tiles, item.present, maps.shape[1:])
+            of_tiles["outside"] = count_blank(maps) - blank  # blank only inside of their tiles
         if (limits := item.limits) is not None:
+            before = count_blank(maps)
             maps = maps * cells_inside(limits.boxes, (limits.width, limits.height), item.present, maps.shape[1:])
-            emptied = count_blank(maps) - blank
+            emptied = count_blank(maps) - before
         record = {
             "maps": len(maps),
             "without": int(not len(maps)),
             "blank": blank,
             "emptied": emptied,  # blank only inside of their boxes
             "small": int(maps.shape[1] * maps.shape[2] == 1),  # one cell: the frame is smaller than a patch
+            **of_tiles,
         }
         return Entry(record, {"maps": Maps.encode_maps(np.array(item.present, np.int16), maps)})
 

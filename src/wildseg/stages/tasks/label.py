@@ -17,7 +17,9 @@ from wildseg.core import lookup
 from wildseg.encoders.weights import identity
 from wildseg.execution.frame_task import FrameTask
 from wildseg.execution.result_store import Entry, fields_but
+from wildseg.labels import tiles
 from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
+from wildseg.labels.tiles import Grid
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; the process of the stage has no use for it
     from wildseg.core.classes import Classes
@@ -26,6 +28,7 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; the process of 
     from wildseg.labels.params import Label
 
 AFTER_SCORES = ("rule", "threshold", "fallback", "smooth_s", "max_failures")  # parameters of what follows
+ELSEWHERE = ("options", "language", "grid")  # in the key, if at all, in another form
 
 
 @dataclass
@@ -52,9 +55,10 @@ class LabelTask(FrameTask[str]):
 
         A class counts by its phrases: what its name is, no encoder reads, and `compute` gives none.
         """
-        scoring = fields_but(self.label, *AFTER_SCORES, "options", "language")
+        scoring = fields_but(self.label, *AFTER_SCORES, *ELSEWHERE)
+        grid = {} if self.label.grid == tiles.WHOLE else {"grid": self.label.grid}
         return {
-            "label": scoring | {"options": self.label.options.get(self.label.method, {})},
+            "label": scoring | {"options": self.label.options.get(self.label.method, {})} | grid,
             "model": identity(self.clip, self.root),
             "prompts": [self.classes.phrases, self.prompts.background, self.prompts.templates],
         }
@@ -80,20 +84,22 @@ class LabelTask(FrameTask[str]):
 
     def compute(self, item: str) -> Entry:
         """Return the result of the method as a record, see `result_of`; labels of all frames are in one table."""
-        request = request_of(self.root, self.classes, self.prompts)
+        request = request_of(self.root, self.classes, self.prompts, grid_of(self.label))
         nameless = tuple(f"class {number}" for number in range(len(self.classes)))
         frame = request(encoder=lambda: self.model, class_names=nameless)
         (result,) = label_frames(self.root, [item], frame, self.label)
-        return Entry((result.scores.tolist(), result.threshold, dict(result.record), result.relative))
+        own = () if result.tiles is None else (result.tiles.tolist(),)
+        return Entry((result.scores.tolist(), result.threshold, dict(result.record), result.relative, *own))
 
 
 def result_of(record: Sequence[Any]) -> LabelResult:
     """Return what `LabelTask.compute` made a record of."""
-    scores, *rest = record
-    return LabelResult(np.array(scores), *rest)
+    scores, threshold, said, relative, *of_tiles = record
+    own = np.array(of_tiles[0]) if of_tiles else None
+    return LabelResult(np.array(scores), threshold, said, relative, tiles=own)
 
 
-def request_of(root: Path, classes: Classes, prompts: PromptSet) -> partial[LabelRequest]:
+def request_of(root: Path, classes: Classes, prompts: PromptSet, grid: Grid) -> partial[LabelRequest]:
     """Return a `LabelRequest` but for the models that a method may need."""
     return partial(
         LabelRequest,
@@ -102,6 +108,8 @@ def request_of(root: Path, classes: Classes, prompts: PromptSet) -> partial[Labe
         background=prompts.background,
         templates=prompts.templates,
         read_labels=lambda path: Labels(root).load_labels(classes.names, root / path),
+        grid=grid,
+        read_tiles=lambda path: Labels(root).load_given_tiles(classes.names, root / path, grid),
     )
 
 
@@ -112,6 +120,15 @@ def label_frames(root: Path, frames: Sequence[str], request: LabelRequest, label
 
 
 def label_images(images: Sequence[NamedImage], request: LabelRequest, label: Label) -> Iterator[LabelResult]:
-    """Yield what the label method finds in each image, in order."""
+    """Yield what the label method finds in each image, in order; with a grid, in each tile of it."""
+    method = lookup.load("methods.labels", label.method, "label.method")
     options = label.options.get(label.method, {})
-    return lookup.load("methods.labels", label.method, "label.method").label(images, request, **options)
+    if request.grid == tiles.WHOLE or getattr(method, "BY_TILE", False):
+        return method.label(images, request, **options)
+    crops = [tile for image in images for tile in tiles.crops(image, request.grid)]
+    return tiles.merge(method.label(crops, request, **options), request.grid)
+
+
+def grid_of(label: Label) -> Grid:
+    """Return the rows and columns of tiles."""
+    return label.grid[0], label.grid[1]
