@@ -1,10 +1,10 @@
 """Dense optical flow between two frames, and what is warped along it: maps and ids.
 
 Flow is (H, W, 2) float32 in pixels: what one frame shows at column x and row y, the other shows at
-``(x + flow[y, x, 0], y + flow[y, x, 1])``. It is that of DIS (Kroeger et al., ECCV 2016) on grey levels, by OpenCV. It
-is consistent where the flow back ends near to where it began, as Sundaram, Brox and Keutzer (ECCV 2010, section 3)
-have it: ``|w + w'|^2 < 0.01 (|w|^2 + |w'|^2) + 0.5`` with the flow back w' at the place where w ends. A pixel that is
-hidden in the other frame, or outside of it, is not.
+``(x + flow[y, x, 0], y + flow[y, x, 1])``. It is that of DIS (Kroeger et al., ECCV 2016) on smoothed grey levels, by
+OpenCV. It is consistent where the flow back ends near to where it began, as Sundaram, Brox and Keutzer (ECCV 2010,
+section 3) have it: ``|w + w'|^2 < 0.01 (|w|^2 + |w'|^2) + 0.5`` with the flow back w' at the place where w ends. A
+pixel that is hidden in the other frame, or outside of it, is not.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from wildseg.core.classes import IGNORE
 
 SMALLEST = 16  # pixels of a side, below which frames are padded: DIS compares patches of 8x8 at several scales
+SMOOTHING = 1.0  # pixels, the deviation of a Gaussian: noise of a sensor is no texture that moves
 RELATIVE, ABSOLUTE = 0.01, 0.5  # of the consistency check; the second in pixels squared
 
 
@@ -127,4 +128,5 @@ def _ends(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _grey(image: np.ndarray) -> np.ndarray:
     contiguous = np.ascontiguousarray(image)
-    return contiguous if image.ndim == 2 else cv2.cvtColor(contiguous, cv2.COLOR_RGB2GRAY)
+    grey = contiguous if image.ndim == 2 else cv2.cvtColor(contiguous, cv2.COLOR_RGB2GRAY)
+    return cv2.GaussianBlur(grey, (0, 0), SMOOTHING)
