@@ -13,7 +13,7 @@ def with_changes(crf: Crf, **changes: Any) -> Crf:  # noqa: ANN401
     """Return the parameters with changes, those of a term by names such as `gaussian_sxy`."""
     for name, value in changes.items():
         term, _, own = name.partition("_")
-        if term in ("gaussian", "bilateral"):
+        if term in ("gaussian", "bilateral", "temporal"):
             crf = replace(crf, **{term: replace(getattr(crf, term), **{own: value})})  # type: ignore[arg-type]
         else:
             crf = replace(crf, **{name: value})

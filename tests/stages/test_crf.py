@@ -14,7 +14,7 @@ from wildseg.core.classes import Classes
 from wildseg.core.errors import DataError, WildsegError
 from wildseg.core.files import load_json
 from wildseg.core.images import save_label_image
-from wildseg.crf.params import Bilateral, Crf, Gaussian
+from wildseg.crf.params import Bilateral, Crf, Gaussian, Temporal
 from wildseg.execution import result_store
 from wildseg.execution.runtime import Runtime
 from wildseg.stages.crf import run
@@ -31,6 +31,7 @@ def params(background: tuple[str, ...] = (), **changes: Any) -> Any:  # noqa: AN
         "gaussian": Gaussian(3.0, 3.0),
         "bilateral": Bilateral(8.0, 40.0, 6.0),
         "image_mode": "rgb",
+        "temporal": Temporal(neighbours=0, within_s=2.0, weight=1.0, min_consistent=0.5, between=0),
         "min_confidence": 0.6,
         "confidence_from": "posterior",
         "max_failures": 0.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from wildseg.core.limits import Between, Natural, Share
+from wildseg.core.limits import Between, Natural, Seconds, Share
 
 Exponent = Annotated[float, Between(0.01, 100)]
 Weight = Annotated[float, Between(0, 10_000)]  # of a term of the CRF: its energies are at most 11.6
@@ -30,13 +30,30 @@ class Bilateral:
 
 
 @dataclass(frozen=True)
+class Temporal:
+    """Evidence of neighbouring key frames of the same video, see `wildseg.crf.temporal`.
+
+    neighbours: before a frame and after it, at most so many; 0 leaves each frame by itself. within_s: how many seconds
+    away they are at most. weight: of a neighbour's maps beside the frame's own. min_consistent: the share of pixels on
+    which flow there and back agrees below which a cut lies in between. between: how many frames between two key frames
+    are decoded at most, over which flow is added up.
+    """
+
+    neighbours: Annotated[int, Between(0, 10)]
+    within_s: Seconds
+    weight: Annotated[float, Between(0, 100)]
+    min_consistent: Share
+    between: Annotated[int, Between(0, 100)]
+
+
+@dataclass(frozen=True)
 class Crf:
     """From activation maps to pseudo masks.
 
     alpha: exponent of the background score (1 - max map) ** alpha. sharpen: exponent of all scores before the CRF.
     iterations: of the mean field. image_mode: the colours that the appearance term compares, see
-    `wildseg.crf.dense.colours`. min_confidence: pixels whose confidence is below become 255. confidence_from: the CRF's
-    posterior, or the maps.
+    `wildseg.crf.dense.colours`. temporal: whether neighbouring frames take part. min_confidence: pixels whose
+    confidence is below become 255. confidence_from: the CRF's posterior, or the maps.
     """
 
     alpha: Exponent
@@ -45,6 +62,7 @@ class Crf:
     gaussian: Gaussian
     bilateral: Bilateral
     image_mode: Literal["rgb", "wrap_bgr_mean"]
+    temporal: Temporal
     min_confidence: Share
     confidence_from: Literal["posterior", "maps"]
     max_failures: Share

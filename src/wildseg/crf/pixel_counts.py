@@ -24,13 +24,17 @@ class PixelCounts:
         self.pixels = np.zeros(256, np.int64)  # by id
         self.frames = 0
         self.empty = 0
+        self.used = 0
+        self.cut = 0
 
-    def add(self, counts: Iterable[tuple[int, int]], num_present: int) -> None:
-        """Add a frame: its `count_ids`, and the number of its present classes."""
+    def add(self, counts: Iterable[tuple[int, int]], num_present: int, used: int = 0, cut: int = 0) -> None:
+        """Add a frame: its `count_ids`, the number of its present classes, and those of neighbours used and cut off."""
         for value, number in counts:
             self.pixels[value] += number
         self.frames += 1
         self.empty += num_present == 0
+        self.used += used
+        self.cut += cut
 
     def summary(self, names: Sequence[str]) -> dict[str, object]:
         """Return metrics/crf.json: `coverage` is the share of pixels that are not 255, `share` that of each class.
