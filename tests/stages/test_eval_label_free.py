@@ -92,6 +92,8 @@ def test_a_second_table_of_labels_is_compared(artifacts: Artifacts, capsys: pyte
     assert found["label_free"]["labels.equal"] == pytest.approx(5 / 6)
     assert found["label_free"]["labels.kappa"] == pytest.approx((5 / 6 - chance) / (1 - chance))
     assert "labels.kappa" not in found["unseen"]["label_free"]
+    path.write_text('Frame,Labels\ndrive_000000,"road,sky"\ndrive_000010,"lawn"\n')  # as label.method: given reads it
+    assert "labels.kappa" not in measured(artifacts)["label_free"]
     path.write_text('Frame,Labels\ndrive_000000,"lava"\n')
     capsys.readouterr()
     assert "labels.kappa" not in measured(artifacts)["label_free"]

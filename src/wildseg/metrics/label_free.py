@@ -82,7 +82,7 @@ class LabelFree:
         """Return ``{measure: value}`` as metrics/eval.json holds it, ``<pair>.pixels`` and ``<pair>.miou`` of pairs."""
         found = self.estimate()
         low, high = found.miou.interval
-        report = {
+        report: dict[str, float] = {
             "frames": self.frames,
             "estimated_miou": found.miou.value,
             "estimated_miou_low": low,

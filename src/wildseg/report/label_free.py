@@ -23,8 +23,8 @@ NOTE = (
     "Measured on an evenly spread sample of frames that the model was not trained on. Agreement is the mean IoU of one "
     "with the other, and beside it the share of equal pixels. The estimated mIoU is what the model expects of itself, "
     "its confidence calibrated on the pseudo masks: errors that the model shares with them stay hidden, so that it is "
-    "too high by as much, and its interval covers other frames, not these errors. These numbers compare runs on the same "
-    "data; docs/report.md says what each of them misses."
+    "too high by as much, and its interval covers other frames, not these errors. All this compares runs on the same "
+    "data; docs/report.md says what each measure misses."
 )
 
 

@@ -136,5 +136,9 @@ def _second_labels(inputs: Inputs) -> tuple[Mapping[str, np.ndarray], list[str]]
 def _agreement(
     one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray], frames: Sequence[str]
 ) -> Agreement | None:
+    """Return the agreement of two tables; None where they share no frame, or where one was made from the other."""
     both = [frame for frame in frames if frame in other]
-    return agreement(*(np.stack([table[frame] for frame in both]) for table in (one, other))) if both else None
+    if not both:
+        return None
+    first, second = (np.stack([table[frame] for frame in both]) for table in (one, other))
+    return None if np.array_equal(first, second) else agreement(first, second)  # label.method: given reads this table
