@@ -7,6 +7,7 @@ import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import benchmarks.project
 import numpy as np
@@ -24,6 +25,7 @@ from benchmarks import (
     tile_labels,
     timing,
     trained_cam,
+    verdict,
 )
 from benchmarks.timing import Result, compare
 from PIL import Image
@@ -283,3 +285,87 @@ def test_every_loss_has_a_row_and_every_row_is_possible() -> None:
         one.check()
         kind = ("methods.losses", one.loss, ("loss",))
         lookup.check_options(*kind, one.options.get(one.loss, {}), "train.options")
+
+
+# Verdicts without truth ------------------------------------------------------------------------------------------
+
+
+def outcome(name: str, seen: float, held_out: float | None, **measures: float | None) -> dict[str, Any]:
+    """The result of an experiment of these true mIoU; estimates are a tenth too high, intervals .05 each way."""
+
+    def group(miou: float | None) -> dict[str, float | None]:
+        estimated = None if miou is None else miou + 0.1
+        bounds = [None if estimated is None else estimated + shift for shift in (-0.05, 0.05)]
+        of_all = dict.fromkeys(verdict.MEASURES)
+        return {
+            **of_all, "miou": miou, "pseudo": 0.7, "estimated_miou": estimated, "estimated_miou_low": bounds[0],
+            "estimated_miou_high": bounds[1], **measures,
+        }  # fmt: skip
+
+    return {"name": name, "seconds": 61.2, "seen": group(seen), "held_out": group(held_out)}
+
+
+def test_rank_correlation_is_that_of_ranks_and_undefined_where_there_is_none() -> None:
+    noise = np.random.default_rng(0)
+    pairs = noise.normal(size=(30, 2)) + noise.normal(size=(30, 1))
+    ranks = pairs.argsort(0).argsort(0)
+    expected = np.corrcoef(ranks.T)[0, 1]
+    assert verdict.correlation(pairs) == pytest.approx(expected)
+    assert np.isnan(verdict.correlation(pairs[:2]))
+    assert np.isnan(verdict.correlation(np.ones((5, 2))))
+    value, low, _, high = verdict.correlation_text(pairs).split()
+    assert float(low[1:]) < float(value) < float(high[:-1])
+    assert value == f"{expected:+.2f}"
+
+
+def test_the_tables_of_verdicts_have_a_line_for_each_experiment_and_measure() -> None:
+    mious = (0.3, 0.5, 0.4, 0.6)
+    found = [
+        outcome(f"e{n}", miou, None if n == 2 else miou, **{"flip.miou": 1 - miou, "confident": 0.5})
+        for n, miou in enumerate(mious)
+    ]
+    lines = verdict.table_of_experiments(found)
+    assert lines[2] == "| `e0` | 0.700 | 0.300 | 0.400 (0.350 to 0.450) | 0.700 | 0.300 | 0.400 (0.350 to 0.450) | 61 |"
+    assert lines[4].startswith("| `e2` | 0.700 | 0.400 | 0.500 (0.450 to 0.550) | 0.700 | - | - (- to -) |")
+    table_of_measures = verdict.table_of_measures(found)
+    text = "\n".join(table_of_measures)
+    assert "| measure, 4 experiments |" in text
+    assert "| estimated mIoU | +1.00 (" in text
+    assert "| flip consistency, mIoU | -1.00 (" in text
+    assert "| confident pixels | - | - |" in text
+    deviation = "estimated minus true mIoU +0.100 on average, +0.100 to +0.100; the interval holds the true one in"
+    assert table_of_measures[-2] == f"seen source: {deviation} 0 of 4"
+    assert table_of_measures[-1].endswith("in 0 of 3")
+
+
+def test_every_experiment_is_possible_and_none_is_twice() -> None:
+    assert len(verdict.EXPERIMENTS) >= 20
+    settings = set()
+    for masks, steps, changes in verdict.EXPERIMENTS.values():
+        trained = {f"train.{key}": value for key, value in changes.items()}
+        settings.add(repr(verdict.settings({**verdict.MASKS[masks], **trained, "train.steps": steps})))
+    assert len(settings) == len(verdict.EXPERIMENTS)
+    assert {masks for masks, *_ in verdict.EXPERIMENTS.values()} == set(verdict.MASKS)
+
+
+def test_a_finished_experiment_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[str] = []
+
+    def experiment(name: str, work: Path) -> dict[str, Any]:
+        made.append(name)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        assert work == tmp_path
+        return outcome(name, 0.5, 0.4)
+
+    for variable in ("WILDSEG_TRACKING", "WILDSEG_CACHE"):
+        monkeypatch.setenv(variable, "off")
+    monkeypatch.setattr(verdict, "experiment", experiment)
+    monkeypatch.setattr("sys.argv", ["verdict", "--work", str(tmp_path), "dice", "pan", "linknet"])
+    with pytest.raises(KeyboardInterrupt):
+        verdict.main()
+    verdict.main()
+    assert made == ["dice", "pan", "pan", "linknet"]
+    assert "| measure, 3 experiments |" in capsys.readouterr().out

@@ -43,6 +43,22 @@ def test_without_truth_every_value_is_a_dash() -> None:
     assert values == ["-"] * 7
 
 
+def test_what_needs_no_truth_has_lines_where_it_was_measured() -> None:
+    assert "Without truth" not in summary.text({**LEVELS, "unseen": LEVELS})
+    measures = {"estimated_miou": 0.7, "flip.miou": 0.81, "confident": None}
+    found = {**LEVELS, "label_free": measures, "unseen": {**LEVELS, "label_free": {**measures, "flip.miou": None}}}
+    lines = [line.split() for line in summary.text(found).splitlines()]
+    start = lines.index(["Without", "truth"])
+    assert lines[start - 1 : start + 5] == [
+        [],
+        ["Without", "truth"],
+        ["model", "mIoU,", "estimated", "0.700", "0.700"],
+        ["flip", "consistency", "0.810", "-"],
+        [],
+        ["IoU", "of", "the", "model"],
+    ]
+
+
 def test_it_says_where_pictures_and_runs_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,20 @@ ROWS = (  # what, level, measure
     ("model mIoU", "segmenter", "miou"),
     ("model recall", "segmenter", "recall"),
 )
+LABEL_FREE = (
+    ("model mIoU, estimated", "label_free", "estimated_miou"),
+    ("  from, 95 %", "label_free", "estimated_miou_low"),
+    ("  to", "label_free", "estimated_miou_high"),
+    ("agreement with masks", "label_free", "masks_model.miou"),
+    ("agreement with maps", "label_free", "maps_model.miou"),
+    ("flip consistency", "label_free", "flip.miou"),
+    ("scale consistency", "label_free", "scale.miou"),
+    ("next key frame", "label_free", "neighbours.miou"),
+    ("confident pixels", "label_free", "confident"),
+    ("second labels, kappa", "label_free", "labels.kappa"),
+)
 HELD_OUT = tuple((f"  {title}", "segmenter", measure) for title, measure in APART)  # where classes were held out
+WITHOUT_TRUTH, IOU = "Without truth", "IoU of the model"  # heads of parts
 NOTHING = "-"
 SEEN = "seen sources"
 
@@ -44,11 +57,15 @@ def text(metrics: Mapping[str, Any]) -> str:
     groups = [metrics, metrics.get("unseen") or {}]
     rows = (*ROWS, *(HELD_OUT if HELD_OUT[0][2] in (metrics.get("segmenter") or {}) else ()))
     levels = [(name, *(_value(group, level, measure) for group in groups)) for name, level, measure in rows]
+    known = [(name, *(_value(group, level, measure) for group in groups)) for name, level, measure in LABEL_FREE]
+    known = [row for row in known if set(row[1:]) != {NOTHING}]
+    without = [(WITHOUT_TRUTH, "", ""), *known] if known else []
     ious = [name for name in metrics.get("segmenter") or {} if name.startswith("iou.")]
     classes = [(name.removeprefix("iou."), *(_value(group, "segmenter", name) for group in groups)) for name in ious]
-    # One table for the widths, so that the columns of both parts stand below each other.
-    lines = _table([("", SEEN, "held-out sources"), *levels, ("IoU of the model", "", ""), *classes])
-    lines.insert(1 + len(levels), "")
+    # One table for the widths, so that the columns of all parts stand below each other.
+    lines = _table([("", SEEN, "held-out sources"), *levels, *without, (IOU, "", ""), *classes])
+    for place in sorted({1 + len(levels), 1 + len(levels) + len(without)}, reverse=True):
+        lines.insert(place, "")
     return "\n".join(lines)
 
 

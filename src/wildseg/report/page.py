@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from wildseg.core.classes import IGNORE, palette
+from wildseg.metrics.label_free import LabelFree
 from wildseg.report.charts import curve
+from wildseg.report.label_free import verdicts
 from wildseg.report.markup import Markup, element, joined, json_for_script
 from wildseg.report.page_tables import (
     GroupPart,
@@ -38,7 +40,8 @@ class Page:
     names: by id, the background first. background: whether a pixel may be of no class. facts: name and value of what
     was measured. remarks: sentences on what was not. parts: seen and held-out sources, those that have frames.
     without_truth: measures of the frames that are shown. curves: title and points of each. frames: see
-    `wildseg.report.page_frames`. all_frames: how many key frames there are, shown or not.
+    `wildseg.report.page_frames`. all_frames: how many key frames there are, shown or not. label_free: by title of a
+    group, its measures that need no truth.
     """
 
     names: Sequence[str]
@@ -50,6 +53,7 @@ class Page:
     curves: Sequence[tuple[str, Sequence[tuple[float, float]]]]
     frames: Sequence[Mapping[str, Any]] = field(repr=False)
     all_frames: int = 0
+    label_free: Sequence[tuple[str, LabelFree]] = ()
 
 
 def render(page: Page) -> tuple[str, str]:
@@ -88,6 +92,7 @@ def _main(page: Page) -> Markup:
     sections = [
         ("run", "At a glance", _run(page)),
         ("budget", "Where quality is lost", _budgets(page, measured)),
+        ("verdict", "Without truth", verdicts(page.label_free)),
         ("classes", "Classes", joined([class_table(part, page.names, page.background) for part in measured])),
         ("confusion", "Confusion of the model", _confusion(page, measured)),
         ("training", "Training", _curves(page)),

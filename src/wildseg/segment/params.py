@@ -79,6 +79,8 @@ class Eval:
 
     pictures: Natural
     report_frames: Natural
+    label_free_frames: Natural
+    second_labels: str
     min_presence: Share
     scales: Scales
     flip: bool

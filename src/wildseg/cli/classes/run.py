@@ -65,7 +65,8 @@ def _stage(root: Path, values: Params, change: Change, *, dry_run: bool) -> list
     lines = [f"{change.what}: params.yaml, {len(change.old)} classes before, {len(change.new)} now"]
 
     given = values.label.options.get("given", {}).get("path", "data/labels/given.csv")
-    own = [here.overrides_csv, here.ticks_csv, *_inside(root, [str(given)])]
+    named = dict.fromkeys([str(given), values.eval.second_labels])
+    own = [here.overrides_csv, here.ticks_csv, *_inside(root, list(named))]
     written = tables.person_labels(here, staged, change, own)
     written += tables.person_boxes(here, staged, change, [here.limits_json, *_inside(root, [values.cam.boxes])])
     maps, removed = _truth(root, new, values, change)

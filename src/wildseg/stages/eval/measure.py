@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from wildseg.artifacts.project import Frame
@@ -25,10 +26,10 @@ def measure(inputs: Inputs, group: Group[Frame], predictions: Path | None) -> Bu
         group: whose levels are counted.
         predictions: the folder of the model's ids; None where the model is not measured.
     """
-    budget, places = Budget(), _places(group.frames)
+    budget, where = Budget(), places(group.frames)
     frames, tested = [frame for frame in group.frames if frame.name in inputs.truths], set(group.tested)
     for frame in track(frames, len(frames), "eval: masks") if frames else ():
-        stretch = stretch_of(frame.source, frame.time_s, places[frame.name])
+        stretch = stretch_of(frame.source, frame.time_s, where[frame.name])
         _measure_frame(inputs, group, frame, (budget, stretch, frame in tested), predictions)
     return budget
 
@@ -65,11 +66,11 @@ def _measure_frame(
         budget.add_matrix(level, stretch, tested, matrix)
 
 
-def _places(frames: list[Frame]) -> dict[str, int]:
+def places(frames: Sequence[Frame]) -> dict[str, int]:
     """Return the place of each frame among those of its source, by name."""
     seen: Counter[str] = Counter()
-    places = {}
+    found = {}
     for frame in frames:
-        places[frame.name] = seen[frame.source]
+        found[frame.name] = seen[frame.source]
         seen[frame.source] += 1
-    return places
+    return found

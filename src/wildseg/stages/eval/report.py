@@ -18,6 +18,7 @@ from wildseg.execution.runtime import Runtime
 from wildseg.metrics import budget as steps
 from wildseg.metrics.budget import TESTED, Budget
 from wildseg.metrics.groups import Group
+from wildseg.metrics.label_free import LabelFree
 from wildseg.report.evaluation import labels_of
 from wildseg.report.page import RECORDS, Page, render
 from wildseg.report.page import run_record as script_of
@@ -35,10 +36,11 @@ CURVES = {"loss": "Loss of training", "val_miou": "mIoU on the validation split,
 
 @dataclass(frozen=True)
 class Measured:
-    """A group of frames with its error budget."""
+    """A group of frames with its error budget, and what is measured without truth."""
 
     group: Group[Frame]
     budget: Budget
+    label_free: LabelFree
 
 
 def shown_frames(groups: Sequence[Group[Frame]], frames: Sequence[Frame], number: int) -> list[Frame]:
@@ -79,6 +81,7 @@ def write(
         curves=_curves(artifacts.metrics_path("train/curve.csv")),
         frames=_entries(inputs, measured, frames, records),
         all_frames=len(all_frames),
+        label_free=[(title, one.label_free) for title, one in zip(TITLES, measured, strict=True)],
     )
     text, digest = render(page)
     artifacts.save_report(text)
@@ -100,6 +103,8 @@ def _facts(inputs: Inputs, measured: Sequence[Measured], frames: Sequence[Frame]
             facts.append((f"Pseudo masks, mIoU{title}", _digits(budget.miou(steps.MASKS).value)))
         if budget.frames(tested=True):
             facts.append((f"Model, mIoU{title}", _digits(budget.miou(steps.MODEL + TESTED).value)))
+        if one.label_free.frames:
+            facts.append((f"Model, estimated mIoU{title}", _digits(one.label_free.estimate().miou.value)))
     return facts
 
 

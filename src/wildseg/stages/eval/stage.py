@@ -24,7 +24,7 @@ from wildseg.metrics.levels import pseudo_measures
 from wildseg.report.evaluation import labels_of, remarks, round_lines, save_tables, summary
 from wildseg.report.pictures import Page, draw
 from wildseg.report.sampling import sample_evenly
-from wildseg.stages.eval import report
+from wildseg.stages.eval import label_free, report
 from wildseg.stages.eval.inputs import Inputs, read
 from wildseg.stages.eval.measure import measure
 from wildseg.stages.eval.report import Measured, shown_frames
@@ -53,26 +53,32 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     seen, held_out = groups = split_groups(frames, names, background=background, unseen=task.unseen)
     shown = sample_evenly([_worth_showing(inputs, group) for group in groups], params.eval.pictures)
     reported = shown_frames(groups, frames, params.eval.report_frames)
+    sample = label_free.sample(groups, params.eval.label_free_frames)
 
-    wanted = [frame.name for group in groups for frame in _wanted(inputs, group, {*shown, *reported})]
+    needed = {*shown, *reported, *sample.predicted}
+    wanted = [frame.name for group in groups for frame in _wanted(inputs, group, needed)]
     results = run_frames(task, wanted, runtime, progress="eval: model")
-    measured = [Measured(group, measure(inputs, group, predictions)) for group in groups]
+    verdicts, notes = label_free.measure(inputs, groups, sample, predictions, runtime)
+    measured = [
+        Measured(group, measure(inputs, group, predictions), found)
+        for group, found in zip(groups, verdicts, strict=True)
+    ]
     lines += id_remarks(inputs.seen, names, truth_folders[0], background=background)
 
-    metrics = {**metrics_of(seen, held_out), **(rounds := _rounds(inputs, frames))}
+    metrics = {**label_free.joined(metrics_of(seen, held_out), verdicts), **(rounds := _rounds(inputs, frames))}
     folder = empty_dir(artifacts.metrics_path("eval"))
     (folder / "pictures").mkdir()  # also when none is wanted: plots look for it
     pictures = [_save_page(folder, frame, inputs, groups, predictions) for frame in shown]
     pseudo = seen.levels.pseudo.matrix + held_out.levels.pseudo.matrix
     lines += agreement_remarks(inputs.seen, pseudo, names, truth_folders[0])
-    not_measured = list(remarks(seen.levels, held_out.levels))
+    not_measured = [*remarks(seen.levels, held_out.levels), *notes]
     report.write(inputs, measured, reported, predictions, runtime, not_measured)
     shutil.rmtree(predictions)
     save_tables(folder, seen.levels, held_out.levels)
     save_json(artifacts.metrics_path("eval.json"), metrics)
     mlflow_run.finish(artifacts, params, metrics, pictures)
     lines += [*not_measured, *round_lines(rounds)]
-    lines += [f"{summary(seen.levels, held_out.levels, len(pictures))}{results}"]
+    lines += [f"{summary(seen.levels, held_out.levels, len(pictures))}{label_free.words(verdicts)}{results}"]
     lines += [f"report of {len(reported)} frames: {artifacts.report_page}"]
     print("\n".join(f"eval: {line}" for line in lines))
 

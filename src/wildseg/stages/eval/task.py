@@ -22,6 +22,10 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; the process of 
     from wildseg.segment.predict import Predictor
 
 
+# Parameters of the section eval that change no prediction.
+MEASURED_AND_SHOWN = ("pictures", "report_frames", "label_free_frames", "second_labels", "min_presence")
+
+
 @dataclass
 class PredictTask(FrameTask[str]):
     """Predictions of models/segmenter.
@@ -72,7 +76,7 @@ class PredictTask(FrameTask[str]):
         """Return the model, and how it predicts; ids are the same whatever the classes are called."""
         return {
             "classes": len(self.class_names),
-            "eval": fields_but(self.params, "pictures", "report_frames", "min_presence"),
+            "eval": fields_but(self.params, *MEASURED_AND_SHOWN),
             "config": {name: value for name, value in self.config.items() if name not in ("classes", HELD_OUT)},
             "weights": hashlib.sha256(SegmenterFiles(self.root).segmenter_bytes()).hexdigest(),
         }
