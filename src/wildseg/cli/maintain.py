@@ -52,6 +52,11 @@ def init(presets: tuple[str, ...], update: bool, dry_run: bool) -> None:
         return
     changed = overlays.init(Path("params.yaml"), presets, update=update, dry_run=dry_run)
     click.echo("\n".join(changed or ["init: params.yaml already says all of this"]))
+    if presets and not dry_run:
+        from wildseg.cli.new.project import time_of
+
+        for line in time_of(Path()):
+            click.echo(line)
 
 
 @group.command(short_help="Size and use of the result store; --prune.")

@@ -68,6 +68,15 @@ def create(
     return [*lines, *_time(found, values), *_next(into, place)]
 
 
+def time_of(root: Path) -> list[str]:
+    """Return lines that estimate the time of a run of the project `root`; none where its source cannot be read."""
+    try:
+        values = params.load(root / "params.yaml", lambda _: None)
+        return _time(media.measure(root / values.extract.source, values.extract.topic), values)
+    except WildsegError:
+        return []
+
+
 def _clone_of(root: Path, into: Path | None) -> Path:
     """Return the clone that the project is made of: the present folder, or for a new one that of the installation."""
     candidates = [root] if into is None else [root, Path(wildseg.__file__).parents[2]]
