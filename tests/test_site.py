@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 import shutil
@@ -53,10 +54,8 @@ def parse(words: tuple[str, ...]) -> click.Context:
 @pytest.mark.parametrize("command", WILDSEG, ids=str)
 @pytest.mark.usefixtures("any_path")
 def test_the_command_line_understands_every_command_of_the_pages(command: Command) -> None:
-    try:
+    with contextlib.suppress(click.exceptions.Exit):  # --help
         parse(command.words)
-    except click.exceptions.Exit as done:  # --help
-        assert done.exit_code == 0
 
 
 @pytest.mark.usefixtures("any_path")
