@@ -14,7 +14,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *(ROOT / place for place in ("data/truth/README.md", "benchmarks/README.md", "models/tiny_clip/README.md")),
 ]
-SEPARATORS = frozenset({"&&", "||", ";", "|", "&", ">", ">>", "<"})
+SEPARATORS = frozenset({"&&", "||", ";", "|", "&"})
 
 
 class Command(NamedTuple):
@@ -60,6 +60,7 @@ def _split(line: str) -> Iterator[tuple[str, ...]]:
         if word not in SEPARATORS:
             one.append(word)
             continue
+        one = [word for before, word in zip(["", *one], one, strict=False) if not {before, word} & {">", ">>", "<"}]
         while one and re.fullmatch(r"\w+=.*", one[0]):
             one = one[1:]
         if one:
