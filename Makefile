@@ -10,7 +10,7 @@ READY_DEV := $(VENV)/.ready-dev
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help demo test docs torture lint audit bench compare setup clean tiny-clip
+.PHONY: help demo test docs site torture lint audit bench compare setup clean tiny-clip
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,10 @@ test: $(READY_DEV)
 # Write docs/api.md from the docstrings of the public API; a test says when it is out of date.
 docs: $(READY_DEV)
 	$(BIN)/python docs/api.py
+
+# Write the documentation to site/, as pages that load nothing from elsewhere; a warning is an error (mkdocs.yml).
+site: $(READY_DEV)
+	$(BIN)/python -m mkdocs build
 
 # Kill `dvc repro` at random moments of every stage in turn, KILLS times; an hour or more.
 KILLS ?= 200

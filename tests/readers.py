@@ -38,8 +38,9 @@ from wildseg.exchange import coco_masks, cvat, label_studio, voc
 from wildseg.execution import cache_usage, large_entries, params, presets, repair
 from wildseg.execution.result_store import ResultStore
 from wildseg.frames import reader
-from wildseg.frames.read_stats import ReadStats
-from wildseg.frames.sources import Source
+from wildseg.frames.photos import decode_bytes
+from wildseg.frames.read_stats import DecodeError, ReadStats
+from wildseg.frames.sources import Source, find_sources
 from wildseg.labels.language import replies
 from wildseg.labels.language.messages import ChatQuery
 from wildseg.methods.architectures import unet
@@ -74,7 +75,7 @@ class Reader:
     errors: tuple[type[Exception], ...] = (WildsegError,)
 
 
-def _quarantined(path: Path, kind: Literal["photos", "video"]) -> tuple[int, list[str]]:
+def _quarantined(path: Path, kind: Literal["photos", "video", "bag"]) -> tuple[int, list[str]]:
     tally = ReadStats()
     frames = list(reader.read(Source("drive", kind, (path,)), None, tally))
     return len(frames), [item for item, _ in tally.quarantine]
@@ -247,6 +248,17 @@ READERS = {
                     "data/raw/a.mp4",
                     lambda _, path: _quarantined(path, "video"),
                     (0, ["a.mp4"])),
+    "MCAP recording": Reader(("frames.bags.mcap_file._opened",), "data/raw/a.mcap",
+                             lambda _, path: _quarantined(path, "bag"),
+                             (0, ["a.mcap"])),
+    "SQLite recording": Reader(("frames.bags.sqlite_file._opened",), "data/raw/a.db3",
+                               lambda _, path: _quarantined(path, "bag"),
+                               (0, ["a.db3"])),
+    "metadata of a recording": Reader(("frames.sources._bag_parts",), "data/raw/metadata.yaml",
+                                      lambda _, path: find_sources(path.parent)),
+    "picture in a recording": Reader(("frames.photos.decode_bytes",), "data/raw/a",
+                                     lambda _, path: decode_bytes(path.read_bytes()),
+                                     errors=(DecodeError,)),
     "video of a new project": Reader(("cli.new.media._video",), "data/raw/a.mp4",
                                      lambda _, path: new_media.measure(path)),
     "photo of a new project": Reader(("cli.new.media._photos",), "data/raw/a.png",

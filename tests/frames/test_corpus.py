@@ -367,7 +367,7 @@ def test_links_are_followed_and_what_is_no_file_is_passed_over(
         assert np.abs(project.load_image(frame.name).astype(int) - corpus.PICTURE).mean() < 4
     assert set(quarantine(project)) == {"dangling.png", "loop.png", "pipe.png", "pipe.mp4", "device.mp4"}
     assert not any(str(project.root) in reason for reason in quarantine(project).values())
-    assert "passed over 2 that are no video and no photo by their name, such as 'IMG_1.heic'" in capsys.readouterr().out
+    assert "passed over 2 that are no source by their name, such as 'IMG_1.heic'" in capsys.readouterr().out
 
 
 @contextmanager

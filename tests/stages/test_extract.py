@@ -31,6 +31,7 @@ LOOSE = {"absdiff": {"threshold": -1.0, "reference": "previous", "width": None}}
 def run(artifacts: Artifacts, *, workers: int = 1, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     values = {
         "source": "data/raw",
+        "topic": None,
         "fps": None,
         "method": "absdiff",
         "options": LOOSE,

@@ -120,14 +120,17 @@ class Labels(TileLabels):
         return score
 
     def save_answers(self, frames: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:
-        """Write data/labels/answers.jsonl: one JSON object a line for each frame that has a record."""
+        """Write data/labels/answers.jsonl: one JSON object a line for each frame that has a record.
+
+        Without any it is one empty line: of a file without bytes DVC warns after every run.
+        """
         lines = [
             json.dumps({"frame": frame, **record}, ensure_ascii=False, allow_nan=False) + "\n"
             for frame, record in zip(frames, records, strict=True)
             if record
         ]
         # A model may emit half of a surrogate pair, which UTF-8 cannot encode.
-        save_bytes(self.answers_jsonl, "".join(lines).encode("utf-8", "replace"))
+        save_bytes(self.answers_jsonl, ("".join(lines) or "\n").encode("utf-8", "replace"))
 
     def load_answers(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield the frame and the record of each line of data/labels/answers.jsonl; none where there is no file.
@@ -142,6 +145,8 @@ class Labels(TileLabels):
             check_regular(path)
             with path.open(encoding="utf-8") as lines:
                 for number, line in enumerate(lines, 1):
+                    if not line.strip():
+                        continue
                     record = json.loads(line)
                     if not isinstance(record, dict) or not isinstance(record.get("frame"), str):
                         raise DataError(f"{path}, line {number}: expected the record of a frame; run 'dvc repro label'")

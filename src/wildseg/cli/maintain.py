@@ -14,9 +14,10 @@ group = click.Group("maintain")
 @click.option(
     "--preset", "presets", multiple=True, metavar="NAME", help="Instead of photographs; several are laid over."
 )
+@click.option("--topic", metavar="NAME", help="Of a rosbag2 or MCAP recording; else its only topic of images.")
 @click.option("--embedded", is_flag=True, help="Keep the embedded CLIP and all other settings: no preset.")
-def new(source: str, text: str, into: str | None, presets: tuple[str, ...], embedded: bool) -> None:
-    """Make a project of SOURCE, a video or a folder of videos and photos, and of the classes to find in it.
+def new(source: str, text: str, into: str | None, presets: tuple[str, ...], topic: str | None, embedded: bool) -> None:
+    """Make a project of SOURCE (a video, a rosbag2 or MCAP recording, a folder of these and photos) and of classes.
 
     It is copied below data/raw and tracked by DVC; params.yaml gets the classes and the preset `photographs`. Then the
     next commands are printed, and how long they will take.
@@ -28,7 +29,7 @@ def new(source: str, text: str, into: str | None, presets: tuple[str, ...], embe
     if presets and embedded:
         raise click.UsageError("give --preset or --embedded")
     chosen = () if embedded else presets or ("photographs",)
-    lines = project.create(Path(source), words.parse(text), Path(), chosen, Path(into) if into else None)
+    lines = project.create(Path(source), words.parse(text), Path(), chosen, Path(into) if into else None, topic)
     click.echo("\n".join(lines))
 
 
@@ -51,6 +52,11 @@ def init(presets: tuple[str, ...], update: bool, dry_run: bool) -> None:
         return
     changed = overlays.init(Path("params.yaml"), presets, update=update, dry_run=dry_run)
     click.echo("\n".join(changed or ["init: params.yaml already says all of this"]))
+    if presets and not dry_run:
+        from wildseg.cli.new.project import time_of
+
+        for line in time_of(Path()):
+            click.echo(line)
 
 
 @group.command(short_help="Size and use of the result store; --prune.")

@@ -14,6 +14,7 @@ group = click.Group("predict")
 @click.option("--into", default="predictions", show_default=True, metavar="FOLDER", help="Where to write.")
 @click.option("--model", default="models/segmenter", show_default=True, metavar="FOLDER", help="The trained model.")
 @click.option("--classes", metavar="WORDS", help="Classes other than the trained ones, with commas; with san alone.")
+@click.option("--topic", metavar="NAME", help="Of a rosbag2 or MCAP recording; else its only topic of images.")
 @click.option("--window", type=click.IntRange(32, 8192), metavar="N", help="Slide a window of N pixels; else whole.")
 @click.option(
     "--overlap", type=Share(most=0.9), default=0.25, show_default=True, help="Overlap of windows, as a share."
@@ -34,6 +35,7 @@ def predict(
     into: str,
     model: str,
     classes: str | None,
+    topic: str | None,
     window: int | None,
     overlap: float,
     scales: tuple[float, ...],
@@ -63,7 +65,7 @@ def predict(
     words = () if classes is None else tuple(classes.split(","))
     config = PredictionConfig(Path(model), scales, flip, window, overlap, max_side, chosen, words)
     with writing(folder, "predict"):  # the folder alone: a training may run in the project meanwhile
-        run.run(artifacts, runtime, inputs, folder, config, max_failures)
+        run.run(artifacts, runtime, inputs, folder, config, max_failures, topic)
 
 
 @group.command(short_help="Boxes of the classes by a detector.")

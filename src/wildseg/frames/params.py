@@ -14,6 +14,7 @@ class Extract:
     """From videos and photos to key frames."""
 
     source: str
+    topic: str | None
     fps: Annotated[float, Between(1e-6, 10_000)] | None
     method: str
     options: Options

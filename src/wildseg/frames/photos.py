@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,17 +61,33 @@ def decode_photo(path: Path) -> Photo:
     Raises:
         DecodeError: the file is empty, broken, too large or not a picture, or its values have no defined white.
     """
-    try:
+    with _reasons():
         check_regular(path)
-        if not path.stat().st_size:
+        size = path.stat().st_size
+        if not size:
             raise DecodeError("the file is empty")
         content, profile = without_large_profile(path, MAX_PROFILE) or (path, None)
+        with Image.open(content, formats=FORMATS) as picture:
+            _check_size(*picture.size)
+            _check_whole(size, content, picture)
+            return _decode(picture, profile)
+
+
+def decode_bytes(content: bytes) -> np.ndarray:
+    """Decode a JPEG or PNG in memory: (H, W, 3) uint8 sRGB, upright; see `decode_photo`, also for what it raises."""
+    with _reasons(), Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
+        _check_size(*picture.size)
+        _check_whole(len(content), io.BytesIO(content), picture)
+        return _decode(picture, None).pixels
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn whatever decoders raise into a DecodeError with a reason."""
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata nobody reads, and about sizes that are checked here
-            with Image.open(content, formats=FORMATS) as picture:
-                _check_size(*picture.size)
-                _check_whole(path, content, picture)
-                return _decode(picture, profile)
+            yield
     except DecodeError:
         raise
     except SpecialFile as error:
@@ -134,18 +151,19 @@ def _check_size(width: int, height: int) -> None:
         raise DecodeError(f"it claims {width}x{height} pixels, more than {MAX_PIXELS // 1_000_000} million")
 
 
-def _check_whole(path: Path, content: Path | io.BytesIO, picture: Image.Image) -> None:
-    """Raise DecodeError where Pillow, like most decoders, would fill in what is missing or take what is wrong."""
+def _check_whole(size: int, content: Path | io.BytesIO, picture: Image.Image) -> None:
+    """Raise DecodeError where Pillow, like most decoders, would fill in what is missing or take what is wrong.
+
+    size: bytes of the file.
+    """
     if picture.format == "PNG":
         again_from = io.BytesIO(content.getbuffer()) if isinstance(content, io.BytesIO) else content
         with Image.open(again_from, formats=FORMATS) as again:  # verify() leaves a picture unfit for load()
             again.verify()  # the checksums, of which load() skips those of the pixels
-    elif picture.format == "JPEG2000" and END_OF_CODESTREAM not in path.read_bytes():
+    elif picture.format == "JPEG2000" and isinstance(content, Path) and END_OF_CODESTREAM not in content.read_bytes():
         raise DecodeError("it is cut off: the mark at its end is missing")
-    elif picture.format in ("JPEG", "MPO"):
-        size = path.stat().st_size
-        if picture.width * picture.height > MAX_JPEG_PIXELS_A_BYTE * size:
-            raise DecodeError(f"it claims {picture.width}x{picture.height} pixels, more than its {size} bytes can hold")
+    elif picture.format in ("JPEG", "MPO") and picture.width * picture.height > MAX_JPEG_PIXELS_A_BYTE * size:
+        raise DecodeError(f"it claims {picture.width}x{picture.height} pixels, more than its {size} bytes can hold")
 
 
 def _is_inverted(picture: Image.Image) -> bool:

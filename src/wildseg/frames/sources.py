@@ -1,11 +1,11 @@
-"""Sources of key frames: a video, or a folder of videos and photos, each under a name that is safe in file names."""
+"""Sources of key frames: a video, a robot's recording, or a folder of these and photos, each under a safe name."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,23 +20,36 @@ PHOTO_SUFFIXES = frozenset((
     ".bmp", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
 ))
 # fmt: on
+MCAP = ".mcap"
+BAG_SUFFIXES = frozenset((MCAP, ".db3"))
+BAG_METADATA = "metadata.yaml"  # of a rosbag2 folder, with this key in it
+BAG_KEY = b"rosbag2_bagfile_information"
 MAX_NAME_BYTES = 180  # of the 255 that a file system allows
 
 
 @dataclass(frozen=True)
 class Source:
-    """A video (`paths` is that one file), or the photos of a folder in order."""
+    """A video (`paths` is that one file), the files of a recording in order, or the photos of a folder in order.
+
+    topic: of a recording, the topic that is read; None where it is not chosen yet.
+    """
 
     name: str
-    kind: Literal["video", "photos"]
+    kind: Literal["video", "photos", "bag"]
     paths: tuple[Path, ...]
+    topic: str | None = None
+
+    @property
+    def timed(self) -> bool:
+        """Whether its frames have times."""
+        return self.kind != "photos"
 
 
 def find_sources(path: Path) -> list[Source]:
-    """List the sources at `path`: first the photos that lie directly in it, as one source, then its videos by name.
+    """List the sources at `path`: first the photos that lie directly in it, as one source, then the others by name.
 
-    Numbers in file names count as numbers (``img_9`` before ``img_10``). Hidden files and files that are neither
-    videos nor photos are passed over, and so are folders inside the folder.
+    Numbers in file names count as numbers (``img_9`` before ``img_10``). Hidden files and files of other kinds are
+    passed over, and so are folders inside the folder, but for those that rosbag2 wrote, each of which is one recording.
 
     Raises:
         DataError: nothing is there, or nothing that could be a video or a photo.
@@ -44,22 +57,50 @@ def find_sources(path: Path) -> list[Source]:
     if path.is_file():
         if path.suffix.lower() in PHOTO_SUFFIXES:
             raise DataError(f"{path}: expected a video or a folder, found one photo; name the photo's folder instead")
-        return [Source(safe_name(path.stem), "video", (path,))]
+        return [_recorded(path)]
     if path.exists() and not path.is_dir():
         raise DataError(f"{path}: expected a video or a folder of videos and photos, found {_special(path)}")
     if not path.is_dir():
         raise DataError(f"{path}: expected a video or a folder of videos and photos, found nothing; "
                         "check extract.source, or fetch the data with 'dvc pull'")  # fmt: skip
+    if parts := _bag_parts(path):
+        return [Source(safe_name(path.resolve().name), "bag", parts)]
     files = sorted((p for p in path.iterdir() if not p.name.startswith(".") and not p.is_dir()), key=_natural)
     photos = tuple(p for p in files if p.suffix.lower() in PHOTO_SUFFIXES)
-    videos = [p for p in files if p.suffix.lower() in VIDEO_SUFFIXES]
-    if not photos and not videos:
+    moving = [p for p in files if p.suffix.lower() in VIDEO_SUFFIXES | BAG_SUFFIXES]
+    moving += [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".") and _bag_parts(p)]
+    if not photos and not moving:
         raise DataError(f"{path}: expected videos ({_some(VIDEO_SUFFIXES, '.mp4')}) or photos "
                         f"({_some(PHOTO_SUFFIXES, '.jpg')}), found {_listing(path, files)}")  # fmt: skip
-    plain = ([safe_name(path.resolve().name)] if photos else []) + [safe_name(video.stem) for video in videos]
-    names = iter(unique_names(plain))
-    sources = [Source(next(names), "photos", photos)] if photos else []
-    return sources + [Source(next(names), "video", (video,)) for video in videos]
+    found = [Source(safe_name(path.resolve().name), "photos", photos)] if photos else []
+    found += [_recorded(p) for p in sorted(moving, key=_natural)]
+    names = unique_names(source.name for source in found)
+    return [replace(source, name=name) for source, name in zip(found, names, strict=True)]
+
+
+def _recorded(path: Path) -> Source:
+    """Return the one source that a file, or a folder that rosbag2 wrote, is."""
+    if path.is_dir():
+        return Source(safe_name(path.name), "bag", _bag_parts(path))
+    return Source(safe_name(path.stem), "bag" if path.suffix.lower() in BAG_SUFFIXES else "video", (path,))
+
+
+def _bag_parts(folder: Path) -> tuple[Path, ...]:
+    """Return the files of a folder that rosbag2 wrote, in order; none of any other folder.
+
+    Raises:
+        DataError: they are packed as files.
+    """
+    metadata = folder / BAG_METADATA
+    if not metadata.is_file() or BAG_KEY not in metadata.read_bytes()[:4096]:
+        return ()
+    visible = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
+    parts = sorted((p for p in visible if p.suffix.lower() in BAG_SUFFIXES), key=_natural)
+    packed = sorted(p.name for p in visible if p.suffix == ".zstd")
+    if not parts and packed:
+        raise DataError(f"{folder}: expected .mcap or .db3 files, found packed ones such as {packed[0]!r}; "
+                        "unpack them: zstd -d *.zstd")  # fmt: skip
+    return tuple(parts)
 
 
 def ignored_files(path: Path) -> list[str]:
@@ -67,8 +108,10 @@ def ignored_files(path: Path) -> list[str]:
 
     What is hidden and what DVC keeps beside its data is none.
     """
-    known = PHOTO_SUFFIXES | VIDEO_SUFFIXES
-    visible = [p for p in path.iterdir() if not p.name.startswith(".") and p.suffix != ".dvc"] if path.is_dir() else []
+    known = PHOTO_SUFFIXES | VIDEO_SUFFIXES | BAG_SUFFIXES
+    if not path.is_dir() or _bag_parts(path):
+        return []
+    visible = [p for p in path.iterdir() if not p.name.startswith(".") and p.suffix != ".dvc"]
     return sorted(p.name for p in visible if p.is_dir() == (p.suffix.lower() in known))
 
 

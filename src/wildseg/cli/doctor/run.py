@@ -45,7 +45,10 @@ def findings(root: Path, *, status: bool = False) -> Iterator[Finding]:
         values = None
         yield Finding("stop", str(error), "correct params.yaml")
     yield from (Finding("note", remark) for remark in remarks)
-    yield from extras.check(values.train.encoder_weights if values else None)
+    if values:
+        yield from extras.check(values.train.encoder_weights, root / values.extract.source)
+    else:
+        yield from extras.check()
     if values:
         yield from models.check(values, root)
     yield from project.check(root)

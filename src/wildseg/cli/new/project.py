@@ -26,27 +26,33 @@ from wildseg.frames.sources import safe_name
 
 
 def create(
-    source: Path, classes: Mapping[str, Sequence[str]], root: Path, names: Sequence[str], into: Path | None = None
+    source: Path,
+    classes: Mapping[str, Sequence[str]],
+    root: Path,
+    names: Sequence[str],
+    into: Path | None = None,
+    topic: str | None = None,
 ) -> list[str]:
     """Make a project of `source` and `classes`; return lines: what was done, how long a run takes, what comes next.
 
     Everything is checked before anything is written. A second call with the same goes on where the first was stopped.
 
     Args:
-        source: a video, or a folder of videos and photos.
+        source: a video, a recording, or a folder of these and photos.
         classes: phrases by name.
         root: the current folder.
         names: presets to lay over params.yaml, later ones winning.
         into: a folder for a clone of its own; None makes the project of `root`, which then is a clone.
+        topic: of a recording; None takes the only one of images.
 
     Raises:
         WildsegError: the source cannot be read, there is no clone, or another file of the same name is in the way.
     """
-    found = media.measure(source)
+    found = media.measure(source, topic)
     project = root if into is None else into
     template = _clone_of(root, into)
     place = _place(source, project, template)
-    text, values = _params_text(template / "params.yaml", classes, names, place)
+    text, values = _params_text(template / "params.yaml", classes, names, place, topic)
     _check_space(source, project if project.exists() else template, place)
     lines = _repository(template, project)
     target = _put(source, project / place)
@@ -60,6 +66,15 @@ def create(
         + (f", presets {', '.join(names)}" if names else "") + "; 'git diff params.yaml' shows each change",
     ]  # fmt: skip
     return [*lines, *_time(found, values), *_next(into, place)]
+
+
+def time_of(root: Path) -> list[str]:
+    """Return lines that estimate the time of a run of the project `root`; none where its source cannot be read."""
+    try:
+        values = params.load(root / "params.yaml", lambda _: None)
+        return _time(media.measure(root / values.extract.source, values.extract.topic), values)
+    except WildsegError:
+        return []
 
 
 def _clone_of(root: Path, into: Path | None) -> Path:
@@ -87,12 +102,12 @@ def _place(source: Path, project: Path, template: Path) -> str:
 
 
 def _params_text(
-    path: Path, classes: Mapping[str, Sequence[str]], names: Sequence[str], place: str
+    path: Path, classes: Mapping[str, Sequence[str]], names: Sequence[str], place: str, topic: str | None
 ) -> tuple[str, Params]:
     """Return the new text of params.yaml, and what it says."""
     changes: dict[str, Any] = presets.combined(names)
     changes["classes"] = {name: list(phrases) for name, phrases in classes.items()}
-    changes["extract"] = {**changes.get("extract", {}), "source": place, "held_out": []}
+    changes["extract"] = {**changes.get("extract", {}), "source": place, "topic": topic, "held_out": []}
     text = yaml_files.text_of(path)
     document = Document(text)
     document.change(changes, presets.WHOLE)

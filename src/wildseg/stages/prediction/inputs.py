@@ -14,10 +14,10 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError, check_regular, did_you_mean
 from wildseg.core.names import is_plain
 from wildseg.frames import reader
+from wildseg.frames.bags.bag import choose_topics
 from wildseg.frames.photos import read_photo
 from wildseg.frames.read_stats import DecodeError, ReadStats
-from wildseg.frames.sources import PHOTO_SUFFIXES, VIDEO_SUFFIXES, Source, find_sources, safe_name
-from wildseg.frames.video import expected_frames
+from wildseg.frames.sources import BAG_SUFFIXES, PHOTO_SUFFIXES, VIDEO_SUFFIXES, Source, find_sources, safe_name
 
 FALLBACK_RATE = 25  # frames a second where a header has none; FFmpeg's own default
 
@@ -65,7 +65,7 @@ class Input:
     @property
     def rate(self) -> Fraction:
         """Frames a second of a video, as its header has it."""
-        frames, seconds = expected_frames(self.video.paths[0]) if self.video else (0, 0.0)
+        frames, seconds = reader.header_of(self.video) if self.video else (0, 0.0)
         if not frames or not seconds:
             return Fraction(FALLBACK_RATE)
         return Fraction(frames / seconds).limit_denominator(1001)
@@ -79,22 +79,23 @@ class Input:
             yield FrameItem(f"{self.name}/{sample.name}", sample.pixels.rgb(), sample.clock_s)
 
 
-def find_inputs(artifacts: Artifacts, texts: Sequence[str]) -> list[Input]:
+def find_inputs(artifacts: Artifacts, texts: Sequence[str], topic: str | None = None) -> list[Input]:
     """Return what command-line arguments name, files and key frames that follow each other as one input.
 
     Args:
         artifacts: of the project, whose key frames may be named.
         texts: images, videos, folders of both (without what lies in folders inside), names of key frames; none means
             all key frames.
+        topic: of recordings; None takes the only one of images.
 
     Raises:
-        DataError: one is none of these, or two frames or videos have the same name.
+        DataError: one is none of these, a topic is missing or not chosen, or two frames or videos have the same name.
     """
     if not texts:
         return [Input("key frames", tuple(FrameItem(frame.name, None) for frame in artifacts.load_frames()))]
     found: list[Input] = []
     for text in texts:
-        for one in _inputs_of(artifacts, text):
+        for one in _inputs_of(artifacts, text, topic):
             if found and not found[-1].video and not one.video:
                 found[-1] = Input(found[-1].name, (*found[-1].items, *one.items))
             else:
@@ -103,13 +104,13 @@ def find_inputs(artifacts: Artifacts, texts: Sequence[str]) -> list[Input]:
     return found
 
 
-def _inputs_of(artifacts: Artifacts, text: str) -> Iterator[Input]:
+def _inputs_of(artifacts: Artifacts, text: str, topic: str | None) -> Iterator[Input]:
     path = Path(text)
     if path.is_dir():
-        for source in find_sources(path):
-            yield Input(source.name, video=source) if source.kind == "video" else _photos(source.paths)
+        for source in choose_topics(find_sources(path), topic):
+            yield Input(source.name, video=source) if source.timed else _photos(source.paths)
     elif path.exists():
-        yield _input_of_file(path)
+        yield _input_of_file(path, topic)
     else:
         table = artifacts.frames_folder / "frames.csv"
         names = [frame.name for frame in artifacts.load_frames()] if table.exists() else []
@@ -119,7 +120,7 @@ def _inputs_of(artifacts: Artifacts, text: str) -> Iterator[Input]:
         yield Input(text, (FrameItem(text, None),))
 
 
-def _input_of_file(path: Path) -> Input:
+def _input_of_file(path: Path, topic: str | None) -> Input:
     try:
         check_regular(path)
     except OSError as error:
@@ -127,9 +128,9 @@ def _input_of_file(path: Path) -> Input:
     suffix = path.suffix.lower()
     if suffix in PHOTO_SUFFIXES:
         return _photos((path,))
-    if suffix in VIDEO_SUFFIXES:
-        name = safe_name(path.stem)
-        return Input(name, video=Source(name, "video", (path,)))
+    if suffix in VIDEO_SUFFIXES | BAG_SUFFIXES:
+        (source,) = choose_topics(find_sources(path), topic)
+        return Input(source.name, video=source)
     raise DataError(f"{path}: expected an image (.jpg, .png, .tif, ...) or a video (.mp4, .mov, .mkv, ...) by its "
                     f"suffix, found {suffix or 'none'!r}")  # fmt: skip
 

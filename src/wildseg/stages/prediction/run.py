@@ -92,6 +92,7 @@ def run(
     into: Path,
     config: PredictionConfig,
     max_failures: float,
+    topic: str | None = None,
 ) -> None:
     """Write the predictions of what `texts` name into the folder `into`, whose lock is held, and print a summary.
 
@@ -102,12 +103,13 @@ def run(
         into: where to write; frames that are there with the same key stay as they are.
         config: the model, how to predict, and what to write.
         max_failures: share of frames that may be unreadable.
+        topic: of recordings; None takes the only one of images.
 
     Raises:
         DataError: no model, nothing to read, or too much of it unreadable.
     """
     model = _read_model(config)
-    inputs = find_inputs(artifacts, texts)
+    inputs = find_inputs(artifacts, texts, topic)
     folder, names = PredictionFolder(into), ("background", *model["classes"])
     folder.remove_leftovers()
     folder.save_classes(names, label_info(names, model["ids"]) if "costmap" in config.roles else None)

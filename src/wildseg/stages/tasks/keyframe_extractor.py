@@ -29,7 +29,17 @@ if TYPE_CHECKING:
     from wildseg.frames.params import Extract
 
 # Parameters of what follows the choice of key frames, and those of the choice: not of how a key frame is written.
-AFTER_CHOICE = ("source", "duplicate_bits", "val", "test", "stretch_s", "held_out", "max_failures", "shard_above")
+AFTER_CHOICE = (
+    "source",
+    "topic",
+    "duplicate_bits",
+    "val",
+    "test",
+    "stretch_s",
+    "held_out",
+    "max_failures",
+    "shard_above",
+)
 OF_CHOICE = ("fps", "method", "options", "min_sharpness")
 
 
@@ -108,7 +118,11 @@ class KeyframeExtractor(FrameTask[Source]):
     def inputs(self, item: Source) -> list[Any]:
         """Return the name and kind of a source, and the digests of its files."""
         self.digests = {path: _digest(path) for path in item.paths} if self.results.folder else {}
-        return [item.name, item.kind, [[path.name, self.digests.get(path)] for path in item.paths]]
+        return self._identity(item)
+
+    def _identity(self, item: Source) -> list[Any]:
+        files = [[path.name, self.digests.get(path)] for path in item.paths]
+        return [item.name, item.kind, files] + ([item.topic] if item.kind == "bag" else [])
 
     def restore(self, item: Source, entry: Entry) -> bool:
         """Write the key frames that were chosen; False where one of them is not stored any more."""
@@ -133,7 +147,7 @@ class KeyframeExtractor(FrameTask[Source]):
         selection = Selection([], ReadStats(), 0)
         photos = PhotoCache(self.results, self.photo_key, self.digests)
         method = lookup.load("methods.keyframes", self.settings.method, "extract.method")
-        own = key_of([self.key, item.name, item.kind, [[path.name, self.digests.get(path)] for path in item.paths]])
+        own = key_of([self.key, *self._identity(item)])
         options = self.settings.options.get(self.settings.method, {})
         pictures = fields_but(self.settings, *AFTER_CHOICE, *OF_CHOICE)
         # Closed here, also after an error: the thread that reads ahead is not left to the garbage collector.

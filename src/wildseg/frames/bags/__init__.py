@@ -1,0 +1,1 @@
+"""Recordings of robots: image topics of rosbag2 and MCAP files."""
