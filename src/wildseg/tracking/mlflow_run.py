@@ -225,7 +225,7 @@ def _tags(artifacts: Artifacts, unfinished: Collection[str]) -> dict[str, str]:
 
 def _other_metrics(artifacts: Artifacts) -> dict[str, Any]:
     # Metrics of earlier stages: metrics/crf.json is logged as crf.coverage, ...
-    stages = sorted(path for path in artifacts.metrics.glob("*.json") if path.stem != EVAL)
+    stages = sorted(path for path in artifacts.metrics.glob("*.json") if path.stem not in (EVAL, "headline"))
     return {path.stem: load_json(path) for path in stages}
 
 

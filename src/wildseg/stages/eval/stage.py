@@ -20,12 +20,13 @@ from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import Confusion
 from wildseg.metrics.groups import Group, split_groups
 from wildseg.metrics.groups import report as metrics_of
+from wildseg.metrics.headline import headline
 from wildseg.metrics.levels import pseudo_measures
 from wildseg.report.evaluation import labels_of, remarks, round_lines, save_tables, summary
 from wildseg.report.pictures import Page, draw
 from wildseg.report.sampling import sample_evenly
 from wildseg.stages.eval import report
-from wildseg.stages.eval.inputs import Inputs, read
+from wildseg.stages.eval.inputs import Inputs, coverage, read
 from wildseg.stages.eval.measure import measure
 from wildseg.stages.eval.report import Measured, shown_frames
 from wildseg.stages.eval.task import PredictTask
@@ -38,7 +39,7 @@ SPLITS = {"train": "trained on", "val": "used to choose the best checkpoint"}  #
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
-    """Write metrics/eval.json, tables and pictures in metrics/eval, and the report; complete the MLflow run.
+    """Write headline.json and eval.json, tables and pictures in metrics/eval, and the report; complete the MLflow run.
 
     Raises:
         DataError: a stage before left something out, the model is of other classes, or truths are of names, sizes or
@@ -70,6 +71,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     shutil.rmtree(predictions)
     save_tables(folder, seen.levels, held_out.levels)
     save_json(artifacts.metrics_path("eval.json"), metrics)
+    save_json(artifacts.metrics_path("headline.json"), headline(metrics, coverage(artifacts)).as_dict())
     mlflow_run.finish(artifacts, params, metrics, pictures)
     lines += [*not_measured, *round_lines(rounds)]
     lines += [f"{summary(seen.levels, held_out.levels, len(pictures))}{results}"]
