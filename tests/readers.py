@@ -22,6 +22,7 @@ from tests.labels import tiny_detectors
 from tests.segment.networks import segmenter_trainer
 from wildseg.artifacts import truth_maps
 from wildseg.artifacts.curve import load_curves
+from wildseg.artifacts.frame_counts import FrameCountsFile
 from wildseg.artifacts.predictions import PredictionFolder
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cam.networks.saliency import SaliencyFolder
@@ -194,6 +195,8 @@ READERS = {
     "answers": Reader(("artifacts.labels.Labels.load_answers",), "data/labels/answers.jsonl",
                       lambda a, _: list(a.load_answers())),
     "curves of the report": Reader(TABLE, "metrics/train/curve.csv", lambda _, path: load_curves(path)),
+    "counts of frames": Reader(TABLE, "metrics/eval/counts.csv",
+                               lambda a, _: FrameCountsFile(a.root).load_counts(CLASSES)),
     "prompts": Reader(("core.files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
     "server's answer": Reader(("labels.language.replies.parse_reply",), "answer.json",
                               lambda _, path: replies.parse_reply(path.read_bytes(), QUESTION, 0.0)),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from wildseg.artifacts.frame_counts import FrameCountsFile
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.truth_remarks import agreement_remarks, id_remarks, unmatched_remarks
 from wildseg.core.files import atomic, empty_dir, save_json
@@ -70,6 +71,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     report.write(inputs, measured, reported, predictions, runtime, not_measured)
     shutil.rmtree(predictions)
     save_tables(folder, seen.levels, held_out.levels)
+    counted = [one for part in measured for one in part.budget.by_frame]
+    FrameCountsFile(artifacts.root).save_counts(names, counted)
     save_json(artifacts.metrics_path("eval.json"), metrics)
     save_json(artifacts.metrics_path("headline.json"), headline(metrics, coverage(artifacts)).as_dict())
     mlflow_run.finish(artifacts, params, metrics, pictures)
