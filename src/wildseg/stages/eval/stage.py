@@ -74,8 +74,9 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     counted = [one for part in measured for one in part.budget.by_frame]
     FrameCountsFile(artifacts.root).save_counts(names, counted)
     save_json(artifacts.metrics_path("eval.json"), metrics)
-    save_json(artifacts.metrics_path("headline.json"), headline(metrics, coverage(artifacts)).as_dict())
-    mlflow_run.finish(artifacts, params, metrics, pictures)
+    numbers = headline(metrics, coverage(artifacts)).as_dict()
+    save_json(artifacts.metrics_path("headline.json"), numbers)
+    mlflow_run.finish(artifacts, params, metrics, numbers, pictures)
     lines += [*not_measured, *round_lines(rounds)]
     lines += [f"{summary(seen.levels, held_out.levels, len(pictures))}{results}"]
     lines += [f"report of {len(reported)} frames: {artifacts.report_page}"]
