@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wildseg.report.charts import difference_bar
+from wildseg.core.classes import IGNORE, palette
+from wildseg.report.charts import difference_bar, swatch
 from wildseg.report.difference import NOTHING, Row, bounds, number, points, sentence, verdict
 from wildseg.report.document import document
 from wildseg.report.markup import Markup, element, joined
@@ -42,7 +43,7 @@ class FramePictures:
 
 @dataclass(frozen=True)
 class DifferencePage:
-    """What the page shows; all but the sides may be empty."""
+    """What the page shows; all but the sides may be empty. names: of the classes by id, the background first."""
 
     first: Side
     second: Side
@@ -52,6 +53,7 @@ class DifferencePage:
     agreement: str = ""
     remarks: Sequence[str] = ()
     frames: Sequence[FramePictures] = ()
+    names: Sequence[str] = ()
 
 
 def render(page: DifferencePage) -> str:
@@ -161,8 +163,17 @@ def _frames(page: DifferencePage) -> Markup:
         for frame in page.frames
     ]
     return joined([
-        element("p", note, class_="note"), element("div", tools, class_="tools"), element("div", *frames, id="list")
+        element("p", note, class_="note"),
+        _legend(page.names),
+        element("div", tools, class_="tools"),
+        element("div", *frames, id="list"),
     ])  # fmt: skip
+
+
+def _legend(names: Sequence[str]) -> Markup:
+    rows = [*enumerate(names), (IGNORE, "undecided")] if names else []
+    chips = [element("span", swatch(palette()[id_]), name, class_="chip") for id_, name in rows]
+    return element("div", *chips, class_="chips")
 
 
 def _picture(title: str, path: str) -> Markup:

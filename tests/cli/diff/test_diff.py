@@ -10,13 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner
 from dvc.repo import Repo
 
 from tests.browser import CHROMIUM, browser
 from tests.cli.diff import results
 from tests.cli.diff.results import FRAMES, frame_name, git, truth_and_answers
+from wildseg.artifacts.project import Artifacts
+from wildseg.cli.diff.parameters import changed
+from wildseg.cli.diff.revision import Revision
 from wildseg.cli.main import main
+from wildseg.execution import defaults
 from wildseg.metrics.confusion import confusion_matrix, miou
 
 HOSTILE = "<img src=x onerror='hacked = 1'></title><script>hacked = 2</script>"
@@ -142,6 +147,22 @@ def test_an_experiment_and_a_branch_are_found_by_name_and_b_is_the_workspace(pro
         row(output, "model mIoU, seen sources")[1] == row(diff(project, "poor", "main"), "model mIoU, seen sources")[1]
     )
     assert "cam.method: layercam -> hirescam" in output
+
+
+def test_a_parameter_that_neither_has_written_has_its_default_and_differs_not(project: Path) -> None:
+    lines = diff(project, "poor", "tried").splitlines()
+    assert lines[lines.index("parameters:") + 1 :][:2] == ["  cam.method: gradcam -> layercam", ""]
+
+
+def test_what_one_has_written_is_compared_with_the_default_of_the_other(tmp_path: Path) -> None:
+    written = {"classes": {"lawn": ["a"]}, "background": [], "extract": {"source": "data/raw"}}
+    sides = []
+    for name, cam in (("a", {"method": "gradcam"}), ("b", {"method": "gradcam", "scales": [1.0, 2.0]})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "params.yaml").write_text(yaml.safe_dump({**written, "cam": cam}))
+        sides.append(Revision(name, Artifacts(tmp_path / name)))
+    default = str(list(defaults.value_of(("cam", "scales"), {})))
+    assert changed(*sides) == [("cam.scales", default, "[1.0, 2.0]")]
 
 
 @pytest.mark.parametrize(

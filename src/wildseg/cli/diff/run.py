@@ -53,6 +53,7 @@ def run(root: Path, first: str, second: str, into: Path, number: int) -> list[st
             parameters=parameters.changed(one, other),
             agreement=pictures.agreement(changed) if changed else "",
             remarks=remarks,
+            names=("background", *names),
         )
         shown = [frame for frame in changed if frame.change > 0][:number]
         _write(page, one, other, shown, into)
