@@ -31,7 +31,7 @@ from wildseg.cli.compare import progress
 from wildseg.cli.doctor import tracking as mlflow_check
 from wildseg.cli.new import media as new_media
 from wildseg.core.errors import WildsegError
-from wildseg.core.files import load_json
+from wildseg.core.files import load_bytes, load_json
 from wildseg.encoders import captions, clip, configs, downloads, vocabulary
 from wildseg.encoders.cnn import normalisation, weight_file
 from wildseg.exchange import coco_masks, cvat, label_studio, voc
@@ -44,6 +44,7 @@ from wildseg.labels.language import replies
 from wildseg.labels.language.messages import ChatQuery
 from wildseg.methods.architectures import unet
 from wildseg.methods.detectors import owlv2, yolo_world
+from wildseg.report.page_frames import entries_of
 from wildseg.stages import preflight
 from wildseg.stages.tasks.photo_cache import PhotoCache, _Photo
 from wildseg.tracking import mlflow_run, model, pending, provenance, sqlite
@@ -72,6 +73,15 @@ class Reader:
     read: Callable[[Artifacts, Path], object]
     answer: object = REFUSED
     errors: tuple[type[Exception], ...] = (WildsegError,)
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """The entries of a page whose frames are what a file holds; none where it cannot be read."""
+    try:
+        content = load_bytes(path).decode("utf-8", "replace")
+    except WildsegError:
+        return []
+    return entries_of(f'<script type="application/json" id="data-frames">{content}</script>')
 
 
 def _quarantined(path: Path, kind: Literal["photos", "video"]) -> tuple[int, list[str]]:
@@ -197,6 +207,8 @@ READERS = {
     "curves of the report": Reader(TABLE, "metrics/train/curve.csv", lambda _, path: load_curves(path)),
     "counts of frames": Reader(TABLE, "metrics/eval/counts.csv",
                                lambda a, _: FrameCountsFile(a.root).load_counts(CLASSES)),
+    "page of a report": Reader(("report.page_frames.entries_of",), "metrics/report/index.html",
+                               lambda _, path: _entries(path), []),
     "prompts": Reader(("core.files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
     "server's answer": Reader(("labels.language.replies.parse_reply",), "answer.json",
                               lambda _, path: replies.parse_reply(path.read_bytes(), QUESTION, 0.0)),
@@ -323,7 +335,7 @@ HARMLESS = {
     "stages.preflight._send_check": "opened to write nowhere",
     "labels.language.transport.post": "an address, never a file; what comes is read by reply_of",
     "labels.language.transport.read_error": "shown as text",
-    "report.page._asset": "script and style of the package",
+    "report.document._asset": "script and style of the package",
     "core.files.open_loose": "opened for the readers of files.py",
     "artifacts.shards.pack": "bytes that were just written",
     "wildseg_demo.world.drive.restore_or_write": "bytes that were just rendered",
