@@ -22,6 +22,7 @@ from tests.labels import tiny_detectors
 from tests.segment.networks import segmenter_trainer
 from wildseg.artifacts import truth_maps
 from wildseg.artifacts.curve import load_curves
+from wildseg.artifacts.frame_counts import FrameCountsFile
 from wildseg.artifacts.predictions import PredictionFolder
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cam.given_maps import GivenMaps
@@ -31,7 +32,7 @@ from wildseg.cli.compare import progress
 from wildseg.cli.doctor import tracking as mlflow_check
 from wildseg.cli.new import media as new_media
 from wildseg.core.errors import WildsegError
-from wildseg.core.files import load_json
+from wildseg.core.files import load_bytes, load_json
 from wildseg.encoders import captions, clip, configs, downloads, vocabulary
 from wildseg.encoders.cnn import normalisation, weight_file
 from wildseg.exchange import coco_masks, cvat, label_studio, voc
@@ -45,6 +46,7 @@ from wildseg.labels.language import replies
 from wildseg.labels.language.messages import ChatQuery
 from wildseg.methods.architectures import unet
 from wildseg.methods.detectors import owlv2, yolo_world
+from wildseg.report.page_frames import entries_of
 from wildseg.stages import preflight
 from wildseg.stages.tasks.photo_cache import PhotoCache, _Photo
 from wildseg.tracking import mlflow_run, model, pending, provenance, sqlite
@@ -73,6 +75,15 @@ class Reader:
     read: Callable[[Artifacts, Path], object]
     answer: object = REFUSED
     errors: tuple[type[Exception], ...] = (WildsegError,)
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """The entries of a page whose frames are what a file holds; none where it cannot be read."""
+    try:
+        content = load_bytes(path).decode("utf-8", "replace")
+    except WildsegError:
+        return []
+    return entries_of(f'<script type="application/json" id="data-frames">{content}</script>')
 
 
 def _quarantined(path: Path, kind: Literal["photos", "video", "bag"]) -> tuple[int, list[str]]:
@@ -202,6 +213,10 @@ READERS = {
     "answers": Reader(("artifacts.labels.Labels.load_answers",), "data/labels/answers.jsonl",
                       lambda a, _: list(a.load_answers())),
     "curves of the report": Reader(TABLE, "metrics/train/curve.csv", lambda _, path: load_curves(path)),
+    "counts of frames": Reader(TABLE, "metrics/eval/counts.csv",
+                               lambda a, _: FrameCountsFile(a.root).load_counts(CLASSES)),
+    "page of a report": Reader(("report.page_frames.entries_of",), "metrics/report/index.html",
+                               lambda _, path: _entries(path), []),
     "prompts": Reader(("core.files.load_json",), "data/labels/prompts.json", lambda a, _: a.load_prompts()),
     "server's answer": Reader(("labels.language.replies.parse_reply",), "answer.json",
                               lambda _, path: replies.parse_reply(path.read_bytes(), QUESTION, 0.0)),
@@ -342,7 +357,7 @@ HARMLESS = {
     "labels.language.transport.post": "an address, never a file; what comes is read by reply_of",
     "labels.language.transport.read_error": "shown as text",
     "stages.eval.run_record._value": "a text of params.yaml, and no file",
-    "report.page._asset": "script and style of the package",
+    "report.document._asset": "script and style of the package",
     "cli.tick.server._asset": "script and style of the package",
     "cli.tick.server._Handler.do_POST": "what the page sent, checked by Session.tick",
     "core.files.open_loose": "opened for the readers of files.py",

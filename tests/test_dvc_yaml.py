@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import json
 import re
 from pathlib import Path
@@ -132,23 +133,44 @@ def test_the_comparison_of_methods_runs_only_when_asked_and_says_what_it_reads_a
     text += file_of("cam").read_text()
     used = set(re.findall(r"params\.(\w+)", text)) & set(params.Params.__dataclass_fields__)
     assert set(stage["params"]) == used - {"extract"}  # whose frames are a dependency
-    written = [path for kind in ("outs", "metrics") for entry in stage[kind] for path in entry]
+    written = [path for entry in stage["outs"] for path in entry]
     assert written == ["metrics/methods/table.csv", "metrics/methods/methods.json"]
-    for plot in content["plots"]:
-        (settings,) = plot.values()
-        assert {settings["x"], *settings["y"].values()} <= set(COLUMNS)
-        template = (ROOT / ".dvc" / "plots" / f"{settings['template']}.json").read_text()
-        assert set(re.findall(r'"field": "(\w+)"', template)) <= {*COLUMNS, "rev", "height"}
+    assert "plots" not in content  # of other data than a person's own
+    command = r"dvc plots show metrics/methods/table\.csv -t (\w+) -x (\w+) -y (\w+)"
+    ((name, x, y),) = re.findall(command, (ROOT / "docs" / "results.md").read_text())
+    assert {x, y} <= set(COLUMNS)
+    template = (ROOT / ".dvc" / "plots" / f"{name}.json").read_text()
+    assert set(re.findall(r'"field": "(\w+)"', template)) <= {*COLUMNS, "rev", "height"}
+
+
+def test_one_file_is_the_metric_of_the_pipeline() -> None:
+    """A column for every number that is measured would hide those that runs are compared by."""
+    files = [path for path in ROOT.glob("**/dvc.yaml") if not {".dvc", ".venv"} & set(path.parts)]
+    stages = [stage for path in files for stage in yaml.safe_load(path.read_text())["stages"].values()]
+    assert [metric for stage in stages for metric in stage.get("metrics", ())] == [
+        {"metrics/headline.json": {"cache": False}}
+    ]
 
 
 def test_every_plot_has_a_template_that_dvc_can_fill_in() -> None:
     templates = {plot["template"] for entry in PIPELINE["plots"] if isinstance(entry, dict) for plot in entry.values()}
-    methods = yaml.safe_load((ROOT / "metrics" / "methods" / "dvc.yaml").read_text())["plots"]
-    templates |= {plot["template"] for entry in methods for plot in entry.values()}
+    templates.add("quality_cost")  # of the comparison of methods
     assert templates == {path.stem for path in (ROOT / ".dvc" / "plots").iterdir()}
     for name in templates:
         spec = json.loads((ROOT / ".dvc" / "plots" / f"{name}.json").read_text())
         assert spec["data"] == {"values": "<DVC_METRIC_DATA>"}
+
+
+def test_pictures_of_two_revisions_stand_side_by_side() -> None:
+    """DVC's page shows each picture as wide as it is; the project's page of plots gives each half of the window."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / ".dvc" / "config")
+    page = (ROOT / ".dvc" / settings["plots"]["html_template"]).read_text()
+    assert all(place in page for place in ("{plot_divs}", "{scripts}", "{refresh_tag}"))
+    (most,) = re.findall(r"max-width: calc\(50vw - ([\d.]+)rem\)", page)
+    assert (
+        2 * (700 - 16 * float(most)) + 2 * (2 + 2 + 8 + 2) + 2 * 16 <= 1400
+    )  # two of them, margins, borders, the body
 
 
 def test_every_file_that_is_plotted_is_the_output_of_a_stage() -> None:

@@ -65,9 +65,11 @@ def test_it_says_where_pictures_and_runs_are(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     artifacts = Artifacts(tmp_path)
     save_json(artifacts.metrics_path("eval.json"), {**LEVELS, "unseen": None})
+    save_json(artifacts.metrics_path("headline.json"), {"miou": None, "coverage": 0.98125})
     (tmp_path / "mlflow.db").touch()
     summary.show(artifacts, tiny_run.params())
     printed = capsys.readouterr().out
+    assert "\npseudo masks decide 98.1% of all pixels\n" in printed  # known without truth, too
     assert "metrics/eval/pictures" in printed
     assert "metrics/report/index.html" in printed
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in printed

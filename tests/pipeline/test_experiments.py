@@ -22,6 +22,7 @@ from PIL import Image
 
 from tests.pipeline.conftest import Project, stages_run
 from wildseg.core.images import save_label_image
+from wildseg.metrics.headline import Headline
 
 pytestmark = pytest.mark.slow
 
@@ -43,9 +44,10 @@ def test_a_queued_grid_over_cam_methods_shows_a_row_each(project: Project) -> No
     assert set(ran) == {"hirescam", "layercam"}
     for row in ran.values():
         assert row["State"] == "" or row["State"] == "Success"
-        assert any(name.endswith("segmenter.miou") and value for name, value in row.items())
-        measured = {name.rpartition(".")[2] for name, value in row.items() if "cam.iou." in name and float(value or 0)}
-        assert measured == {"sky"}  # by the masks of data/truth/mini, which come before those beside the video
+        assert float(row["miou"]) >= 0
+        report = project.run("git", "show", f"{row['rev']}:metrics/eval.json")
+        measured = {name for name, value in json.loads(report)["cam"].items() if name.startswith("iou.") and value}
+        assert measured == {"iou.sky"}  # by the masks of data/truth/mini, which come before those beside the video
     # Queued runs work in temporary folders, yet their record must stay.
     assert runs_recorded(project) == before + 2
 
@@ -103,15 +105,33 @@ def test_metrics_and_plots_are_compared_across_commits(project: Project) -> None
     output = project.dvc("exp", "run", "-S", "cam.method=hirescam")
     assert stages_run(output) == ["cam", "crf", "train", "eval"]
     assert "hirescam" in project.dvc("exp", "show", "--csv", "--no-pager")
+    check_table_of_experiments(project)
     project.commit("Try hirescam")
     changes = json.loads(project.dvc("metrics", "diff", "HEAD~1", "--json"))
-    assert "cam.miou" in changes["metrics/eval.json"]
+    assert set(changes) == {"metrics/headline.json"}
+    assert "miou_cam" in changes["metrics/headline.json"]
     project.dvc("plots", "diff", "HEAD~1", "--out", "dvc_plots")
     page = (project.folder / "dvc_plots" / "index.html").read_text()
     for plot in ("Training_loss", "IoU_per_class", "Confusion_of_the_model"):
         assert f"vegaEmbed('#{plot}'" in page
     assert '"rev": "HEAD~1"' in page
     assert "static/HEAD~1_metrics_eval_pictures_mini" in page
+
+
+def check_table_of_experiments(project: Project) -> None:
+    """What one changed method changes fits a terminal of 160 columns, the parameter beside the numbers."""
+    table = project.dvc("exp", "show", "--only-changed", "--drop", ".*/", COLUMNS="160").splitlines()
+    assert max(map(len, table)) <= 160
+    (head,) = (line.split() for line in table if "Experiment" in line)
+    assert head[:2] == ["Experiment", "Created"]
+    assert "miou_cam" in head
+    assert head[-1] == "cam.method"
+    assert set(head[2:-1]) <= set(Headline().as_dict())
+    assert "…" not in "".join(table)
+    # Without --drop, digests of data follow on the right; what stands before them is the same.
+    (whole,) = (line for line in project.dvc("exp", "show", "--only-changed").splitlines() if "Experiment" in line)
+    assert whole.split()[: len(head)] == head
+    assert len(whole.partition("cam.method")[0]) <= 150
 
 
 def test_results_travel_through_a_folder(project: Project, tmp_path: Path) -> None:

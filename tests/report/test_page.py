@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tests.report.pages import ANSWER, HOSTILE, NAMES, frame_name, made
-from wildseg.report.page import ASSETS, Page, render, run_record
+from wildseg.report.document import ASSETS
+from wildseg.report.page import Page, render, run_record
 from wildseg.report.page_frames import LONGEST_ANSWER, answer_of
 from wildseg.report.page_tables import WithoutTruth
 
@@ -162,4 +163,4 @@ def test_answers_of_language_models_are_joined_and_shortened() -> None:
 def test_script_and_style_are_installed_with_the_package() -> None:
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     (pattern,) = data["wildseg.report"]
-    assert {path.name for path in ASSETS.parent.glob(pattern)} == {"page.js", "page.css"}
+    assert {path.name for path in ASSETS.parent.glob(pattern)} == {"page.js", "page.css", "diff.js"}

@@ -11,14 +11,17 @@ from PIL import Image
 
 from tests.stages import tiny_run
 from tests.stages.tiny_run import LAWN, SKY, rows, truth_of
+from wildseg.artifacts.frame_counts import FrameCountsFile
 from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.truth import check_id_offset, id_offset_warning
 from wildseg.core.errors import DataError
-from wildseg.core.files import load_json
+from wildseg.core.files import load_json, save_json
 from wildseg.core.images import save_label_image
 from wildseg.core.tables import load_table
 from wildseg.execution.runtime import Runtime
+from wildseg.metrics import intervals
 from wildseg.metrics.confusion import confusion_matrix, miou, raise_truth_ids
+from wildseg.metrics.frame_counts import HELD_OUT, SEEN, strict, without_open
 from wildseg.stages.eval.stage import run
 
 CPU = Runtime(1, "cpu")
@@ -269,6 +272,38 @@ def test_the_tables_hold_what_the_plots_show(artifacts: Artifacts) -> None:
     }  # fmt: skip
     joint = load_table(artifacts.metrics_path("eval/joint_false_negatives.csv"), ("class", "with", "share"))
     assert {(row["class"], row["with"]) for row in joint} >= {("lawn", "lawn")}
+
+
+def test_counts_of_frames_add_up_to_the_measures(artifacts: Artifacts) -> None:
+    metrics = measured(artifacts)
+    frames = FrameCountsFile(artifacts.root).load_counts(tiny_run.CLASSES.names)
+    assert [frame.frame for frame in frames] == ["drive_000000", "drive_000010", "other_000000"]
+    for group, report in ((SEEN, metrics), (HELD_OUT, metrics["unseen"])):
+        own = [frame for frame in frames if frame.group == group]
+        for level, name in (("maps", "cam"), ("masks", "pseudo"), ("model", "segmenter")):
+            summed = sum(frame.levels[level] for frame in own if level != "model" or frame.tested)
+            known = without_open(summed) if level == "masks" else strict(summed)
+            assert np.nan_to_num(intervals.miou(known)) == pytest.approx(report[name]["miou"] or 0)
+            assert np.nan_to_num(intervals.mean_recall(known)) == pytest.approx(report[name]["recall"] or 0)
+        assert intervals.miou(strict(sum(frame.levels["masks"] for frame in own))) == pytest.approx(
+            report["pseudo"]["miou_strict"]
+        )
+        named = strict(sum(frame.levels["labels"] for frame in own))
+        assert intervals.micro(intervals.f1)(named) == pytest.approx(report["labels"]["f1"])
+    headline = load_json(artifacts.metrics_path("headline.json"))
+    assert headline["miou"] == metrics["segmenter"]["miou"]
+    assert headline["miou_held_out"] == metrics["unseen"]["segmenter"]["miou"]
+    assert headline["coverage"] is None
+
+
+def test_the_headline_has_the_coverage_that_crf_counted(artifacts: Artifacts) -> None:
+    save_json(artifacts.metrics_path("crf.json"), {"coverage": 0.75})
+    for path in (artifacts.root / "data" / "truth").iterdir():
+        path.unlink()
+    measured(artifacts)
+    headline = load_json(artifacts.metrics_path("headline.json"))
+    assert {name: value for name, value in headline.items() if value is not None} == {"coverage": 0.75}
+    assert FrameCountsFile(artifacts.root).load_counts(tiny_run.CLASSES.names) == []
 
 
 def test_pictures_are_of_both_groups_and_test_frames(artifacts: Artifacts) -> None:

@@ -124,7 +124,8 @@ def test_it_leaves_a_model_its_numbers_and_its_curve(project: Artifacts, capsys:
     rows = load_table(project.metrics_path("train/curve.csv"), ("step", "loss", "lr", "val_miou"))
     assert [int(row["step"]) for row in rows] == list(range(1, 9))
     assert [int(row["step"]) for row in rows if row["val_miou"]] == [3, 6, 8]
-    line = f"train: 3 frames, best val mIoU {report['val_miou']:.3f} at step {report['best_step']} of 8, 1 frames"
+    line = f"train: 3 frames, best val mIoU {report['val_miou']:.3f}, against what is trained on, "
+    line += f"at step {report['best_step']} of 8, 1 frames"
     assert capsys.readouterr().out.startswith(line)
 
 

@@ -1,9 +1,13 @@
+import json
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +18,12 @@ import pytest
 
 from tests.stages import tiny_run
 from wildseg.artifacts.project import Artifacts
+from wildseg.core.files import save_json
 from wildseg.core.project_root import project_root
 from wildseg.tracking import mlflow_run
 from wildseg.tracking.quiet import short_reason
 from wildseg.tracking.sqlite import default_uri
-from wildseg.tracking.values import flatten_metrics, flatten_params
+from wildseg.tracking.values import flatten_params, grouped_metrics, unique_name
 
 METRICS = {
     "miou": 0.5,
@@ -26,6 +31,7 @@ METRICS = {
     "segmenter": {"miou": 0.5, "iou.lawn": 0.7, "iou.sky": None, "fwiou": float("nan")},
     "unseen": None,
 }
+HEADLINE = {"miou": 0.5, "recall": 0.6, "coverage": None}
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +110,7 @@ def test_a_run_holds_parameters_metrics_curve_pictures_and_model(artifacts: Arti
     with mlflow_run.training(artifacts, params) as live:
         for step, loss in ((1, 2.0), (2, 1.5), (3, float("nan"))):
             live.log(step, loss=loss, val_miou=step / 4)
-    mlflow_run.finish(artifacts, params, METRICS, [picture])
+    mlflow_run.finish(artifacts, params, METRICS, HEADLINE, [picture])
 
     (run,) = runs(artifacts)
     assert run.info.status == "FINISHED"
@@ -112,7 +118,7 @@ def test_a_run_holds_parameters_metrics_curve_pictures_and_model(artifacts: Arti
     assert run.data.params["eval.pictures"] == "2"
     assert run.data.params["classes.lawn"] == '["lawn", "grass"]'
     logged = {name: value for name, value in run.data.metrics.items() if not name.startswith("train/")}
-    assert logged == {"miou": 0.5, "recall": 0.6, "segmenter.miou": 0.5, "segmenter.iou.lawn": 0.7}
+    assert logged == {"miou": 0.5, "recall": 0.6, "segmenter/miou": 0.5, "segmenter/iou.lawn": 0.7}
     assert curve(artifacts, run, "train/loss") == [(1, 2.0), (2, 1.5)]
     assert curve(artifacts, run, "train/val_miou") == [(1, 0.25), (2, 0.5), (3, 0.75)]
     assert files(artifacts, run, "pictures") == ["drive_000010.png"]
@@ -122,7 +128,7 @@ def test_a_run_holds_parameters_metrics_curve_pictures_and_model(artifacts: Arti
 
 
 def test_the_model_loads_without_pickle_and_predicts(artifacts: Artifacts) -> None:
-    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, [])
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
     stored = [path for path in (artifacts.root / "mlartifacts").rglob("*") if path.is_file()]
     assert not [path for path in stored if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".bin")]
     assert not [path for path in stored if path.read_bytes()[:1] == b"\x80"]  # how a pickle of today begins
@@ -137,7 +143,9 @@ def test_the_model_loads_without_pickle_and_predicts(artifacts: Artifacts) -> No
         answer = model.predict(np.zeros((5, 7, 3), np.uint8))
     assert answer.dtype == np.uint8
     assert (answer == np.full((5, 7), tiny_run.LAWN)).all()
-    assert model.metadata.metadata == {"classes": ["background", "lawn", "road", "sky"]}
+    assert model.metadata.metadata["classes"] == ["background", "lawn", "road", "sky"]
+    assert model.metadata.metadata["preprocessing"]["mean"] == artifacts.load_segmenter_config()["mean"]
+    assert model.input_example.shape == (48, 64, 3)
     assert model.metadata.signature.inputs.inputs[0].shape == (-1, -1, 3)
 
 
@@ -146,7 +154,7 @@ def test_eval_goes_on_with_the_run_of_its_training_once(artifacts: Artifacts) ->
     with mlflow_run.training(artifacts, params):
         pass
     for _ in range(2):  # a second eval of the same model is another run
-        mlflow_run.finish(artifacts, params, METRICS, [])
+        mlflow_run.finish(artifacts, params, METRICS, HEADLINE, [])
     first, second = runs(artifacts)
     assert "train/loss" not in first.data.metrics  # nothing was logged live
     assert first.data.metrics["miou"] == second.data.metrics["miou"] == 0.5
@@ -165,14 +173,14 @@ def test_eval_opens_a_run_of_its_own_if_the_pending_one_is_of_something_else(art
         params = replace(params, seed=7)
     else:
         client(artifacts.root).delete_run(runs(artifacts)[0].info.run_id)
-    mlflow_run.finish(artifacts, params, METRICS, [])
+    mlflow_run.finish(artifacts, params, METRICS, HEADLINE, [])
     assert [("miou" in run.data.metrics) for run in runs(artifacts)] == [True] if change == "deleted" else [False, True]
 
 
 def test_a_parameter_of_eval_may_change_between_training_and_eval(artifacts: Artifacts) -> None:
     with mlflow_run.training(artifacts, tiny_run.params()):
         pass
-    mlflow_run.finish(artifacts, tiny_run.params(flip=True), METRICS, [])
+    mlflow_run.finish(artifacts, tiny_run.params(flip=True), METRICS, HEADLINE, [])
     (run,) = runs(artifacts)
     assert run.data.params["eval.flip"] == "true"
 
@@ -232,7 +240,7 @@ def test_one_run_has_the_curves_of_both_trainings_and_no_point_twice(artifacts: 
     save_map_curve(artifacts)
     with mlflow_run.training(artifacts, params) as live:
         live.log(1, loss=0.5)
-    mlflow_run.finish(artifacts, params, METRICS, [])
+    mlflow_run.finish(artifacts, params, METRICS, HEADLINE, [])
     (run,) = runs(artifacts)
     assert run.info.run_id == opened
     assert curve(artifacts, run, "cam/loss") == [(1, 3.0), (2, 2.0)]
@@ -245,7 +253,7 @@ def test_the_curve_of_a_map_network_from_the_result_store_comes_from_its_file(ar
     save_map_curve(artifacts)
     with mlflow_run.training(artifacts, tiny_run.params()):
         pass
-    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, [])
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
     (run,) = runs(artifacts)
     assert curve(artifacts, run, "cam/loss") == [(1, 3.0), (2, 2.0)]
     assert curve(artifacts, run, "cam/lr") == [(1, 0.1)]
@@ -301,11 +309,11 @@ def test_a_segmenter_that_goes_on_from_a_checkpoint_repeats_no_point(artifacts: 
 
 
 def test_tags_tell_commit_branch_dirtiness_and_digests(artifacts: Artifacts, git: Any) -> None:  # noqa: ANN401
-    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, [])
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
     (artifacts.root / "dvc.lock").write_text((artifacts.root / "dvc.lock").read_text().replace("12ab", "56ef"))
-    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, [])
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
     (artifacts.root / "code.py").write_text("a = 2\n")
-    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, [])
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
     clean, rerun, edited = [run.data.tags for run in runs(artifacts)]
     assert clean["git.commit"] == clean["mlflow.source.git.commit"] == git("rev-parse", "HEAD")
     assert clean["git.branch"] == "field-trip"
@@ -323,7 +331,7 @@ def test_an_experiment_of_dvc_is_named_after_it(
     git("checkout", "--quiet", "--detach")
     monkeypatch.setenv("DVC_EXP_NAME", "brave-newt")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", baseline)
-    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, [])
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
     (run,) = runs(artifacts)
     assert run.info.run_name == run.data.tags["dvc.exp_name"] == "brave-newt"
     assert run.data.tags["git.commit"] == baseline
@@ -334,17 +342,17 @@ def test_an_experiment_in_a_temporary_workspace_is_recorded_in_the_real_one(arti
     inside = artifacts.root / ".dvc" / "tmp" / "exps" / "standalone" / "tmpabc"
     assert project_root(inside) == artifacts.root
     assert default_uri(inside) == f"sqlite:///{artifacts.root}/mlflow.db"
-    mlflow_run.finish(tiny_run.make(inside), tiny_run.params(), METRICS, [])
+    mlflow_run.finish(tiny_run.make(inside), tiny_run.params(), METRICS, HEADLINE, [])
     assert len(runs(artifacts)) == 1
     assert (artifacts.root / "mlartifacts").is_dir()
     assert not list(inside.glob("ml*"))
 
 
 def test_a_project_that_was_moved_keeps_its_files_with_it(artifacts: Artifacts, tmp_path: Path) -> None:
-    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, [])
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
     moved = Artifacts(tmp_path.with_name(f"{tmp_path.name}-moved"))
     tmp_path.rename(moved.root)
-    mlflow_run.finish(moved, tiny_run.params(), METRICS, [])
+    mlflow_run.finish(moved, tiny_run.params(), METRICS, HEADLINE, [])
     assert not tmp_path.exists()
     assert runs(moved)[1].info.artifact_uri.startswith(str(moved.root / "mlartifacts"))
 
@@ -388,14 +396,14 @@ def test_tracking_can_be_switched_off(
         live.log(1, loss=1.0)
     with mlflow_run.map_training(artifacts, tiny_run.params(), "key") as live:
         live.log(1, loss=1.0)
-    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, [])
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
     assert capfd.readouterr() == ("", "")
     assert not (artifacts.root / ".wildseg").exists()
 
 
 def test_tracking_leaves_the_environment_as_it_was(artifacts: Artifacts) -> None:
     before = dict(os.environ)
-    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, [])
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
     assert dict(os.environ) == before
 
 
@@ -413,8 +421,118 @@ def test_options_of_methods_that_were_not_chosen_are_left_out() -> None:
 
 
 def test_names_that_mlflow_does_not_take_are_changed_and_stay_apart() -> None:
-    assert flatten_metrics({"iou.a(b": 1, "iou.a)b": 2.0, "": 3, "n": None}) == {"iou.a_b": 1, "iou.a_b_2": 2}
-    assert list(flatten_metrics({"x" * 400: 1.0})) == ["x" * 246]
+    given = {"s": {"iou.a(b": 1, "iou.a)b": 2.0, "n": None, "m": float("nan")}}
+    assert grouped_metrics(given) == {"s/iou.a_b": 1, "s/iou.a_b_2": 2}
+    assert unique_name("x" * 400, {}) == "x" * 246
+
+
+def test_metrics_are_grouped_by_level_and_the_headline_stands_above() -> None:
+    given = {
+        "miou": 0.5,
+        "labels": {"f1": 0.9, "f1.lawn": 0.8},
+        "segmenter": {"iou.gravel/dirt": 0.25},  # a slash of a class begins no group
+        "unseen": {"cam": {"miou": 0.125}, "labels": {}},
+        "train/summary": {"loss": 1.5, "names": ["a"], "flag": None},
+        "rounds": {"1": {"miou": 0.75}},
+    }
+    assert grouped_metrics(given) == {
+        "labels/f1": 0.9, "labels/f1.lawn": 0.8, "segmenter/iou.gravel:dirt": 0.25, "cam/held_out/miou": 0.125,
+        "train/summary/loss": 1.5, "rounds/1.miou": 0.75,
+    }  # fmt: skip
+    assert grouped_metrics({**given, "unseen": None})["labels/f1"] == 0.9
+
+
+def test_numbers_of_all_stages_are_in_groups_and_no_curve_is_touched(artifacts: Artifacts) -> None:
+    save_json(artifacts.metrics_path("crf.json"), {"coverage": 0.75, "share": {"lawn": 0.5}})
+    save_json(artifacts.metrics_path("train.json"), {"loss": 9.0, "steps": 3})
+    save_json(artifacts.metrics_path("headline.json"), {"miou": 0.1})
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
+    (run,) = runs(artifacts)
+    assert {name for name in run.data.metrics if "/" not in name} == {"miou", "recall"}
+    assert {"crf/coverage": 0.75, "crf/share.lawn": 0.5, "train/summary/loss": 9.0}.items() <= run.data.metrics.items()
+    assert curve(artifacts, run, "train/loss") == [(1, 2.0), (2, 1.5), (3, 1.25)]
+
+
+def test_a_run_has_a_description_a_data_set_a_source_and_its_report(artifacts: Artifacts) -> None:
+    artifacts.save_report("<!DOCTYPE html>")
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
+    (run,) = runs(artifacts)
+    tags = run.data.tags
+    assert f"maps by `{tiny_run.params().cam.method}`" in tags["mlflow.note.content"]
+    assert "| miou | 0.500 |" in tags["mlflow.note.content"]
+    assert "coverage" not in tags["mlflow.note.content"]
+    assert (tags["mlflow.source.name"], tags["mlflow.source.type"]) == ("dvc.yaml", "PROJECT")
+    (used,) = run.inputs.dataset_inputs
+    assert used.dataset.name == Path(tiny_run.params().extract.source).name
+    profile = json.loads(used.dataset.profile)
+    assert profile == {"key_frames": 4, "sources": 2, "train": 1, "test": 3}
+    assert len(used.dataset.digest) == 32
+    assert files(artifacts, run, "report") == ["index.html"]
+
+
+def test_models_are_registered_and_the_newest_has_an_alias(artifacts: Artifacts) -> None:
+    for _ in range(2):
+        mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
+    with mlflow_run.quiet():
+        found = client(artifacts.root).get_model_version_by_alias("wildseg-segmenter", "newest")
+    assert str(found.version) == "2"
+    assert found.run_id == runs(artifacts)[1].info.run_id
+    assert found.description == "Ids: 0 `background`, 1 `lawn`, 2 `road`, 3 `sky`"
+
+
+def test_a_store_that_registers_nothing_costs_one_line_and_keeps_the_run(
+    artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("read only")
+
+    monkeypatch.setattr(MlflowClient, "create_registered_model", refuse)
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
+    (run,) = runs(artifacts)
+    assert run.info.status == "FINISHED"
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "tracking: the model is logged, but not registered as wildseg-segmenter (read only)"
+    assert len(lines) == 2
+
+
+@pytest.mark.slow
+def test_the_newest_model_is_served_over_http(artifacts: Artifacts) -> None:
+    """As docs/comparing.md says: the registered model answers pixels with ids, and refuses what is no image."""
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    program = [str(Path(sys.executable).parent / "mlflow"), "models", "serve", "-m", "models:/wildseg-segmenter@newest",
+               "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]  # fmt: skip
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{artifacts.root}/mlflow.db"}
+    server = subprocess.Popen(program, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              start_new_session=True)  # fmt: skip
+    try:
+        for _ in range(1200):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None
+                time.sleep(0.25)
+        answer = invoke(port, {"inputs": np.zeros((5, 7, 3), int).tolist()})
+        assert answer == {"predictions": [[tiny_run.LAWN] * 7] * 5}
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            invoke(port, {"inputs": [[1, 2], [3, 4]]})
+        assert refused.value.code == 400
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+
+
+def invoke(port: int, content: dict[str, Any]) -> dict[str, Any]:
+    """Send a request to a served model; return its answer."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations", json.dumps(content).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return json.loads(answer.read())
 
 
 def test_reasons_are_one_line_once_say_where_it_began_and_keep_passwords_to_themselves() -> None:
@@ -450,7 +568,7 @@ def test_a_store_lies_in_its_project_whatever_the_path_holds(folder: str, tmp_pa
     (tmp_path / folder).mkdir()
     (tmp_path / folder / "mlflow.db").write_bytes(empty_store)
     artifacts = tiny_run.make(tmp_path / folder)
-    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, [])
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
     assert [path.name for path in tmp_path.iterdir()] == [folder]
     with closing(sqlite3.connect(tmp_path / folder / "mlflow.db")) as database:
         assert database.execute("SELECT count(*) FROM runs").fetchone() == (1,)

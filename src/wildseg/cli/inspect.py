@@ -105,6 +105,24 @@ def compare(methods: tuple[str, ...], frames: int, refine: str) -> None:
         run.run(values, artifacts, runtime, methods, wanted, frames)
 
 
+@group.command(short_help="What two runs differ by, with intervals.")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="[B]", default="workspace")
+@click.option("--into", default="diff", show_default=True, metavar="FOLDER", help="Where to put the page.")
+@click.option("--frames", default=24, show_default=True, type=click.IntRange(0, 2000), help="Frames on the page.")
+def diff(first: str, second: str, into: str, frames: int) -> None:
+    """Compare the results of A and B: differences with intervals, parameters, and the frames that changed most.
+
+    A and B are commits, branches, tags or experiments of DVC; without B, A is compared with the workspace. Results are
+    read through git and DVC's cache, and the workspace stays as it is. See docs/comparing.md.
+    """
+    from pathlib import Path
+
+    from wildseg.cli.diff import run
+
+    click.echo("\n".join(run.run(Path(), first, second, Path(into), frames)))
+
+
 @group.command(short_help="Why the trained model predicts what it does.")
 @click.argument("frames", nargs=-1)
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="Class to explain; may be given several times.")

@@ -12,7 +12,7 @@ SECTIONS = (
     Section(
         "Inspect",
         "wildseg.cli.inspect",
-        ("summary", "truth", "agree", "calibrate", "methods", "compare", "explain"),
+        ("summary", "truth", "agree", "calibrate", "methods", "compare", "diff", "explain"),
     ),
     Section("Predict", "wildseg.cli.predict", ("predict", "detect")),
     Section("Exchange", "wildseg.cli.exchange", ("suggest", "export", "import")),

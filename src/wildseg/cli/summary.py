@@ -49,7 +49,7 @@ def show(artifacts: Artifacts, params: Params) -> None:
     metrics = load_json(artifacts.metrics_path("eval.json"))
     cam = params.cam.method + ("" if params.cam.refined_by == "none" else f" + {params.cam.refined_by}")
     method = f"{params.clip.model}, {cam}, {params.train.architecture} with {params.train.encoder}"
-    print("\n\n".join((method, text(metrics), "\n".join(places(artifacts)))))
+    print("\n\n".join((f"{method}{_coverage(artifacts)}", text(metrics), "\n".join(places(artifacts)))))
 
 
 def text(metrics: Mapping[str, Any]) -> str:
@@ -81,6 +81,13 @@ def places(artifacts: Artifacts) -> list[str]:
     if not os.environ.get("MLFLOW_TRACKING_URI") and (project_root(artifacts.root) / "mlflow.db").is_file():
         lines.append(("runs", "mlflow ui --backend-store-uri sqlite:///mlflow.db    then open http://127.0.0.1:5000"))
     return aligned(lines, "<")
+
+
+def _coverage(artifacts: Artifacts) -> str:
+    """Return a line on the pseudo masks of all frames, which is known without truth; empty before there are any."""
+    path = artifacts.metrics_path("headline.json")
+    share = load_json(path).get("coverage") if path.is_file() else None
+    return f"\npseudo masks decide {share:.1%} of all pixels" if isinstance(share, (int, float)) else ""
 
 
 def _value(group: Mapping[str, Any], level: str, measure: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wildseg.metrics import intervals
+from wildseg.metrics.frame_counts import FrameCounts
 from wildseg.metrics.intervals import Counts, Interval, of_labels, of_matrix
 
 LABELS, CEILING, TRUE_MAPS, MAPS, MASKS, MODEL = "labels", "ceiling", "true_maps", "maps", "masks", "model"
@@ -35,6 +36,7 @@ class Budget:
     def __init__(self) -> None:
         """Start from zero."""
         self.counts = Counts()
+        self.by_frame: list[FrameCounts] = []
 
     def add_labels(
         self, stretch: Hashable, tested: bool, target: np.ndarray, valid: np.ndarray, named: np.ndarray

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from wildseg.metrics.frame_counts import HELD_OUT, SEEN
 from wildseg.metrics.levels import Levels
 
 
@@ -30,12 +31,16 @@ FrameT = TypeVar("FrameT", bound=SplitFrame)
 
 @dataclass
 class Group(Generic[FrameT]):
-    """Frames that are measured together: labels, maps and masks on `frames`, the model on `tested` of them."""
+    """Frames that are measured together: labels, maps and masks on `frames`, the model on `tested` of them.
+
+    `name` is `SEEN` or `HELD_OUT`.
+    """
 
     title: str
     frames: list[FrameT]
     tested: list[FrameT]
     levels: Levels
+    name: str = SEEN
 
 
 def split_groups(
@@ -52,7 +57,7 @@ def split_groups(
     levels = [Levels(class_names, background, unseen) for _ in range(2)]
     return (
         Group("kept out of training", seen, tested, levels[0]),
-        Group("of a source that was never trained on", held_out, held_out, levels[1]),
+        Group("of a source that was never trained on", held_out, held_out, levels[1], HELD_OUT),
     )
 
 

@@ -1,4 +1,4 @@
-"""Small charts as inline SVG: bars with intervals, and curves. Their colours come from the page's style."""
+"""Small charts as inline SVG: bars with intervals, differences, curves. Their colours come from the page's style."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from wildseg.metrics.budget import Measure
+from wildseg.metrics.paired import Difference
 from wildseg.report.markup import Markup, element
 
 BAR_HEIGHT = 14
@@ -25,6 +26,23 @@ def bar(measure: Measure, width: int = 260, mark: float = math.nan) -> Markup:
         parts += [element("path", class_="whisker", d=f"M{low} {middle}H{high}M{low} 3V11M{high} 3V11")]
     if math.isfinite(mark):
         parts += [element("path", class_="mark", d=f"M{_at(mark, width)} 0V{BAR_HEIGHT}")]
+    return _svg(width, BAR_HEIGHT, *parts, class_="bars")
+
+
+def difference_bar(found: Difference, scale: float, width: int = 200) -> Markup:
+    """Return a difference as a point with its interval on an axis from -`scale` to `scale`, 0 in its middle."""
+
+    def at(value: float) -> float:
+        return _at((value / scale + 1) / 2, width)
+
+    middle = BAR_HEIGHT / 2
+    parts = [element("rect", class_="track", width=width, height=BAR_HEIGHT, rx=3),
+             element("path", class_="mark", d=f"M{at(0)} 0V{BAR_HEIGHT}")]  # fmt: skip
+    if math.isfinite(found.value):
+        if math.isfinite(found.interval.low):
+            low, high = (at(value) for value in found.interval)
+            parts += [element("path", class_="whisker", d=f"M{low} {middle}H{high}M{low} 3V11M{high} 3V11")]
+        parts += [element("circle", class_="bar", cx=at(found.value), cy=middle, r=4)]
     return _svg(width, BAR_HEIGHT, *parts, class_="bars")
 
 

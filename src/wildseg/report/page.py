@@ -1,22 +1,19 @@
-"""The page of results: one HTML file with its style and script inside, whose pictures lie in a folder beside it.
+"""The page of results: one HTML file (see `wildseg.report.document`), whose pictures lie in a folder beside it.
 
-It is read offline, from a file. Its content security policy allows the one script that it holds (by its digest), a
-record of the run and pictures, both from its own folder, and nothing else: no request leaves it, and no text that was
-taken for markup by mistake could run. The same content gives the same bytes.
+A record of the run is a script in that folder. The same content gives the same bytes.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from wildseg.core.classes import IGNORE, palette
 from wildseg.metrics.label_free import LabelFree
 from wildseg.report.charts import curve
+from wildseg.report.document import document
 from wildseg.report.label_free import verdicts
 from wildseg.report.markup import Markup, element, joined, json_for_script
 from wildseg.report.page_tables import (
@@ -29,7 +26,6 @@ from wildseg.report.page_tables import (
     truth_free_table,
 )
 
-ASSETS = Path(__file__).with_name("assets")
 RECORDS = "runs"  # the folder beside the page of what is known of the run that made it, by the page's digest
 
 
@@ -60,23 +56,8 @@ def render(page: Page) -> tuple[str, str]:
     """Return the page, and the digest under which it looks for the record of its run."""
     body = joined([_main(page), _data("frames", page.frames), _data("classes", _classes(page.names))])
     digest = hashlib.sha256(body.encode()).hexdigest()[:16]
-    script, style = _asset("page.js"), _asset("page.css")
-    policy = (
-        f"default-src 'none'; img-src 'self' file: data:; style-src {_source(style)}; "
-        f"script-src {_source(script)} 'self' file:; base-uri 'none'; form-action 'none'"
-    )
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=policy),
-        element("meta", name_="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name_="referrer", content="no-referrer"),
-        element("title", "wildseg report"),
-        element("style", style),
-    )
     run = element("div", id="result", hidden=True, data_result=digest, data_records=RECORDS)
-    whole = element("html", head, element("body", body, run, element("script", script)), lang="en")
-    return f"<!DOCTYPE html>\n{whole}\n", digest
+    return document("wildseg report", body, "page.js", run), digest
 
 
 def run_record(record: Mapping[str, Any]) -> str:
@@ -192,11 +173,3 @@ def _classes(names: Sequence[str]) -> list[dict[str, Any]]:
 
 def _data(name: str, value: object) -> Markup:
     return element("script", Markup(json_for_script(value)), type="application/json", id=f"data-{name}")
-
-
-def _asset(name: str) -> Markup:
-    return Markup(f"\n{(ASSETS / name).read_text(encoding='utf-8')}")
-
-
-def _source(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

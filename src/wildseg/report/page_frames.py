@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,3 +58,18 @@ def answer_of(record: Mapping[str, Any]) -> str:
     texts = [turn.get("answered") for turn in turns if isinstance(turn, Mapping)] if isinstance(turns, list) else []
     whole = "\n\n".join(text.strip() for text in texts if isinstance(text, str) and text.strip())
     return whole if len(whole) <= LONGEST_ANSWER else f"{whole[:LONGEST_ANSWER]} ... (cut; data/labels/answers.jsonl)"
+
+
+def entries_of(page: str) -> list[dict[str, Any]]:
+    """Return the entries that a page holds, in its order; none where it holds none, or is no page of this kind."""
+    found = re.search(r'<script type="application/json" id="data-frames">(.*?)</script>', page, re.DOTALL)
+    try:
+        entries = json.loads(found[1]) if found else []
+    except (ValueError, RecursionError):
+        return []
+    return [one for one in entries if isinstance(one, dict) and isinstance(one.get("name"), str) and _is_size(one)]
+
+
+def _is_size(entry: Mapping[str, Any]) -> bool:
+    size = entry.get("size")
+    return isinstance(size, list) and len(size) == 2 and all(isinstance(one, int) and one > 0 for one in size)

@@ -37,6 +37,12 @@ def sheet_of_ids(masks: Sequence[np.ndarray]) -> bytes:
     return encode_label_image(np.concatenate(parts))
 
 
+def parts_of_sheet(sheet: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Return the masks of a sheet that `sheet_of_ids` made of a frame of shape (H, W): (h, w) ids each."""
+    _, height = _size(shape)
+    return [sheet[start : start + height] for start in range(0, sheet.shape[0] - height + 1, height)]
+
+
 def sheet_of_maps(maps: Sequence[np.ndarray], shape: tuple[int, ...]) -> bytes:
     """Return maps of one frame in colour, from dark to bright, as JPEG, from top to bottom.
 

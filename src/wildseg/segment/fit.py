@@ -197,7 +197,7 @@ def _measured(result: TrainingResult) -> dict[str, float | None]:
 def summary(result: TrainingResult, data: TrainingData) -> str:
     """Return a finished training in one line."""
     kept = (
-        f"best val mIoU {result.best[0]:.3f} at step {result.best[1]} of {result.steps}"
+        f"best val mIoU {result.best[0]:.3f}, against what is trained on, at step {result.best[1]} of {result.steps}"
         if result.best
         else f"no validation frames: the weights of the last step, {result.steps}, are kept"
     )

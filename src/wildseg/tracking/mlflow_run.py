@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.files import load_json, sha256_of
+from wildseg.tracking import registry
+from wildseg.tracking.facts import data_set, description, source
 from wildseg.tracking.pending import end_interrupted, pending, record_path, remember
 from wildseg.tracking.provenance import dvc_tags, git_tags
 from wildseg.tracking.quiet import quiet, short_reason
 from wildseg.tracking.store import MlflowStore, connect
-from wildseg.tracking.values import flatten_metrics, flatten_params
+from wildseg.tracking.values import flatten_params, grouped_metrics
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -149,17 +151,24 @@ def _running(curve: Curve, begin: Callable[[], None]) -> Iterator[None]:
     curve.attempt(lambda: curve.end("FINISHED"))
 
 
-def finish(artifacts: Artifacts, params: Params, metrics: Mapping[str, Any], pictures: Sequence[Path]) -> None:
+def finish(
+    artifacts: Artifacts,
+    params: Params,
+    metrics: Mapping[str, Any],
+    headline: Mapping[str, float | None],
+    pictures: Sequence[Path],
+) -> None:
     """Complete the run of the training that wrote models/segmenter, or open one if that run is complete.
 
     Args:
         artifacts: the pipeline's files.
         params: logged flat, ``cam.method``; the options of methods that were not chosen are left out.
-        metrics: nested; logged flat, ``segmenter.iou.lawn``, except what is None.
+        metrics: nested; logged in groups, ``segmenter/iou.lawn``, except what is None.
+        headline: numbers by name, those that stand above all groups.
         pictures: files to show with the run.
     """
     recorder = Recorder()
-    recorder.attempt(lambda: _finish(artifacts, params, metrics, pictures))
+    recorder.attempt(lambda: _finish(artifacts, params, metrics, headline, pictures))
 
 
 def _open(
@@ -185,7 +194,13 @@ def _remember(artifacts: Artifacts, curve: Curve, key: str, model: str | None = 
         remember(artifacts, curve.store, curve.run_id, curve.stage, key, model)
 
 
-def _finish(artifacts: Artifacts, params: Params, metrics: Mapping[str, Any], pictures: Sequence[Path]) -> None:
+def _finish(
+    artifacts: Artifacts,
+    params: Params,
+    metrics: Mapping[str, Any],
+    headline: Mapping[str, float | None],
+    pictures: Sequence[Path],
+) -> None:
     store = connect(artifacts.root)
     flat = flatten_params(params)
     model = _model_digest(artifacts)
@@ -198,12 +213,18 @@ def _finish(artifacts: Artifacts, params: Params, metrics: Mapping[str, Any], pi
     store.log_tags(run_id, _tags(artifacts, unfinished=(EVAL,)))
     drawn = store.last_step(run_id, f"{CAM}/{LOSS}")  # of a map network that was trained in this run
     store.log_metrics(run_id, [point for point in _curve_of_file(artifacts, CAM) if point.step > drawn])
-    store.log_metrics(run_id, _points(flatten_metrics({**_other_metrics(artifacts), **metrics}), step=0))
+    above = {name: value for name, value in headline.items() if value is not None}
+    store.log_metrics(run_id, _points({**above, **grouped_metrics({**_other_metrics(artifacts), **metrics})}, step=0))
+    store.log_tags(run_id, {"mlflow.note.content": description(params, headline)})
+    if (frames := data_set(artifacts, params)) is not None:
+        store.client.log_inputs(run_id, datasets=[frames])
     store.log_files(run_id, pictures, "pictures")
+    store.log_files(run_id, [artifacts.report_page] if artifacts.report_page.is_file() else [], "report")
     store.log_files(run_id, _measured(artifacts), "metrics")
     if artifacts.segmenter_folder.is_dir():
         with artifacts.model_alone() as folder:
-            store.log_model(run_id, folder, params.classes.with_background)
+            config = artifacts.load_segmenter_config()
+            registry.log_model(store, run_id, folder, config, params.classes.with_background)
     store.client.set_terminated(run_id, "FINISHED")
     record_path(artifacts).unlink(missing_ok=True)  # the next eval is another run
     print(f"tracking: MLflow run {run.info.run_name} in {store.shown_uri}", file=sys.stderr, flush=True)
@@ -217,16 +238,17 @@ def _new_run(store: MlflowStore, artifacts: Artifacts, params: Params, unfinishe
 
 
 def _tags(artifacts: Artifacts, unfinished: Collection[str]) -> dict[str, str]:
-    tags = git_tags(artifacts.root) | dvc_tags(artifacts.root, unfinished)
+    tags = source() | git_tags(artifacts.root) | dvc_tags(artifacts.root, unfinished)
     if commit := tags.get("git.commit"):
         tags["mlflow.source.git.commit"] = commit  # the one that MLflow's page shows
     return tags
 
 
 def _other_metrics(artifacts: Artifacts) -> dict[str, Any]:
-    # Metrics of earlier stages: metrics/crf.json is logged as crf.coverage, ...
-    stages = sorted(path for path in artifacts.metrics.glob("*.json") if path.stem != EVAL)
-    return {path.stem: load_json(path) for path in stages}
+    # Metrics of earlier stages: metrics/crf.json is logged as crf/coverage, ... Those of a training have a group of
+    # their own, since metrics/train.json has a loss as the curve of the training has.
+    stages = sorted(path for path in artifacts.metrics.glob("*.json") if path.stem not in (EVAL, "headline"))
+    return {f"{path.stem}/summary" if path.stem in (CAM, TRAIN) else path.stem: load_json(path) for path in stages}
 
 
 def _measured(artifacts: Artifacts) -> list[Path]:

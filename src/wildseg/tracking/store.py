@@ -1,4 +1,4 @@
-"""The MLflow store of a pipeline: connecting to it, and writing parameters, tags, metrics, files and the model."""
+"""The MLflow store of a pipeline: connecting to it, and writing parameters, tags, metrics and files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from wildseg.tracking.values import unique_name
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
-    from mlflow.models import ModelSignature
 
 EXPERIMENT = "wildseg"
 AT_ONCE = 100  # parameters or tags in one request: MLflow's limit
@@ -89,28 +88,6 @@ class MlflowStore:
         for path in files:
             self.client.log_artifact(run_id, str(path), folder)
 
-    def log_model(self, run_id: str, folder: Path, class_names: Sequence[str]) -> None:
-        """Log the network of `folder` as a model of this run, with its signature and its class names by id.
-
-        The model is this package's own loading code beside the safetensors, so that nothing is pickled.
-        """
-        import mlflow
-
-        mlflow.set_tracking_uri(self.uri)
-        try:
-            with mlflow.start_run(run_id=run_id, log_system_metrics=False):
-                mlflow.pyfunc.log_model(
-                    name="segmenter",
-                    loader_module="wildseg.tracking.model",
-                    data_path=str(folder),
-                    code_paths=[str(Path(__file__).parents[1])],
-                    pip_requirements=requirements(),
-                    signature=_signature(),
-                    metadata={"classes": list(class_names)},
-                )
-        finally:
-            mlflow.set_tracking_uri(None)
-
 
 def connect(root: Path) -> MlflowStore:
     """Connect to the store and the experiment of the pipeline in `root`; both are created where they are missing.
@@ -152,21 +129,3 @@ def _locations(folder: Path) -> tuple[str, ...]:
     # make parts of an address.
     plain, address = str(folder), folder.as_uri()
     return (address, plain) if set(plain) & set("?#%") else (plain, address, f"file://{plain}")
-
-
-def requirements() -> list[str]:
-    """Return what the model needs to be loaded, with the versions that are installed here."""
-    from importlib.metadata import version
-
-    needed = ("numpy", "pillow", "safetensors", "segmentation-models-pytorch", "torch", "torchvision")
-    return [f"{name}=={version(name).split('+')[0]}" for name in needed]
-
-
-def _signature() -> ModelSignature:
-    import numpy as np
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    image = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, 3))])
-    mask = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1))])
-    return ModelSignature(inputs=image, outputs=mask)

@@ -42,12 +42,24 @@ def flatten_values(values: Mapping[str, Any]) -> dict[str, str]:
     return flat
 
 
-def flatten_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return ``{"segmenter.iou.lawn": 0.7, ...}``; what was not measured (None, NaN) is left out."""
+def grouped_metrics(groups: Mapping[str, Any]) -> dict[str, float]:
+    """Return metrics with the names by which MLflow's page groups charts, at their slashes.
+
+    Args:
+        groups: measures by level or stage, ``{"segmenter": {"iou.lawn": 0.7}}``, which becomes ``segmenter/iou.lawn``;
+            levels under ``unseen`` become ``segmenter/held_out/iou.lawn``. Numbers beside the groups are left out.
+    """
+    parts: list[tuple[str, Any]] = []
+    for name, values in groups.items():
+        if name == "unseen" and isinstance(values, Mapping):
+            parts += [(f"{level}/held_out", inner) for level, inner in values.items()]
+        else:
+            parts.append((name, values))
     flat: dict[str, float] = {}
-    for key, value in _leaves("", metrics):
-        if isinstance(value, (int, float)) and math.isfinite(value):
-            flat[unique_name(key, flat)] = float(value)
+    for group, values in parts:
+        for key, value in _leaves("", values) if isinstance(values, Mapping) and values else ():
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                flat[unique_name(f"{group}/{key.replace('/', ':')}", flat)] = float(value)
     return flat
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.truth import TruthStats
 from wildseg.core.errors import DataError
+from wildseg.core.files import load_json
 from wildseg.metrics.levels import classes_in
 
 if TYPE_CHECKING:
@@ -67,3 +68,10 @@ def read(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Input
             )
     scores = artifacts.load_scores(names) if os.path.lexists(artifacts.scores_csv) else {}
     return Inputs(params, artifacts, labels, scores, artifacts.find_truth(frames), TruthStats())
+
+
+def coverage(artifacts: Artifacts) -> float | None:
+    """Return the share of pixels that the pseudo masks of all frames decide, as `crf` counted it; None without it."""
+    path = artifacts.metrics_path("crf.json")
+    found = load_json(path).get("coverage") if os.path.lexists(path) else None
+    return float(found) if isinstance(found, (int, float)) else None

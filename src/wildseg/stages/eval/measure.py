@@ -13,8 +13,9 @@ from wildseg.core.progress import track
 from wildseg.metrics import budget as steps
 from wildseg.metrics.budget import Budget
 from wildseg.metrics.confusion import confusion_matrix
+from wildseg.metrics.frame_counts import FrameCounts, of_confusion, of_image_labels
 from wildseg.metrics.groups import Group
-from wildseg.metrics.intervals import stretch_of
+from wildseg.metrics.intervals import of_labels, stretch_of
 from wildseg.stages.eval.inputs import Inputs
 
 
@@ -64,6 +65,10 @@ def _measure_frame(
     budget.add_ceiling(stretch, tested, pixels, named)
     for level, matrix in found.items():
         budget.add_matrix(level, stretch, tested, matrix)
+    counts = {steps.LABELS: of_image_labels(of_labels(target, valid, named))}
+    counts |= {level: of_confusion(matrix) for level, matrix in found.items() if level != steps.TRUE_MAPS}
+    where = f"{stretch[0]} {stretch[1]}"
+    budget.by_frame.append(FrameCounts(frame.name, group.name, where, tested, counts))
 
 
 def places(frames: Sequence[Frame]) -> dict[str, int]:

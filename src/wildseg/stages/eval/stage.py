@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from wildseg.artifacts.frame_counts import FrameCountsFile
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.truth_remarks import agreement_remarks, id_remarks, unmatched_remarks
 from wildseg.core.files import atomic, empty_dir, save_json
@@ -20,12 +21,13 @@ from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import Confusion
 from wildseg.metrics.groups import Group, split_groups
 from wildseg.metrics.groups import report as metrics_of
+from wildseg.metrics.headline import headline
 from wildseg.metrics.levels import pseudo_measures
 from wildseg.report.evaluation import labels_of, remarks, round_lines, save_tables, summary
 from wildseg.report.pictures import Page, draw
 from wildseg.report.sampling import sample_evenly
 from wildseg.stages.eval import label_free, report
-from wildseg.stages.eval.inputs import Inputs, read
+from wildseg.stages.eval.inputs import Inputs, coverage, read
 from wildseg.stages.eval.measure import measure
 from wildseg.stages.eval.report import Measured, shown_frames
 from wildseg.stages.eval.task import PredictTask
@@ -38,7 +40,7 @@ SPLITS = {"train": "trained on", "val": "used to choose the best checkpoint"}  #
 
 
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
-    """Write metrics/eval.json, tables and pictures in metrics/eval, and the report; complete the MLflow run.
+    """Write headline.json and eval.json, tables and pictures in metrics/eval, and the report; complete the MLflow run.
 
     Raises:
         DataError: a stage before left something out, the model is of other classes, or truths are of names, sizes or
@@ -75,8 +77,12 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     report.write(inputs, measured, reported, predictions, runtime, not_measured)
     shutil.rmtree(predictions)
     save_tables(folder, seen.levels, held_out.levels)
+    counted = [one for part in measured for one in part.budget.by_frame]
+    FrameCountsFile(artifacts.root).save_counts(names, counted)
     save_json(artifacts.metrics_path("eval.json"), metrics)
-    mlflow_run.finish(artifacts, params, metrics, pictures)
+    numbers = headline(metrics, coverage(artifacts)).as_dict()
+    save_json(artifacts.metrics_path("headline.json"), numbers)
+    mlflow_run.finish(artifacts, params, metrics, numbers, pictures)
     lines += [*not_measured, *round_lines(rounds)]
     lines += [f"{summary(seen.levels, held_out.levels, len(pictures))}{label_free.words(verdicts)}{results}"]
     lines += [f"report of {len(reported)} frames: {artifacts.report_page}"]

@@ -1,0 +1,38 @@
+"use strict";
+(() => {
+  // Dark or light: as the system has it, until somebody chooses; the choice holds for all pages of wildseg.
+  const root = document.documentElement;
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  let chosen = null;
+  try { chosen = localStorage.getItem("wildseg-theme"); } catch { /* a browser may refuse to store for files */ }
+  const paint = () => { root.dataset.theme = chosen || (system.matches ? "dark" : "light"); };
+  system.addEventListener("change", paint);
+  paint();
+  document.getElementById("theme").addEventListener("click", () => {
+    chosen = root.dataset.theme === "dark" ? "light" : "dark";
+    try { localStorage.setItem("wildseg-theme", chosen); } catch { /* as above */ }
+    paint();
+  });
+
+  // Frames: sorted by what is chosen, and gone through by keys.
+  const list = document.getElementById("list");
+  const sort = document.getElementById("sort");
+  if (!list || !sort) return;
+  const number = (frame, key) => (frame.dataset[key] === "" ? Infinity : Number(frame.dataset[key]));
+  sort.addEventListener("change", () => {
+    const [key, sign] = sort.value.split(" ");
+    const frames = [...list.children].sort((a, b) => Number(sign) * (number(a, key) - number(b, key)) || 0);
+    list.replaceChildren(...frames);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || ["SELECT", "INPUT"].includes(event.target.tagName)) return;
+    const by = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 }[event.key];
+    const frames = [...list.children];
+    const at = frames.indexOf(document.activeElement.closest(".frame"));
+    const next = frames[at + by];
+    if (!by || (at < 0 && by < 0) || !next) return;
+    next.focus();
+    next.scrollIntoView({ block: "nearest" });
+    event.preventDefault();
+  });
+})();
