@@ -27,6 +27,8 @@ LIBRARIES = (
     "PIL.Image", "PIL.ImageCms", "PIL.ImageSequence", "av.subtitles.stream", "click", "cv2", "numpy", "open_clip",
     "psutil", "pydensecrf.densecrf", "ruamel.yaml", "safetensors.torch", "scenedetect", "scipy.ndimage",
     "scipy.optimize", "segmentation_models_pytorch", "torch", "torch._dynamo", "tqdm", "transformers", "yaml",
+    # of stages that record a run
+    "mlflow", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store",
     # of DVC
     "dvc.cli", "dvc.cli.parser", "dvc.commands.experiments.run", "dvc.commands.repro", "dvc.commands.status",
     "dvc.repo", "dvc.repo.experiments.executor.local", "dvc.repo.graph", "dvc.repo.index", "dvc.repo.plots",

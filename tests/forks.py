@@ -22,6 +22,9 @@ import huggingface_hub.constants
 SERVER = Path(__file__).parent / "fork_server.py"
 POSSIBLE = sys.platform == "linux"
 
+# By which libraries start no thread when they are imported: a fork would be without it.
+WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
 # Takes some 20 ms: -I and -S leave out the environment and the packages that are installed.
 CLIENT = """\
 #!{python} -IS
@@ -55,7 +58,7 @@ def serving(folder: Path) -> Iterator[Path]:
         client = folder / name
         client.write_text(CLIENT.format(python=sys.executable, address=str(address), program=str(program)))
         client.chmod(0o755)
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | WITHOUT_THREADS
     with subprocess.Popen(
         [sys.executable, str(SERVER), str(address)], env=environment,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,

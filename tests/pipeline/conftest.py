@@ -57,7 +57,7 @@ class Project:
             "DVC_TEST": "1",
             "WILDSEG_DEVICE": "cpu",
             "WILDSEG_WORKERS": "1",  # for a few frames, a second process costs more than it gives
-            "WILDSEG_TRACKING": "off",  # or train and eval take half as long again; "on" where a test is about runs
+            "WILDSEG_TRACKING": "off",  # or train and eval take longer; "on" where a test is about runs
             "OMP_NUM_THREADS": "1",  # training sums in another order on another number of threads
         }
         for leftover in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "PYTHONPATH", "WILDSEG_CACHE"):

@@ -257,6 +257,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_files_of_a_clean_run(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_workers")
 def test_any_number_of_workers_writes_the_same_bytes(project: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
     photos()
     path = str(write_clip(Path("trip.mp4"), 8))

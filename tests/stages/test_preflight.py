@@ -75,7 +75,6 @@ def command(stage: str, folder: Path, monkeypatch: pytest.MonkeyPatch, wanted: s
 
 
 @pytest.mark.usefixtures("forked_workers")
-@pytest.mark.usefixtures("forked_workers")
 def test_an_encoder_that_does_not_exist_is_told_before_a_frame_is_extracted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,7 +83,6 @@ def test_an_encoder_that_does_not_exist_is_told_before_a_frame_is_extracted(
     assert "found 'tu-regnetx_003'; did you mean 'tu-regnetx_0" in said
 
 
-@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.usefixtures("forked_workers")
 def test_a_hub_that_cannot_be_reached_is_told_before_a_frame_is_labelled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -280,7 +278,6 @@ def test_a_map_network_that_fits_is_remembered_until_a_file_it_names_changes(
 
 
 @pytest.mark.usefixtures("forked_workers")
-@pytest.mark.usefixtures("forked_workers")
 def test_a_map_network_that_does_not_exist_is_told_before_a_frame_is_extracted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,7 +327,6 @@ def test_it_ends_with_the_stage_and_says_no_more(
         assert output == said
 
 
-@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize(
     ("stage", "clip", "train", "what"),
