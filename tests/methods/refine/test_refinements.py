@@ -104,10 +104,11 @@ def test_caa_of_a_network_without_attention_is_an_error() -> None:
 
 def propagated(alpha: float, gamma: float, sigma: float, neighbours: int = 12) -> torch.Tensor:
     """Maps along the graph of the values of `trace`, by a direct solver."""
-    values = trace().values
-    assert values is not None
+    last = trace().last
+    assert last is not None
+    values = last.values().transpose(0, 1).flatten(1)
     places = np.array([(8 * row + 4, 8 * column + 4) for row in range(3) for column in range(4)])
-    weights = patch_graph.neighbour_graph(values(), places, neighbours, gamma, sigma)
+    weights = patch_graph.neighbour_graph(values, places, neighbours, gamma, sigma)
     graph = patch_graph.normalised(weights).toarray()
     solved = np.linalg.solve(np.eye(12) - alpha * graph, maps().flatten(1).double().numpy().T)
     return normalise(torch.from_numpy(solved.T).unflatten(1, GRID))
