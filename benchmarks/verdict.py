@@ -111,6 +111,7 @@ def main() -> None:
     for name in given.names:
         one_of("experiments", name, tuple(EXPERIMENTS))
     work = given.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
     os.environ["WILDSEG_TRACKING"] = "off"
     os.environ["WILDSEG_CACHE"] = str(work / "cache")
     for name in given.names or EXPERIMENTS:
