@@ -7,8 +7,8 @@
 Needs a finished `dvc repro`, whose frames and labels are used. Writes nothing into the project: maps and masks go to a
 temporary folder. Masks decide every pixel (`crf.min_confidence: 0`), so that no gain is one of coverage. Intervals are
 those of 95 % over redrawn stretches of frames, the same for both sides of a difference; with `--frames` of single
-frames, which promises too much where neighbours are alike. Seconds are those of a frame in the whole stage `cam` on one
-core.
+frames, which promises too much where neighbours are alike. Milliseconds are those of the processor for a frame in the
+whole stage `cam`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DRIVES = ("both", "seen", "held out")
 
 @dataclass(frozen=True)
 class Measured:
-    """What a refinement reaches: counts (n, 3, K) of each frame with a truth, and the seconds of a frame in `cam`."""
+    """What a refinement reaches: counts (n, 3, K) of each frame with a truth, and processor seconds of one in `cam`."""
 
     counts: np.ndarray
     seconds: float
@@ -84,9 +84,9 @@ def measure(values: Params, folder: Path) -> Measured:
     """Make maps and masks in `folder` and compare them with the truth."""
     artifacts = Artifacts(folder)
     link(folder, INPUTS)
-    start = time.perf_counter()
+    start = time.process_time()
     cam.run(values, artifacts, Runtime(1, "cpu"))
-    took = time.perf_counter() - start
+    took = time.process_time() - start
     crf.run(values, artifacts, Runtime(1, "cpu"))
     names, counts = values.classes.names, []
     artifacts.truth_folders.append(folder / values.extract.source / "truth")  # truth may travel with the videos
