@@ -163,7 +163,8 @@ def test_the_defaults_are_those_of_params_yaml() -> None:
     values = params.load(ROOT / "params.yaml")
     sections = {"label_image": values.label, "activation_maps": values.cam, "pseudo_mask": values.crf}
     elsewhere = {"background": values.background, "templates": values.clip.templates}
-    not_there = {"options", "caa", "refine_options", "gaussian", "bilateral"}  # None: what follows, and what methods declare themselves
+    # None: what follows, and what methods declare themselves
+    not_there = {"options", "caa", "refine_options", "gaussian", "bilateral"}
     for name, section in sections.items():
         for parameter, value in defaults(getattr(ws, name)).items():
             if parameter not in not_there:
