@@ -131,6 +131,7 @@ class Protocol:
         self.data = data
         self.artifacts = Artifacts(work)
         self.settings = _settings(data, work, clip)
+        self._truths: dict[str, np.ndarray] = {}
         source = empty_dir(work / self.settings.extract.source)
         data.sources(source, empty_dir(work / "data/truth"))
         (work / "models").mkdir(exist_ok=True)
@@ -145,7 +146,6 @@ class Protocol:
         self._give_labels((1, 1))
 
     def _give_labels(self, grid: tuple[int, int]) -> None:
-        """Label all frames, or their tiles, by their truth."""
         names = self.settings.classes.names
         rows: list[tuple[object, ...]] = []
         for frame in self.artifacts.load_frames():
@@ -165,12 +165,14 @@ class Protocol:
         return self.artifacts.load_frames(split, after="label")
 
     def truth(self, frame: Frame) -> np.ndarray:
-        """Return the truth of a key frame: (H, W) uint8 ids."""
-        shape = self.artifacts.load_image(frame.name).shape
-        truth = self.artifacts.load_truth(frame, self.settings.classes.names, (shape[0], shape[1]))
-        if truth is None:
-            raise SystemExit(f"{self.data.name}: expected a mask of every frame, found none of {frame.name}")
-        return truth
+        """Return the truth of a key frame: (H, W) uint8 ids, decoded once."""
+        if frame.name not in self._truths:
+            shape = self.artifacts.load_image(frame.name).shape
+            truth = self.artifacts.load_truth(frame, self.settings.classes.names, (shape[0], shape[1]))
+            if truth is None:
+                raise SystemExit(f"{self.data.name}: expected a mask of every frame, found none of {frame.name}")
+            self._truths[frame.name] = truth
+        return self._truths[frame.name]
 
     def count(self, split: str, predict: Callable[[Frame], np.ndarray]) -> Counted:
         """Compare what is predicted for each frame of a split, (H, W) ids, with the truth."""
@@ -204,8 +206,7 @@ class Protocol:
 
     def row(self, name: str, method: str, options: Mapping[str, Any]) -> tuple[str, ...]:
         """Run cam, crf and train with one map method; return its numbers."""
-        grid = TILED.get(name, (1, 1))
-        if grid != self._grid:
+        if (grid := TILED.get(name, (1, 1))) != self._grid:
             self._give_labels(grid)
         cam = replace(self.settings.cam, method=method, options={method: {**self._defaults(method), **options}})
         chosen = replace(self.settings, cam=cam)
@@ -261,13 +262,12 @@ def main(prepare: Callable[[Path], Photographs], description: str) -> None:
     with contextlib.redirect_stdout(_log(work)):
         protocol = Protocol(data, work, given.clip, given.every)
     _show(data, protocol)
-    images = protocol.artifacts.load_image
     for name in given.only or every:
         with contextlib.redirect_stdout(_log(work)):
             made = (
                 [*protocol.floors()] if name == "floors"
                 else [protocol.truth_row()] if name == "truth"
-                else [*tile_labels.rows(protocol, images, len(data.classes), *ENCODER.values())] if name == LINEAR
+                else tile_labels.rows(protocol, len(data.classes), *ENCODER.values()) if name == LINEAR
                 else [protocol.row(name, *rows[name])]
             )  # fmt: skip
         for cells in made:

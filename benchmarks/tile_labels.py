@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wildseg.artifacts.frames import Frame
+from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cam.networks.bags import overlap, positive_weights
 from wildseg.cam.tiles import tile_weights
 from wildseg.core.maps import ids_of_maps
@@ -42,6 +42,8 @@ class Counted(Protocol):
 
 class Measured(Protocol):
     """What is needed of a data set with truth; see `benchmarks.photographs.Protocol`."""
+
+    artifacts: Artifacts
 
     def frames(self, split: str) -> list[Frame]:
         """Return the frames of a split."""
@@ -106,13 +108,11 @@ def tile_means(features: Tensor, grid: tuple[int, int]) -> Tensor:
     return sums.flatten(0, 1) / (rows.sum(1)[:, None] * columns.sum(1)).reshape(-1, 1)
 
 
-def rows(
-    data: Measured, load_image: Callable[[str], np.ndarray], num_classes: int, encoder: str, weights: str
-) -> Iterator[tuple[str, ...]]:
+def rows(data: Measured, num_classes: int, encoder: str, weights: str) -> Iterator[tuple[str, ...]]:
     """Yield three rows for each grid: maps of the frame's classes, cut to the tiles, and of all classes."""
     network = FrozenFeatures(encoder, weights)
     frames = data.frames("train") + data.frames("test")
-    features = {frame.name: network.of(load_image(frame.name)).half() for frame in frames}
+    features = {frame.name: network.of(data.artifacts.load_image(frame.name)).half() for frame in frames}
     for grid in GRIDS:
         labels = {frame.name: labels_of_tiles(data.truth(frame), grid, num_classes) for frame in frames}
         trained = [frame.name for frame in data.frames("train")]
