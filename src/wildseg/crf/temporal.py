@@ -91,7 +91,8 @@ def ways_to_neighbours(
 def _way(
     timed: Sequence[tuple[float, str]], temporal: Temporal, between: Mapping[tuple[str, str], Sequence[str]]
 ) -> Way:
-    start, steps = timed[0][0], []
+    start = timed[0][0]
+    steps: list[Step] = []
     for (_, one), (time, other) in zip(timed, timed[1 : temporal.neighbours + 1], strict=False):
         if abs(time - start) > temporal.within_s:
             break

@@ -72,7 +72,8 @@ def _decode(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Ma
     from wildseg.frames.image import resize
     from wildseg.frames.sources import find_sources
 
-    temporal, found = params.crf.temporal, {}
+    temporal = params.crf.temporal
+    found: dict[tuple[str, str], list[str]] = {}
     empty_dir(between_path(artifacts.root, "any").parent)
     videos = [source for source in find_sources(artifacts.root / params.extract.source) if source.kind == "video"]
     for source in track(videos, len(videos), "crf: frames between") if videos else ():
@@ -85,7 +86,7 @@ def _decode(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Ma
         inner = {pair: indices_between(pair[0].index, pair[1].index, temporal.between) for pair in near}
         readable = (catch_data_error(artifacts.load_image, frame.name) for frame in own)
         size = next((image.shape[1::-1] for image in readable if not isinstance(image, DataError)), (1, 1))
-        written = {}
+        written: dict[int, str] = {}
         for index, image in read_between(source, {index for indices in inner.values() for index in indices}):
             name = written[index] = f"{source.name}_{index:06d}"
             save_bytes(between_path(artifacts.root, name), artifacts.encode_image(resize(image, *size)))

@@ -78,7 +78,7 @@ def _view(world: World, travelled: float) -> _View:
 def _flow(world: World, view: _View, other: Pose) -> tuple[Field, NDArray[np.bool_]]:
     """Where the points that a view shows are in the image of another pose, and which are before that camera."""
     east, north, up = view.rays
-    rows, columns = (np.float64(part) for part in np.indices(view.shown.shape))
+    rows, columns = np.indices(view.shown.shape).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         reach = view.pose.z / -up
     ground = view.shown == _GROUND

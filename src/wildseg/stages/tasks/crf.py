@@ -98,7 +98,8 @@ class CrfTask(FrameTask[str]):
             return self._entry(mask, confidence, len(classes))
         neighbours: tuple[int, ...] = ()
         if ways := self.ways.get(item):
-            maps, *neighbours = averaged(image, classes, maps, map(self._along, ways), self.crf.temporal)
+            maps, used, cut = averaged(image, classes, maps, map(self._along, ways), self.crf.temporal)
+            neighbours = used, cut
         mask, confidence = pseudo_mask(image, classes, maps, self.crf, background=self.background)
         return self._entry(mask, confidence, len(classes), *neighbours)
 
