@@ -80,8 +80,8 @@ def changes(first: Revision, second: Revision, remarks: list[str]) -> list[Frame
 def _change(first: Revision, second: Revision, name: str, one: dict[str, Any], other: dict[str, Any]) -> FrameChange:
     before, after = _masks(first, name, one), _masks(second, name, other)
     after = [_as_large_as(ids, before[0].shape) for ids in after]
-    shares = [float((before[part] != after[part]).mean()) for part in (MASK, MODEL)]
-    return FrameChange(name, *shares, one, other)
+    masks, model = (float((before[part] != after[part]).mean()) for part in (MASK, MODEL))
+    return FrameChange(name, masks, model, one, other)
 
 
 def _masks(revision: Revision, name: str, entry: dict[str, Any]) -> list[np.ndarray]:

@@ -122,7 +122,7 @@ def _headline_rows(first: Revision, second: Revision, without: frozenset[str]) -
     for name in dict.fromkeys([*both[0], *both[1]]):
         values = [math.nan if (value := one.get(name)) is None else value for one in both]
         if name not in without and any(map(math.isfinite, values)):
-            yield Row(name.replace("_", " "), "", Difference(*values), paired=False)
+            yield Row(name.replace("_", " "), "", Difference(values[0], values[1]), paired=False)
 
 
 def _headline(revision: Revision) -> Mapping[str, float | None]:
