@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wildseg.tracking.quiet import short_reason
+from wildseg.tracking.sqlite import database_of, no_stray_folder
 from wildseg.tracking.store import EXPERIMENT, MlflowStore
 
 if TYPE_CHECKING:
@@ -46,8 +48,10 @@ def log_model(
     import mlflow
 
     mlflow.set_tracking_uri(store.uri)
+    # The registry is a connection of its own, which makes folders as that of the runs does.
+    guard = no_stray_folder(store.uri) if database_of(store.uri) is not None else nullcontext()
     try:
-        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        with guard, mlflow.start_run(run_id=run_id, log_system_metrics=False):
             model = mlflow.pyfunc.log_model(
                 name=MODEL,
                 loader_module="wildseg.tracking.model",
@@ -58,7 +62,7 @@ def log_model(
                 input_example=_example(),
                 metadata={"classes": list(class_names), "preprocessing": preprocessing(config)},
             )
-        _register(store, run_id, model.model_uri, str(model.model_id), class_names)
+            _register(store, run_id, model.model_uri, str(model.model_id), class_names)
     finally:
         mlflow.set_tracking_uri(None)
 
