@@ -65,9 +65,9 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     artifacts.save_answers(frames, records)
     scores = _scores(results, usable, params.label, grid)  # (n, r, c, K)
     tiles = job.decide_tiles(results, scores)
-    present = apply_overrides(frames, tiles.any((1, 2)), corrections, artifacts.overrides_csv)
+    present = apply_overrides(frames, np.any(tiles, (1, 2)), corrections, artifacts.overrides_csv)
     tiles, scores = with_ticks(frames, agreeing(tiles, present), ticks), scores.max((1, 2))
-    present = tiles.any((1, 2))
+    present = np.any(tiles, (1, 2))
     unread = sum(record.get("parse_errors", 0) for record in records)
     _check_some(artifacts, present, scores, unread)
 

@@ -62,11 +62,11 @@ def _view(world: World, travelled: float) -> _View:
     pose = world.camera.pose_at(world.terrain.bend, travelled)
     rays = pose.rays(WIDTH, HEIGHT)
     east, north, up = (part.ravel() for part in rays)
-    shown = np.full(east.shape, _FAR, np.int32)
+    flat = np.full(east.shape, _FAR, np.int32)
     below = np.flatnonzero(up <= _HORIZON * np.hypot(east, north))
     surface = hit_ground(world.terrain, pose, east[below], north[below], up[below]).surface
-    shown[below] = np.where(np.isin(surface, (Surface.CURB, Surface.WATER)), _UNKNOWN, _GROUND)
-    shown = shown.reshape(HEIGHT, WIDTH)
+    flat[below] = np.where(np.isin(surface, (Surface.CURB, Surface.WATER)), _UNKNOWN, _GROUND)
+    shown = flat.reshape(HEIGHT, WIDTH)
     depths = [_foot(world, tree, pose)[2] for tree in world.trees]
     for index in np.argsort(depths)[::-1].tolist():  # far to near, as they are drawn
         canvas, mask = np.zeros((HEIGHT, WIDTH, 3), np.float32), np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -78,7 +78,8 @@ def _view(world: World, travelled: float) -> _View:
 def _flow(world: World, view: _View, other: Pose) -> tuple[Field, NDArray[np.bool_]]:
     """Where the points that a view shows are in the image of another pose, and which are before that camera."""
     east, north, up = view.rays
-    rows, columns = np.indices(view.shown.shape).astype(np.float64)
+    places = np.indices(view.shown.shape).astype(np.float64)
+    rows, columns = places[0], places[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         reach = view.pose.z / -up
     ground = view.shown == _GROUND

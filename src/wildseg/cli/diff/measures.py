@@ -48,8 +48,8 @@ def measure(first: Revision, second: Revision, class_names: Sequence[str]) -> Me
     """Return the differences of two runs; without truth those of the headline alone."""
     found = Measured()
     if all([one.read(COUNTS) for one in (first, second)]):
-        files = [FrameCountsFile(one.artifacts.root) for one in (first, second)]
-        pairs = _pairs(*(one.load_counts(class_names) for one in files), found.remarks)
+        counts, others = (FrameCountsFile(one.artifacts.root).load_counts(class_names) for one in (first, second))
+        pairs = _pairs(counts, others, found.remarks)
         found.frames = len(pairs)
         for group, title in GROUPS.items():
             own = [pair for pair in pairs if pair[0].group == group]

@@ -80,7 +80,7 @@ class Session:
         if not isinstance(frame, str) or frame not in self.frames:
             raise DataError(f"expected a frame of this page, found {frame!r}")
         rows, columns = self._grid
-        if not _is_list(tiles, rows) or not all(_is_list(row, columns) for row in tiles):
+        if not isinstance(tiles, list) or len(tiles) != rows or not all(_is_list(row, columns) for row in tiles):
             raise DataError(f"{frame}: expected lists of {rows} x {columns} tiles")
         labels, ticked = np.zeros((rows, columns, len(self._names)), bool), np.zeros(self._grid, bool)
         for i, j in np.ndindex(rows, columns):

@@ -150,8 +150,8 @@ def _with_topic(source: Source, topic: str | None) -> Source:
                         f"{_some(topics) or 'no topic at all'}")  # fmt: skip
     chosen = images[0] if topic is None else topic
     if chosen not in images:
-        found = f"{topics[chosen].type_name} in it" if chosen in topics else "no such topic"
-        raise DataError(f"{where}: extract.topic: expected one of {', '.join(images)}; found {chosen!r}, {found}"
+        there = f"{topics[chosen].type_name} in it" if chosen in topics else "no such topic"
+        raise DataError(f"{where}: extract.topic: expected one of {', '.join(images)}; found {chosen!r}, {there}"
                         f"{did_you_mean(chosen, images)}")  # fmt: skip
     return replace(source, topic=chosen)
 

@@ -26,7 +26,7 @@ class Topic(NamedTuple):
     name: str
     type_name: str
     kind: str
-    count: int | None = None
+    count: int | None = None  # type: ignore[assignment] # hides a method of tuples
     first_ns: int = 0
     last_ns: int = 0
 
@@ -43,7 +43,7 @@ class StoredMessage(NamedTuple):
 class Loss(NamedTuple):
     """Messages of a recording that cannot be read; `count` is exact where an index is left, else at least 1."""
 
-    count: int
+    count: int  # type: ignore[assignment] # as above
     reason: str
 
 

@@ -85,7 +85,7 @@ class PredictTask(FrameTask[str]):
         """Return the module of the architecture."""
         return (f"wildseg.methods.architectures.{self.architecture}",)
 
-    def inputs(self, item: str) -> tuple[bytes]:
+    def inputs(self, item: str) -> tuple[bytes, ...]:
         """Return the bytes of the frame."""
         return (KeyFrames(self.root).frame_bytes(item),)
 

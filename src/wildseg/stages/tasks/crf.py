@@ -128,9 +128,10 @@ class CrfTask(FrameTask[str]):
 
     def _evidence(self, step: Step, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
         found = catch_data_error(Maps(self.root).load_maps, step.name)
-        if isinstance(found, DataError) or problem(*found, self.num_classes, shape):
+        if isinstance(found, DataError):
             return None
-        return found
+        classes, maps = found
+        return None if problem(classes, maps, self.num_classes, shape) else (classes, maps)
 
 
 def between_path(root: Path, name: str) -> Path:
