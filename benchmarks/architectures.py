@@ -41,7 +41,13 @@ OTHERS: Mapping[str, Mapping[str, Any]] = {  # what a network needs beside the d
         "options": {"dpt": {"decoder_channels": [32, 64, 128, 128], "fusion_channels": 64}},
     },
     "pcaa": {"encoder": "tu-resnet18"},
-    "san": {"encoder": "wildseg-tiny", "encoder_weights": "models/tiny_clip/model.safetensors", "lr": 0.001},
+    # The published scale shows the embedded CLIP crops of 64 pixels, in which it recognises little.
+    "san": {
+        "encoder": "wildseg-tiny",
+        "encoder_weights": "models/tiny_clip/model.safetensors",
+        "lr": 0.001,
+        "options": {"san": {"queries": 30, "points": 3136, "clip_scale": 1.0}},
+    },
 }
 
 
