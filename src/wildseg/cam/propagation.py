@@ -88,7 +88,7 @@ def luma(image: np.ndarray) -> np.ndarray:
 
 def _neighbours(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """Return views of all but the last, and of all but the first, along an axis."""
-    whole = [slice(None)] * values.ndim
+    whole: list[slice] = [slice(None)] * values.ndim
     first, second = whole.copy(), whole.copy()
     first[axis], second[axis] = slice(None, -1), slice(1, None)
     return values[tuple(first)], values[tuple(second)]
