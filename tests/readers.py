@@ -373,6 +373,7 @@ HARMLESS = {
     "encoders.weights.identity": "hashed",
     "execution.recorded_inputs._signature": "hashed",
     "tracking.mlflow_run._model_digest": "hashed",
+    "tracking.facts.data_set": "hashed",
     "labels.language.model_digest._digest": "hashed",
     "stages.tasks.keyframe_extractor._digest": "hashed",
     "stages.tasks.detect._identity": "hashed",

@@ -7,7 +7,8 @@ from wildseg.metrics.groups import report, split_groups
 from wildseg.metrics.headline import Headline, headline
 
 MODEL = {"miou": 0.7, "recall": 0.8}
-GROUP = {"labels": {"f1": 0.9}, "cam": {"miou": 0.5}, "pseudo": {"miou": 0.6}, "segmenter": MODEL}
+GROUP = {"labels": {"f1": 0.9}, "cam": {"miou": 0.5}, "pseudo": {"miou": 0.6}, "segmenter": MODEL,
+         "label_free": {"estimated_miou": 0.65}}  # fmt: skip
 
 
 def test_every_number_has_its_place() -> None:
@@ -19,6 +20,7 @@ def test_every_number_has_its_place() -> None:
         "miou_pseudo": 0.6,
         "miou_cam": 0.5,
         "f1_labels": 0.9,
+        "miou_estimated": 0.65,
         "coverage": 0.95,
     }
 

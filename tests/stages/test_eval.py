@@ -302,7 +302,9 @@ def test_the_headline_has_the_coverage_that_crf_counted(artifacts: Artifacts) ->
         path.unlink()
     measured(artifacts)
     headline = load_json(artifacts.metrics_path("headline.json"))
-    assert {name: value for name, value in headline.items() if value is not None} == {"coverage": 0.75}
+    known = {name: value for name, value in headline.items() if value is not None}
+    known.pop("miou_estimated", None)  # needs no truth, either
+    assert known == {"coverage": 0.75}
     assert FrameCountsFile(artifacts.root).load_counts(tiny_run.CLASSES.names) == []
 
 

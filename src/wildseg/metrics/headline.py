@@ -24,6 +24,7 @@ class Headline:
         miou_pseudo: of the pseudo masks on seen sources, without the pixels that they leave open: see `coverage`.
         miou_cam: of the activation maps on seen sources.
         f1_labels: of the image labels on seen sources, over all frames and classes.
+        miou_estimated: of the model on seen sources, without truth: see `wildseg.metrics.expected_iou`.
         coverage: the share of pixels of all frames that pseudo masks decide; needs no truth.
     """
 
@@ -33,6 +34,7 @@ class Headline:
     miou_pseudo: float | None = None
     miou_cam: float | None = None
     f1_labels: float | None = None
+    miou_estimated: float | None = None
     coverage: float | None = None
 
     def as_dict(self) -> dict[str, float | None]:
@@ -60,5 +62,6 @@ def headline(levels: Mapping[str, Any], coverage: float | None) -> Headline:
         miou_pseudo=measured(levels, "pseudo", "miou"),
         miou_cam=measured(levels, "cam", "miou"),
         f1_labels=measured(levels, "labels", "f1"),
+        miou_estimated=measured(levels, "label_free", "estimated_miou"),
         coverage=coverage,
     )
