@@ -24,7 +24,7 @@ ROWS = (  # what, level, measure
 )
 LABEL_FREE = (
     ("model mIoU, estimated", "label_free", "estimated_miou"),
-    ("  from, 95 %", "label_free", "estimated_miou_low"),
+    ("  95 % interval, from", "label_free", "estimated_miou_low"),
     ("  to", "label_free", "estimated_miou_high"),
     ("agreement with masks", "label_free", "masks_model.miou"),
     ("agreement with maps", "label_free", "maps_model.miou"),
@@ -73,7 +73,7 @@ def places(artifacts: Artifacts) -> list[str]:
     """Return lines with the places of numbers, pictures, model and runs."""
     pictures = artifacts.metrics_path("eval/pictures")
     lines = [
-        ("numbers", f"{artifacts.metrics_path('eval.json')}    dvc metrics show, dvc exp show"),
+        ("numbers", f"{artifacts.metrics_path('headline.json')}    dvc metrics show, dvc exp show; all: metrics/eval.json"),
         ("report", f"{artifacts.report_page}    opens in a browser"),
         ("pictures", f"{pictures} ({len(list(pictures.glob('*.png')))} frames)    dvc plots show"),
         ("model", f"{artifacts.segmenter_folder}"),
