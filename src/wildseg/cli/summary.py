@@ -73,7 +73,7 @@ def places(artifacts: Artifacts) -> list[str]:
     """Return lines with the places of numbers, pictures, model and runs."""
     pictures = artifacts.metrics_path("eval/pictures")
     lines = [
-        ("numbers", f"{artifacts.metrics_path('headline.json')}    dvc metrics show, dvc exp show; all: metrics/eval.json"),
+        ("numbers", f"{artifacts.metrics_path('headline.json')}    dvc metrics show, dvc exp show; all in eval.json"),
         ("report", f"{artifacts.report_page}    opens in a browser"),
         ("pictures", f"{pictures} ({len(list(pictures.glob('*.png')))} frames)    dvc plots show"),
         ("model", f"{artifacts.segmenter_folder}"),
