@@ -34,7 +34,8 @@ from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics import intervals
 from wildseg.metrics.confusion import confusion_matrix
-from wildseg.metrics.flicker import counts_along_flow, stability
+from wildseg.metrics.consistency import equal_pixels
+from wildseg.metrics.flicker import counts_along_flow
 from wildseg.metrics.groups import split_groups
 from wildseg.stages import crf
 
@@ -127,7 +128,7 @@ def _cells(found: Masks, off: Masks) -> tuple[str, str, str]:
     return (
         f"{float(intervals.miou(found.counts.sum(axis=0))):.3f}",
         f"{difference:+.3f} ({low:+.3f} to {high:+.3f})",
-        f"{float(stability(found.along.sum(axis=0))):.3f}",
+        f"{float(equal_pixels(found.along.sum(axis=0))):.3f}",
     )
 
 

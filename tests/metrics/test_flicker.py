@@ -9,7 +9,8 @@ import pytest
 
 from wildseg.core.errors import DataError
 from wildseg.core.flow import Track
-from wildseg.metrics.flicker import counts_along_flow, stability
+from wildseg.metrics.consistency import equal_pixels
+from wildseg.metrics.flicker import counts_along_flow
 
 
 def still(shape: tuple[int, int]) -> Track:
@@ -40,7 +41,7 @@ def test_counts_are_a_loop_over_pixels(seed: int) -> None:
                 expected[2, one] += 1
     counts = counts_along_flow(ids, neighbour, Track(flow, consistent), 4)
     np.testing.assert_array_equal(counts, expected)
-    assert stability(counts) == pytest.approx(equal / pixels)
+    assert equal_pixels(counts) == pytest.approx(equal / pixels)
 
 
 def test_a_picture_that_moves_with_the_camera_does_not_flicker() -> None:
@@ -48,14 +49,14 @@ def test_a_picture_that_moves_with_the_camera_does_not_flicker() -> None:
     world = rng.integers(1, 4, (20, 30)).astype(np.uint8)
     one, other = world[:, :24], world[:, 3:27]  # the camera goes 3 pixels to the right
     flow = np.full((20, 24, 2), (-3, 0), np.float32)
-    along = stability(counts_along_flow(one, other, Track(flow, np.ones((20, 24), bool)), 4))
+    along = equal_pixels(counts_along_flow(one, other, Track(flow, np.ones((20, 24), bool)), 4))
     assert along == 1
-    assert stability(counts_along_flow(one, other, still((20, 24)), 4)) < 0.5
+    assert equal_pixels(counts_along_flow(one, other, still((20, 24)), 4)) < 0.5
 
 
 def test_nothing_to_compare_is_nan_and_sizes_must_agree() -> None:
     ids = np.ones((4, 5), np.uint8)
     track = Track(np.zeros((4, 5, 2), np.float32), np.zeros((4, 5), bool))
-    assert math.isnan(stability(counts_along_flow(ids, ids, track, 2)))
+    assert math.isnan(equal_pixels(counts_along_flow(ids, ids, track, 2)))
     with pytest.raises(DataError, match="expected a prediction of the truth's shape"):
         counts_along_flow(ids[:3], ids, still((4, 5)), 2)

@@ -1,7 +1,8 @@
 """Flicker: how far two label images of neighbouring frames of a video agree along the optical flow; needs no truth.
 
 A pixel counts where flow is consistent and both images name a class. It is stable where its class is that of the place
-to which it moves. High stability is necessary for good predictions and not sufficient: a constant answer is stable.
+to which it moves; the share of those is `wildseg.metrics.consistency.equal_pixels` of the counts. High stability is
+necessary for good predictions and not sufficient: a constant answer is stable.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import numpy as np
 
 from wildseg.core.classes import IGNORE
 from wildseg.core.flow import Track, warp_ids
-from wildseg.metrics.confusion import confusion_matrix
-from wildseg.metrics.intervals import of_matrix
-from wildseg.metrics.ratio import ratio
+from wildseg.metrics.consistency import pair_counts
 
 
 def counts_along_flow(ids: np.ndarray, neighbour: np.ndarray, track: Track, num_classes: int) -> np.ndarray:
@@ -31,11 +30,4 @@ def counts_along_flow(ids: np.ndarray, neighbour: np.ndarray, track: Track, num_
         DataError: the shapes differ, or an id of `ids` has no class.
     """
     warped = np.where(track.consistent, warp_ids(neighbour, track.flow), IGNORE)
-    known = np.where(warped == IGNORE, IGNORE, ids) if warped.shape == ids.shape else ids
-    return of_matrix(confusion_matrix(known, warped, num_classes))
-
-
-def stability(counts: np.ndarray) -> np.ndarray:
-    """Return the share (...) of counted pixels whose class stays, of counts (..., 3, n); NaN without a pixel."""
-    equal = counts[..., 0, :].sum(axis=-1)
-    return ratio(equal, equal + counts[..., 2, :].sum(axis=-1))
+    return pair_counts(ids, warped, num_classes)

@@ -20,7 +20,8 @@ from wildseg.metrics.expected_iou import Estimate, estimate
 from wildseg.metrics.intervals import Counts, Interval
 
 MASKS, MAPS, FLIP, SCALE, NEIGHBOURS = "masks_model", "maps_model", "flip", "scale", "neighbours"
-PAIRS = (MASKS, MAPS, FLIP, SCALE, NEIGHBOURS)
+ALONG_FLOW = "along_flow"  # neighbours again, where the optical flow knows what moved
+PAIRS = (MASKS, MAPS, FLIP, SCALE, NEIGHBOURS, ALONG_FLOW)
 CONFIDENT = 0.9  # probability from which a pixel is confident
 HEADLINE = ("estimated_miou", "flip.miou", "neighbours.miou", "confident")
 NOTHING = Measure(float("nan"), Interval(float("nan"), float("nan")))

@@ -18,6 +18,7 @@ PAIRS = {
     label_free.FLIP: ("Frame and mirror image", "flip consistency of the model"),
     label_free.SCALE: ("Frame and frame at three quarters of its size", "scale consistency of the model"),
     label_free.NEIGHBOURS: ("Key frame and the next one", "pixel by pixel: what moved counts as well as what flickers"),
+    label_free.ALONG_FLOW: ("Key frame and the next one, along the flow", "flicker, where optical flow is consistent"),
 }
 NOTE = (
     "Measured on an evenly spread sample of frames that the model was not trained on. Agreement is the mean IoU of one "

@@ -13,6 +13,7 @@ import numpy as np
 
 from wildseg.artifacts.project import Frame
 from wildseg.core.errors import DataError
+from wildseg.core.flow import tracks
 from wildseg.core.images import load_label_image
 from wildseg.core.maps import ids_of_maps
 from wildseg.execution.run_frames import run_frames
@@ -20,6 +21,7 @@ from wildseg.execution.runtime import Runtime
 from wildseg.metrics import label_free
 from wildseg.metrics.agreement import Agreement, agreement
 from wildseg.metrics.consistency import neighbours, pair_counts
+from wildseg.metrics.flicker import counts_along_flow
 from wildseg.metrics.groups import Group
 from wildseg.metrics.intervals import stretch_of
 from wildseg.metrics.label_free import LabelFree
@@ -119,7 +121,11 @@ def _pairs(inputs: Inputs, frame: Frame, after: Frame | None, predictions: Path)
         later = load_label_image(predictions / f"{after.name}.png")
         if later.shape == ids.shape:
             pairs[label_free.NEIGHBOURS] = later
-    return {name: pair_counts(ids, other, number) for name, other in pairs.items()}
+    counted = {name: pair_counts(ids, other, number) for name, other in pairs.items()}
+    if label_free.NEIGHBOURS in pairs and after is not None:
+        (track,) = tracks([artifacts.load_image(one.name) for one in (frame, after)])
+        counted[label_free.ALONG_FLOW] = counts_along_flow(ids, pairs[label_free.NEIGHBOURS], track, number)
+    return counted
 
 
 def _second_labels(inputs: Inputs) -> tuple[Mapping[str, np.ndarray], list[str]]:
