@@ -77,10 +77,14 @@ def append(path: Path, line: str) -> None:
 
 
 def chosen(project: Project) -> set[Path]:
-    """The method files that params.yaml chose: what dvc.yaml names file by file in `methods`."""
+    """The method files that params.yaml chose: what dvc.yaml names in `methods`, file by file.
+
+    Of refinements a list may be chosen, which no path can name, so that their folder is a dependency.
+    """
     lock = yaml.safe_load((project.folder / "dvc.lock").read_text())
     deps = [dep["path"] for stage in lock["stages"].values() for dep in stage["deps"]]
-    return {project.folder / dep for dep in deps if dep.startswith("src/wildseg/methods/")}
+    named = [project.folder / dep for dep in deps if dep.startswith("src/wildseg/methods/")]
+    return {file for path in named for file in (path.glob("*.py") if path.is_dir() else [path])} & methods(project)
 
 
 def methods(project: Project) -> set[Path]:

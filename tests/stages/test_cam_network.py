@@ -115,7 +115,7 @@ def test_pretrained_weights_are_named_before_the_training(
 
 def test_a_training_free_method_leaves_a_config_that_says_so(project: Artifacts) -> None:
     network_free = replace(values(), cam=replace(values().cam, method="gradcam"))
-    cam._network(network_free, project, CPU, cam.make_task(network_free, project), {}, Failures("cam", 0, 5))
+    cam._network(network_free, project, CPU, cam.make_task(network_free, project), {}, {}, Failures("cam", 0, 5))
     assert json.loads((project.map_network_folder / "config.json").read_text()) == {
         "method": "gradcam", "network": None
     }  # fmt: skip

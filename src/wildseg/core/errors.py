@@ -64,9 +64,10 @@ def check_regular(path: Path) -> None:
             raise SpecialFile(None, f"it is {name}, not a file", str(path))
 
 
-def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or an empty string if nothing is near."""
-    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5) if isinstance(word, str) else []
+def did_you_mean(word: object, known: Iterable[object]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest text of `known`, or an empty string if nothing is near."""
+    words = [one for one in known if isinstance(one, str)]
+    nearest = difflib.get_close_matches(word, words, n=1, cutoff=0.5) if isinstance(word, str) else []
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
