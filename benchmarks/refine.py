@@ -14,7 +14,7 @@ from wildseg.cam import propagation
 
 GRID, CLASSES = (80, 107), 10
 KAPPA, TAU, STEPS = 2.0, 1.0, 25
-RUNS = 5
+RUNS = 21
 
 
 def measure() -> Iterator[Result]:

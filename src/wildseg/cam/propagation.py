@@ -34,7 +34,10 @@ def propagate(maps: np.ndarray, grey: np.ndarray, kappa: float, tau: float, step
     def product(values: np.ndarray) -> np.ndarray:
         return confidence * values + tau * laplacian(values, right, down)
 
-    return conjugate_gradients.solve(product, confidence * maps, maps, steps)
+    # A class at a time, whose vectors fit the cache: together they take three times as long.
+    right_sides = (confidence * maps)[:, None]
+    solved = [conjugate_gradients.solve(product, *one, steps) for one in zip(right_sides, maps[:, None], strict=True)]
+    return np.concatenate(solved)
 
 
 def softmax(maps: np.ndarray) -> np.ndarray:
