@@ -41,7 +41,7 @@ OTHERS: Mapping[str, Mapping[str, Any]] = {  # what a network needs beside the d
         "options": {"dpt": {"decoder_channels": [32, 64, 128, 128], "fusion_channels": 64}},
     },
     "pcaa": {"encoder": "tu-resnet18"},
-    # The published scale shows the embedded CLIP crops of 64 pixels, in which it recognises little.
+    # With the published scale the embedded CLIP sees crops of 64 pixels.
     "san": {
         "encoder": "wildseg-tiny",
         "encoder_weights": "models/tiny_clip/model.safetensors",
