@@ -16,8 +16,9 @@ from wildseg.core.images import save_label_image
 
 
 @pytest.fixture
-def project(artifacts: Artifacts) -> Artifacts:  # noqa: F811
+def project(artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch) -> Artifacts:  # noqa: F811
     """All four frames are trained on; the model answers lawn everywhere."""
+    monkeypatch.setenv("WILDSEG_WORKERS", "1")  # in this process, which has imported PyTorch
     artifacts.save_frames([Frame(f.name, f.source, f.index, f.time_s, "train") for f in tiny_run.FRAMES])
     return artifacts
 
