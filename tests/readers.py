@@ -366,7 +366,6 @@ HARMLESS = {
     "execution.project_lock._try": "locked, and only written",
     "execution.project_lock.holder": "locked, and not read",
     "execution.project_lock._read": "plain values, shown with escapes",
-    "artifacts.corrected.CorrectedMasks.contents": "hashed",
     "artifacts.supervision.Supervision.training_digests": "hashed",
     "core.files.sha256_of": "hashed",
     "cli.new.project._same": "hashed",

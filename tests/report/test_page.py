@@ -163,4 +163,4 @@ def test_answers_of_language_models_are_joined_and_shortened() -> None:
 def test_script_and_style_are_installed_with_the_package() -> None:
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     (pattern,) = data["wildseg.report"]
-    assert {path.name for path in ASSETS.parent.glob(pattern)} == {"page.js", "page.css", "diff.js"}
+    assert {path.name for path in ASSETS.parent.glob(pattern)} == {"page.js", "page.css", "diff.js", "theme.js"}

@@ -10,6 +10,7 @@ import numpy as np
 
 from wildseg.artifacts.frames import Frame
 from wildseg.artifacts.truth import Truth
+from wildseg.core.files import load_bytes
 from wildseg.core.tables import load_table
 
 FOLDER = "corrected"
@@ -41,8 +42,8 @@ class CorrectedMasks:
         path = self.paths.get(frame)
         if path is None:
             return ()
-        maps = [found.read_bytes() for found in self._masks.maps_of_truth([path])]
-        return (path.read_bytes(), *maps, json.dumps(self._names).encode())
+        files = (path, *self._masks.maps_of_truth([path]))
+        return (*map(load_bytes, files), json.dumps(self._names).encode())
 
     def load(self, frame: str, shape: tuple[int, int]) -> np.ndarray:
         """Return the ids of a corrected frame, of its size (H, W): uint8, 255 undecided.

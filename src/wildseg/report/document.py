@@ -10,7 +10,7 @@ import base64
 import hashlib
 from pathlib import Path
 
-from wildseg.report.markup import Markup, element
+from wildseg.report.markup import Markup, element, joined
 
 ASSETS = Path(__file__).with_name("assets")
 
@@ -21,10 +21,10 @@ def document(title: str, body: str, script: str, behind: str = Markup("")) -> st
     Args:
         title: of the window.
         body: all that is shown.
-        script: its file in `ASSETS`; the style is that of all pages.
+        script: its file in `ASSETS`; the style, and the script of dark and light, are those of all pages.
         behind: elements between body and script that show nothing.
     """
-    code, style = _asset(script), _asset("page.css")
+    code, style = joined((_asset("theme.js"), _asset(script))), _asset("page.css")
     policy = (
         f"default-src 'none'; img-src 'self' file: data:; style-src {_source(style)}; "
         f"script-src {_source(code)} 'self' file:; base-uri 'none'; form-action 'none'"

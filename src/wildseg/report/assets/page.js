@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const frames = read("data-frames");
@@ -17,20 +16,6 @@
     made.append(...children.filter((child) => child !== null));
     return made;
   }
-
-  // Dark or light: as the system has it, until somebody chooses ------------------------------------------------
-  const root = document.documentElement;
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  let chosen = null;
-  try { chosen = localStorage.getItem("wildseg-theme"); } catch { /* a browser may refuse to store for files */ }
-  const paint = () => { root.dataset.theme = chosen || (system.matches ? "dark" : "light"); };
-  system.addEventListener("change", paint);
-  paint();
-  document.getElementById("theme").addEventListener("click", () => {
-    chosen = root.dataset.theme === "dark" ? "light" : "dark";
-    try { localStorage.setItem("wildseg-theme", chosen); } catch { /* as above */ }
-    paint();
-  });
 
   // What was run: a script beside the page, which is there only where the page was made -------------------------
   const result = document.getElementById("result");
@@ -233,7 +218,7 @@
   const sorts = Object.entries(SORTS).filter(([sort]) => truths || sort !== "worst");
   const [ofSort, sortLabel] = choice("sort", "sort", sorts.map(([sort, one]) => [sort, one.title]));
   const slider = make("input", { type: "range", min: 0, max: 100, value: 80, id: "opacity" });
-  slider.addEventListener("input", () => root.style.setProperty("--opacity", slider.value / 100));
+  slider.addEventListener("input", () => document.documentElement.style.setProperty("--opacity", slider.value / 100));
   const count = make("output", {});
   document.getElementById("tools").append(
     classLabel, kindLabel, splitLabel, sortLabel, make("label", {}, "opacity", slider), count);
