@@ -1,15 +1,13 @@
-"""Class names, phrases and colours: what is accepted, what is refused and with which words."""
+"""Class names and phrases: what is accepted, what is refused and with which words."""
 
 from __future__ import annotations
 
-import colorsys
 import copy
 from dataclasses import FrozenInstanceError, asdict
 
-import numpy as np
 import pytest
 
-from wildseg.core.classes import BACKGROUND, IGNORE, MAX_CLASSES, Classes, palette
+from wildseg.core.classes import BACKGROUND, IGNORE, MAX_CLASSES, Classes
 from wildseg.core.errors import ParamsError
 
 
@@ -87,22 +85,6 @@ def test_a_phrase_that_names_two_classes_is_refused() -> None:
 def test_a_phrase_that_stands_twice_in_a_class_is_refused() -> None:
     with pytest.raises(ParamsError, match=r"classes\.lawn: the phrase 'LAWN' occurs twice"):
         Classes.from_mapping({"lawn": ["lawn", "LAWN"]})
-
-
-def test_the_palette_gives_each_class_its_own_colour() -> None:
-    colours = palette()
-    assert colours.shape == (256, 3)
-    assert colours.dtype == np.uint8
-    assert len(np.unique(colours, axis=0)) == 256
-    np.testing.assert_array_equal(colours[BACKGROUND], (0, 0, 0))
-    np.testing.assert_array_equal(colours, palette())
-    np.testing.assert_array_equal(colours, Classes({"a": "a"}).palette())
-
-
-def test_neighbouring_classes_are_far_apart_in_hue() -> None:
-    hues = np.array([colorsys.rgb_to_hsv(*(colour / 255.0))[0] for colour in palette()[1:41]])
-    turn = np.abs(np.diff(hues))
-    assert np.minimum(turn, 1 - turn).min() > 0.3
 
 
 def test_classes_are_copied_without_being_built_anew_and_cannot_be_changed() -> None:

@@ -21,8 +21,8 @@ from PIL import Image
 from tests.broken_files import cut
 from tests.programs import python
 from wildseg.core import files, images, tables
-from wildseg.core.classes import palette
 from wildseg.core.errors import DataError
+from wildseg.core.id_colours import id_palette
 
 
 def names(folder: Path) -> list[str]:
@@ -254,7 +254,7 @@ def test_every_id_survives_a_label_image_and_is_seen_in_its_colour(tmp_path: Pat
     images.save_label_image(tmp_path / "a.png", ids)
     np.testing.assert_array_equal(images.load_label_image(tmp_path / "a.png"), ids)
     with Image.open(tmp_path / "a.png") as image:
-        np.testing.assert_array_equal(np.asarray(image.convert("RGB")).reshape(256, 3), palette())
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB")).reshape(256, 3), id_palette())
 
 
 def test_an_array_read_from_a_label_image_can_be_written_to(tmp_path: Path) -> None:

@@ -13,22 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from wildseg.core.classes import palette
+from wildseg.core.colours import palette
 from wildseg.core.errors import DataError
 from wildseg.exchange import coco_masks, cvat, label_studio
 from wildseg.exchange.regions import FrameRegions, LabelledFrame, Region, RegionFile, paint
 
 NAMES = {0: "background", 1: "lawn", 2: "straße <#1> & co", 3: 'a "b"'}
 IDS = np.array([[255, 1, 1, 0], [255, 2, 1, 0], [3, 2, 2, 0]], np.uint8)
+PALETTE = palette(list(NAMES.values())[1:])
 FILES = ["drive_000000.jpg", "straße #1&2.jpg"]
 
 
 def write_coco(path: Path, frames: list[LabelledFrame]) -> None:
-    path.write_text(json.dumps(coco_masks.encode(iter(frames), NAMES, palette())), encoding="utf-8")
+    path.write_text(json.dumps(coco_masks.encode(iter(frames), NAMES, PALETTE)), encoding="utf-8")
 
 
 def write_cvat(path: Path, frames: list[LabelledFrame]) -> None:
-    path.write_text("\n".join(cvat.encode(iter(frames), NAMES, palette())), encoding="utf-8")
+    path.write_text("\n".join(cvat.encode(iter(frames), NAMES, PALETTE)), encoding="utf-8")
 
 
 def write_label_studio(path: Path, frames: list[LabelledFrame]) -> None:
@@ -67,7 +68,7 @@ def test_every_pixel_has_the_id_that_it_had(
 
 
 def test_coco_holds_what_its_documentation_asks_for(tmp_path: Path) -> None:
-    content = coco_masks.encode(iter([LabelledFrame(FILES[0], IDS)]), NAMES, palette())
+    content = coco_masks.encode(iter([LabelledFrame(FILES[0], IDS)]), NAMES, PALETTE)
     assert content["images"] == [{"id": 1, "file_name": FILES[0], "width": 4, "height": 3}]
     assert [(one["id"], one["name"], one["supercategory"]) for one in content["categories"]] == [
         (place, name, "stuff") for place, name in enumerate(NAMES.values(), 1)
@@ -80,7 +81,7 @@ def test_coco_holds_what_its_documentation_asks_for(tmp_path: Path) -> None:
 
 
 def test_cvat_holds_run_lengths_of_the_rows_of_a_rectangle() -> None:
-    root = ElementTree.fromstring("\n".join(cvat.encode(iter([LabelledFrame(FILES[1], IDS)]), NAMES, palette())))
+    root = ElementTree.fromstring("\n".join(cvat.encode(iter([LabelledFrame(FILES[1], IDS)]), NAMES, PALETTE)))
     image = root.find("image")
     assert image is not None
     assert image.attrib == {"id": "0", "name": FILES[1], "width": "4", "height": "3"}
@@ -90,7 +91,7 @@ def test_cvat_holds_run_lengths_of_the_rows_of_a_rectangle() -> None:
         "left": "1", "top": "1", "width": "2", "height": "2", "rle": "0, 1, 1, 2",
     }  # fmt: skip
     assert [label.findtext("name") for label in root.iter("label")] == list(NAMES.values())
-    assert [label["name"] for label in cvat.labels(NAMES, palette())] == list(NAMES.values())
+    assert [label["name"] for label in cvat.labels(NAMES, PALETTE)] == list(NAMES.values())
 
 
 def test_label_studio_has_tasks_with_predictions_and_an_interface() -> None:
@@ -100,7 +101,7 @@ def test_label_studio_has_tasks_with_predictions_and_an_interface() -> None:
     assert [one["value"]["brushlabels"] for one in results] == [[name] for name in NAMES.values()]
     first = results[0]
     assert (first["type"], first["original_width"], first["original_height"]) == ("brushlabels", 4, 3)
-    view = ElementTree.fromstring(label_studio.interface(NAMES, palette()))
+    view = ElementTree.fromstring(label_studio.interface(NAMES, PALETTE))
     brush = view.find("BrushLabels")
     assert brush is not None
     assert (brush.get("name"), brush.get("toName")) == (first["from_name"], first["to_name"])

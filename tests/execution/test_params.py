@@ -45,7 +45,7 @@ def sections(content: dict[str, Any], prefix: str = "") -> list[str]:
     """The dotted names of all mappings whose keys are fixed."""
     named = [prefix] if prefix else [""]
     for name, value in content.items():
-        if isinstance(value, dict) and name not in ("classes", "options", "threshold", "definitions"):
+        if isinstance(value, dict) and name not in ("classes", "colours", "options", "threshold", "definitions"):
             named += sections(value, f"{prefix}.{name}" if prefix else name)
     return named
 
@@ -55,7 +55,7 @@ def keys(content: dict[str, Any], prefix: str = "") -> list[str]:
     named = []
     for name, value in content.items():
         named.append(f"{prefix}{name}")
-        if isinstance(value, dict) and name not in ("classes", "options", "threshold", "definitions"):
+        if isinstance(value, dict) and name not in ("classes", "colours", "options", "threshold", "definitions"):
             named += keys(value, f"{prefix}{name}.")
     return named
 
@@ -205,7 +205,7 @@ def test_many_missing_keys_are_one_line_that_names_the_first_and_counts_the_rest
     said: list[str] = []
     params.parse({name: DEFAULT[name] for name in ("classes", "seed", "background")}, said.append)
     (line,) = said
-    assert line.startswith("params.yaml lacks clip, extract, label, cam, crf, weak, train, eval and ")
+    assert line.startswith("params.yaml lacks colours, clip, extract, label, cam, crf, weak, train and ")
     assert len(line) < 200
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from wildseg.core.colours import palette
 from wildseg.metrics import budget as levels
 from wildseg.metrics.budget import Budget
 from wildseg.metrics.confusion import confusion_matrix
@@ -48,6 +49,7 @@ def made(folder: Path, frames: int = FRAMES, truth: bool = True) -> Page:
     curve = [(float(step), 1 / step) for step in range(1, 20)]
     return Page(
         names=NAMES,
+        palette=palette(NAMES[1:]),
         background=False,
         facts=[("Key frames", str(frames)), (HOSTILE[0], HOSTILE[1])],
         remarks=[HOSTILE[1]],
@@ -71,7 +73,7 @@ def _entry(
     masks = [mask, found] if true is None else [mask, found, true]
     pictures = {
         "photo": (".jpg", photo(noise.integers(0, 256, (*SIZE, 3), np.uint8))),
-        "ids": (".png", sheet_of_ids(masks)),
+        "ids": (".png", sheet_of_ids(masks, palette(NAMES[1:]))),
         "maps": (".jpg", sheet_of_maps([confidence, *maps], SIZE)),
     }
     for kind, (suffix, content) in pictures.items():

@@ -3,11 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wildseg.core.classes import palette
+from wildseg.core.colours import palette
 from wildseg.report.drawing import PANEL
 from wildseg.report.explanation import BLACK, WHITE, Sheet, Strip, draw, mark
 
 NAMES = ["background", "lawn", "road", "sky"]
+PALETTE = palette(NAMES[1:])
 HEIGHT, WIDTH = 30, 40
 
 
@@ -31,16 +32,16 @@ def sheet(layers: int = 3, strips: int = 2, height: int = HEIGHT, width: int = W
 @pytest.mark.parametrize("layers", [1, 3, 5, 6, 11])
 @pytest.mark.parametrize("strips", [1, 3])
 def test_a_sheet_is_as_wide_with_any_number_of_layers(layers: int, strips: int) -> None:
-    picture = draw(sheet(layers, strips), NAMES)
+    picture = draw(sheet(layers, strips), NAMES, PALETTE)
     assert picture.dtype == np.uint8
-    assert picture.shape[1] == draw(sheet(), NAMES).shape[1]
-    assert picture.shape[0] > draw(sheet(layers, strips - 1), NAMES).shape[0]
+    assert picture.shape[1] == draw(sheet(), NAMES, PALETTE).shape[1]
+    assert picture.shape[0] > draw(sheet(layers, strips - 1), NAMES, PALETTE).shape[0]
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 3), (300, 20), (20, 300), (900, 1600)])
 def test_frames_of_any_size_keep_their_shape(height: int, width: int) -> None:
     given = sheet(2, 1, height, width)
-    picture = draw(replace(given, image=np.full((height, width, 3), (200, 10, 90), np.uint8)), NAMES)
+    picture = draw(replace(given, image=np.full((height, width, 3), (200, 10, 90), np.uint8)), NAMES, PALETTE)
     frame = (picture == (200, 10, 90)).all(axis=2)
     scale = min(PANEL / height, (picture.shape[1] - 4 * 12) / 3 / width)
     assert frame.any(axis=0).sum() == pytest.approx(width * scale, abs=1)
@@ -48,14 +49,14 @@ def test_frames_of_any_size_keep_their_shape(height: int, width: int) -> None:
 
 
 def test_the_same_sheet_is_drawn_the_same_way() -> None:
-    assert np.array_equal(draw(sheet(), NAMES), draw(sheet(), NAMES))
+    assert np.array_equal(draw(sheet(), NAMES, PALETTE), draw(sheet(), NAMES, PALETTE))
 
 
 def test_the_class_asked_about_is_in_the_legend_even_where_it_is_not_answered() -> None:
     def shows(picture: np.ndarray, value: int) -> bool:
-        return bool((picture == palette()[value]).all(axis=2).any())
+        return bool((picture == PALETTE[value]).all(axis=2).any())
 
-    picture = draw(sheet(), NAMES)
+    picture = draw(sheet(), NAMES, PALETTE)
     assert shows(picture, 1)
     assert shows(picture, 2)
     assert not shows(picture, 3)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.report.pages import ANSWER, HOSTILE, NAMES, frame_name, made
+from wildseg.core.colours import palette
 from wildseg.report.document import ASSETS
 from wildseg.report.page import Page, render, run_record
 from wildseg.report.page_frames import LONGEST_ANSWER, answer_of
@@ -139,7 +140,7 @@ def test_without_frames_the_page_says_so(tmp_path: Path) -> None:
     read = Read(render(made(tmp_path, frames=0))[0])
     assert "No frame is shown: there is no key frame" in read.text
     assert json.loads(read.scripts["data-frames"]) == []
-    none_wanted = Page(NAMES, False, [], [], [], WithoutTruth(), [], [], all_frames=5)
+    none_wanted = Page(NAMES, palette(NAMES[1:]), False, [], [], [], WithoutTruth(), [], [], all_frames=5)
     assert "eval.report_frames is 0" in Read(render(none_wanted)[0]).text
 
 

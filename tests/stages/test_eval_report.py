@@ -13,6 +13,7 @@ from tests.report.test_page import Read
 from tests.stages import tiny_run
 from tests.stages.tiny_run import LAWN, SKY, rows
 from wildseg.artifacts.project import Artifacts
+from wildseg.core.colour_words import SURFACES, THINGS
 from wildseg.core.errors import DataError
 from wildseg.execution import fingerprint
 from wildseg.execution import params as parameters
@@ -76,6 +77,24 @@ def test_frames_have_their_labels_numbers_and_pictures(artifacts: Artifacts) -> 
     assert Image.open(artifacts.report_picture("ids", NAMES[3])).height == 8  # without truth
     assert Image.open(artifacts.report_picture("maps", NAMES[0])).height == 3 * 16
     assert Image.open(artifacts.report_picture("photo", NAMES[0])).size == (4, 4)
+
+
+def test_chosen_colours_are_shown_and_nothing_is_predicted_again(
+    artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read(artifacts)
+    before = np.asarray(Image.open(artifacts.metrics_path("eval/pictures") / f"{NAMES[0]}.png"))
+    values = replace(tiny_run.params(), colours={"lawn": "#ff0080"})
+    run(values, artifacts, Runtime(1, "cpu"))
+    assert "4 from the cache" in capsys.readouterr().out.splitlines()[-2]  # of the model
+    found = Read(artifacts.report_page.read_text(encoding="utf-8"))
+    expected = {"lawn": "#ff0080", "road": SURFACES["road"], "sky": THINGS["sky"]}
+    assert expected.items() <= {one["name"]: one["colour"] for one in json.loads(found.scripts["data-classes"])}.items()
+    ids = Image.open(artifacts.report_picture("ids", NAMES[0]))
+    assert np.asarray(ids.convert("RGB"))[-1, 0].tolist() == [255, 0, 128]
+    after = np.asarray(Image.open(artifacts.metrics_path("eval/pictures") / f"{NAMES[0]}.png"))
+    shown = [(picture == (255, 0, 128)).all(2).any() for picture in (before, after)]  # in the legend
+    assert shown == [False, True]
 
 
 def test_levels_of_the_budget_are_those_counted_on_paper(artifacts: Artifacts) -> None:

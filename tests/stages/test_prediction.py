@@ -16,7 +16,7 @@ from tests.frames.clips import cut_off, numbered, write_clip
 from tests.stages import tiny_run
 from wildseg.artifacts.predictions import ROLES, PredictionFolder
 from wildseg.artifacts.project import Artifacts
-from wildseg.core.classes import palette
+from wildseg.core.colours import palette
 from wildseg.core.images import load_grey_image, load_label_image
 from wildseg.exchange.label_info import label_info
 from wildseg.execution.engines.local import LocalPool
@@ -132,16 +132,33 @@ def test_confidence_probabilities_overlay_and_costmap_are_those_of_the_model(pro
         assert found["probabilities"].dtype == np.float16
         np.testing.assert_allclose(found["probabilities"], expected, atol=1e-3)
     picture = np.asarray(Image.open(OUT / "overlay/p0.jpg")).astype(int)
-    assert np.abs(picture - (palette()[ids].astype(int) + image) / 2).mean() < 12  # JPEG
+    assert np.abs(picture - (palette(NAMES)[ids].astype(int) + image) / 2).mean() < 12  # JPEG
     info = json.loads((OUT / "costmap/label_info.json").read_text())
     assert info["class_map"] == [{"class_id": i, "class_name": name} for i, name in enumerate(NAMES, 1)]
 
 
+def test_colours_chosen_in_the_project_are_those_of_ids_and_overlays(project: Artifacts) -> None:
+    path = photos(1)[0]
+    predict(str(path))
+    default = np.asarray(Image.open(OUT / "p0.png").convert("RGB"))
+    ids = load_label_image(OUT / "p0.png")
+    np.testing.assert_array_equal(default, palette(NAMES)[ids])
+    Path("params.yaml").write_text("colours: {lawn: '#f08', zork: '#00f'}\n")  # of a project with other classes, too
+    assert ", 1 of them as they were" not in predict(str(path), "--overlay")
+    own = palette(NAMES, {"lawn": "#ff0088"})
+    np.testing.assert_array_equal(np.asarray(Image.open(OUT / "p0.png").convert("RGB")), own[ids])
+    picture = np.asarray(Image.open(OUT / "overlay/p0.jpg")).astype(int)
+    assert np.abs(picture - (own[ids].astype(int) + read_photo(path)) / 2).mean() < 12  # JPEG
+    assert ", 1 of them as they were" in predict(str(path), "--overlay")
+    Path("params.yaml").write_text("classes: {lawn: lawn}\ncolours: {lawn: green}\n")
+    assert last_line(str(path)) == 'colours.lawn: expected a colour such as "#33aa77" or "#3a7", found \'green\''
+
+
 def test_an_overlay_shows_the_background_as_it_is() -> None:
     image = np.full((1, 2, 3), 100, np.uint8)
-    found = overlaid(np.array([[0, 2]], np.uint8), image)
+    found = overlaid(np.array([[0, 2]], np.uint8), image, palette(NAMES))
     assert found[0, 0].tolist() == [100, 100, 100]
-    assert found[0, 1].tolist() == [(int(channel) + 101) // 2 for channel in palette()[2]]
+    assert found[0, 1].tolist() == [(int(channel) + 101) // 2 for channel in palette(NAMES)[2]]
 
 
 def test_a_label_info_lists_what_occurs_in_masks() -> None:

@@ -71,14 +71,17 @@ class PredictionFolder:
         """
         return load_label_image(self.ids_path(frame))
 
-    def save(self, frame: str, key: str, ids: np.ndarray, others: Mapping[str, bytes]) -> None:
-        """Write a frame: what `others` holds by role, then its ids; what it had of other roles is removed."""
+    def save(self, frame: str, key: str, ids: np.ndarray, palette: np.ndarray, others: Mapping[str, bytes]) -> None:
+        """Write a frame: what `others` holds by role, then its ids; what it had of other roles is removed.
+
+        The palette is (256, 3) uint8 RGB by id.
+        """
         for role in ROLES:
             if role in others:
                 save_bytes(self.path(role, frame), others[role])
             else:
                 self.path(role, frame).unlink(missing_ok=True)
-        save_bytes(self.ids_path(frame), _with_text(encode_label_image(ids), KEY, key))
+        save_bytes(self.ids_path(frame), _with_text(encode_label_image(ids, palette), KEY, key))
 
     def remove(self, frame: str) -> None:
         """Remove what an earlier run left of a frame, its ids first."""

@@ -15,6 +15,7 @@ from wildseg.artifacts.unpack import outside_of_data
 from wildseg.core.errors import DataError, WildsegError, did_you_mean
 from wildseg.core.files import atomic
 from wildseg.core.names import plain
+from wildseg.execution.params import own_colours
 from wildseg.execution.runtime import Runtime, torch_device
 from wildseg.frames.image import shrink
 from wildseg.frames.photos import read_photo
@@ -54,7 +55,7 @@ def show(
         WildsegError: there is no model yet, or no such frame, class, layer or pixel.
     """
     outside_of_data(artifacts, output.into)
-    explainer = Explainer(artifacts, torch_device(runtime.device))
+    explainer = Explainer(artifacts, torch_device(runtime.device), own_colours(artifacts.root / "params.yaml"))
     classes = list(dict.fromkeys(classes))
     for name in classes:
         explainer.class_id(name)  # fails before any computation

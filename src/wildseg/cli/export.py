@@ -10,6 +10,7 @@ from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import WildsegError
 from wildseg.core.files import save_json
 from wildseg.exchange.label_info import label_info
+from wildseg.execution.params import own_colours
 from wildseg.execution.runtime import Runtime, torch_device
 from wildseg.methods import segmenter
 from wildseg.segment import onnx_check
@@ -35,7 +36,7 @@ def onnx(artifacts: Artifacts, runtime: Runtime, model: Path, into: Path, *, cos
         raise WildsegError(f"--into: expected the name of a file that ends in .onnx, found {str(into)!r}")
     images = _key_frames(artifacts) if check else []
     loaded = segmenter.load(model, torch_device(runtime.device))
-    loaded.export_onnx(into, confidence=costmap)
+    loaded.export_onnx(into, confidence=costmap, colours=own_colours(artifacts.root / "params.yaml"))
     print(f"export: {into}, {into.stat().st_size / 1e6:.1f} MB, {loaded.config['architecture']} with "
           f"{loaded.config['encoder']}, {len(loaded.class_names) - 1} classes")  # fmt: skip
     if costmap:

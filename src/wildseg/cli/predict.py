@@ -54,6 +54,7 @@ def predict(
 
     from wildseg.artifacts.project import Artifacts
     from wildseg.artifacts.unpack import outside_of_data
+    from wildseg.execution.params import own_colours
     from wildseg.execution.project_lock import writing
     from wildseg.execution.runtime import Runtime
     from wildseg.stages.prediction import run
@@ -63,7 +64,8 @@ def predict(
     outside_of_data(artifacts, folder)
     chosen = tuple(role for role, wanted in roles.items() if wanted)
     words = () if classes is None else tuple(classes.split(","))
-    config = PredictionConfig(Path(model), scales, flip, window, overlap, max_side, chosen, words)
+    colours = tuple(sorted(own_colours(artifacts.root / "params.yaml").items()))
+    config = PredictionConfig(Path(model), scales, flip, window, overlap, max_side, chosen, words, colours)
     with writing(folder, "predict"):  # the folder alone: a training may run in the project meanwhile
         run.run(artifacts, runtime, inputs, folder, config, max_failures, topic)
 

@@ -1,4 +1,4 @@
-"""Class names, phrases, ids and colours: the one definition of ids.
+"""Class names, phrases and ids: the one definition of ids.
 
 Ids in label images: 0 is background, 1..C are the classes in the order of params.yaml, 255 is ignore
 (the convention of PASCAL VOC).
@@ -6,13 +6,12 @@ Ids in label images: 0 is background, 1..C are the classes in the order of param
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
+from wildseg.core import colours
 from wildseg.core.errors import ParamsError
 
 BACKGROUND = 0
@@ -88,9 +87,19 @@ class Classes:
         """Names by id: ``with_background[id]`` for id in 0..C."""
         return ("background", *self.names)
 
-    def palette(self) -> np.ndarray:
-        """Return colours by id: (256, 3) uint8 RGB; background black, ignore near-white."""
-        return palette()
+    def palette(self, own: Mapping[str, str] | None = None) -> np.ndarray:
+        """Return colours by id: (256, 3) uint8 RGB; background black, ignore near-white.
+
+        They depend on the classes' names, not on their order, and no two are hardly distinguishable.
+
+        Args:
+            own: colours of your own for some of them, such as ``{"lawn": "#33aa77"}``.
+
+        Raises:
+            ParamsError: one of no class, no colour, or two that cannot be told apart.
+        """
+        colours.check(own or {}, self.names)
+        return colours.palette(self.names, own)
 
 
 def _phrases(name: str, value: object) -> tuple[str, ...]:
@@ -116,26 +125,3 @@ def _check_name(name: object, earlier: Sequence[str]) -> None:
         raise ParamsError(f"classes.{name!r}: a name may not hold commas, dots, slashes, quotes or outer spaces")
     if name.lower() in {other.lower() for other in earlier}:
         raise ParamsError(f"classes.{name}: this class occurs twice (letter case does not count)")
-
-
-@cache
-def palette() -> np.ndarray:
-    """Return colours by id: (256, 3) uint8 RGB, distinct for the first few dozen ids, the same on every run.
-
-    Hues advance by the golden angle, so that neighbouring ids are far apart; lightness alternates. It is worked out
-    once and cannot be written to.
-    """
-    colours = np.zeros((256, 3), np.uint8)
-    for index in range(1, 255):
-        hue = (index * 0.6180339887) % 1.0
-        value = (0.95, 0.70, 0.50)[index % 3]
-        saturation = (0.85, 0.60)[index % 2]
-        colours[index] = _hsv_to_rgb(hue, saturation, value)
-    colours[IGNORE] = (245, 245, 240)
-    colours.flags.writeable = False
-    return colours
-
-
-def _hsv_to_rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
-    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
-    return round(red * 255), round(green * 255), round(blue * 255)

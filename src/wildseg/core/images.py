@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wildseg.core.classes import palette
 from wildseg.core.errors import DataError
 from wildseg.core.files import Opener, open_loose, save_bytes, unreadable
+from wildseg.core.id_colours import id_palette
 
 # What Pillow raises for a file that is missing, truncated, garbled, or claims to have billions of pixels.
 BROKEN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -25,10 +25,16 @@ def save_label_image(path: Path, ids: np.ndarray) -> None:
     save_bytes(path, encode_label_image(ids))
 
 
-def encode_label_image(ids: np.ndarray) -> bytes:
-    """Return (H, W) uint8 ids as a palette PNG, so that a viewer shows the classes in colour."""
+def encode_label_image(ids: np.ndarray, palette: np.ndarray | None = None) -> bytes:
+    """Return (H, W) uint8 ids as a palette PNG, so that a viewer shows them in colour.
+
+    Args:
+        ids: (H, W) uint8.
+        palette: (256, 3) uint8 RGB by id; none takes colours that depend on ids alone, as stages pass them on, so that
+            another colour of a class is no other result.
+    """
     image = Image.fromarray(ids)
-    image.putpalette(palette().tobytes())
+    image.putpalette((id_palette() if palette is None else palette).tobytes())
     return encode_png(image)
 
 

@@ -19,7 +19,9 @@ SHIPPED = Path(__file__).with_name("params.yaml")
 OWN = "classes"  # without a default
 OPTIONS = "options"
 Section = TypeVar("Section")
-LEAVES = frozenset({"classes", "background", "threshold", "definitions"})  # whose mappings hold no parameters
+LEAVES = frozenset(
+    {"classes", "background", "colours", "threshold", "definitions"}
+)  # whose mappings hold no parameters
 
 
 @cache

@@ -25,7 +25,7 @@ INIT = "__init__.py"
 # How a result is scheduled, shown or recorded, and not what it is. Anything else that is imported counts; what only
 # these import does not.
 DECIDES_NO_RESULT = frozenset({"cli", "execution", "report", "tracking"}) | {
-    f"core/{name}.py" for name in ("errors", "limits", "lookup", "progress", "text")
+    f"core/{name}.py" for name in ("colour_words", "colours", "errors", "limits", "lookup", "progress", "text")
 }
 
 

@@ -6,18 +6,19 @@ There are no defaults here. A parameter that a params.yaml lacks has its value i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from wildseg.cam.params import Cam
-from wildseg.core import lookup, yaml_files
+from wildseg.core import colours, lookup, yaml_files
 from wildseg.core.classes import Classes
 from wildseg.core.errors import ParamsError, did_you_mean
 from wildseg.core.limits import Seed
 from wildseg.core.lookup import METHODS, Functions
-from wildseg.core.schema import read
+from wildseg.core.schema import convert, read
 from wildseg.crf.params import Crf, Weak
 from wildseg.encoders.params import Clip
 from wildseg.execution import defaults, renamed
@@ -35,6 +36,7 @@ class Params:
     seed: Seed
     classes: Classes
     background: tuple[str, ...] | Literal["auto"]
+    colours: dict[str, str]
     clip: Clip
     extract: Extract
     label: Label
@@ -90,6 +92,24 @@ def parse(content: object, remark: Callable[[str], object] = lambda _: None) -> 
         shown = ", ".join(lacking[:SHOWN]) + (f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else "")
         remark(f"params.yaml lacks {shown}: defaults are used; 'wildseg init --update' writes them in")
     return params
+
+
+def own_colours(path: Path | str = "params.yaml") -> dict[str, str]:
+    """Return the colours that a person chose in params.yaml, by class; none where there is no such file.
+
+    It is for commands that show a model's classes wherever the model came from: nothing else of the file is checked.
+
+    Raises:
+        ParamsError: the file is no YAML, or a colour means nothing.
+    """
+    content: Any = yaml_files.load(Path(path)) if os.path.lexists(path) else {}
+    written = content.get("colours") if isinstance(content, Mapping) else None
+    if not written:
+        return {}
+    found: dict[str, str] = convert(dict[str, str], written, "colours")
+    classes = content.get("classes")
+    colours.check(found, [str(name) for name in classes] if isinstance(classes, Mapping) else list(found))
+    return found
 
 
 def signatures() -> dict[tuple[str, str], dict[str, Any]]:
@@ -151,6 +171,7 @@ def _check_consistency(params: Params) -> None:
         section.check()
     if not all(phrase.strip() for phrase in params.background):
         raise ParamsError(f"background: expected phrases, found an empty one in {list(params.background)}")
+    colours.check(params.colours, params.classes.names)
     _check_held_out(params)
     threshold = params.label.threshold
     named: dict[str, Mapping[str, object]] = {"label.threshold": threshold if isinstance(threshold, dict) else {}}

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wildseg.core.classes import IGNORE, palette
+from wildseg.core.classes import IGNORE
+from wildseg.core.colours import palette
 from wildseg.report.charts import difference_bar, swatch
 from wildseg.report.difference import NOTHING, Row, bounds, number, points, sentence, verdict
 from wildseg.report.document import document
@@ -43,7 +44,10 @@ class FramePictures:
 
 @dataclass(frozen=True)
 class DifferencePage:
-    """What the page shows; all but the sides may be empty. names: of the classes by id, the background first."""
+    """What the page shows; all but the sides may be empty.
+
+    names: of the classes by id, the background first. colours: those that a person chose, by name.
+    """
 
     first: Side
     second: Side
@@ -54,6 +58,7 @@ class DifferencePage:
     remarks: Sequence[str] = ()
     frames: Sequence[FramePictures] = ()
     names: Sequence[str] = ()
+    colours: Mapping[str, str] = field(default_factory=dict)
 
 
 def render(page: DifferencePage) -> str:
@@ -164,15 +169,16 @@ def _frames(page: DifferencePage) -> Markup:
     ]
     return joined([
         element("p", note, class_="note"),
-        _legend(page.names),
+        _legend(page),
         element("div", tools, class_="tools"),
         element("div", *frames, id="list"),
     ])  # fmt: skip
 
 
-def _legend(names: Sequence[str]) -> Markup:
-    rows = [*enumerate(names), (IGNORE, "undecided")] if names else []
-    chips = [element("span", swatch(palette()[id_]), name, class_="chip") for id_, name in rows]
+def _legend(page: DifferencePage) -> Markup:
+    rows = [*enumerate(page.names), (IGNORE, "undecided")] if page.names else []
+    by_id = palette(page.names[1:], page.colours)
+    chips = [element("span", swatch(by_id[id_]), name, class_="chip") for id_, name in rows]
     return element("div", *chips, class_="chips")
 
 

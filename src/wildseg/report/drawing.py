@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from wildseg.core.classes import BACKGROUND, IGNORE, palette
+from wildseg.core.classes import BACKGROUND, IGNORE
 
 PANEL = 320  # longest side of a large panel, in pixels
 GAP = 12
@@ -22,21 +22,21 @@ PAPER, INK, FAINT = (255, 255, 255), (30, 30, 34), (120, 120, 126)
 HEAT = np.array([(6, 4, 24), (84, 20, 110), (186, 54, 86), (246, 140, 44), (252, 250, 180)], np.float32)
 
 
-def coloured(ids: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Show ids (H, W) uint8 in the colours of their classes over the frame's light: (H, W, 3) uint8 RGB."""
+def coloured(ids: np.ndarray, image: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Show ids (H, W) uint8 in colours (256, 3) uint8 RGB by id over the frame's light: (H, W, 3) uint8 RGB."""
     # A little of the frame's light shines through, so that one sees what a region is of.
     light = image.mean(axis=2, keepdims=True)
-    mixed = 0.8 * palette()[ids] + 0.2 * light
-    return np.where(ids[..., None] == IGNORE, palette()[IGNORE], mixed).round().astype(np.uint8)
+    mixed = 0.8 * palette[ids] + 0.2 * light
+    return np.where(ids[..., None] == IGNORE, palette[IGNORE], mixed).round().astype(np.uint8)
 
 
-def overlaid(ids: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Lay the colours of classes, ids (H, W) uint8, half opaque over an image, and none over the background.
+def overlaid(ids: np.ndarray, image: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Lay colours by id, (256, 3) uint8 RGB, half opaque over an image where ids (H, W) uint8 are no background.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    mixed = ((palette()[ids].astype(np.uint16) + image + 1) // 2).astype(np.uint8)
+    mixed = ((palette[ids].astype(np.uint16) + image + 1) // 2).astype(np.uint8)
     return np.where(ids[..., None] == BACKGROUND, image, mixed)
 
 
@@ -97,8 +97,8 @@ def line(words: Sequence[tuple[str, tuple[int, int, int]]], width: int, size: in
     return np.asarray(canvas)
 
 
-def legend(ids: Sequence[int], names: Sequence[str], width: int) -> np.ndarray:
-    """Draw a square of colour and the name for each of `ids`."""
+def legend(ids: Sequence[int], names: Sequence[str], palette: np.ndarray, width: int) -> np.ndarray:
+    """Draw a square of colour, of (256, 3) uint8 RGB by id, and the name for each of `ids`."""
     texts = [(value, "ignored" if value == IGNORE else names[value]) for value in ids]
     positions, x, y = [], GAP, 0
     for _, text in texts:
@@ -110,7 +110,7 @@ def legend(ids: Sequence[int], names: Sequence[str], width: int) -> np.ndarray:
     canvas = Image.new("RGB", (width, y + CAPTION + GAP), PAPER)
     pen = ImageDraw.Draw(canvas)
     for (x, y), (value, text) in zip(positions, texts, strict=True):
-        pen.rectangle((x, y + 3, x + 16, y + 19), tuple(map(int, palette()[value])), FAINT)
+        pen.rectangle((x, y + 3, x + 16, y + 19), tuple(map(int, palette[value])), FAINT)
         pen.text((x + 24, y + 3), text, INK if value not in (BACKGROUND, IGNORE) else FAINT, _font(14))
     return np.asarray(canvas)
 

@@ -54,24 +54,25 @@ class Strip:
     notes: Sequence[str]
 
 
-def draw(sheet: Sheet, names: Sequence[str]) -> np.ndarray:
+def draw(sheet: Sheet, names: Sequence[str], palette: np.ndarray) -> np.ndarray:
     """Draw a sheet: (height, width, 3) uint8 RGB.
 
     Args:
         sheet: its contents.
         names: by id, ``names[0]`` is the background.
+        palette: (256, 3) uint8 RGB by id.
     """
     ids = sorted({int(value) for value in np.unique(sheet.prediction)} | {sheet.class_id})
     large = [
         ("frame", sheet.image),
-        ("prediction, and the target pixels", coloured(sheet.prediction, sheet.image)),
+        ("prediction, and the target pixels", coloured(sheet.prediction, sheet.image, palette)),
         (f"probability of {names[sheet.class_id]}", heated(sheet.probability, sheet.image)),
     ]
     parts = [
         line([(sheet.title, INK)], WIDTH, size=20),
         line([(f"{sheet.target}    ", INK), (LEGEND, FAINT)], WIDTH),
         _marked_row(large, 3, sheet.region, unmarked=1),
-        legend(ids, names, WIDTH),
+        legend(ids, names, palette, WIDTH),
     ]
     for strip in sheet.strips:
         parts.append(line([(f"{strip.heading}:  ", INK), (strip.meaning, FAINT)], WIDTH))

@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wildseg.core.classes import IGNORE, palette
+import numpy as np
+
+from wildseg.core.classes import IGNORE
+from wildseg.core.colours import hex_colour
 from wildseg.metrics.label_free import LabelFree
 from wildseg.report.charts import curve
 from wildseg.report.document import document
@@ -33,14 +36,15 @@ RECORDS = "runs"  # the folder beside the page of what is known of the run that 
 class Page:
     """What the page shows.
 
-    names: by id, the background first. background: whether a pixel may be of no class. facts: name and value of what
-    was measured. remarks: sentences on what was not. parts: seen and held-out sources, those that have frames.
-    without_truth: measures of the frames that are shown. curves: title and points of each. frames: see
-    `wildseg.report.page_frames`. all_frames: how many key frames there are, shown or not. label_free: by title of a
-    group, its measures that need no truth.
+    names: by id, the background first. palette: (256, 3) uint8 RGB by id. background: whether a pixel may be of no
+    class. facts: name and value of what was measured. remarks: sentences on what was not. parts: seen and held-out
+    sources, those that have frames. without_truth: measures of the frames that are shown. curves: title and points of
+    each. frames: see `wildseg.report.page_frames`. all_frames: how many key frames there are, shown or
+    not. label_free: by title of a group, its measures that need no truth.
     """
 
     names: Sequence[str]
+    palette: np.ndarray = field(repr=False)
     background: bool
     facts: Sequence[tuple[str, str]]
     remarks: Sequence[str]
@@ -54,7 +58,7 @@ class Page:
 
 def render(page: Page) -> tuple[str, str]:
     """Return the page, and the digest under which it looks for the record of its run."""
-    body = joined([_main(page), _data("frames", page.frames), _data("classes", _classes(page.names))])
+    body = joined([_main(page), _data("frames", page.frames), _data("classes", _classes(page))])
     digest = hashlib.sha256(body.encode()).hexdigest()[:16]
     run = element("div", id="result", hidden=True, data_result=digest, data_records=RECORDS)
     return document("wildseg report", body, "page.js", run), digest
@@ -74,7 +78,11 @@ def _main(page: Page) -> Markup:
         ("run", "At a glance", _run(page)),
         ("budget", "Where quality is lost", _budgets(page, measured)),
         ("verdict", "Without truth", verdicts(page.label_free)),
-        ("classes", "Classes", joined([class_table(part, page.names, page.background) for part in measured])),
+        (
+            "classes",
+            "Classes",
+            joined([class_table(part, page.names, page.palette, page.background) for part in measured]),
+        ),
         ("confusion", "Confusion of the model", _confusion(page, measured)),
         ("training", "Training", _curves(page)),
         ("frames-section", "Frames", _frames(page)),
@@ -106,7 +114,7 @@ def _run(page: Page) -> Markup:
 
 
 def _budgets(page: Page, measured: Sequence[GroupPart]) -> Markup:
-    without = truth_free_table(page.without_truth, page.names, page.background)
+    without = truth_free_table(page.without_truth, page.names, page.palette, page.background)
     known = element("details", element("summary", "Measures that need no truth"), without, open=not measured)
     if not measured:
         text = (
@@ -127,7 +135,7 @@ def _budgets(page: Page, measured: Sequence[GroupPart]) -> Markup:
 
 def _confusion(page: Page, measured: Sequence[GroupPart]) -> Markup:
     found = [part for part in measured if part.matrix.any()]
-    tables = [confusion_table(part, page.names, page.background) for part in found]
+    tables = [confusion_table(part, page.names, page.palette, page.background) for part in found]
     note = element("p", "Share of a true class's pixels that the model predicts as each class.", class_="note")
     return joined([note, *tables]) if tables else Markup("")
 
@@ -163,10 +171,10 @@ def _frames(page: Page) -> Markup:
 # Data and assets ----------------------------------------------------------------------------------------------------
 
 
-def _classes(names: Sequence[str]) -> list[dict[str, Any]]:
-    rows = [(id_, name) for id_, name in enumerate(names)]
+def _classes(page: Page) -> list[dict[str, Any]]:
+    rows = [(id_, name) for id_, name in enumerate(page.names)]
     return [
-        {"id": id_, "name": name, "colour": "#" + bytes(palette()[id_]).hex()}
+        {"id": id_, "name": name, "colour": hex_colour(page.palette[id_])}
         for id_, name in [*rows, (IGNORE, "undecided")]
     ]
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from wildseg.core.classes import palette
 from wildseg.metrics import budget as levels
 from wildseg.metrics import intervals
 from wildseg.metrics.budget import TESTED, Budget, Measure
@@ -121,8 +120,8 @@ def largest_loss(budget: Budget) -> str:
     return f"Most is lost by {cause}: {-loss:.3f} mIoU, down to {after:.3f}."
 
 
-def class_table(part: GroupPart, names: Sequence[str], background: bool) -> Markup:
-    """Return the measures of each class with 95 % intervals; `names` by id."""
+def class_table(part: GroupPart, names: Sequence[str], palette: np.ndarray, background: bool) -> Markup:
+    """Return the measures of each class with 95 % intervals; `names` and `palette` by id."""
     columns = [
         ("precision of labels", levels.LABELS, intervals.precision),
         ("recall of labels", levels.LABELS, intervals.recall),
@@ -136,14 +135,14 @@ def class_table(part: GroupPart, names: Sequence[str], background: bool) -> Mark
     rows = []
     for id_ in range(0 if background else 1, len(names)):
         cells = [_measure_cell(values, id_ - 1 if of_labels else id_) for of_labels, values in found]
-        rows.append(element("tr", class_name(id_, names), *cells))
+        rows.append(element("tr", class_name(id_, names, palette), *cells))
     table = element("table", element("thead", head), element("tbody", *rows), class_="classes")
     return element("section", element("h3", part.title), element("div", table, class_="wide", tabindex=0))
 
 
-def class_name(id_: int, names: Sequence[str]) -> Markup:
+def class_name(id_: int, names: Sequence[str], palette: np.ndarray) -> Markup:
     """Return the head of a row: the colour and the name of a class."""
-    return element("th", swatch(palette()[id_]), names[id_], scope="row")
+    return element("th", swatch(palette[id_]), names[id_], scope="row")
 
 
 def _measure_cell(values: Sequence[Measure], index: int) -> Markup:
@@ -163,7 +162,7 @@ def number(measure: Measure) -> Markup:
     return joined([f"{measure.value:.3f}", Markup(" "), element("small", bounds)])
 
 
-def confusion_table(part: GroupPart, names: Sequence[str], background: bool) -> Markup:
+def confusion_table(part: GroupPart, names: Sequence[str], palette: np.ndarray, background: bool) -> Markup:
     """Return the model's confusion matrix, as shares of each true class's pixels; classes in neither are left out."""
     square = part.matrix[:, : len(names)]
     shown = [id_ for id_ in range(len(names)) if square[id_].any() or square[:, id_].any()]
@@ -174,7 +173,7 @@ def confusion_table(part: GroupPart, names: Sequence[str], background: bool) -> 
         total = int(part.matrix[actual].sum())
         shares = [int(square[actual, predicted]) / total if total else math.nan for predicted in shown]
         cells = [_share_cell(share, actual == predicted) for share, predicted in zip(shares, shown, strict=True)]
-        rows.append(element("tr", class_name(actual, names), *cells))
+        rows.append(element("tr", class_name(actual, names, palette), *cells))
     table = element("table", element("thead", head), element("tbody", *rows), class_="confusion")
     return element("section", element("h3", part.title), element("div", table, class_="wide", tabindex=0))
 
@@ -187,7 +186,7 @@ def _share_cell(share: float, right: bool) -> Markup:
     return element("td", f"{share:.0%}", class_=f"s{math.ceil(share * SHADES)} {'hit' if right else 'miss'}")
 
 
-def truth_free_table(found: WithoutTruth, names: Sequence[str], background: bool) -> Markup:
+def truth_free_table(found: WithoutTruth, names: Sequence[str], palette: np.ndarray, background: bool) -> Markup:
     """Return what is known without truth: means over the frames that are shown, and how often each class occurs."""
     facts = [
         ("decided pixels of pseudo masks", _one_less(found.open)),
@@ -206,7 +205,7 @@ def truth_free_table(found: WithoutTruth, names: Sequence[str], background: bool
     ]
     head = ("class", "frames labelled with it", "pixels of pseudo masks", "pixels of predictions")
     classes = [
-        element("tr", class_name(id_, names), element("td", _of(found, id_)),
+        element("tr", class_name(id_, names, palette), element("td", _of(found, id_)),
                 *(element("td", _mean_share(found, name, id_)) for name in ("pseudo", "model")))
         for id_ in range(0 if background else 1, len(names))
     ]  # fmt: skip

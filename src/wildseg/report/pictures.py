@@ -46,32 +46,33 @@ class Page:
     truth: np.ndarray | None
 
 
-def draw(page: Page, names: Sequence[str]) -> np.ndarray:
+def draw(page: Page, names: Sequence[str], palette: np.ndarray) -> np.ndarray:
     """Draw a page: (height, width, 3) uint8 RGB.
 
     Args:
         page: what is shown.
         names: by id, ``names[0]`` is the background.
+        palette: (256, 3) uint8 RGB by id.
     """
     width = 4 * PANEL + 5 * GAP
     shown = [ids for ids in (page.pseudo, page.prediction, page.truth) if ids is not None]
     parts = [
         line([(page.title, INK)], width, size=20),
         line(_sentence(page.labels, names), width),
-        row(_large_panels(page), 4, width),
-        legend(sorted({int(value) for ids in shown for value in np.unique(ids)}), names, width),
+        row(_large_panels(page, palette), 4, width),
+        legend(sorted({int(value) for ids in shown for value in np.unique(ids)}), names, palette, width),
         *_map_rows(page, names, width),
     ]
     return np.concatenate(parts)
 
 
-def _large_panels(page: Page) -> list[tuple[str, np.ndarray]]:
+def _large_panels(page: Page, palette: np.ndarray) -> list[tuple[str, np.ndarray]]:
     empty = np.full_like(page.image, 235)
-    truth = ("truth", coloured(page.truth, page.image)) if page.truth is not None else ("no truth", empty)
+    truth = ("truth", coloured(page.truth, page.image, palette)) if page.truth is not None else ("no truth", empty)
     return [
         ("frame", page.image),
-        (f"pseudo mask{_score(page.pseudo, page.truth)}", coloured(page.pseudo, page.image)),
-        (f"model{_score(page.prediction, page.truth)}", coloured(page.prediction, page.image)),
+        (f"pseudo mask{_score(page.pseudo, page.truth)}", coloured(page.pseudo, page.image, palette)),
+        (f"model{_score(page.prediction, page.truth)}", coloured(page.prediction, page.image, palette)),
         truth,
     ]
 

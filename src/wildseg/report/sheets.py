@@ -30,11 +30,14 @@ def photo(image: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-def sheet_of_ids(masks: Sequence[np.ndarray]) -> bytes:
-    """Return masks of one frame, (H, W) uint8 ids each, as palette PNG, from top to bottom; shrunk to `LONGEST`."""
+def sheet_of_ids(masks: Sequence[np.ndarray], palette: np.ndarray) -> bytes:
+    """Return masks of one frame, (H, W) uint8 ids each, as palette PNG, from top to bottom; shrunk to `LONGEST`.
+
+    The palette is (256, 3) uint8 RGB by id.
+    """
     size = _size(masks[0].shape)
     parts = [np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)) for mask in masks]
-    return encode_label_image(np.concatenate(parts))
+    return encode_label_image(np.concatenate(parts), palette)
 
 
 def parts_of_sheet(sheet: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:

@@ -120,7 +120,9 @@ class Segmenter:
             raise ModelError("with_classes: expected a model of wildseg.load_segmenter, found one without its folder")
         return self._of_classes(found)
 
-    def export_onnx(self, path: Path | str, *, confidence: bool = False) -> Path:
+    def export_onnx(
+        self, path: Path | str, *, confidence: bool = False, colours: Mapping[str, str] | None = None
+    ) -> Path:
         """Write the model as ONNX, preprocessing included, for images of any height and width, and return the path.
 
         The graph has one input, ``image`` (batch, height, width, 3) uint8 RGB, and two outputs: ``ids`` (batch, height,
@@ -133,6 +135,7 @@ class Segmenter:
             path: the file to write, such as ``segmenter.onnx``; one that exists is replaced.
             confidence: add a third output, ``confidence`` (batch, height, width) uint8, the probability of the chosen
                 id times 255, as costmaps of robots read it.
+            colours: your own for some classes, such as ``{"lawn": "#33aa77"}``; others have one by their names.
 
         Raises:
             WildsegError: the packages onnx and onnxscript are not installed.
@@ -146,4 +149,4 @@ class Segmenter:
         """
         from wildseg.segment.onnx import export  # its libraries are an extra
 
-        return export(self.predictor, self.config, Path(path), confidence=confidence)
+        return export(self.predictor, self.config, Path(path), confidence=confidence, colours=colours)

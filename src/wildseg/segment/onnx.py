@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from wildseg.core.classes import palette
+from wildseg.core.colours import palette
 from wildseg.core.errors import ModelError, WildsegError, words_of
 from wildseg.core.files import atomic
 from wildseg.segment.losses import mask_invalid_classes
@@ -54,7 +54,14 @@ class _Deployed(torch.nn.Module):
         return (*found, (255 * probabilities.amax(1)).round().to(torch.uint8)) if self.confidence else found
 
 
-def export(predictor: Predictor, config: Mapping[str, Any], path: Path, *, confidence: bool = False) -> Path:
+def export(
+    predictor: Predictor,
+    config: Mapping[str, Any],
+    path: Path,
+    *,
+    confidence: bool = False,
+    colours: Mapping[str, str] | None = None,
+) -> Path:
     """Write `path`, see `wildseg.segment.deployed.Segmenter.export_onnx`.
 
     Args:
@@ -62,6 +69,7 @@ def export(predictor: Predictor, config: Mapping[str, Any], path: Path, *, confi
         config: of the model, see `wildseg.segment.predict.describe`.
         path: the file to write.
         confidence: whether the graph also gives the probability of the chosen id, as uint8.
+        colours: those that a person chose, by class.
 
     Raises:
         WildsegError: onnx or onnxscript is not installed.
@@ -77,7 +85,7 @@ def export(predictor: Predictor, config: Mapping[str, Any], path: Path, *, confi
         program = _trace(_Deployed(predictor, confidence=confidence).cpu().eval())
     finally:
         predictor.network.to(predictor.device).train(training)
-    _describe(program, config)
+    _describe(program, config, colours)
     with atomic(path) as temporary:
         program.save(temporary, external_data=False)
     return path
@@ -119,7 +127,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _describe(program: torch.onnx.ONNXProgram, config: Mapping[str, Any]) -> None:
+def _describe(program: torch.onnx.ONNXProgram, config: Mapping[str, Any], colours: Mapping[str, str] | None) -> None:
     """Name the axes of the outputs, which the exporter derives as formulas, and add what is known of the model."""
     import onnx_ir
 
@@ -130,7 +138,7 @@ def _describe(program: torch.onnx.ONNXProgram, config: Mapping[str, Any]) -> Non
     program.model.graph.outputs[1].shape = onnx_ir.Shape((batch, len(names), height, width))
     known = {
         "classes": names,
-        "colours": palette()[: len(names)].tolist(),
+        "colours": palette(names[1:], colours)[: len(names)].tolist(),
         "ids": config["ids"],
         "architecture": config["architecture"],
         "encoder": config["encoder"],

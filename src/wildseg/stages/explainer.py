@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.core import lookup
+from wildseg.core.colours import palette
 from wildseg.core.errors import DataError, WildsegError, did_you_mean
 from wildseg.core.names import is_plain
 from wildseg.methods import segmenter
@@ -73,8 +74,8 @@ class _LayerResult:
 class Explainer:
     """The trained model of a project."""
 
-    def __init__(self, artifacts: Artifacts, device: str = "cpu") -> None:
-        """Load the model and find its layers.
+    def __init__(self, artifacts: Artifacts, device: str = "cpu", own_colours: Mapping[str, str] | None = None) -> None:
+        """Load the model and find its layers; `own_colours` are those that a person chose, by class.
 
         Raises:
             DataError: there is no model yet, or a file is broken.
@@ -83,6 +84,7 @@ class Explainer:
         self._predictor = model.predictor
         self._network = self._predictor.network.requires_grad_(False)  # only gradients of layers are needed
         self.names = _plain_names(model.class_names)
+        self._palette = palette(self.names[1:], own_colours)
         self.layers = network_layers.find(self._network, device)
 
     def class_id(self, name: str) -> int:
@@ -129,7 +131,7 @@ class Explainer:
 
     def draw(self, explanation: Explanation) -> np.ndarray:
         """Draw the sheet: (height, width, 3) uint8 RGB."""
-        return draw(explanation.sheet, self.names)
+        return draw(explanation.sheet, self.names, self._palette)
 
     def _explain_layer(
         self, layer: Layer, pixels: Tensor, region: Tensor, value: int, request: ExplanationRequest

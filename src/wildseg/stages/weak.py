@@ -10,6 +10,7 @@ from PIL import Image
 
 from wildseg.artifacts.project import Artifacts, FrameBoxes
 from wildseg.artifacts.weak import WEAK
+from wildseg.core.colours import palette
 from wildseg.core.files import atomic, empty_dir, save_json
 from wildseg.crf.weak.summary import summary
 from wildseg.execution.failures import Failures
@@ -65,4 +66,5 @@ def _sheet(params: Params, artifacts: Artifacts, frame: str, record: Mapping[str
     """Return the picture of a frame and its weak labels, (height, width, 3) uint8 RGB."""
     boxes, points = _boxes_of(record).boxes, np.array(record["points"], int).reshape(-1, 3)
     lines = artifacts.load_weak("scribbles", frame)
-    return draw(frame, artifacts.load_image(frame), boxes, points, lines, params.classes.with_background)
+    colours = palette(params.classes.names, params.colours)
+    return draw(frame, artifacts.load_image(frame), boxes, points, lines, params.classes.with_background, colours)

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wildseg.core.classes import palette
 from wildseg.core.files import save_bytes
+from wildseg.core.id_colours import id_palette
 from wildseg.core.progress import track
 from wildseg.execution import children, fingerprint
 from wildseg.execution.project_lock import writing
@@ -77,7 +77,7 @@ def restore_or_write(
 def save_mask(mask: NDArray[np.uint8], path: Path) -> None:
     """Write (H, W) uint8 ids as a palette PNG: the numbers are the ids, viewers show colours."""
     picture = Image.fromarray(mask)
-    picture.putpalette(palette().tobytes())
+    picture.putpalette(id_palette().tobytes())
     picture.save(path)
 
 

@@ -31,6 +31,7 @@ classes:
   sky: sky
 # what is none of these
 background: []
+colours: {road: "#336699"}
 label: {threshold: {lawn: 0.4, sky: 0.6}, language: {definitions: {road: hard ground}}}
 extract: {source: data/raw}
 """
@@ -97,6 +98,7 @@ def test_a_renamed_class_keeps_all_its_numbers(here: Artifacts) -> None:
     assert "# mown or not" in text
     assert "# what is none of these" in text
     assert yaml.safe_load(text)["label"]["language"]["definitions"] == {"street": "hard ground"}
+    assert yaml.safe_load(text)["colours"] == {"street": "#336699"}
     changed = {name for name in after if after[name] != before.get(name)}
     assert changed == {
         "params.yaml", "data/labels/labels.csv", "data/labels/tiles.csv", "data/labels/scores.csv",

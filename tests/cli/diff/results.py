@@ -13,6 +13,7 @@ from dvc.repo import Repo
 
 from wildseg.artifacts.frame_counts import FrameCountsFile
 from wildseg.artifacts.project import Artifacts
+from wildseg.core.colours import palette
 from wildseg.core.files import save_bytes, save_json
 from wildseg.metrics.confusion import confusion_matrix
 from wildseg.metrics.frame_counts import HELD_OUT, SEEN, FrameCounts, of_confusion, of_image_labels
@@ -81,7 +82,7 @@ def write(
             frame_entry(name, prefix, "tested on", None, [], {**numbers, "size": [SIZE[1], SIZE[0]], "maps": []}, "")
         )
         save_bytes(artifacts.report_picture("photo", name), photo(np.full((*SIZE, 3), 7 * index, np.uint8)))
-        sheet = sheet_of_ids([mask, found, true] if truth else [mask, found])
+        sheet = sheet_of_ids([mask, found, true] if truth else [mask, found], palette(names))
         save_bytes(artifacts.report_picture("ids", name), sheet)
         everything = np.ones(len(names), bool)
         levels = {level: of_confusion(confusion_matrix(true, ids, len(names) + 1))
@@ -90,7 +91,7 @@ def write(
         group = SEEN if index < FRAMES else HELD_OUT
         tested = index % 4 != 0 or group == HELD_OUT
         rows.append(FrameCounts(name, group, f"{prefix} {index // 2}", tested, levels))
-    page = Page(["background", *names], False, [], [], [], WithoutTruth(), [], entries, len(entries))
+    page = Page(["background", *names], palette(names), False, [], [], [], WithoutTruth(), [], entries, len(entries))
     artifacts.save_report(render(page)[0])
     save_json(artifacts.metrics_path("eval.json"), {"segmenter": {"miou": skill if truth else None}, "unseen": None})
     save_json(

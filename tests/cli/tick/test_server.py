@@ -18,6 +18,7 @@ from wildseg.artifacts.tiles import Ticks
 from wildseg.cli.tick import run
 from wildseg.cli.tick.server import TickServer
 from wildseg.cli.tick.session import Session
+from wildseg.core.colours import hex_colour, palette
 from wildseg.core.errors import DataError, ParamsError, WildsegError
 from wildseg.execution import params
 
@@ -37,7 +38,7 @@ def artifacts(tmp_path: Path) -> Artifacts:
 
 @pytest.fixture
 def server(artifacts: Artifacts) -> Iterator[TickServer]:
-    with TickServer(Session(artifacts, NAMES, GRID, FRAMES)) as made:
+    with TickServer(Session(artifacts, NAMES, palette(NAMES), GRID, FRAMES)) as made:
         thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield made
@@ -82,13 +83,14 @@ def test_the_page_is_told_what_was_found_and_what_was_ticked(artifacts: Artifact
     tiles[0, 0, 0, 0] = tiles[1, 0, 1, 2] = True
     artifacts.save_labels(FRAMES, NAMES, tiles.any((1, 2)), tiles)
     artifacts.save_ticks(NAMES, {FRAMES[0]: Ticks(np.array([[[0, 1, 1], [0, 0, 0]]], bool), np.array([[True, False]]))})
-    state = Session(artifacts, NAMES, GRID, FRAMES).state()
+    state = Session(artifacts, NAMES, palette(NAMES), GRID, FRAMES).state()
     assert state["classes"] == list(NAMES)
+    assert state["colours"] == [hex_colour(rgb) for rgb in palette(NAMES)[1:4]]
     assert state["frames"] == [
         {"name": FRAMES[0], "tiles": [[[1, 2], []]], "ticked": [[True, False]]},
         {"name": FRAMES[1], "tiles": [[[], [2]]], "ticked": [[False, False]]},
     ]
-    other = Session(artifacts, NAMES, (1, 2), FRAMES[:1])
+    other = Session(artifacts, NAMES, palette(NAMES), (1, 2), FRAMES[:1])
     assert len(other.state()["frames"]) == 1
 
 

@@ -76,6 +76,22 @@ def test_regions_are_the_masks(form: str, read, file: str, artifacts: Artifacts)
         assert np.array_equal(paint(frame, names.index).ids, artifacts.load_mask(Path(frame.file).stem))
 
 
+@pytest.mark.parametrize(
+    ("form", "file", "text"),
+    [("masks", "classes.csv", "1,lawn,#ff0088"), ("coco", "annotations.json", "255, 0, 136"),
+     ("labelstudio", "interface.xml", 'value="lawn" background="#ff0088"'), ("cvat", "labels.json", '"#ff0088"')],
+)  # fmt: skip
+def test_an_export_has_the_colours_that_a_person_chose(form: str, file: str, text: str, artifacts: Artifacts) -> None:
+    document = Document(Path("params.yaml").read_text())
+    document.change({"colours": {"lawn": "#f08"}})
+    Path("params.yaml").write_text(document.text())
+    assert export(form).exit_code == 0
+    assert text in " ".join((Path("exports") / form / file).read_text().split())
+    if form == "masks":
+        shown = np.asarray(Image.open("exports/masks/drive_000010.png").convert("RGB"))
+        assert (shown == (255, 0, 136)).all()
+
+
 def test_voc_has_its_colours_lists_and_label_map(artifacts: Artifacts) -> None:
     assert export("voc").exit_code == 0
     folder = Path("exports/voc")

@@ -16,6 +16,7 @@ from wildseg.execution import params
 # Parameters with a value by class, and what becomes of several values of classes that are merged: of thresholds the
 # lowest, so that what passed one still passes.
 BY_CLASS: dict[str, Callable[[list[Any]], Any]] = {
+    "colours": lambda texts: texts[0],
     "label.threshold": min,
     "label.language.definitions": lambda texts: "; ".join(dict.fromkeys(texts)),
     "cam.options.clims.background": lambda lists: list(dict.fromkeys(chain.from_iterable(lists))),

@@ -105,13 +105,20 @@ def _as_large_as(ids: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 # Pictures -----------------------------------------------------------------------------------------------------------
 
 
-def draw(first: Revision, second: Revision, shown: Sequence[FrameChange], folder: Path) -> list[list[tuple[str, str]]]:
-    """Write the pictures of frames into a folder; return title and file name of each picture, frame by frame."""
-    return [list(_pictures(first, second, frame, folder, f"{index:04d}")) for index, frame in enumerate(shown, 1)]
+def draw(
+    first: Revision, second: Revision, shown: Sequence[FrameChange], folder: Path, palette: np.ndarray
+) -> list[list[tuple[str, str]]]:
+    """Write the pictures of frames into a folder; return title and file name of each picture, frame by frame.
+
+    The palette is (256, 3) uint8 RGB by id.
+    """
+    return [
+        list(_pictures(first, second, frame, folder / f"{index:04d}", palette)) for index, frame in enumerate(shown, 1)
+    ]
 
 
 def _pictures(
-    first: Revision, second: Revision, frame: FrameChange, folder: Path, prefix: str
+    first: Revision, second: Revision, frame: FrameChange, start: Path, palette: np.ndarray
 ) -> Iterator[tuple[str, str]]:
     first.read(f"{PHOTO}/{frame.name}{PICTURES['photo']}")
     photo = load_image(first.artifacts.report_picture("photo", frame.name))
@@ -120,17 +127,17 @@ def _pictures(
     after = [_as_large_as(ids, shape) for ids in _masks(second, frame.name, frame.second)]
     panels = {"image": photo}
     for part, title in ((MASK, "pseudo mask"), (MODEL, "model")):
-        panels[f"{title}, A"] = coloured(before[part], photo)
-        panels[f"{title}, B"] = coloured(after[part], photo)
+        panels[f"{title}, A"] = coloured(before[part], photo, palette)
+        panels[f"{title}, B"] = coloured(after[part], photo, palette)
     panels["changed by the model"] = _marked(before[MODEL] != after[MODEL], photo)
     if len(before) > TRUTH:
-        panels["truth"] = coloured(before[TRUTH], photo)
+        panels["truth"] = coloured(before[TRUTH], photo, palette)
     for number, (title, pixels) in enumerate(panels.items()):
-        name = f"{prefix}_{number}.jpg"
+        path = start.with_name(f"{start.name}_{number}.jpg")
         content = io.BytesIO()
         Image.fromarray(pixels).save(content, "JPEG", quality=QUALITY)
-        save_bytes(folder / name, content.getvalue())
-        yield title, name
+        save_bytes(path, content.getvalue())
+        yield title, path.name
 
 
 def _marked(changed: np.ndarray, photo: np.ndarray) -> np.ndarray:

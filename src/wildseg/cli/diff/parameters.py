@@ -38,6 +38,17 @@ def class_names(first: Revision, second: Revision) -> list[str]:
     )
 
 
+def colours(revision: Revision) -> dict[str, str]:
+    """Return the colours of classes that are chosen in a revision's params.yaml.
+
+    Raises:
+        DataError: there is no params.yaml.
+        ParamsError: a colour means nothing.
+    """
+    _content(revision)
+    return parameters.own_colours(revision.artifacts.root / PARAMS)
+
+
 def _names(revision: Revision) -> list[str]:
     content = _content(revision)
     classes = content.get("classes")

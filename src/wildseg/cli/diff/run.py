@@ -12,6 +12,7 @@ from wildseg.cli.diff import measures, parameters
 from wildseg.cli.diff.frames import FrameChange
 from wildseg.cli.diff.revision import WORKSPACE, Revision, opened
 from wildseg.cli.doctor import record
+from wildseg.core.colours import palette
 from wildseg.core.errors import WildsegError
 from wildseg.core.files import empty_dir, save_bytes
 from wildseg.core.text import shorten
@@ -54,6 +55,7 @@ def run(root: Path, first: str, second: str, into: Path, number: int) -> list[st
             agreement=pictures.agreement(changed) if changed else "",
             remarks=remarks,
             names=("background", *names),
+            colours=parameters.colours(other),
         )
         shown = [frame for frame in changed if frame.change > 0][:number]
         _write(page, one, other, shown, into)
@@ -83,7 +85,7 @@ def _remarks(root: Path, both: Sequence[Revision], frames: int) -> Iterator[str]
 def _write(page: DifferencePage, one: Revision, other: Revision, shown: Sequence[FrameChange], into: Path) -> None:
     empty_dir(into)
     save_bytes(into / MARKER, b"")
-    files = pictures.draw(one, other, shown, into / "frames")
+    files = pictures.draw(one, other, shown, into / "frames", palette(page.names[1:], page.colours))
     drawn = [_frame(frame, own) for frame, own in zip(shown, files, strict=True)]
     save_bytes(into / "index.html", render(replace(page, frames=drawn)).encode())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from wildseg.artifacts.project import Artifacts
 from wildseg.cli.tick.server import TickServer
 from wildseg.cli.tick.session import Session
+from wildseg.core.colours import palette
 from wildseg.core.errors import WildsegError
 from wildseg.execution.params import Params
 from wildseg.labels.tiles import check_names
@@ -27,7 +28,8 @@ def run(params: Params, artifacts: Artifacts, count: int | None = None, port: in
     """
     grid = (params.label.grid[0], params.label.grid[1])
     check_names(params.classes.names, grid)
-    session = Session(artifacts, params.classes.names, grid, chosen(artifacts, count))
+    own = palette(params.classes.names, params.colours)
+    session = Session(artifacts, params.classes.names, own, grid, chosen(artifacts, count))
     try:
         server = TickServer(session, port)
     except OSError as error:

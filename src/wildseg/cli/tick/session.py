@@ -10,7 +10,7 @@ import numpy as np
 
 from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.tiles import Ticks
-from wildseg.core.classes import palette
+from wildseg.core.colours import hex_colour
 from wildseg.core.errors import DataError
 
 Grid = tuple[int, int]
@@ -19,24 +19,33 @@ Grid = tuple[int, int]
 class Session:
     """The ticks of a project while its page is open; `frames` are those that the page shows."""
 
-    def __init__(self, artifacts: Artifacts, class_names: Sequence[str], grid: Grid, frames: Sequence[str]) -> None:
+    def __init__(
+        self, artifacts: Artifacts, class_names: Sequence[str], palette: np.ndarray, grid: Grid, frames: Sequence[str]
+    ) -> None:
         """Read the ticks so far, and the labels of tiles as proposals, where `label` has written them for this grid.
+
+        Args:
+            artifacts: of the project.
+            class_names: of the ids 1, 2, ...
+            palette: (256, 3) uint8 RGB by id.
+            grid: rows and columns of tiles.
+            frames: those that the page shows.
 
         Raises:
             DataError: a table is malformed, or ticks are of another grid.
         """
         self.frames = tuple(frames)
         self._artifacts, self._names, self._grid = artifacts, tuple(class_names), grid
+        self._colours = [hex_colour(rgb) for rgb in palette[1 : len(self._names) + 1]]
         self._ticks = artifacts.load_ticks(class_names, grid)
         self._proposals = _proposals(artifacts, class_names, grid)
         self._lock = threading.Lock()  # a browser may send several requests at a time
 
     def state(self) -> dict[str, Any]:
         """Return what the page shows: names and colours of classes, rows and columns, and the tiles of each frame."""
-        colours = palette()[1 : len(self._names) + 1]
         return {
             "classes": list(self._names),
-            "colours": [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colours.tolist()],
+            "colours": self._colours,
             "grid": list(self._grid),
             "frames": [self._frame(frame) for frame in self.frames],
         }

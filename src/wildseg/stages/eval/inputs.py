@@ -12,6 +12,7 @@ import numpy as np
 
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.truth import TruthStats
+from wildseg.core.colours import palette
 from wildseg.core.errors import DataError
 from wildseg.core.files import load_json
 from wildseg.metrics.levels import classes_in
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 class Inputs:
     """Labels and scores by frame, (K,) each, and the paths of truths.
 
-    seen: counts what truths contain. present: by frame whose truth was measured, which classes it shows, and which
-    count, (K,) bool each.
+    palette: (256, 3) uint8 RGB by id. seen: counts what truths contain. present: by frame whose truth was measured,
+    which classes it shows, and which count, (K,) bool each.
     """
 
     params: Params
@@ -33,6 +34,7 @@ class Inputs:
     labels: Mapping[str, np.ndarray]
     scores: Mapping[str, np.ndarray]
     truths: Mapping[str, Path]
+    palette: np.ndarray
     seen: TruthStats
     present: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
@@ -67,7 +69,8 @@ def read(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Input
                 "run 'dvc repro label'"
             )
     scores = artifacts.load_scores(names) if os.path.lexists(artifacts.scores_csv) else {}
-    return Inputs(params, artifacts, labels, scores, artifacts.find_truth(frames), TruthStats())
+    colours = palette(names, params.colours)
+    return Inputs(params, artifacts, labels, scores, artifacts.find_truth(frames), colours, TruthStats())
 
 
 def coverage(artifacts: Artifacts) -> float | None:

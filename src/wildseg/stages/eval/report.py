@@ -65,14 +65,14 @@ def write(
     """
     artifacts, params = inputs.artifacts, inputs.params
     classes, background = params.classes, bool(params.background)
-    task = ReportTask(
-        artifacts.root, classes.names, background, predictions, inputs.truths, list(artifacts.truth_folders)
-    )
+    folders = list(artifacts.truth_folders)
+    task = ReportTask(artifacts.root, classes.names, inputs.palette, background, predictions, inputs.truths, folders)
     artifacts.empty_report()
     records = run_frames(task, [frame.name for frame in frames], runtime, progress="eval: report").records
     all_frames = [frame for one in measured for frame in one.group.frames]
     page = Page(
         names=classes.with_background,
+        palette=inputs.palette,
         background=background,
         facts=_facts(inputs, measured, all_frames),
         remarks=remarks,

@@ -24,11 +24,13 @@ from wildseg.report.sheets import photo, sheet_of_ids, sheet_of_maps
 class ReportTask(FrameTask[str]):
     """Pictures and numbers of frames for the report.
 
-    class_names: of the ids 1, 2, ... background: whether a pixel may be of no class. predictions: the folder of the
-    model's ids. truths: paths by frame. truth_folders: where maps of their ids may lie.
+    class_names: of the ids 1, 2, ... palette: their colours, (256, 3) uint8 RGB by id. background: whether a pixel may
+    be of no class. predictions: the folder of the model's ids. truths: paths by frame. truth_folders: where maps of
+    their ids may lie.
     """
 
     class_names: tuple[str, ...]
+    palette: np.ndarray
     background: bool
     predictions: Path
     truths: Mapping[str, Path]
@@ -39,8 +41,8 @@ class ReportTask(FrameTask[str]):
     libraries = ("numpy", "pillow", "opencv-python-headless")
 
     def depends_on(self) -> dict[str, Any]:
-        """Return the classes, and whether there is a background."""
-        return {"classes": self.class_names, "background": self.background}
+        """Return the classes, their colours, and whether there is a background."""
+        return {"classes": self.class_names, "background": self.background, "palette": self.palette.tolist()}
 
     def methods(self) -> tuple[str, ...]:
         """Return the modules that draw, which a fingerprint leaves out by default: they decide these results."""
@@ -84,7 +86,7 @@ class ReportTask(FrameTask[str]):
         masks = [pseudo, prediction] if truth is None else [pseudo, prediction, truth]
         pictures = {
             "photo": photo(image),
-            "ids": sheet_of_ids(masks),
+            "ids": sheet_of_ids(masks, self.palette),
             "maps": sheet_of_maps([confidence, *maps], (height, width)),
         }
         return Entry(record, pictures)

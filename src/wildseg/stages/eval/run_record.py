@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from wildseg.execution.params import Params
 
 LONGEST = 300  # letters of a value
-NOT_SHOWN = (
-    "classes.",
-    "weak.",
-)  # classes are listed by name; boxes, points and scribbles are made beside the pipeline
+# Classes are listed by name and shown in their colours; boxes, points and scribbles are made beside the pipeline.
+NOT_SHOWN = ("classes.", "colours", "weak.")
 METHODS_SHOWN = (
     ("Labels", "label.method"),
     ("CLIP", "clip.model"),

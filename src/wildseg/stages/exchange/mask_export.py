@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from wildseg.artifacts.predictions import PredictionFolder
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.truth_maps import class_id
 from wildseg.artifacts.unpack import outside_of_data
-from wildseg.core.classes import IGNORE, palette
+from wildseg.core.classes import IGNORE
+from wildseg.core.colours import palette
 from wildseg.core.errors import DataError, did_you_mean
 from wildseg.core.files import load_json, save_bytes, save_json
-from wildseg.core.images import encode_label_image, encode_png, save_label_image
+from wildseg.core.images import encode_label_image, save_label_image
 from wildseg.core.progress import track
 from wildseg.core.tables import save_table
 from wildseg.exchange import class_table, coco_masks, cvat, label_studio, voc
@@ -67,6 +67,7 @@ def run(params: Params, artifacts: Artifacts, options: ExportOptions) -> None:
     _check_target(options)
     frames = chosen(artifacts, options)
     names = dict(enumerate(params.classes.with_background))
+    colours = palette(params.classes.names, params.colours)
     load = _loader(artifacts, options.predictions, params.classes.names)
     undecided = total = 0
     with placing(replace=options.replace) as placement:
@@ -84,7 +85,7 @@ def run(params: Params, artifacts: Artifacts, options: ExportOptions) -> None:
                 total += ids.size
                 yield LabelledFrame(f"{frame.name}.jpg", ids)
 
-        WRITERS[options.form](folder, labelled(), names, options)
+        WRITERS[options.form](folder, labelled(), names, colours, options)
         if options.form == "voc":
             _save_lists(folder, frames)
         of = "predictions" if options.predictions else "masks"
@@ -151,25 +152,23 @@ def _loader(artifacts: Artifacts, predictions: Path | None, class_names: Sequenc
 # Formats -------------------------------------------------------------------------------------------------------------
 
 
-def _save_masks(folder: Path, frames: Iterator[LabelledFrame], names: dict[int, str], options: ExportOptions) -> None:
+def _save_masks(
+    folder: Path, frames: Iterator[LabelledFrame], names: dict[int, str], colours: np.ndarray, options: ExportOptions
+) -> None:
     for frame in frames:
-        save_bytes(folder / f"{Path(frame.file).stem}.png", encode_label_image(frame.ids))
-    save_table(folder / "classes.csv", ("id", "name", "colour"), class_table.lines(names, palette()))
+        save_bytes(folder / f"{Path(frame.file).stem}.png", encode_label_image(frame.ids, colours))
+    save_table(folder / "classes.csv", ("id", "name", "colour"), class_table.lines(names, colours))
 
 
-def _save_voc(folder: Path, frames: Iterator[LabelledFrame], names: dict[int, str], options: ExportOptions) -> None:
-    colours = voc.palette()
+def _save_voc(
+    folder: Path, frames: Iterator[LabelledFrame], names: dict[int, str], colours: np.ndarray, options: ExportOptions
+) -> None:
+    own = voc.palette()  # by which tools know the format
     for frame in frames:
-        save_bytes(folder / voc.MASKS / f"{Path(frame.file).stem}.png", _coloured(frame.ids, colours))
+        save_bytes(folder / voc.MASKS / f"{Path(frame.file).stem}.png", encode_label_image(frame.ids, own))
     rows = {**names, IGNORE: "ignore"}
-    text = voc.label_map_lines(list(rows.values()), colours[list(rows)])
+    text = voc.label_map_lines(list(rows.values()), own[list(rows)])
     save_bytes(folder / "labelmap.txt", text.encode())
-
-
-def _coloured(ids: np.ndarray, colours: np.ndarray) -> bytes:
-    image = Image.fromarray(ids)
-    image.putpalette(colours.tobytes())
-    return encode_png(image)
 
 
 def _save_lists(folder: Path, frames: Sequence[Frame]) -> None:
@@ -178,16 +177,18 @@ def _save_lists(folder: Path, frames: Sequence[Frame]) -> None:
             save_bytes(folder / voc.LISTS / f"{split}.txt", "".join(f"{name}\n" for name in own).encode())
 
 
-def _save_coco(folder: Path, frames: Iterator[LabelledFrame], names: dict[int, str], options: ExportOptions) -> None:
-    save_json(folder / "annotations.json", coco_masks.encode(frames, names, palette()))
+def _save_coco(
+    folder: Path, frames: Iterator[LabelledFrame], names: dict[int, str], colours: np.ndarray, options: ExportOptions
+) -> None:
+    save_json(folder / "annotations.json", coco_masks.encode(frames, names, colours))
 
 
 def _save_label_studio(
-    folder: Path, frames: Iterator[LabelledFrame], names: dict[int, str], options: ExportOptions
+    folder: Path, frames: Iterator[LabelledFrame], names: dict[int, str], colours: np.ndarray, options: ExportOptions
 ) -> None:
     tasks = label_studio.tasks(frames, names, options.prefix, "wildseg")
     _save_lines(folder / "tasks.json", _separated(tasks))
-    save_bytes(folder / "interface.xml", label_studio.interface(names, palette()).encode())
+    save_bytes(folder / "interface.xml", label_studio.interface(names, colours).encode())
 
 
 def _separated(objects: Iterator[str]) -> Iterator[str]:
@@ -199,9 +200,11 @@ def _separated(objects: Iterator[str]) -> Iterator[str]:
     yield "]"
 
 
-def _save_cvat(folder: Path, frames: Iterator[LabelledFrame], names: dict[int, str], options: ExportOptions) -> None:
-    _save_lines(folder / "annotations.xml", cvat.encode(frames, names, palette()))
-    labels = json.dumps(cvat.labels(names, palette()), ensure_ascii=False, indent=2)
+def _save_cvat(
+    folder: Path, frames: Iterator[LabelledFrame], names: dict[int, str], colours: np.ndarray, options: ExportOptions
+) -> None:
+    _save_lines(folder / "annotations.xml", cvat.encode(frames, names, colours))
+    labels = json.dumps(cvat.labels(names, colours), ensure_ascii=False, indent=2)
     save_bytes(folder / "labels.json", f"{labels}\n".encode("utf-8", "replace"))
 
 

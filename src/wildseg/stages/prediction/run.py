@@ -23,6 +23,7 @@ from wildseg.artifacts.predictions import PredictionFolder
 from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.segmenter import read_config
 from wildseg.core import lookup
+from wildseg.core.colours import palette
 from wildseg.core.errors import DataError
 from wildseg.core.files import load_bytes, sha256_of
 from wildseg.core.progress import track
@@ -113,7 +114,9 @@ def run(
     folder, names = PredictionFolder(into), ("background", *model["classes"])
     folder.remove_leftovers()
     folder.save_classes(names, label_info(names, model["ids"]) if "costmap" in config.roles else None)
-    tools = partial(Tools, artifacts.root, config, folder, _base_key(config, model, runtime), runtime.device)
+    colours = palette(names[1:], dict(config.colours))
+    base = key_of([_base_key(config, model, runtime), colours[: len(names)].tolist()])
+    tools = partial(Tools, artifacts.root, config, folder, base, colours, runtime.device)
     totals = [one.total for one in inputs]
     total = None if None in totals else sum(filter(None, totals))
     summary, start = _Summary(), time.monotonic()
@@ -198,6 +201,7 @@ def _batches(items: Iterator[FrameItem], size: int) -> Iterator[list[FrameItem]]
 def _report(config: PredictionConfig, model: dict[str, Any], summary: _Summary) -> dict[str, Any]:
     return {
         **asdict(config),
+        "colours": dict(config.colours),
         "model": str(config.model),
         "classes": model["classes"],
         "frames": summary.frames,

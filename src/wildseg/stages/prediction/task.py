@@ -36,7 +36,8 @@ class PredictionConfig:
 
     model: the folder of the trained model. scales, flip, max_side: see `Predictor.probabilities`. window: of a sliding
     window, in pixels; None for the whole image. overlap: share of a window. roles: what to write beside
-    ids. classes: words of other classes than the trained ones; none for these.
+    ids. classes: words of other classes than the trained ones; none for these. colours: name and
+    colour of each class that a person chose one for.
     """
 
     model: Path
@@ -47,6 +48,7 @@ class PredictionConfig:
     max_side: int | None = None
     roles: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    colours: tuple[tuple[str, str], ...] = ()
 
     def inference(self) -> dict[str, Any]:
         """Return the keyword arguments of `Predictor.probabilities`; torch is imported."""
@@ -79,14 +81,15 @@ class Failed:
 class Tools:
     """What a worker holds; the model is loaded when it is first needed.
 
-    root: of the project. base: what keys of all frames have in common. device: a torch device, or ``auto``. rank: of
-    the worker.
+    root: of the project. base: what keys of all frames have in common. palette: (256, 3) uint8 RGB by id. device: a
+    torch device, or ``auto``. rank: of the worker.
     """
 
     root: Path
     config: PredictionConfig
     folder: PredictionFolder
     base: str
+    palette: np.ndarray
     device: str
     rank: int
 
@@ -123,13 +126,13 @@ def predict_job(job: Job, tools: Tools) -> list[Done | Failed]:
             continue
         key = key_of([tools.base, [*image.shape], hashlib.sha256(np.ascontiguousarray(image).data).digest()])
         if tools.folder.key_of(item.name) == key:
-            found[item.name] = _done(item, image, tools.folder.load_ids(item.name), job, cached=True)
+            found[item.name] = _done(item, image, tools.folder.load_ids(item.name), job, tools, cached=True)
         else:
             missing.append((item, image, key))
     predicted = _predict([image for _, image, _ in missing], tools) if missing else ()
     for (item, image, key), (ids, probabilities) in zip(missing, predicted, strict=True):
-        tools.folder.save(item.name, key, ids, _others(ids, probabilities, image, job, tools.config.roles))
-        found[item.name] = _done(item, image, ids, job, cached=False)
+        tools.folder.save(item.name, key, ids, tools.palette, _others(ids, probabilities, image, job, tools))
+        found[item.name] = _done(item, image, ids, job, tools, cached=False)
     return [found[item.name] for item in job.items]
 
 
@@ -147,14 +150,15 @@ def _predict(images: Sequence[np.ndarray], tools: Tools) -> Iterator[tuple[np.nd
 
 
 def _others(
-    ids: np.ndarray, probabilities: torch.Tensor, image: np.ndarray, job: Job, roles: Sequence[str]
+    ids: np.ndarray, probabilities: torch.Tensor, image: np.ndarray, job: Job, tools: Tools
 ) -> dict[str, bytes]:
     """Return the files of a frame beside its ids, by role; of a video, the overlay is a video of its own."""
     written: dict[str, bytes] = {}
+    roles = tools.config.roles
     if "confidence" in roles:
         written["confidence"] = predictions.encode_confidence(probabilities.amax(0).cpu().numpy())
     if "overlay" in roles and not job.pictures:
-        written["overlay"] = predictions.encode_overlay(overlaid(ids, image))
+        written["overlay"] = predictions.encode_overlay(overlaid(ids, image, tools.palette))
     if "probabilities" in roles:
         written["probabilities"] = predictions.encode_probabilities(probabilities.cpu().numpy())
     if "costmap" in roles:
@@ -162,6 +166,6 @@ def _others(
     return written
 
 
-def _done(item: FrameItem, image: np.ndarray, ids: np.ndarray, job: Job, *, cached: bool) -> Done:
-    picture = overlaid(ids, image) if job.pictures else None
+def _done(item: FrameItem, image: np.ndarray, ids: np.ndarray, job: Job, tools: Tools, *, cached: bool) -> Done:
+    picture = overlaid(ids, image, tools.palette) if job.pictures else None
     return Done(item.name, item.time_s, np.bincount(ids.ravel(), minlength=256), cached, picture)
