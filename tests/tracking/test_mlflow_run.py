@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import signal
@@ -84,6 +85,11 @@ def curve(artifacts: Artifacts, run: Any, name: str) -> list[tuple[int, float]]:
 
 def files(artifacts: Artifacts, run: Any, folder: str) -> list[str]:  # noqa: ANN401
     return [Path(item.path).name for item in client(artifacts.root).list_artifacts(run.info.run_id, folder)]
+
+
+def artifact(artifacts: Artifacts, run: Any, name: str) -> Any:  # noqa: ANN401
+    """Return what a JSON file of a run holds."""
+    return json.loads(Path(client(artifacts.root).download_artifacts(run.info.run_id, name)).read_text())
 
 
 @pytest.fixture
@@ -318,8 +324,39 @@ def test_tags_tell_commit_branch_dirtiness_and_digests(artifacts: Artifacts, git
     assert clean["git.commit"] == clean["mlflow.source.git.commit"] == git("rev-parse", "HEAD")
     assert clean["git.branch"] == "field-trip"
     assert [tags["git.dirty"] for tags in (clean, rerun, edited)] == ["false", "false", "true"]
-    assert [tags["dvc.lock.cam.data/cams"] for tags in (clean, rerun)] == ["12ab.dir", "56ef.dir"]
-    assert not [tag for tag in clean if tag.startswith("dvc.lock.eval")]  # of the run before
+    assert clean["dvc.cam"] == hashlib.sha256(b'{"data/cams": "12ab.dir"}').hexdigest()[:12]
+    assert clean["dvc.cam"] != rerun["dvc.cam"] == edited["dvc.cam"]
+    assert not [tag for tag in clean if tag.startswith("dvc.eval")]  # of the run before
+    outputs = [artifact(artifacts, run, "dvc_outputs.json") for run in runs(artifacts)]
+    assert outputs[:2] == [{"cam": {"data/cams": "12ab.dir"}}, {"cam": {"data/cams": "56ef.dir"}}]
+    short = [tag for tag in clean.items() if not tag[0].startswith(("mlflow.", "git.commit"))]
+    assert max(len(name) + len(value) for name, value in short) < 50  # what MLflow's page shows of one
+
+
+def test_a_value_too_long_for_mlflow_begins_there_and_is_whole_in_an_artifact(artifacts: Artifacts) -> None:
+    params = tiny_run.params()
+    texts = [f"{'many words ' * 900}{end}" for end in "ab"]
+    for text in texts:
+        language = replace(params.label.language, definitions={"lawn": text, "road": "short"})
+        with mlflow_run.training(artifacts, own := replace(params, label=replace(params.label, language=language))):
+            pass
+        mlflow_run.finish(artifacts, own, METRICS, HEADLINE, [])
+    key = "label.language.definitions.lawn"
+    found = runs(artifacts)
+    assert len(found) == 2
+    assert [artifact(artifacts, run, "long_parameters.json") for run in found] == [{key: text} for text in texts]
+    first, second = (run.data.params[key] for run in found)
+    assert first.startswith("many words many words ")
+    assert first.endswith("whole in the artifact long_parameters.json)")
+    assert len(first) <= 500
+    assert first != second
+    assert found[0].data.params["label.language.definitions.road"] == "short"
+
+
+def test_nothing_is_said_of_long_values_where_there_are_none(artifacts: Artifacts) -> None:
+    mlflow_run.finish(artifacts, tiny_run.params(), METRICS, HEADLINE, [])
+    (run,) = runs(artifacts)
+    assert not {"long_parameters.json", "dvc_outputs.json"} & set(files(artifacts, run, ""))
 
 
 def test_an_experiment_of_dvc_is_named_after_it(

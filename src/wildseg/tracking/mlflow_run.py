@@ -25,10 +25,10 @@ from wildseg.core.files import load_json, sha256_of
 from wildseg.tracking import registry
 from wildseg.tracking.facts import data_set, description, source
 from wildseg.tracking.pending import end_interrupted, pending, record_path, remember
-from wildseg.tracking.provenance import dvc_tags, git_tags
+from wildseg.tracking.provenance import dvc_tags, finished_outputs, git_tags
 from wildseg.tracking.quiet import quiet, short_reason
 from wildseg.tracking.store import MlflowStore, connect
-from wildseg.tracking.values import flatten_params, grouped_metrics
+from wildseg.tracking.values import LONG_VALUES, flatten_params, grouped_metrics, shortened
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -39,6 +39,7 @@ Result = TypeVar("Result")
 
 LOSS = "loss"  # the curve that every training has
 SECONDS_BETWEEN_SENDS = 2.0  # frequent enough for a live curve, and a fast loop does not wait for the server
+OUTPUTS = "dvc_outputs.json"  # the artifact with the md5 of every output, whose tags are digests of stages
 CAM, TRAIN, EVAL = "cam", "train", "eval"  # the stages that have curves, and the one that completes a run
 
 
@@ -175,7 +176,7 @@ def _open(
     curve: Curve, artifacts: Artifacts, params: Params, key: str, fits: Callable[[Mapping[str, Any]], bool]
 ) -> None:
     store = connect(artifacts.root)
-    flat = flatten_params(params, without=EVAL)
+    flat, _ = shortened(flatten_params(params, without=EVAL))
     run = pending(store, artifacts, flat, fits)
     if run is None:
         end_interrupted(store, artifacts)
@@ -202,7 +203,7 @@ def _finish(
     pictures: Sequence[Path],
 ) -> None:
     store = connect(artifacts.root)
-    flat = flatten_params(params)
+    flat, long = shortened(flatten_params(params))
     model = _model_digest(artifacts)
     run = pending(store, artifacts, flat, lambda record: (record.get("stage"), record.get("model")) == (TRAIN, model))
     if run is None:
@@ -211,6 +212,10 @@ def _finish(
     run_id = run.info.run_id
     store.log_params(run_id, flat)
     store.log_tags(run_id, _tags(artifacts, unfinished=(EVAL,)))
+    if outputs := finished_outputs(artifacts.root, unfinished=(EVAL,)):
+        store.client.log_dict(run_id, outputs, OUTPUTS)
+    if long:
+        store.client.log_dict(run_id, long, LONG_VALUES)
     drawn = store.last_step(run_id, f"{CAM}/{LOSS}")  # of a map network that was trained in this run
     store.log_metrics(run_id, [point for point in _curve_of_file(artifacts, CAM) if point.step > drawn])
     above = {name: value for name, value in headline.items() if value is not None}

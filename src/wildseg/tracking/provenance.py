@@ -5,6 +5,8 @@ Reads the files of git and DVC without importing either; what cannot be found is
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 from collections.abc import Collection
@@ -14,6 +16,8 @@ import yaml
 
 from wildseg.core.errors import check_regular
 from wildseg.core.project_root import project_root
+
+DIGEST = 12  # letters of the digest of a stage's outputs
 
 
 def git_tags(root: Path) -> dict[str, str]:
@@ -55,16 +59,23 @@ def _changed(root: Path) -> list[str] | None:
 
 
 def dvc_tags(root: Path, unfinished: Collection[str]) -> dict[str, str]:
-    """Return the experiment's name and, for each finished stage, ``dvc.lock.<stage>.<output>``: its digest.
+    """Return the experiment's name and, for each finished stage, ``dvc.<stage>``: a short digest of all its outputs.
 
-    `unfinished` are the running stage and those after it: their entries in dvc.lock are of an earlier run.
+    MLflow's page cuts longer tags; `finished_outputs` has the outputs one by one.
     """
     names = {"dvc.exp_name": "DVC_EXP_NAME", "dvc.exp_baseline": "DVC_EXP_BASELINE_REV"}
     tags = {tag: os.environ[name] for tag, name in names.items() if os.environ.get(name)}
-    for stage, outs in lock_digests(root).items():
-        if stage not in unfinished:
-            tags |= {f"dvc.lock.{stage}.{path}": digest for path, digest in outs.items()}
+    for stage, outs in finished_outputs(root, unfinished).items():
+        tags[f"dvc.{stage}"] = hashlib.sha256(json.dumps(outs, sort_keys=True).encode()).hexdigest()[:DIGEST]
     return tags
+
+
+def finished_outputs(root: Path, unfinished: Collection[str]) -> dict[str, dict[str, str]]:
+    """Return the md5 of every output of finished stages, ``{stage: {path: md5}}``.
+
+    `unfinished` are the running stage and those after it: their entries in dvc.lock are of an earlier run.
+    """
+    return {stage: outs for stage, outs in lock_digests(root).items() if stage not in unfinished}
 
 
 def lock_digests(root: Path) -> dict[str, dict[str, str]]:

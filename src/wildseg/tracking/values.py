@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -11,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from wildseg.core.classes import Classes
 from wildseg.core.lookup import METHODS, named
-from wildseg.core.text import shorten
 
 if TYPE_CHECKING:
     from wildseg.execution.params import Params
 
 LONGEST_KEY = 250
-LONGEST_VALUE = 6000  # what MLflow's own tables hold
+LONGEST_VALUE = 500  # letters of a value: every store of MLflow holds as many, and its page shows no more
+SHOWN = 200  # letters of a longer one
+LONG_VALUES = "long_parameters.json"  # the artifact that holds those as wholes
 
 
 def flatten_params(params: Params, without: str = "") -> dict[str, str]:
@@ -40,6 +42,23 @@ def flatten_values(values: Mapping[str, Any]) -> dict[str, str]:
     for key, value in _leaves("", values):
         flat[unique_name(key, flat)] = _text(value)
     return flat
+
+
+def shortened(flat: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return values as MLflow holds them, and as wholes those that are too long: by name, both.
+
+    A short value begins as the long one, and says where that is; two long ones are never the same short one.
+    """
+    long = {key: text for key, text in flat.items() if len(text) > LONGEST_VALUE}
+    where = {
+        key: f"{text[:SHOWN]} ... ({len(text)} letters, sha256 {_digest(text)}; whole in the artifact {LONG_VALUES})"
+        for key, text in long.items()
+    }
+    return {**flat, **where}, long
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def grouped_metrics(groups: Mapping[str, Any]) -> dict[str, float]:
@@ -83,5 +102,4 @@ def _leaves(key: str, value: object) -> Iterator[tuple[str, object]]:
 
 
 def _text(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return shorten(text, LONGEST_VALUE)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
