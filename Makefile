@@ -73,7 +73,7 @@ compare: $(READY)
 # Teach the embedded CLIP again from its recipe (about an hour on two cores). Never done unasked: its stage is frozen.
 tiny-clip: $(READY)
 	dvc unfreeze models/tiny_clip/dvc.yaml:tiny_clip
-	dvc repro models/tiny_clip/dvc.yaml:tiny_clip; status=$$?; dvc freeze models/tiny_clip/dvc.yaml:tiny_clip; exit $$status
+	dvc repro --force --single-item models/tiny_clip/dvc.yaml:tiny_clip; status=$$?; dvc freeze models/tiny_clip/dvc.yaml:tiny_clip; exit $$status
 
 clean:
 	rm -rf $(VENV)
