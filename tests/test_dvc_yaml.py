@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.browser import CHROMIUM, browser
 from wildseg.cli.main import STAGES
 from wildseg.execution import fingerprint, params
 from wildseg.report.method_table import COLUMNS
@@ -171,6 +172,35 @@ def test_pictures_of_two_revisions_stand_side_by_side() -> None:
     assert (
         2 * (700 - 16 * float(most)) + 2 * (2 + 2 + 8 + 2) + 2 * 16 <= 1400
     )  # two of them, margins, borders, the body
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_a_table_without_rows_gets_no_place_on_the_page_of_plots(tmp_path: Path) -> None:
+    page = (ROOT / ".dvc" / "page.html").read_text()
+    vega = "<script>var drawn = []; var vegaEmbed = (place, spec) => drawn.push(place);</script>"
+    places = "".join(
+        f'<div id="{name}"><script type="text/javascript">var spec = {spec}; vegaEmbed("#{name}", spec);</script></div>'
+        for name, spec in (("empty", "{}"), ("full", '{"mark": "bar"}'))
+    )
+    filled = page.replace("{scripts}", vega).replace("{plot_divs}", places).replace("{refresh_tag}", "")
+    (tmp_path / "index.html").write_text(filled)
+    with browser() as one:
+        one.open(tmp_path / "index.html")
+        assert one.run("[...document.querySelectorAll('body > div')].map((place) => place.id)") == ["full"]
+        assert one.run("drawn") == ["#full"]
+        assert one.errors == []
+
+
+def test_curves_of_many_steps_are_smoothed_over_what_was_measured() -> None:
+    for name in ("measured_line", "curves"):
+        spec = json.loads((ROOT / ".dvc" / "plots" / f"{name}.json").read_text())
+        raw, smooth, few = spec.get("spec", spec)["layer"]
+        assert raw["mark"]["opacity"] < 0.5
+        assert "point" not in raw["mark"]
+        (loess,) = [one for one in smooth["transform"] if "loess" in one]
+        assert "rev" in loess["groupby"]
+        assert few["mark"]["point"]  # a validation every 50 steps
+        assert raw["transform"] == smooth["transform"][:1] == [{"filter": "datum.points > 60"}]
 
 
 def test_every_file_that_is_plotted_is_the_output_of_a_stage() -> None:
