@@ -52,9 +52,9 @@ def test_options_of_cam_methods_in_the_shipped_file_are_the_defaults_of_their_si
 @pytest.mark.parametrize(
     ("first", "count"),
     [
-        ("  method: clip", 1),  # the first key of its section
+        ("  architecture: unet", 1),  # the first key of its section
         ("  rule: auto", 2),  # what is said beside it goes on below
-        ("  refine: none", 1),
+        ("  # none, or caa", 2),
         ("    constrained:", 1),
         ("      early_return:", 1),
         ("  flip: 0.5", 1),
@@ -71,8 +71,8 @@ def test_what_was_cut_out_is_written_in_again_where_it_was_with_its_comments(
 
 
 def test_a_key_of_a_section_in_braces_is_written_into_the_braces(file: Path) -> None:
-    file.write_text(SHIPPED.replace("skip_last: 0, ", ""), encoding="utf-8")
-    assert presets.init(file, [], update=True) == ["cam.caa.skip_last: (new) -> 0"]
+    file.write_text(SHIPPED.replace("{steps: 10, dil", "{dil"), encoding="utf-8")
+    assert presets.init(file, [], update=True) == ["cam.options.pamr.steps: (new) -> 10"]
     assert file.read_text(encoding="utf-8") == SHIPPED
 
 
@@ -91,12 +91,15 @@ def test_update_shows_what_changes_and_a_dry_run_writes_nothing(file: Path) -> N
     shown = CliRunner().invoke(main, ["init", "--update", "--dry-run"]).output
     assert shown == "cam.refine: (new) -> none\n"
     assert file.read_text(encoding="utf-8") == text
-    assert CliRunner().invoke(main, ["init", "voc", "--update"]).output.splitlines()[0].startswith("classes: ")
-    assert "  refine: none                  # none, or caa" in file.read_text(encoding="utf-8")
+    assert CliRunner().invoke(main, ["init", "voc", "--update"]).output.splitlines()[0].startswith("background: ")
+    assert (
+        "  # none, or caa, features, lposs, pamr, propagate; or a list in order: [lposs, propagate]\n  refine: none\n"
+        in file.read_text(encoding="utf-8")
+    )
 
 
 def test_a_stage_names_what_params_yaml_lacks_at_its_start(file: Path) -> None:
-    file.write_text(without_lines("  refine: none", 1), encoding="utf-8")
+    file.write_text(without_lines("  # none, or caa", 2), encoding="utf-8")
     result = CliRunner().invoke(main, ["crf"])
     said = "crf: params.yaml lacks cam.refine: defaults are used; 'wildseg init --update' writes them in"
     assert said in result.stderr.splitlines()

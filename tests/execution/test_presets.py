@@ -227,9 +227,8 @@ def test_nothing_is_written_where_the_result_would_not_be_valid(old: str, new: s
 
 
 def test_an_alias_keeps_its_value_where_its_anchor_changes(file: Path) -> None:
-    text = SHIPPED.replace("scales: [1.0, 1.5]", "scales: &both [1.0, 1.5]").replace(
-        "scales: [1.0]\n", "scales: *both\n"
-    )
+    text = SHIPPED.replace("  scales:\n  - 1.0\n  - 1.5\n", "  scales: &both [1.0, 1.5]\n")
+    text = text.replace("  scales:\n  - 1.0\n", "  scales: *both\n")
     file.write_text(text, encoding="utf-8")
     presets.init(file, ["clip_es"])
     values = params.load(file)
@@ -238,8 +237,8 @@ def test_an_alias_keeps_its_value_where_its_anchor_changes(file: Path) -> None:
 
 def test_an_alias_that_would_change_with_its_anchor_is_refused(file: Path) -> None:
     text = SHIPPED.replace("sclip: {scale: 40.0, competitors: present}", "sclip: &both {competitors: present}")
-    line = next(line for line in text.splitlines() if line.startswith("    softmax_gradcam:"))
-    text = text.replace(line, "    softmax_gradcam: *both")
+    lines = "    softmax_gradcam:\n      competitors: present\n      pool: auto\n      target: log_odds\n"
+    text = text.replace(f"{lines}      normalise_twice: false\n", "    softmax_gradcam: *both\n")
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ParamsError, match="anchors and aliases"):
         presets.init(file, ["clip_es"])

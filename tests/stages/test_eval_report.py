@@ -14,6 +14,7 @@ from tests.stages import tiny_run
 from tests.stages.tiny_run import LAWN, SKY, rows
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.colour_words import SURFACES, THINGS
+from wildseg.core.colours import palette
 from wildseg.core.errors import DataError
 from wildseg.execution import fingerprint
 from wildseg.execution import params as parameters
@@ -80,10 +81,12 @@ def test_frames_have_their_labels_numbers_and_pictures(artifacts: Artifacts) -> 
 
 
 def test_chosen_colours_are_shown_and_nothing_is_predicted_again(
-    artifacts: Artifacts, capsys: pytest.CaptureFixture[str]
+    artifacts: Artifacts, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("WILDSEG_CACHE", "")
     read(artifacts)
-    before = np.asarray(Image.open(artifacts.metrics_path("eval/pictures") / f"{NAMES[0]}.png"))
+    picture = next(artifacts.metrics_path("eval/pictures").iterdir())
+    before = np.asarray(Image.open(picture))
     values = replace(tiny_run.params(), colours={"lawn": "#ff0080"})
     run(values, artifacts, Runtime(1, "cpu"))
     assert "4 from the cache" in capsys.readouterr().out.splitlines()[-2]  # of the model
@@ -92,8 +95,8 @@ def test_chosen_colours_are_shown_and_nothing_is_predicted_again(
     assert expected.items() <= {one["name"]: one["colour"] for one in json.loads(found.scripts["data-classes"])}.items()
     ids = Image.open(artifacts.report_picture("ids", NAMES[0]))
     assert np.asarray(ids.convert("RGB"))[-1, 0].tolist() == [255, 0, 128]
-    after = np.asarray(Image.open(artifacts.metrics_path("eval/pictures") / f"{NAMES[0]}.png"))
-    shown = [(picture == (255, 0, 128)).all(2).any() for picture in (before, after)]  # in the legend
+    after = np.asarray(Image.open(picture))
+    shown = [(pixels == (255, 0, 128)).all(2).any() for pixels in (before, after)]  # in the legend
     assert shown == [False, True]
 
 
@@ -162,7 +165,7 @@ def test_a_broken_line_of_answers_is_named(artifacts: Artifacts) -> None:
 
 
 def test_code_that_draws_is_part_of_the_key(artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = ReportTask(artifacts.root, ("lawn",), False, artifacts.root, {}, [])
+    task = ReportTask(artifacts.root, ("lawn",), palette(("lawn",)), False, artifacts.root, {}, [])
     before, real = task.code(), fingerprint.parse
     for name in ("sheets", "frame_numbers", "drawing"):
         start = f'"""{ {"sheets": "Pictures of", "frame_numbers": "What the", "drawing": "What pictures"}[name] }'

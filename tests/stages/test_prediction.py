@@ -191,7 +191,7 @@ def test_a_video_becomes_ids_of_every_frame_and_a_video_of_the_same_length_rate_
         assert (stream.average_rate, stream.frames, stream.height, stream.width) == (24, 12, *size)
     assert [time for time, _ in pictures] == pytest.approx([index / 24 for index in range(12)], abs=1e-3)
     for (_, picture), image in zip(pictures, frames, strict=True):
-        expected = overlaid(model.predict(image), image)
+        expected = overlaid(model.predict(image), image, palette(NAMES))
         assert np.abs(picture.astype(int) - expected).mean() < 20  # of 255; H.264, and colour at half the size
 
 
@@ -210,7 +210,7 @@ def test_frames_of_a_video_are_read_a_few_ahead_and_not_kept(project: Artifacts)
                 yield FrameItem(f"trip/{index}", np.zeros((4, 4, 3), np.uint8))
 
     config, runtime = PredictionConfig(project.segmenter_folder), Runtime(1, "cpu")
-    tools = task.Tools(project.root, config, PredictionFolder(OUT), "", "cpu", 0)
+    tools = task.Tools(project.root, config, PredictionFolder(OUT), "", palette(NAMES), "cpu", 0)
     with LocalPool(1, lambda _: tools) as pool:
         done = prediction._predicted([Counted("trip")], pool, tools.folder, config, runtime, ReadStats())
         for number in range(1, 21):

@@ -24,12 +24,12 @@ THINGS = _by_word({
     "#735f92": "rock, stone, boulder, cliff, mountain, cobble, cobblestone, scree",
     "#a3762a": "log, trunk, stump, timber, branch, driftwood, bark",
     "#c96f3f": "leaf, leaf litter, litter, mulch, wood chip, woodchip",
-    "#484c54": "asphalt, tarmac, bitumen",
-    "#959ba0": "concrete, cement",
+    "#464a51": "asphalt, tarmac, bitumen",
+    "#91969b": "concrete, cement",
     "#b0452f": "brick, red brick, red paving",
     "#dda63a": "yellow brick, yellow paving",
     "#d3a5c9": "sidewalk, pavement, footpath, walkway, paving, plaza",
-    "#bfc1c6": "curb, kerb, curbstone, kerbstone, curb stone, kerb stone",
+    "#c0c2c5": "curb, kerb, curbstone, kerbstone, curb stone, kerb stone",
     "#ffe44d": "lane line, lane marking, road marking, road line, marking, crosswalk, crossing, zebra, line",
     "#cf9484": "building, house, barn, shed, hut, facade, roof, bridge, tunnel, ruin",
     "#8888cc": "wall, barrier, guard rail, guardrail, concrete block",
@@ -67,7 +67,7 @@ COLOUR_WORDS = _by_word({
 
 # Of anything: named last.
 SURFACES = _by_word({
-    "#6e7277": "road, street, driveway, drivable, lane, highway, carriageway, parking, parking lot, runway",
+    "#6b6f74": "road, street, driveway, drivable, lane, highway, carriageway, parking, parking lot, runway",
     "#c4955a": "path, trail, track, footway, way, bike lane",
     "#8a5a33": "ground, terrain, floor, land, field, surface, slope, hill",
 })  # fmt: skip

@@ -1,4 +1,7 @@
-"""YAML files, edited by ruamel.yaml as DVC does: comments stay, and the bytes of all lines that no change touches."""
+"""YAML files, edited by ruamel.yaml as DVC does: comments stay, and the bytes of all lines that no change touches.
+
+What is written is what DVC would write, so that its `-S` changes no line of it but those of the parameter.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,8 @@ from ruamel.yaml.scalarstring import (
 )
 from ruamel.yaml.tokens import CommentToken
 
-WIDTH = 120  # of a line, where a list is broken
-# Texts that YAML 1.1 and 1.2 both read as texts without quotes.
-PLAIN = re.compile(r"(?!(?:yes|no|on|off|true|false|null)\Z)[A-Za-z_][\w ./+-]*(?<! )\Z", re.IGNORECASE)
+# Texts that YAML 1.2 reads as texts without quotes, and YAML 1.1 as something else.
+DOUBTFUL = re.compile(r"(?:yes|no|on|off|[-+]?\d[\d_]*(?::\d+)+(?:\.\d*)?)\Z", re.IGNORECASE)
 
 
 class Document:
@@ -39,8 +41,6 @@ class Document:
         self._before = text if not text or text.endswith("\n") else text + self._end
         self._yaml = YAML()
         self._yaml.preserve_quotes = True
-        self._yaml.width = WIDTH
-        self._yaml.representer.add_representer(type(None), _null)
         self.top: CommentedMap = self._read(text)
         if columns := [
             value.lc.col for value in self.top.values() if isinstance(value, CommentedMap) and _is_block(value)
@@ -155,10 +155,6 @@ def edit(text: str, changes: Mapping[str, Any], whole: frozenset[str] = frozense
     return document.text()
 
 
-def _null(representer: Any, _value: None) -> Any:  # noqa: ANN401
-    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
-
-
 def _lay_over(section: CommentedMap, changes: Mapping[str, Any], whole: frozenset[str], *, top: bool) -> None:
     for name, value in changes.items():
         old = section.get(name)
@@ -172,6 +168,8 @@ def _lay_over(section: CommentedMap, changes: Mapping[str, Any], whole: frozense
             block = top and isinstance(value, Mapping) and bool(value)
             if _is_block(old):
                 _say_below(section, name, "", own=True)
+                if slots := section.ca.items.get(name):
+                    slots[3] = slots[3] or None  # an empty list here makes ruamel.yaml lose the end of the line
             elif block:
                 section.ca.items.pop(name, None)  # the comment of a value on the key's line
             section[name] = _written(value, block=block)
@@ -254,18 +252,19 @@ def _token(value: str, column: int) -> CommentToken:
 
 
 def _written(value: Any, *, block: bool = False) -> Any:  # noqa: ANN401
-    """Return a plain value as ruamel.yaml shall write it: in braces and brackets, but for a section at the top."""
+    """Return a plain value as ruamel.yaml shall write it: mappings in braces, but for a section at the top.
+
+    Lists outside of braces are lines, since DVC makes them so at the first `-S`.
+    """
     if isinstance(value, Mapping):
         section = CommentedMap({_written(name): _written(item, block=False) for name, item in value.items()})
         if not block:
             section.fa.set_flow_style()
         return section
     if isinstance(value, (list, tuple)):
-        entries = CommentedSeq(map(_written, value))
-        entries.fa.set_flow_style()
-        return entries
+        return CommentedSeq(map(_written, value))
     if isinstance(value, str):
-        return PlainScalarString(value) if PLAIN.match(value) else DoubleQuotedScalarString(value)
+        return DoubleQuotedScalarString(value) if DOUBTFUL.match(value) else PlainScalarString(value)
     return value
 
 

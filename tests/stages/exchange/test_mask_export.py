@@ -17,6 +17,7 @@ from tests.stages.tiny_run import IGNORE, LAWN, ROAD, SKY, rows
 from wildseg.artifacts.predictions import PredictionFolder
 from wildseg.artifacts.project import Artifacts
 from wildseg.cli.main import main
+from wildseg.core.id_colours import id_palette
 from wildseg.core.yaml_document import Document
 from wildseg.exchange import coco_masks, cvat, label_studio, voc
 from wildseg.exchange.regions import paint
@@ -120,7 +121,7 @@ def test_frames_and_splits_can_be_chosen(artifacts: Artifacts) -> None:
 def test_predictions_are_matched_by_the_names_of_their_classes(artifacts: Artifacts) -> None:
     folder = PredictionFolder(Path("predictions"))
     for frame in artifacts.load_frames():
-        folder.save(frame.name, "key", rows(1, 2, 3, 0), {})
+        folder.save(frame.name, "key", rows(1, 2, 3, 0), id_palette(), {})
     folder.save_classes(("background", "sky", "lawn", "road"), None)
     assert export("masks", "--of", "predictions").exit_code == 0
     with Image.open("exports/masks/drive_000000.png") as image:
