@@ -1,4 +1,4 @@
-"""Writes docs/pictures/frame.png and report.png from the results of the demo: `python docs/pictures.py` after `dvc repro`.
+"""Writes docs/pictures/frame.png and report.png of the demo: ``python docs/pictures.py`` after ``dvc repro``.
 
 The first is one of metrics/eval/pictures, the second the page of the report in a headless Chromium: where quality is
 lost, what is known without truth, and the worst frames that the model was not trained on.
