@@ -1,6 +1,6 @@
 """How well label-free measures rank models: their rank correlation with true mIoU over many experiments.
 
-    python -m benchmarks.verdict --work FOLDER                  # all experiments, then both tables
+    python -m benchmarks.verdict --work FOLDER                  # all experiments, then the tables
     python -m benchmarks.verdict --work FOLDER default_30 dice  # some of them, and the tables of all that are finished
 
 Needs a finished `dvc repro`. Writes nothing into the project: all lies in FOLDER. Pseudo masks are made once for the
@@ -44,6 +44,8 @@ WORLD = ("data/frames", "data/raw", "data/truth", "models/tiny_clip")
 MADE = {"label": "data/labels", "cam": "data/cams", "crf": "data/masks"}  # by the stage that makes it
 NO_PICTURES = {"eval.pictures": 0, "eval.report_frames": 0}
 DRAWS = 1000
+# A model that learned for too short a time is told by nearly anything, so experiments of one length have a table, too.
+COMMON_STEPS = 100
 # Changes of params.yaml behind the pseudo masks.
 MASKS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
@@ -97,13 +99,15 @@ MEASURES = {
     "scale.pixels": "the same, equal pixels",
     "neighbours.miou": "neighbouring key frames, mIoU",
     "neighbours.pixels": "the same, equal pixels",
+    "along_flow.miou": "neighbours along the optical flow, mIoU",
+    "along_flow.pixels": "the same, equal pixels",
     "confident": "confident pixels",
     "estimated_miou": "estimated mIoU",
 }
 
 
 def main() -> None:
-    """Run experiments and print both tables."""
+    """Run experiments and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="EXPERIMENT", help=f"of {', '.join(EXPERIMENTS)}; default: all")
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="for masks and results")
@@ -119,7 +123,9 @@ def main() -> None:
             save_json(path, experiment(name, work))
             print(row(load_json(path)), flush=True)
     found = [load_json(path) for name in EXPERIMENTS if (path := work / "results" / f"{name}.json").exists()]
-    print("\n".join(["", *table_of_experiments(found), "", *table_of_measures(found)]))
+    as_long = [one for one in found if EXPERIMENTS[one["name"]][1] == COMMON_STEPS]
+    print("\n".join(["", *table_of_experiments(found), "", *table_of_measures(found), ""]))
+    print("\n".join([f"of {COMMON_STEPS} steps alone:", "", *table_of_measures(as_long)]))
 
 
 # Experiments --------------------------------------------------------------------------------------------------------

@@ -41,11 +41,6 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WILDSEG_TRACKING", "off")
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Artifacts:
     artifacts = Artifacts(tmp_path)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tests.stages import tiny_run
-from tests.stages.tiny_run import LAWN, SKY, rows, truth_of
+from tests.stages.tiny_run import LAWN, SKY, measured, rows, truth_of
 from wildseg.artifacts.frame_counts import FrameCountsFile
 from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.truth import check_id_offset, id_offset_warning
@@ -25,21 +25,6 @@ from wildseg.metrics.frame_counts import HELD_OUT, SEEN, strict, without_open
 from wildseg.stages.eval.stage import run
 
 CPU = Runtime(1, "cpu")
-
-
-@pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WILDSEG_TRACKING", "off")
-
-
-@pytest.fixture
-def artifacts(tmp_path: Path) -> Artifacts:
-    return tiny_run.make(tmp_path)
-
-
-def measured(artifacts: Artifacts, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    run(tiny_run.params(**changes), artifacts, CPU)
-    return load_json(artifacts.metrics_path("eval.json"))
 
 
 def outputs(artifacts: Artifacts) -> dict[str, bytes]:

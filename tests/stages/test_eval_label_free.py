@@ -1,40 +1,21 @@
 """What eval measures without truth, on the frames of 4x4 pixels whose model answers lawn everywhere."""
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.report.test_page import Read
 from tests.stages import tiny_run
-from tests.stages.tiny_run import LAWN, SKY, rows
+from tests.stages.tiny_run import LAWN, SKY, measured, rows
 from wildseg.artifacts.project import Artifacts, Frame
-from wildseg.core.files import load_json
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics.expected_iou import TEMPERATURES
 from wildseg.metrics.groups import split_groups
 from wildseg.stages.eval import label_free
 from wildseg.stages.eval.label_free_task import LabelFreeTask
-from wildseg.stages.eval.stage import run
 
 CPU = Runtime(1, "cpu")
-
-
-@pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WILDSEG_TRACKING", "off")
-
-
-@pytest.fixture
-def artifacts(tmp_path: Path) -> Artifacts:
-    return tiny_run.make(tmp_path)
-
-
-def measured(artifacts: Artifacts, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    run(tiny_run.params(**changes), artifacts, CPU)
-    return load_json(artifacts.metrics_path("eval.json"))
 
 
 def test_measures_are_those_counted_on_paper(artifacts: Artifacts) -> None:

@@ -27,16 +27,6 @@ from wildseg.stages.eval.stage import run
 NAMES = [frame.name for frame in tiny_run.FRAMES]
 
 
-@pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WILDSEG_TRACKING", "off")
-
-
-@pytest.fixture
-def artifacts(tmp_path: Path) -> Artifacts:
-    return tiny_run.make(tmp_path)
-
-
 def read(artifacts: Artifacts, workers: int = 1, **changes: Any) -> Read:  # noqa: ANN401
     run(tiny_run.params(**changes), artifacts, Runtime(workers, "cpu"))
     return Read(artifacts.report_page.read_text(encoding="utf-8"))

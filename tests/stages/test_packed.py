@@ -49,8 +49,7 @@ SMALL = {
 
 
 @pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WILDSEG_TRACKING", "off")
+def _with_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WILDSEG_CACHE", raising=False)
 
 

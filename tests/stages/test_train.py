@@ -63,12 +63,6 @@ SETTINGS = {
 CLASSES = {"red": "red", "green": "green", "blue": "blue"}
 
 
-@pytest.fixture(autouse=True)
-def _without_mlflow_and_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WILDSEG_TRACKING", "off")
-    monkeypatch.setenv("WILDSEG_CACHE", "off")  # what follows compares trainings; those of the cache set it again
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Artifacts:
     return make(tmp_path)

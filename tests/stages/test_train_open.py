@@ -35,12 +35,6 @@ SIZES = {"queries": 4, "width": 12, "depth": 1, "heads": 2, "points": 32}
 FIXED = {"texts", "meant", "clip_digest"}
 
 
-@pytest.fixture(autouse=True)
-def _without_mlflow_and_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WILDSEG_TRACKING", "off")
-    monkeypatch.setenv("WILDSEG_CACHE", "off")
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Artifacts:
     return with_clip(make(tmp_path))

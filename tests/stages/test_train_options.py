@@ -21,12 +21,6 @@ WEIGHTS = "models/segmenter/model.safetensors"
 TEACHER = {"teacher": "mean_teacher", "mean_teacher": {"decay": 0.9, "weight": 5.0, "min_confidence": 0, "ramp_up": 0}}
 
 
-@pytest.fixture(autouse=True)
-def _without_mlflow_and_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WILDSEG_TRACKING", "off")
-    monkeypatch.setenv("WILDSEG_CACHE", "off")
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Artifacts:
     """Six frames whose masks leave every third column open, and in the first frame a class."""

@@ -28,12 +28,6 @@ TRAINED = FRAMES[:3]  # the fourth has no labelled pixel
 SETTINGS: dict[str, Any] = {"round_confidence": 0.35}  # little above chance: eight steps make nothing surer
 
 
-@pytest.fixture(autouse=True)
-def _without_mlflow_and_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WILDSEG_TRACKING", "off")
-    monkeypatch.setenv("WILDSEG_CACHE", "off")
-
-
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The steps that were taken, of all trainings."""

@@ -36,11 +36,6 @@ VARIABLES = {"WILDSEG_LAUNCH": LAUNCH, "WILDSEG_DEVICE": "cpu", "WILDSEG_TRACKIN
 LOSS, MIOU = 0.03, 0.15
 
 
-@pytest.fixture(autouse=True)
-def _without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WILDSEG_TRACKING", "off")
-
-
 def project(root: Path, **settings: object) -> Artifacts:
     artifacts = make(root)
     text = yaml.safe_dump(content(**{**SETTINGS, **settings}), sort_keys=False)

@@ -11,12 +11,15 @@ import torch
 
 from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.core.classes import Classes
+from wildseg.core.files import load_json
 from wildseg.core.images import save_label_image
 from wildseg.core.tables import save_table
 from wildseg.execution import params as parameters
 from wildseg.execution.params import Params
+from wildseg.execution.runtime import Runtime
 from wildseg.methods.architectures import unet
 from wildseg.segment.predict import describe
+from wildseg.stages.eval import stage as evaluate
 
 ROOT = Path(__file__).parents[2]
 LAWN, ROAD, SKY, IGNORE = 1, 2, 3, 255
@@ -81,6 +84,12 @@ def make(root: Path, background: bool = False) -> Artifacts:
     curve = [(1, "2.000000", "0.10", ""), (2, "1.500000", "0.05", "0.250000"), (3, "1.250000", "0.01", "")]
     save_table(artifacts.metrics_path("train/curve.csv"), ("step", "loss", "lr", "val_miou"), curve)
     return artifacts
+
+
+def measured(artifacts: Artifacts, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Run eval with what `changes` says of its section; return metrics/eval.json."""
+    evaluate.run(params(**changes), artifacts, Runtime(1, "cpu"))
+    return load_json(artifacts.metrics_path("eval.json"))
 
 
 def truth_of(artifacts: Artifacts, frame: str) -> Path:

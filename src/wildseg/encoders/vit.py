@@ -71,7 +71,7 @@ class ViT:
         # A convolution whose stride is its kernel is a matrix product, which stays in full float32 on every GPU.
         patches = F.unfold(pixels, self.patch, stride=self.patch).transpose(1, 2)  # (B, h*w, 3*p*q)
         tokens = patches @ self.visual.conv1.weight.flatten(1).T  # (B, h*w, D)
-        cls = self.visual.class_embedding.expand(len(pixels), 1, -1)
+        cls = self.visual.class_embedding.expand(pixels.shape[0], 1, -1)
         values = torch.cat([cls, tokens], dim=1) + self.positions(size)
         return Tokens(self.visual.ln_pre(values), size)
 

@@ -146,7 +146,9 @@ def outputs(root: Path, values: Params, runtime: Runtime) -> dict[str, bytes]:
         artifacts.save_image(frame.name, image)
     shutil.rmtree(root / "data" / "truth")  # of another size
     for stage in (label, cam, crf, evaluate):
-        stage.run(values, Artifacts(root), runtime)
+        # Each worker of a cluster imports PyTorch anew: where a model is needed, two show in one stage what they do.
+        workers = runtime.workers if stage in (cam, crf) else 1
+        stage.run(values, Artifacts(root), replace(runtime, workers=workers))
     return written(root)
 
 

@@ -99,7 +99,7 @@ def recognise(tower: ViT, tokens: Tokens, biases: Tensor) -> Tensor:
         mixed = torch.cat(parts, 2)
         values = tower.after_attention(block, values[:, : mixed.shape[2]], block.attn.out_proj(join_heads(mixed)))
     pooled = tower.pooled(values[:, :queries].flatten(0, 1)[:, None], "tok")
-    return functional.normalize(pooled, dim=-1).unflatten(0, (len(values), queries))
+    return functional.normalize(pooled, dim=-1).unflatten(0, (values.shape[0], queries))
 
 
 def cell_biases(biases: Tensor, grid: Sequence[int]) -> Tensor:

@@ -95,7 +95,7 @@ class SideAdapter(nn.Module):
         patches = self.patches(images)  # (B, D, h, w)
         grid = (patches.shape[2], patches.shape[3])
         positions = torch.cat([self.query_positions, self.grid_positions(grid)])  # (Q + h*w, D)
-        queries = self.queries.expand(len(images), -1, -1)
+        queries = self.queries.expand(images.shape[0], -1, -1)
         tokens = torch.cat([queries, patches.flatten(2).transpose(1, 2)], 1) + positions  # (B, Q + h*w, D)
         tokens = self._fused(tokens, 0, features, grid)
         found = []
