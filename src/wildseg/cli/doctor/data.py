@@ -1,7 +1,7 @@
 """Data that an experiment would not see: `dvc exp run --queue` works on what git and DVC know.
 
-The user's own files lie below data/raw, data/truth, data/corrected, data/memory and data/labels. A file there is known if git tracks
-it, or if it is an output that a .dvc file or a dvc.yaml names.
+The user's own files lie below data/raw, data/truth, data/corrected, data/memory and data/labels. A file there is known
+if git tracks it, or if it is an output that a .dvc file or a dvc.yaml names.
 """
 
 from __future__ import annotations
