@@ -1,14 +1,14 @@
 """Every refinement on the default drives: mIoU of pseudo masks after the CRF, and what each adds to unrefined maps.
 
-    python -m benchmarks.refinements                          # none, each one, and lposs or memory followed by propagate
+    python -m benchmarks.refinements                          # none, each one, and two followed by propagate
     python -m benchmarks.refinements caa+pamr propagate       # some
     python -m benchmarks.refinements lposs cam.options.lposs.constants=published
 
-Needs a finished `dvc repro`, whose frames and labels are used. Writes nothing into the project: maps and masks go to a
-temporary folder, and so does the bank of `memory`. Masks decide every pixel (`crf.min_confidence: 0`), so that no gain is one of coverage. Intervals are
-those of 95 % over redrawn stretches of frames, the same for both sides of a difference; with `--frames` of single
-frames, which promises too much where neighbours are alike. Milliseconds are those of the processor for a frame in the
-whole stage `cam`.
+Needs a finished `dvc repro`, whose frames and labels are used. Writes nothing into the project: maps, masks and the
+bank of `memory` go to a temporary folder. Masks decide every pixel (`crf.min_confidence: 0`), so that no gain is one of
+coverage. Intervals are those of 95 % over redrawn stretches of frames, the same for both sides of a difference; with
+`--frames` of single frames, which promises too much where neighbours are alike. Milliseconds are those of the processor
+for a frame in the whole stage `cam`.
 """
 
 from __future__ import annotations
