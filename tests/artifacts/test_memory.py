@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wildseg.artifacts.memory import REGIONS, AboutBank, most_regions
-from wildseg.artifacts.project import Artifacts
+from wildseg.artifacts.memory import REGIONS, AboutBank, MemoryFiles, most_regions
 from wildseg.cam.memory import Bank, Origin
 from wildseg.core.arrays import MAX_ARRAY, array_names, load_arrays
 from wildseg.core.errors import DataError
@@ -28,13 +27,13 @@ def bank() -> Bank:
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Artifacts:
-    artifacts = Artifacts(tmp_path)
-    artifacts.save_bank(bank(), ABOUT)
-    return artifacts
+def files(tmp_path: Path) -> MemoryFiles:
+    found = MemoryFiles(tmp_path)
+    found.save_bank(bank(), ABOUT)
+    return found
 
 
-def test_what_was_saved_is_read(files: Artifacts) -> None:
+def test_what_was_saved_is_read(files: MemoryFiles) -> None:
     found = files.load_bank()
     for name in ("keys", "values", "areas", "owners"):
         np.testing.assert_array_equal(getattr(found, name), getattr(bank(), name))
@@ -43,14 +42,14 @@ def test_what_was_saved_is_read(files: Artifacts) -> None:
     assert files.load_about_bank() == ABOUT
 
 
-def test_the_digest_is_that_of_the_file_and_the_same_content_has_the_same_bytes(files: Artifacts) -> None:
+def test_the_digest_is_that_of_the_file_and_the_same_content_has_the_same_bytes(files: MemoryFiles) -> None:
     before = files.bank_npz.read_bytes()
     assert files.bank_digest() == sha256(before).hexdigest()
     files.save_bank(bank(), AboutBank(dict(reversed(ABOUT.made_by.items())), ABOUT.digests))
     assert files.bank_npz.read_bytes() == before
 
 
-def changed(files: Artifacts, **arrays: np.ndarray) -> None:
+def changed(files: MemoryFiles, **arrays: np.ndarray) -> None:
     names = array_names(files.bank_npz)
     known = dict(zip(names, load_arrays(files.bank_npz, *names), strict=True))
     np.savez(files.bank_npz, **{**known, **arrays})
@@ -71,7 +70,7 @@ def changed(files: Artifacts, **arrays: np.ndarray) -> None:
         ({"about": np.frombuffer(b'{"format": 1, "made_by": {}, "frames": [["a"]]}', np.uint8)}, "not enough values"),
     ],
 )
-def test_a_bank_that_does_not_fit_together_is_one_line(files: Artifacts, arrays: dict, what: str) -> None:
+def test_a_bank_that_does_not_fit_together_is_one_line(files: MemoryFiles, arrays: dict, what: str) -> None:
     changed(files, **arrays)
     with pytest.raises(DataError, match=re.escape(what)) as error:
         files.load_bank()
@@ -82,7 +81,7 @@ def test_a_bank_that_does_not_fit_together_is_one_line(files: Artifacts, arrays:
 @pytest.mark.parametrize(
     "write", [lambda path: path.write_bytes(b"no archive"), lambda path: path.write_bytes(path.read_bytes()[:400])]
 )
-def test_a_broken_file_is_one_line(files: Artifacts, write: Callable[[Path], object]) -> None:
+def test_a_broken_file_is_one_line(files: MemoryFiles, write: Callable[[Path], object]) -> None:
     write(files.bank_npz)
     with pytest.raises(DataError, match="bank.npz: expected the arrays about"):
         files.load_bank()
@@ -90,10 +89,10 @@ def test_a_broken_file_is_one_line(files: Artifacts, write: Callable[[Path], obj
 
 def test_a_missing_bank_has_no_digest(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a bank of regions, which 'wildseg memory' builds"):
-        Artifacts(tmp_path).bank_digest()
+        MemoryFiles(tmp_path).bank_digest()
 
 
-def test_a_bank_without_regions_can_be_saved_and_read(files: Artifacts) -> None:
+def test_a_bank_without_regions_can_be_saved_and_read(files: MemoryFiles) -> None:
     empty = replace(
         bank(), keys=np.zeros((0, 3)), values=np.zeros((0, 2)), areas=np.zeros(0), owners=np.zeros(0, np.int32)
     )

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from tests.encoders.models import noise, save
 from tests.stages.test_cam import CPU, PRESENT, project, values, with_cam  # noqa: F401 - fixtures
+from wildseg.artifacts.memory import MemoryFiles
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cam.engine import activation_maps
 from wildseg.cam.memory import Origin, Recollection
@@ -51,9 +52,13 @@ def frames_of(project: Artifacts, number: int, test: tuple[int, ...] = ()) -> No
     project.save_labels([frame.name for frame in frames], names, np.tile(PRESENT, (number // 3 + 1, 1))[:number])
 
 
+def bank_of(project: Artifacts) -> MemoryFiles:
+    return MemoryFiles(project.root)
+
+
 def build(project: Artifacts, values: Params, **asked: bool) -> bytes:
     memory.run(values, project, CPU, **{"grow": False, "rebuild": False, **asked})
-    return project.bank_npz.read_bytes()
+    return bank_of(project).bank_npz.read_bytes()
 
 
 def test_the_bank_has_the_large_regions_of_training_frames(
@@ -61,7 +66,7 @@ def test_the_bank_has_the_large_regions_of_training_frames(
 ) -> None:
     frames_of(project, 4, test=(1,))
     build(project, chosen)
-    bank = project.load_bank()
+    bank = bank_of(project).load_bank()
     trained = ["drive_000000", "drive_000002", "drive_000003"]
     assert bank.frames == tuple(Origin(name, "drive", int(name[-1]) / 5) for name in trained)
     model = clip.load(chosen.clip.model, chosen.clip.pretrained, root=project.root)
@@ -72,8 +77,8 @@ def test_the_bank_has_the_large_regions_of_training_frames(
         np.testing.assert_array_equal(bank.keys[bank.owners == number], found.keys[large].astype(np.float16))
         np.testing.assert_array_equal(bank.values[bank.owners == number], found.values[large].astype(np.float16))
     output = capsys.readouterr().out
-    assert f"memory: 3 frames read, {project.bank_npz} has {len(bank)} regions of 3 frames" in output
-    assert project.bank_digest()[:12] in output
+    assert f"memory: 3 frames read, {bank_of(project).bank_npz} has {len(bank)} regions of 3 frames" in output
+    assert bank_of(project).bank_digest()[:12] in output
 
 
 def test_a_bank_is_frozen_until_it_is_asked_to_grow_and_then_is_that_of_all_frames_at_once(
@@ -93,7 +98,7 @@ def test_a_bank_is_frozen_until_it_is_asked_to_grow_and_then_is_that_of_all_fram
     assert build(project, chosen, rebuild=True) == grown
     assert "memory: 5 frames read" in (output := capsys.readouterr().out)
     assert ", 5 from the cache" in output
-    project.bank_npz.unlink()
+    bank_of(project).bank_npz.unlink()
     frames_of(project, 5, test=(0, 1))
     build(project, chosen)
     frames_of(project, 5)
@@ -104,7 +109,7 @@ def test_a_killed_build_goes_on_where_it_was(
     project: Artifacts, chosen: Params, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = build(project, chosen, rebuild=True)
-    project.bank_npz.unlink()
+    bank_of(project).bank_npz.unlink()
     monkeypatch.setenv("WILDSEG_CACHE", str(project.root / "other"))
     compute, left = memory.MemoryTask.compute, iter(range(2))
 
@@ -117,7 +122,7 @@ def test_a_killed_build_goes_on_where_it_was(
         patched.setattr(memory.MemoryTask, "compute", killed)
         with pytest.raises(KeyboardInterrupt):
             build(project, chosen)
-    assert not project.bank_npz.exists()
+    assert not bank_of(project).bank_npz.exists()
     capsys.readouterr()
     assert build(project, chosen) == expected
     assert ", 2 from the cache" in capsys.readouterr().out
@@ -165,7 +170,7 @@ def test_maps_are_refined_by_the_bank_without_the_frame_and_its_neighbours(proje
     plain = cam_config(with_cam(chosen, refine="none").cam)
     before = activation_maps(model, image, texts, (0, 2), 3, plain)
     regions = load_reader(chosen.cam, model, project.root).read(image)
-    seen = Recollection(project.load_bank(), regions, origin, texts.numpy(), [0, 2], 3)
+    seen = Recollection(bank_of(project).load_bank(), regions, origin, texts.numpy(), [0, 2], 3)
     assert set(seen.bank.owners[seen.bank.elsewhere(origin, 0.3)]) == {0, 1, 5}
     expected = Refinement(method, options={"gap_s": 0.3, "scale": 5.0}).refine_frame(before, image, seen)
     _, maps = project.load_maps("drive_000003")
@@ -203,7 +208,7 @@ def test_maps_are_computed_again_when_the_bank_changes_and_only_then(
     assert "from the cache" not in capsys.readouterr().out
     cam.run(with_cam(chosen, refine="none"), project, CPU)
     build(project, chosen, rebuild=True)
-    project.bank_npz.write_bytes(b"")
+    bank_of(project).bank_npz.write_bytes(b"")
     capsys.readouterr()
     cam.run(with_cam(chosen, refine="none"), project, CPU)  # which does not read it
     assert ", 4 from the cache" in capsys.readouterr().out
@@ -235,9 +240,9 @@ def test_without_a_bank_or_with_an_empty_one_nothing_is_computed(project: Artifa
     with pytest.raises(DataError, match=re.escape(missing)):
         cam.run(chosen, project, CPU)
     build(project, chosen)
-    full = project.load_bank()
+    full = bank_of(project).load_bank()
     none = replace(full, keys=full.keys[:0], values=full.values[:0], areas=full.areas[:0], owners=full.owners[:0])
-    project.save_bank(none, project.load_about_bank())
+    bank_of(project).save_bank(none, bank_of(project).load_about_bank())
     with pytest.raises(DataError, match="expected regions, found none; 'wildseg memory --grow'"):
         cam.run(chosen, project, CPU)
     assert not project.cams_folder.exists()

@@ -11,7 +11,6 @@ from wildseg.artifacts.frames import SPLITS, Frame
 from wildseg.artifacts.labels import Labels
 from wildseg.artifacts.map_network import MapNetworkFiles
 from wildseg.artifacts.maps import Maps
-from wildseg.artifacts.memory import MemoryFiles
 from wildseg.artifacts.prompts import DroppedPhrase, PromptFiles, PromptSet
 from wildseg.artifacts.report import ReportFiles
 from wildseg.artifacts.rounds import RoundMasks
@@ -21,7 +20,5 @@ from wildseg.artifacts.truth import Truth
 __all__ = ["SPLITS", "Artifacts", "DroppedPhrase", "Frame", "FrameBoxes", "Listing", "PromptSet"]
 
 
-class Artifacts(
-    Supervision, Labels, PromptFiles, Maps, MemoryFiles, Boxes, Truth, MapNetworkFiles, RoundMasks, ReportFiles
-):
+class Artifacts(Supervision, Labels, PromptFiles, Maps, Boxes, Truth, MapNetworkFiles, RoundMasks, ReportFiles):
     """The files of one project folder, by kind: each is a file of `wildseg.artifacts`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from wildseg.cam.record import tower_states
 from wildseg.cam.regions import Regions, regions
 from wildseg.cam.tower_state import RecordConfig
 from wildseg.encoders.clip import Clip, resize
+
+if TYPE_CHECKING:
+    from wildseg.cam.params import Cam
 
 MIDDLE = 0.75  # of the blocks: 9 of 12, as in SC-CLIP
 SIGMA = 5.0  # of the neighbourhood in patches, as NACLIP published
@@ -41,6 +45,13 @@ class RegionReader:
     max_side: int | None
     pos_embed_interpolation: str
     encoder: Callable[[Tensor], Tensor] | None = None
+
+    @classmethod
+    def of(
+        cls, clip: Clip, cam: Cam, clusters: int, scale: float, encoder: Callable[[Tensor], Tensor] | None
+    ) -> RegionReader:
+        """Return that of a section cam: frames are as large in front of the network as for maps, but for `scale`."""
+        return cls(clip, clusters, scale, cam.max_side, cam.pos_embed_interpolation, encoder)
 
     @torch.no_grad()
     def read(self, image: np.ndarray) -> Regions:

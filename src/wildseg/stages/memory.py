@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wildseg.artifacts.memory import AboutBank, most_regions
+from wildseg.artifacts.memory import AboutBank, MemoryFiles, most_regions
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cam.memory import Bank, Origin
 from wildseg.core.errors import DataError
@@ -46,18 +46,19 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime, *, grow: bool, r
         DataError: no training frames, frames that cannot be read, or a bank that is broken or made otherwise.
         ModelError: the model cannot be had, or cannot be traced.
     """
-    task = MemoryTask(artifacts.root, params.cam, params.clip)
+    task, files = MemoryTask(artifacts.root, params.cam, params.clip), MemoryFiles(artifacts.root)
     frames = {frame.name: frame for frame in artifacts.load_frames("train")}
     if not frames:
         raise DataError("memory: expected key frames of the split train, found none")
     old: Bank | None = None
     digests: dict[str, str] = {}
-    if os.path.lexists(artifacts.bank_npz) and not rebuild:
-        check_made_by(artifacts, task.depends_on())
-        old, digests = artifacts.load_bank(), dict(artifacts.load_about_bank().digests)
+    if os.path.lexists(files.bank_npz) and not rebuild:
+        check_made_by(files, task.depends_on())
+        old, digests = files.load_bank(), dict(files.load_about_bank().digests)
     lacking = [name for name in frames if name not in digests]
     if old is not None and not (grow and lacking):
-        print(_kept(artifacts, old, digests, frames, len(lacking)))
+        changed = [n for n in frames if n in digests and _sha256(artifacts.frame_bytes(n)) != digests[n]]
+        print(_kept(files, old, changed, frames, len(lacking)))
         return
     failures = Failures("cam", params.cam.max_failures, len(lacking))
     results = run_frames(task, lacking, runtime, failures)
@@ -65,11 +66,11 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime, *, grow: bool, r
     origins = {own.frame: own for own in (old.frames if old else ())}
     origins |= {name: Origin(name, frames[name].source, frames[name].time_s) for name in found}
     bank = assemble(origins, by_frame(old) | found if old else found)
-    digests |= {name: sha256(artifacts.frame_bytes(name)).hexdigest() for name in found}
-    artifacts.save_bank(bank, AboutBank(task.depends_on(), digests))
+    digests |= {name: _sha256(artifacts.frame_bytes(name)) for name in found}
+    files.save_bank(bank, AboutBank(task.depends_on(), digests))
     print(
-        f"memory: {len(found)} frames read, {_in_words(artifacts, bank)}{failures}{results}; "
-        f"'dvc add {artifacts.bank_npz}' and a commit let queued experiments see it"
+        f"memory: {len(found)} frames read, {_in_words(files, bank)}{failures}{results}; "
+        f"'dvc add {files.bank_npz}' and a commit let queued experiments see it"
     )
 
 
@@ -109,11 +110,12 @@ def _digest(frame: str, key: np.ndarray, value: np.ndarray) -> bytes:
     return sha256(frame.encode() + b"\0" + key.tobytes() + value.tobytes()).digest()
 
 
-def _kept(
-    artifacts: Artifacts, bank: Bank, digests: Mapping[str, str], frames: Mapping[str, Frame], lacking: int
-) -> str:
+def _sha256(content: bytes) -> str:
+    return sha256(content).hexdigest()
+
+
+def _kept(files: MemoryFiles, bank: Bank, changed: Sequence[str], frames: Mapping[str, Frame], lacking: int) -> str:
     """Return the line about a bank that stays as it is."""
-    changed = [n for n in frames if n in digests and sha256(artifacts.frame_bytes(n)).hexdigest() != digests[n]]
     parts = (
         [f"{lacking} training frames are not in it; --grow adds them"] if lacking else ["it has all training frames"]
     )
@@ -123,10 +125,9 @@ def _kept(
         )
     if gone := [own.frame for own in bank.frames if own.frame not in frames]:
         parts.append(f"{len(gone)} of its frames are no training frames any more, such as {gone[0]!r}")
-    return f"memory: nothing done, the bank is frozen: {_in_words(artifacts, bank)}; {'; '.join(parts)}"
+    return f"memory: nothing done, the bank is frozen: {_in_words(files, bank)}; {'; '.join(parts)}"
 
 
-def _in_words(artifacts: Artifacts, bank: Bank) -> str:
-    number: Any = len(bank)
-    digest = artifacts.bank_digest()[:12]
-    return f"{artifacts.bank_npz} has {number:,} regions of {len(bank.frames):,} frames, digest {digest}"
+def _in_words(files: MemoryFiles, bank: Bank) -> str:
+    digest = files.bank_digest()[:12]
+    return f"{files.bank_npz} has {len(bank):,} regions of {len(bank.frames):,} frames, digest {digest}"

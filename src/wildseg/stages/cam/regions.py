@@ -55,8 +55,7 @@ def load_reader(cam: Cam, clip: Clip, root: Path) -> RegionReader:
     options, encoder = _options(cam), None
     if options["encoder"] is not None:
         encoder = second_encoder.load(clip, root, f"cam.options.{NAME}", **_of_encoder(options))
-    clusters, scale = options["clusters"], options["region_scale"]
-    return RegionReader(clip, clusters, scale, cam.max_side, cam.pos_embed_interpolation, encoder)
+    return RegionReader.of(clip, cam, options["clusters"], options["region_scale"], encoder)
 
 
 def check_bank(cam: Cam, clip: ClipParams, root: Path) -> None:
