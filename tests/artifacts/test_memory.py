@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -103,3 +104,11 @@ def test_a_bank_without_regions_can_be_saved_and_read(files: MemoryFiles) -> Non
 def test_a_bank_holds_what_can_be_read_again() -> None:
     assert most_regions(768, 512) == REGIONS
     assert 2 * 4096 * most_regions(4096, 512) <= MAX_ARRAY
+
+
+def test_the_digest_of_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    files = MemoryFiles(tmp_path)
+    files.bank_npz.parent.mkdir(parents=True)
+    os.mkfifo(files.bank_npz)
+    with pytest.raises(DataError, match="a named pipe"):
+        files.bank_digest()
