@@ -1,14 +1,14 @@
 """Every refinement on the default drives: mIoU of pseudo masks after the CRF, and what each adds to unrefined maps.
 
-    python -m benchmarks.refinements                          # none, each one, and lposs followed by propagate
+    python -m benchmarks.refinements                          # none, each one, and two followed by propagate
     python -m benchmarks.refinements caa+pamr propagate       # some
     python -m benchmarks.refinements lposs cam.options.lposs.constants=published
 
-Needs a finished `dvc repro`, whose frames and labels are used. Writes nothing into the project: maps and masks go to a
-temporary folder. Masks decide every pixel (`crf.min_confidence: 0`), so that no gain is one of coverage. Intervals are
-those of 95 % over redrawn stretches of frames, the same for both sides of a difference; with `--frames` of single
-frames, which promises too much where neighbours are alike. Milliseconds are those of the processor for a frame in the
-whole stage `cam`.
+Needs a finished `dvc repro`, whose frames and labels are used. Writes nothing into the project: maps, masks and the
+bank of `memory` go to a temporary folder. Masks decide every pixel (`crf.min_confidence: 0`), so that no gain is one of
+coverage. Intervals are those of 95 % over redrawn stretches of frames, the same for both sides of a difference; with
+`--frames` of single frames, which promises too much where neighbours are alike. Milliseconds are those of the processor
+for a frame in the whole stage `cam`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import confusion_matrix
 from wildseg.metrics.groups import split_groups
 from wildseg.metrics.intervals import miou, of_matrix, redraw, stretch_of
-from wildseg.stages import crf
+from wildseg.stages import crf, memory
 from wildseg.stages.cam import stage as cam
+from wildseg.stages.cam.regions import needs_regions
 
 INPUTS = ("data/frames", "data/labels", "data/raw", "data/truth", "models/tiny_clip")
 NONE = "none"
-IN_ORDER = ("lposs+propagate",)
+IN_ORDER = ("lposs+propagate", "memory+propagate")
 DRIVES = ("both", "seen", "held out")
 
 
@@ -84,6 +85,8 @@ def measure(values: Params, folder: Path) -> Measured:
     """Make maps and masks in `folder` and compare them with the truth."""
     artifacts = Artifacts(folder)
     link(folder, INPUTS)
+    if needs_regions(values.cam):
+        memory.run(values, artifacts, Runtime(1, "cpu"), grow=False, rebuild=False)
     start = time.process_time()
     cam.run(values, artifacts, Runtime(1, "cpu"))
     took = time.process_time() - start

@@ -21,6 +21,7 @@ from tests.encoders.models import CONFIGS
 from tests.labels import tiny_detectors
 from tests.segment.networks import segmenter_trainer
 from wildseg.artifacts import truth_maps
+from wildseg.artifacts.memory import MemoryFiles
 from wildseg.artifacts.curve import load_curves
 from wildseg.artifacts.frame_counts import FrameCountsFile
 from wildseg.artifacts.predictions import PredictionFolder
@@ -232,6 +233,8 @@ READERS = {
                     "data/cams/drive_000000.zip", lambda a, _: a.load_maps(FRAME.name)),
     "maps": Reader(("core.arrays.load_arrays", "core.arrays._array"), "data/cams/drive_000007.npz",
                    lambda a, _: a.load_maps(FRAME.name)),
+    "bank of regions": Reader(("core.arrays.load_arrays", "core.arrays._array", "artifacts.memory.MemoryFiles._about"),
+                              "data/memory/bank.npz", lambda a, _: MemoryFiles(a.root).load_bank()),
     "mask": Reader(IDS, "data/masks/drive_000007.png", lambda a, _: a.load_mask(FRAME.name)),
     "scribbles": Reader(IDS, "data/scribbles/drive_000007.png", lambda a, _: a.load_weak("scribbles", FRAME.name)),
     "points": Reader(IDS, "data/points/drive_000007.png", lambda a, _: a.load_weak("points", FRAME.name)),
@@ -356,6 +359,7 @@ HARMLESS = {
     "stages.preflight._send_check": "opened to write nowhere",
     "labels.language.transport.post": "an address, never a file; what comes is read by reply_of",
     "labels.language.transport.read_error": "shown as text",
+    "stages.cam.regions.made_by": "what was written as JSON just before",
     "stages.eval.run_record._value": "a text of params.yaml, and no file",
     "report.document._asset": "script and style of the package",
     "cli.tick.server._asset": "script and style of the package",

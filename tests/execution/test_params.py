@@ -14,7 +14,7 @@ from wildseg.core.errors import ParamsError
 from wildseg.execution import params
 from wildseg.tracking.values import flatten_params
 
-REFINEMENTS = "caa, features, lposs, none, pamr, propagate"
+REFINEMENTS = "caa, features, lposs, memory, none, pamr, propagate"
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 

@@ -256,7 +256,8 @@ def test_a_value_that_means_nothing_to_labels_is_one_line(wrong: dict[str, Any],
 
 WRONG_MAPS = [
     ({"method": "grad_cam"}, "method: expected one of .*did you mean 'gradcam'"),
-    ({"refine": "crf"}, "refine: expected one of caa, features, lposs, none, pamr, propagate; found 'crf'"),
+    ({"refine": "crf"}, "refine: expected one of caa, features, lposs, memory, none, pamr, propagate; found 'crf'"),
+    ({"refine": "memory"}, "refine: memory reads a bank of a project's own frames; use it by 'dvc repro'"),
     ({"refine": ["propagate", "caa"]}, "refine: expected caa before propagate"),
     ({"refine_options": {"pamr": {"step": 3}}}, r"refine_options\.pamr\.step: pamr has no such option; .* 'steps'"),
     ({"refine_options": {"pmar": {}}}, "refine_options: expected one of .*; found 'pmar'; did you mean 'pamr'"),

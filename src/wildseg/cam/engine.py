@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from wildseg.cam.maps import normalise, resample_maps
+from wildseg.cam.memory import Recollection
 from wildseg.cam.record import record_batch
 from wildseg.cam.refinement import Refinement, refine_frame
 from wildseg.cam.tower_state import RecordConfig
@@ -60,7 +61,13 @@ class CamConfig:
 
 
 def activation_maps(
-    clip: Clip, image: np.ndarray, texts: Tensor, classes: Sequence[int], num_classes: int, config: CamConfig
+    clip: Clip,
+    image: np.ndarray,
+    texts: Tensor,
+    classes: Sequence[int],
+    num_classes: int,
+    config: CamConfig,
+    seen: Recollection | None = None,
 ) -> np.ndarray:
     """Return one map per queried class: (K, h, w) float32 in [0, 1].
 
@@ -73,8 +80,9 @@ def activation_maps(
         classes: the K rows of `texts` that are present; may be none.
         num_classes: how many rows of `texts` are classes.
         config: method, scales, refinements.
+        seen: the regions of the frame and a bank, where a refinement needs these.
     """
-    return activation_maps_of_batch(clip, [image], texts, [classes], num_classes, config)[0]
+    return activation_maps_of_batch(clip, [image], texts, [classes], num_classes, config, [seen])[0]
 
 
 def activation_maps_of_batch(
@@ -84,15 +92,19 @@ def activation_maps_of_batch(
     classes: Sequence[Sequence[int]],
     num_classes: int,
     config: CamConfig,
+    seen: Sequence[Recollection | None] = (),
 ) -> list[np.ndarray]:
     """Return what `activation_maps` returns for each of several images of one size, which pass the network together."""
+    seen = seen or [None] * len(images)
     patch = clip.tower().patch
     sizes = [input_size(images[0].shape[:2], patch, scale, config.cam.max_side) for scale in config.cam.scales]
     grid = max((height // patch[0], width // patch[1]) for height, width in sizes)
     most = max(1, MAX_ATTENTION_ENTRIES // (grid[0] * grid[1]) ** 2)
     if len(images) > most:
         parts = [slice(start, start + most) for start in range(0, len(images), most)]
-        some = [activation_maps_of_batch(clip, images[p], texts, classes[p], num_classes, config) for p in parts]
+        some = [
+            activation_maps_of_batch(clip, images[p], texts, classes[p], num_classes, config, seen[p]) for p in parts
+        ]
         return [maps for part in some for maps in part]
     done = [np.zeros((0, *grid), np.float32) for _ in images]
     numbers = [number for number, present in enumerate(classes) if present]
@@ -114,7 +126,7 @@ def activation_maps_of_batch(
         finest = max(grid, *((maps.shape[1], maps.shape[2]) for maps in raw))
         own = [resample_maps(maps, finest) for maps in raw]
         averaged = own[0] if len(own) == 1 else normalise(torch.stack(own).mean(0))
-        done[number] = refine_frame(averaged.cpu().numpy(), images[number], config.refinements)
+        done[number] = refine_frame(averaged.cpu().numpy(), images[number], config.refinements, seen[number])
     return done
 
 

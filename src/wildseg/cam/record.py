@@ -62,11 +62,12 @@ def record_batch(
     tower = clip.tower(config.pos_embed_interpolation)
     return [
         _trace(clip, tower, pixels[i : i + 1], texts, tuple(classes[i]), num_classes, config, state)
-        for i, state in enumerate(_states(tower, pixels, config))
+        for i, state in enumerate(tower_states(tower, pixels, config))
     ]
 
 
-def _states(tower: ViT | ResNet, pixels: Tensor, config: RecordConfig) -> list[TowerState]:
+def tower_states(tower: ViT | ResNet, pixels: Tensor, config: RecordConfig) -> list[TowerState]:
+    """Return images of one size, (B, 3, h*p, w*q), at the target layer of an image tower, one by one."""
     if isinstance(tower, ResNet):
         return resnet_state.read(tower, pixels, config)
     return vit_state.read(tower, pixels, config)
@@ -140,7 +141,7 @@ def _last_attention(
 
     def crop(rows: slice, columns: slice) -> LastAttention:
         part = pixels[:, :, rows, columns]
-        return _last_attention(tower, part, texts, config, _states(tower, part, config)[0])
+        return _last_attention(tower, part, texts, config, tower_states(tower, part, config)[0])
 
     grid = (state.layer.shape[2], state.layer.shape[3])
     return LastAttention(grid, state.values, read_out, encode, crop, tower.patch)

@@ -7,7 +7,8 @@ A refinement is a file of `methods/refine` of one of two kinds, with its options
   ``mean_attention`` it is the mean attention over the blocks that a second function, ``blocks(number, options)``,
   returns.
 * ``refine(maps, image, ...)`` of a frame, if ``NEEDS`` has ``image``: the finished maps of all passes, (K, h, w) in
-  [0, 1], and (H, W, 3) uint8 in, maps (K, h', w') out. It needs no image-text model.
+  [0, 1], and (H, W, 3) uint8 in, maps (K, h', w') out. It needs no image-text model. With ``regions`` in ``NEEDS``, the
+  frame's regions and a bank of those of other frames come third, a `wildseg.cam.memory.Recollection`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from torch import Tensor
 
 from wildseg.cam.maps import EPS, normalise
+from wildseg.cam.memory import Recollection
 from wildseg.cam.trace import Trace
 
 
@@ -39,6 +41,11 @@ class Refinement:
     def of_image(self) -> bool:
         """Whether it refines the maps of a frame, and not those of a recorded pass."""
         return "image" in self.method.NEEDS
+
+    @property
+    def needs_regions(self) -> bool:
+        """Whether it reads the regions of the frame, and a bank of others."""
+        return "regions" in self.method.NEEDS
 
     @property
     def needs_attention(self) -> bool:
@@ -60,27 +67,37 @@ class Refinement:
         refined = self.method.refine(maps, trace, *section, **self.options)
         return maps if refined is maps else normalise(refined).to(maps)
 
-    def refine_frame(self, maps: np.ndarray, image: np.ndarray) -> np.ndarray:
+    def refine_frame(self, maps: np.ndarray, image: np.ndarray, seen: Recollection | None = None) -> np.ndarray:
         """Return refined maps (K, h', w') float32 in [0, 1], of which each has the maximum that it had.
 
         Args:
             maps: (K, h, w) float32 in [0, 1], K > 0.
             image: (H, W, 3) uint8.
+            seen: the regions of the frame and a bank, for a refinement that needs them.
+
+        Raises:
+            ValueError: it needs them, and there are none.
         """
-        refined = np.maximum(self.method.refine(maps, image, **self.options), 0)
+        if self.needs_regions and seen is None:
+            raise ValueError("seen: expected the regions of the frame and a bank, which this refinement reads")
+        given = (seen,) if self.needs_regions else ()
+        refined = np.maximum(self.method.refine(maps, image, *given, **self.options), 0)
         peaks, found = (values.max((1, 2), keepdims=True) for values in (maps, refined))
         return np.clip(refined * (peaks / np.maximum(found, EPS)), 0, 1).astype(np.float32)
 
 
-def refine_frame(maps: np.ndarray, image: np.ndarray, refinements: Iterable[Refinement]) -> np.ndarray:
+def refine_frame(
+    maps: np.ndarray, image: np.ndarray, refinements: Iterable[Refinement], seen: Recollection | None = None
+) -> np.ndarray:
     """Return the maps (K, h', w') of a frame after those of `refinements` that are of an image, in their order.
 
     Args:
         maps: (K, h, w) float32 in [0, 1]; K may be 0.
         image: (H, W, 3) uint8.
         refinements: all of them.
+        seen: the regions of the frame and a bank, where one of them needs these.
     """
     for refinement in refinements:
         if refinement.of_image and len(maps):
-            maps = refinement.refine_frame(maps, image)
+            maps = refinement.refine_frame(maps, image, seen)
     return maps

@@ -15,6 +15,7 @@ SECTIONS = (
         ("summary", "truth", "agree", "calibrate", "methods", "compare", "diff", "explain"),
     ),
     Section("Predict", "wildseg.cli.predict", ("predict", "detect")),
+    Section("Build", "wildseg.cli.memory", ("memory",)),
     Section("Exchange", "wildseg.cli.exchange", ("suggest", "export", "import")),
     Section("Label by hand", "wildseg.cli.tick.command", ("tick",)),
     Section("Change", "wildseg.cli.migrate", ("classes",)),

@@ -331,6 +331,8 @@ def _check_method(kind: str, name: str, function: str, options: Mapping[str, Any
 def _check_refinements(names: Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> None:
     for name in names:
         lookup.check("methods.refine", name, "refine")
+        if "regions" in lookup.needs("methods.refine", name):
+            raise ParamsError(f"refine: {name} reads a bank of a project's own frames; use it by 'dvc repro'")
     for name, own in options.items():
         lookup.check("methods.refine", name, "refine_options")
         lookup.check_options("methods.refine", name, ("refine",), own, f"refine_options.{name}")

@@ -31,6 +31,7 @@ from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics.confusion import Confusion, mean_recall, miou
 from wildseg.report.method_table import COLUMNS
+from wildseg.stages import memory
 from wildseg.stages.cam import stage as cam
 from wildseg.stages.eval.stage import masks_by_group
 
@@ -106,6 +107,27 @@ def test_miou_is_what_eval_finds_in_the_maps_that_the_stage_writes(
     assert row.forward_mib >= 0
 
 
+def test_a_bank_of_regions_is_read_as_by_the_stage(project: Artifacts, values: Params) -> None:
+    options = {**values.cam.options, "memory": {"gap_s": 0.3}}
+    values = replace(values, cam=replace(values.cam, scales=(1.0,), options=options))
+    memory.run(values, project, Runtime(1, "cpu"), grow=False, rebuild=False)
+    rows = {}
+    for name in ("none", "memory"):
+        own = replace(values, cam=replace(values.cam, refine=name))
+        cam.run(own, project, Runtime(1, "cpu"))
+        confusion = Confusion(len(NAMES) + 1)
+        for group in masks_by_group(own, project):
+            confusion.merge(group.levels.cam)
+        unlabelled = project.load_truth(TRUE[1], NAMES, (48, 64))
+        assert unlabelled is not None
+        nothing = Confusion(len(NAMES) + 1)
+        nothing.add(unlabelled, np.full((48, 64), 0 if values.background else 255, np.uint8))
+        confusion.matrix -= nothing.matrix
+        rows[name] = measure(own, project, choose(own, project, 100), "cpu").miou
+        assert rows[name] == miou(confusion.matrix)
+    assert rows["none"] != rows["memory"]
+
+
 def test_a_method_that_the_model_cannot_be_asked_for_says_why(project: Artifacts, values: Params) -> None:
     values = replace(values, cam=replace(values.cam, method="cam"))
     row = measure(values, project, choose(values, project, 2), "cpu")
@@ -125,11 +147,11 @@ def test_a_model_that_cannot_be_had_is_an_error_and_no_row(project: Artifacts, v
         (["gradcm"], "did you mean 'gradcam'?"),
         (
             ["--refine", "none,cab"],
-            "caa, features, lposs, none, pamr, propagate; found 'cab'; did you mean 'caa'?",
+            "caa, features, lposs, memory, none, pamr, propagate; found 'cab'; did you mean 'caa'?",
         ),
         (["--refine", "none,caa+pmar"], "found 'pmar'; did you mean 'pamr'?"),
         (["--refine", "caa+none"], "--refine: expected none alone"),
-        (["--refine", ""], "--refine: expected one of caa, features, lposs, none, pamr, propagate; found ''"),
+        (["--refine", ""], "--refine: expected one of caa, features, lposs, memory, none, pamr, propagate; found ''"),
     ],
 )
 def test_a_wrong_name_is_one_line(

@@ -24,8 +24,9 @@ from wildseg.methods.cam import eigencam
 from wildseg.methods.refine import features, lposs, none, pamr, propagate
 
 REFINEMENTS = lookup.available("methods.refine")
-OF_FRAMES = [name for name in REFINEMENTS if "image" in lookup.needs("methods.refine", name)]
-OF_PASSES = [name for name in REFINEMENTS if name not in OF_FRAMES]
+OF_FRAMES = [name for name in REFINEMENTS if lookup.needs("methods.refine", name) == {"image"}]
+OF_REGIONS = [name for name in REFINEMENTS if "regions" in lookup.needs("methods.refine", name)]
+OF_PASSES = [name for name in REFINEMENTS if name not in [*OF_FRAMES, *OF_REGIONS]]
 GRID = (3, 4)
 
 
@@ -50,8 +51,9 @@ def refinement(name: str) -> Refinement:
     return Refinement(lookup.load("methods.refine", name), {"caa": caa_params()}.get(name))
 
 
-def test_both_kinds_exist() -> None:
+def test_all_kinds_exist() -> None:
     assert OF_FRAMES == ["pamr", "propagate"]
+    assert OF_REGIONS == ["memory"]
     assert OF_PASSES == ["caa", "features", "lposs", "none"]
 
 

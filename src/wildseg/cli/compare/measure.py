@@ -25,15 +25,21 @@ from wildseg.metrics.confusion import Confusion, mean_recall, miou
 from wildseg.metrics.cost import peak_mib, timed
 from wildseg.report.method_table import Row
 from wildseg.stages.cam import stage as cam
+from wildseg.stages.cam.labelled_frame import LabelledFrame
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """A frame in memory: image (H, W, 3) uint8, truth (H, W) uint8 ids, indices of the classes it is labelled with."""
+    """A frame in memory: image (H, W, 3) uint8, truth (H, W) uint8 ids, its name, origin and classes."""
 
     image: np.ndarray
     truth: np.ndarray
-    present: list[int]
+    frame: LabelledFrame
+
+    @property
+    def present(self) -> list[int]:
+        """Indices of the classes it is labelled with."""
+        return self.frame.present
 
 
 def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], device: str) -> Row:
@@ -51,7 +57,8 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
     row = Row(params.cam.method, params.cam.refined_by, len(samples))
 
     def maps(sample: _Sample) -> np.ndarray:
-        return activation_maps(model, sample.image, task.texts, sample.present, num_classes, config)
+        seen = task.recollection(sample.frame, sample.image)
+        return activation_maps(model, sample.image, task.texts, sample.present, num_classes, config, seen)
 
     largest = max(samples, key=lambda sample: sample.truth.size * len(sample.present))
     forward_mib = peak_mib(lambda: plain.forward(plain.prepare(largest.image)), model.device)
@@ -100,7 +107,8 @@ def _load(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Iter
             raise DataError(f"{frame.name}: its truth was removed meanwhile; run the same again")
         mask = artifacts.read_truth(truths[frame.name], names, (image.shape[0], image.shape[1]))
         seen.add(mask)
-        yield _Sample(image, mask.ids, np.flatnonzero(labels[frame.name]).tolist())
+        present = np.flatnonzero(labels[frame.name]).tolist()
+        yield _Sample(image, mask.ids, LabelledFrame(frame.name, present, source=frame.source, time_s=frame.time_s))
     check_id_offset(seen.pixels, seen.masks, names, artifacts.truth_folders[0], background=bool(params.background))
 
 

@@ -31,6 +31,7 @@ from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.report.method_table import Row, lines, save
 from wildseg.report.sampling import sample_evenly
+from wildseg.stages.cam.regions import check_bank, needs_regions
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -74,6 +75,9 @@ def run(
         for method in methods or _training_free("encoder")  # whose weights may be a large download: by name alone
         for cam in refined
     ]
+    for variant in variants:
+        if needs_regions(variant.cam):
+            check_bank(variant.cam, variant.clip, artifacts.root)
     conditions = _conditions(params, artifacts, runtime, chosen)
     rows = []
     for number, variant in enumerate(variants, start=1):

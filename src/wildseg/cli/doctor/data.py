@@ -1,7 +1,7 @@
 """Data that an experiment would not see: `dvc exp run --queue` works on what git and DVC know.
 
-The user's own files lie below data/raw, data/truth, data/corrected and data/labels. A file there is known if git tracks
-it, or if it is an output that a .dvc file or a dvc.yaml names.
+The user's own files lie below data/raw, data/truth, data/corrected, data/memory and data/labels. A file there is known
+if git tracks it, or if it is an output that a .dvc file or a dvc.yaml names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wildseg.core.yaml_files import load
 from wildseg.execution.dvc_table import PIPELINES
 
 FOR_GIT = (".dvc", ".csv", ".json", ".txt", ".md", ".yaml", ".gitignore")  # small texts; anything else is DVC's
-FOLDERS = ("data/raw", "data/truth", "data/corrected", "data/labels")
+FOLDERS = ("data/raw", "data/truth", "data/corrected", "data/memory", "data/labels")
 
 
 def check(root: Path, source: str) -> Iterator[Finding]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from torch import Tensor
 
 from wildseg.cam import dense
+from wildseg.cam.neighbourhood import neighbourhood
 from wildseg.cam.trace import Trace
 from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Between
@@ -43,13 +43,3 @@ def cam(
         return dense.attention(key, key, near) @ value
 
     return dense.maps(trace, neighbour_attention, method="naclip", scale=scale, competitors=competitors)
-
-
-def neighbourhood(height: int, width: int, sigma: float) -> Tensor:
-    """Return omega (1 + h*w, 1 + h*w) for a grid of patches, token 0 the class token."""
-    rows, columns = (
-        torch.exp(-((torch.arange(n)[:, None] - torch.arange(n)) ** 2) / (2 * sigma**2)) for n in (height, width)
-    )
-    omega = torch.zeros(1 + height * width, 1 + height * width)
-    omega[1:, 1:] = torch.kron(rows, columns)  # the exponential of a sum: a product of one factor per axis
-    return omega

@@ -19,7 +19,9 @@ from wildseg.exchange.coco import LARGEST_SIDE
 from wildseg.execution.failures import Failures
 from wildseg.execution.run_frames import run_frames
 from wildseg.execution.runtime import Runtime
-from wildseg.stages.cam.task import CamTask, LabelledFrame
+from wildseg.stages.cam.labelled_frame import LabelledFrame
+from wildseg.stages.cam.regions import check_bank, needs_regions
+from wildseg.stages.cam.task import CamTask
 
 if TYPE_CHECKING:
     from wildseg.execution.params import Params
@@ -32,13 +34,15 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 
     Raises:
         ParamsError: a method that compares classes has nothing to compare, or a refinement has nothing to refine by.
-        DataError: no key frames, frames without a line in labels.csv, no prompts.json, boxes that cannot be used, or
-            given maps that lack a frame.
+        DataError: no key frames, frames without a line in labels.csv, no prompts.json, boxes that cannot be used, given
+            maps that lack a frame, or no bank of regions that a refinement can read.
         ModelError: the model cannot be had, or cannot be traced.
     """
     task = make_task(params, artifacts)
     _check_competition(task)
     check_refinement(task)
+    if needs_regions(params.cam):
+        check_bank(params.cam, params.clip, artifacts.root)
     quarantined = artifacts.load_quarantine("label")
     present, tiles = _labels(params, artifacts)
     if task.reads_files and (remark := task.given().check(present)):
@@ -46,8 +50,9 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     failures = Failures("cam", params.cam.max_failures, len(present))
     _network(params, artifacts, runtime, task, present, tiles, failures)
     limits = _limits(params, artifacts)
+    origins = {frame.name: (frame.source, frame.time_s) for frame in artifacts.load_frames(after="label")}
     items = [
-        LabelledFrame(frame, present[frame], limits.frames.get(frame), tiles.get(frame))
+        LabelledFrame(frame, present[frame], limits.frames.get(frame), tiles.get(frame), *origins[frame])
         for frame in failures.without(list(present))
     ]
     counts = Counter[str]()

@@ -13,6 +13,7 @@ import numpy as np
 from wildseg.artifacts.frames import KeyFrames
 from wildseg.artifacts.map_network import MapNetworkFiles
 from wildseg.artifacts.maps import Maps
+from wildseg.artifacts.memory import MemoryFiles
 from wildseg.cam.blank import count_blank
 from wildseg.cam.boxes import cells_inside
 from wildseg.cam.tiles import is_finer, tile_weights
@@ -23,6 +24,8 @@ from wildseg.encoders.weights import identity
 from wildseg.execution.frame_task import FrameTask, catch_data_error
 from wildseg.execution.result_store import Entry
 from wildseg.stages.cam.config import cam_config, second_identity
+from wildseg.stages.cam.labelled_frame import LabelledFrame
+from wildseg.stages.cam.regions import load_reader, needs_regions
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; the process of the stage has no use for it
     import torch
@@ -30,26 +33,14 @@ if TYPE_CHECKING:  # workers import torch, all at the same time; the process of 
     from wildseg.artifacts.prompts import PromptSet
     from wildseg.cam.engine import CamConfig
     from wildseg.cam.given_maps import GivenMaps
+    from wildseg.cam.memory import Bank, Recollection
     from wildseg.cam.networks.objective import MapObjective
     from wildseg.cam.params import Cam
+    from wildseg.cam.region_features import RegionReader
     from wildseg.core.classes import Classes
     from wildseg.encoders.clip import Clip
     from wildseg.encoders.params import Clip as ClipParams
-    from wildseg.exchange.coco import FrameBoxes
     from wildseg.training.context import TrainContext
-
-
-@dataclass(frozen=True)
-class LabelledFrame:
-    """A frame, the indices of the classes in it, and what its maps are kept inside of, if there is such.
-
-    limits: boxes of classes. tiles: (r, c, C) bool, which classes are in each tile.
-    """
-
-    frame: str
-    present: list[int]
-    limits: FrameBoxes | None = None
-    tiles: np.ndarray | None = None
 
 
 @dataclass
@@ -70,6 +61,8 @@ class CamTask(FrameTask[LabelledFrame]):
     texts: torch.Tensor = field(init=False, repr=False)  # (M, d), classes first, then background phrases
     config: CamConfig = field(init=False, repr=False)
     objective: MapObjective = field(init=False, repr=False)
+    bank: Bank = field(init=False, repr=False)  # of a refinement that reads one
+    reader: RegionReader = field(init=False, repr=False)
     device: str = field(init=False, repr=False)
 
     stage = "cam"
@@ -90,11 +83,16 @@ class CamTask(FrameTask[LabelledFrame]):
             chosen["refine_options"] = options
         if self.needs_network:
             return {"cam": chosen, "network": sha256_of(MapNetworkFiles(self.root).map_network_weights)}
-        return second_identity(self.cam, self.root) | {
-            "cam": chosen,
-            "model": identity(self.clip, self.root),
-            "prompts": [self.classes.phrases, self.prompts.background, self.prompts.templates],
-        }
+        bank = {"bank": MemoryFiles(self.root).bank_digest()} if needs_regions(self.cam) else {}
+        return (
+            second_identity(self.cam, self.root)
+            | bank
+            | {
+                "cam": chosen,
+                "model": identity(self.clip, self.root),
+                "prompts": [self.classes.phrases, self.prompts.background, self.prompts.templates],
+            }
+        )
 
     @property
     def needs_network(self) -> bool:
@@ -127,12 +125,13 @@ class CamTask(FrameTask[LabelledFrame]):
         return item.frame
 
     def inputs(self, item: LabelledFrame) -> tuple[Any, ...]:
-        """Return the frame's bytes, classes and boxes, where there are such its tiles, and of given maps a digest."""
+        """Return the frame's bytes, classes and boxes, and where they count its tiles, given maps and its origin."""
         limits = item.limits
         boxes = () if limits is None else (limits.width, limits.height, limits.boxes.tolist())
         tiles = () if item.tiles is None else (item.tiles[..., item.present].tolist(),)
         files = (self.given().digest(item.frame),) if self.reads_files else ()
-        return KeyFrames(self.root).frame_bytes(item.frame), item.present, boxes, *tiles, *files
+        origin = (item.origin,) if needs_regions(self.cam) else ()
+        return KeyFrames(self.root).frame_bytes(item.frame), item.present, boxes, *tiles, *files, *origin
 
     def outputs(self, item: LabelledFrame) -> dict[str, Path]:
         """Return where the maps lie."""
@@ -150,7 +149,7 @@ class CamTask(FrameTask[LabelledFrame]):
         """Load the image-text model and encode the phrases, or load the trained network.
 
         Raises:
-            DataError: the trained network is broken.
+            DataError: the trained network, or the bank of regions, is broken.
             ModelError: the model cannot be had, or cannot be traced.
         """
         self.device = device
@@ -167,6 +166,9 @@ class CamTask(FrameTask[LabelledFrame]):
         self.model.tower()  # a model that cannot be traced is an error now
         phrases = (*self.classes.phrases, *((phrase,) for phrase in self.prompts.background))
         self.texts = self.model.classifier(phrases, self.prompts.templates)
+        if needs_regions(self.cam):
+            self.bank = MemoryFiles(self.root).load_bank()
+            self.reader = load_reader(self.cam, self.model, self.root)
         return self.model.notes
 
     def compute(self, item: LabelledFrame) -> Entry:
@@ -205,7 +207,22 @@ class CamTask(FrameTask[LabelledFrame]):
                 for image, classes in zip(images, present, strict=True)
             ]
             return [refine_frame(m, image, self.config.refinements) for m, image in zip(maps, images, strict=True)]
-        return activation_maps_of_batch(self.model, images, self.texts, present, len(self.classes), self.config)
+        seen = [self.recollection(item, image) for item, image in zip(items, images, strict=True)]
+        return activation_maps_of_batch(self.model, images, self.texts, present, len(self.classes), self.config, seen)
+
+    def recollection(self, item: LabelledFrame, image: np.ndarray) -> Recollection | None:
+        """Return the regions of a frame and the bank, None where nothing asks for them.
+
+        Args:
+            item: the frame.
+            image: (H, W, 3) uint8.
+        """
+        if not item.present or not needs_regions(self.cam):
+            return None
+        from wildseg.cam.memory import Recollection
+
+        regions, texts = self.reader.read(image), self.texts.cpu().numpy()
+        return Recollection(self.bank, regions, item.origin, texts, item.present, len(self.classes))
 
     def _entry(self, item: LabelledFrame, maps: np.ndarray) -> Entry:
         blank, emptied, of_tiles = count_blank(maps), 0, {}
