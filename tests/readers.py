@@ -21,9 +21,9 @@ from tests.encoders.models import CONFIGS
 from tests.labels import tiny_detectors
 from tests.segment.networks import segmenter_trainer
 from wildseg.artifacts import truth_maps
-from wildseg.artifacts.memory import MemoryFiles
 from wildseg.artifacts.curve import load_curves
 from wildseg.artifacts.frame_counts import FrameCountsFile
+from wildseg.artifacts.memory import MemoryFiles
 from wildseg.artifacts.predictions import PredictionFolder
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cam.given_maps import GivenMaps
