@@ -381,6 +381,7 @@ HARMLESS = {
     "stages.tasks.keyframe_extractor._digest": "hashed",
     "stages.tasks.detect._identity": "hashed",
     "stages.cam.config.option_files": "hashed",
+    "artifacts.memory.MemoryFiles.bank_digest": "hashed",
     "stages.prediction.run._digest_of_clip": "hashed",
     "stages.train.keys._beside": "hashed",
     "stages.cam.task.CamTask.depends_on": "hashed",

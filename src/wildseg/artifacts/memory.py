@@ -6,7 +6,6 @@ by, and the frames. The same content has the same bytes, so the SHA-256 of the f
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -19,8 +18,8 @@ import numpy as np
 from wildseg.artifacts.folder import Project
 from wildseg.cam.memory import Bank, Origin
 from wildseg.core.arrays import MAX_ARRAY, load_arrays
-from wildseg.core.errors import DataError
-from wildseg.core.files import open_loose, save_bytes, unreadable
+from wildseg.core.errors import DataError, check_regular
+from wildseg.core.files import save_bytes, sha256_of, unreadable
 
 REGIONS = 200_000  # that a bank holds at most
 FORMAT = 1
@@ -54,8 +53,8 @@ class MemoryFiles(Project):
             DataError: it is missing, or cannot be read.
         """
         try:
-            with open_loose(self.bank_npz) as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest()
+            check_regular(self.bank_npz)
+            return sha256_of(self.bank_npz)
         except OSError as error:
             raise unreadable(self.bank_npz, "a bank of regions, which 'wildseg memory' builds", error) from error
 

@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # keys, values and areas of the regions of one frame
 
 
-def run(params: Params, artifacts: Artifacts, runtime: Runtime, *, grow: bool, rebuild: bool) -> None:
+def run(
+    params: Params,
+    artifacts: Artifacts,
+    runtime: Runtime,
+    *,
+    grow: bool,
+    rebuild: bool,
+) -> None:
     """Write data/memory/bank.npz, or say why it stays as it is.
 
     Frames that cannot be read are left out, up to the share cam.max_failures. What was computed of a frame is kept, so
