@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from wildseg.core import colours
 from wildseg.core.classes import BACKGROUND, IGNORE, MAX_CLASSES, Classes
 from wildseg.core.colour_words import SURFACES, THINGS
-from wildseg.core.colours import APART, check, hex_colour, palette, said_by
+from wildseg.core.colours import APART, UNDECIDED, check, hex_colour, palette, said_by
 from wildseg.core.errors import ParamsError
-from wildseg.core.id_colours import UNDECIDED, id_palette
+from wildseg.core.id_colours import id_palette
 
 DEMO = ("sky", "tree", "cement_road", "lane_line", "curb", "red_brick_path", "yellow_brick_path", "soil", "lawn",
         "water")  # fmt: skip
@@ -138,6 +138,7 @@ def test_the_palette_of_label_images_gives_each_id_its_own_colour_whatever_class
     found = id_palette()
     assert (found.shape, found.dtype) == ((256, 3), np.uint8)
     assert len(np.unique(found, axis=0)) == 256
+    np.testing.assert_array_equal(found[[BACKGROUND, IGNORE]], [(0, 0, 0), UNDECIDED])
     hues = np.array([colorsys.rgb_to_hsv(*(colour / 255.0))[0] for colour in found[1:41]])
     turn = np.abs(np.diff(hues))
     assert np.minimum(turn, 1 - turn).min() > 0.3

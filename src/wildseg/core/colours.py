@@ -7,6 +7,7 @@ nearest one that is not. Label images between stages have other colours, see `wi
 
 from __future__ import annotations
 
+import colorsys
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,10 @@ from numpy.typing import ArrayLike
 
 from wildseg.core.colour_words import COLOUR_WORDS, SURFACES, THINGS
 from wildseg.core.errors import ParamsError, did_you_mean
-from wildseg.core.id_colours import BACKGROUND, UNDECIDED, Rgb, hsv_to_rgb, id_palette
+
+Rgb = tuple[int, int, int]
+
+BACKGROUND, UNDECIDED = (0, 0, 0), (245, 245, 240)
 
 HEX = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})\Z")
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+")
@@ -31,7 +35,7 @@ LEVELS = np.array([0, 32, 64, 96, 128, 160, 192, 224, 255], np.uint8)  # of each
 
 
 def palette(names: Sequence[str], own: Mapping[str, str] | None = None) -> np.ndarray:
-    """Return the colours of classes by id: (256, 3) uint8 RGB, background black, 255 nearly white.
+    """Return the colours of classes by id: (256, 3) uint8 RGB, background black, all that is no class nearly white.
 
     Args:
         names: of the ids 1, 2, ...
@@ -43,7 +47,8 @@ def palette(names: Sequence[str], own: Mapping[str, str] | None = None) -> np.nd
 
 @cache
 def _palette(names: tuple[str, ...], own: tuple[tuple[str, str], ...]) -> np.ndarray:
-    colours = id_palette().copy()
+    colours = np.full((256, 3), UNDECIDED, np.uint8)
+    colours[0] = BACKGROUND
     by_name = _assigned(names, {name: _rgb(text) for name, text in own})
     for id_, name in enumerate(names, 1):
         colours[id_] = by_name[name]
@@ -158,7 +163,9 @@ def _singular(word: str) -> str:
 def _drawn(name: str) -> Rgb:
     """Return a strong colour that depends on the name alone."""
     hue, saturation, value = (byte / 255 for byte in hashlib.sha256(name.encode("utf-8", "replace")).digest()[:3])
-    return hsv_to_rgb(hue, 0.55 + 0.4 * saturation, 0.55 + 0.4 * value)
+    channels = colorsys.hsv_to_rgb(hue, 0.55 + 0.4 * saturation, 0.55 + 0.4 * value)
+    red, green, blue = (round(channel * 255) for channel in channels)
+    return red, green, blue
 
 
 def _rgb(text: str) -> Rgb:

@@ -10,9 +10,7 @@ from functools import cache
 
 import numpy as np
 
-Rgb = tuple[int, int, int]
-
-BACKGROUND, UNDECIDED = (0, 0, 0), (245, 245, 240)
+from wildseg.core.classes import IGNORE
 
 
 @cache
@@ -26,13 +24,7 @@ def id_palette() -> np.ndarray:
         hue = (index * 0.6180339887) % 1.0
         value = (0.95, 0.70, 0.50)[index % 3]
         saturation = (0.85, 0.60)[index % 2]
-        colours[index] = hsv_to_rgb(hue, saturation, value)
-    colours[-1] = UNDECIDED
+        colours[index] = [round(channel * 255) for channel in colorsys.hsv_to_rgb(hue, saturation, value)]
+    colours[IGNORE] = (245, 245, 240)
     colours.flags.writeable = False
     return colours
-
-
-def hsv_to_rgb(hue: float, saturation: float, value: float) -> Rgb:
-    """Return a colour as three numbers in [0, 255] from three in [0, 1]."""
-    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
-    return round(red * 255), round(green * 255), round(blue * 255)
