@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from tests.encoders.models import noise, save
@@ -20,7 +21,7 @@ from tests.programs import SOURCE
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.prompts import PromptSet
 from wildseg.cli.compare.measure import measure
-from wildseg.cli.compare.run import choose
+from wildseg.cli.compare.run import choose, row_key
 from wildseg.cli.main import main
 from wildseg.core.errors import DataError, ModelError
 from wildseg.core.files import load_json
@@ -62,13 +63,10 @@ def project(tmp_path: Path) -> Artifacts:
 def values(project: Artifacts) -> Params:
     """The shipped params.yaml with three classes and a random model, also as the project's own."""
     name, weights = save(project.root, "tiny")
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    head, rest = text.split("classes:\n", 1)
-    rest = rest[rest.index("\n# Phrases") :]
-    classes = "classes:\n  sky: [sky, clouds]\n  tree: [tree]\n  cement_road: [cement road]\n"
-    text = (head + classes + rest).replace("wildseg-tiny ", f"{name} ")
-    text = text.replace("models/tiny_clip/model.safetensors", Path(weights).name)
-    (project.root / "params.yaml").write_text(text, encoding="utf-8")
+    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    content["classes"] = {"sky": ["sky", "clouds"], "tree": ["tree"], "cement_road": ["cement road"]}
+    content["clip"] |= {"model": name, "pretrained": Path(weights).name}
+    (project.root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return params.load(project.root / "params.yaml")
 
 
@@ -126,6 +124,18 @@ def test_a_bank_of_regions_is_read_as_by_the_stage(project: Artifacts, values: P
         rows[name] = measure(own, project, choose(own, project, 100), "cpu").miou
         assert rows[name] == miou(confusion.matrix)
     assert rows["none"] != rows["memory"]
+
+
+def test_a_row_by_another_bank_is_not_taken_from_an_interrupted_comparison(project: Artifacts, values: Params) -> None:
+    refined = replace(values.cam, refine="memory")
+    keys = []
+    for frames in (FRAMES, FRAMES[:4]):
+        project.save_frames(frames)
+        memory.run(values, project, Runtime(1, "cpu"), grow=False, rebuild=True)
+        keys.append([row_key("the same", cam, project) for cam in (values.cam, refined)])
+    (plain, by_bank), (plain_again, by_another) = keys
+    assert plain == plain_again
+    assert by_bank != by_another
 
 
 def test_a_method_that_the_model_cannot_be_asked_for_says_why(project: Artifacts, values: Params) -> None:

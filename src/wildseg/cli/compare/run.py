@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wildseg.artifacts.memory import MemoryFiles
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli.compare.progress import store, stored
 from wildseg.core import lookup
@@ -81,7 +82,7 @@ def run(
     conditions = _conditions(params, artifacts, runtime, chosen)
     rows = []
     for number, variant in enumerate(variants, start=1):
-        key = result_store.key_of([conditions, variant.cam])
+        key = row_key(conditions, variant.cam, artifacts)
         path = folder / f"{variant.cam.method}-{variant.cam.refined_by}.json"
         row = stored(path, key)
         before = ", from an interrupted comparison" if row else ""
@@ -159,6 +160,13 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def row_key(conditions: str, cam: Cam, artifacts: Artifacts) -> str:
+    """Return the key of a row: what all rows have in common, the method, and the bank where a refinement reads it."""
+    return result_store.key_of(
+        [conditions, cam, MemoryFiles(artifacts.root).bank_digest() if needs_regions(cam) else None]
+    )
 
 
 def _conditions(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Sequence[Frame]) -> str:
