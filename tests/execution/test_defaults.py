@@ -54,7 +54,7 @@ def test_options_of_cam_methods_in_the_shipped_file_are_the_defaults_of_their_si
     [
         ("  method: clip", 1),  # the first key of its section
         ("  rule: auto", 2),  # what is said beside it goes on below
-        ("  refine: none", 1),
+        ("  refine: propagate", 2),
         ("    constrained:", 1),
         ("      early_return:", 1),
         ("  flip: 0.5", 1),
@@ -77,26 +77,26 @@ def test_a_key_of_a_section_in_braces_is_written_into_the_braces(file: Path) -> 
 
 
 def test_what_is_written_in_changes_no_value(file: Path) -> None:
-    text = without_lines("  refine: none", 1)
+    text = without_lines("  refine: propagate", 2)
     file.write_text(text.replace("    unet: {encoder_depth: 4, decoder_channels: [64, 48, 24, 16]}\n", ""))
     before = params.load(file)
     presets.init(file, [], update=True)
     assert params.load(file).train.options["unet"] == before.train.options["unet"]
-    assert params.load(file).cam.refine == before.cam.refine == "none"
+    assert params.load(file).cam.refine == before.cam.refine == "propagate"
 
 
 def test_update_shows_what_changes_and_a_dry_run_writes_nothing(file: Path) -> None:
-    text = without_lines("  refine: none", 1)
+    text = without_lines("  refine: propagate", 2)
     file.write_text(text, encoding="utf-8")
     shown = CliRunner().invoke(main, ["init", "--update", "--dry-run"]).output
-    assert shown == "cam.refine: (new) -> none\n"
+    assert shown == "cam.refine: (new) -> propagate\n"
     assert file.read_text(encoding="utf-8") == text
     assert CliRunner().invoke(main, ["init", "voc", "--update"]).output.splitlines()[0].startswith("classes: ")
-    assert "  refine: none                  # none, or caa" in file.read_text(encoding="utf-8")
+    assert "  refine: propagate             # none, or caa" in file.read_text(encoding="utf-8")
 
 
 def test_a_stage_names_what_params_yaml_lacks_at_its_start(file: Path) -> None:
-    file.write_text(without_lines("  refine: none", 1), encoding="utf-8")
+    file.write_text(without_lines("  refine: propagate", 2), encoding="utf-8")
     result = CliRunner().invoke(main, ["crf"])
     said = "crf: params.yaml lacks cam.refine: defaults are used; 'wildseg init --update' writes them in"
     assert said in result.stderr.splitlines()
