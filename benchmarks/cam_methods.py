@@ -66,10 +66,11 @@ def variants(default: Params, names: Sequence[str] = ()) -> list[Params]:
     """Return the settings that are compared: the named methods; or all, the default at one scale, and refined."""
     free = [name for name in lookup.available("methods.cam") if "files" not in lookup.needs("methods.cam", name)]
     wanted = names or [name for name in free if name not in TRAINED]
-    settings = [replace(default.cam, method=name, options=_options(default, name)) for name in wanted]
+    plain = replace(default.cam, refine="none")
+    settings = [replace(plain, method=name, options=_options(default, name)) for name in wanted]
     if names:
         return [replace(default, cam=chosen) for chosen in settings]
-    single = replace(default.cam, scales=(1.0,))
+    single = replace(plain, scales=(1.0,))
     refined = replace(default.cam, refine="caa")
     settings += [single, refined, replace(refined, caa=replace(refined.caa, skip_last=1, power=1))]
     return [replace(default, cam=chosen) for chosen in settings]

@@ -111,14 +111,10 @@ def test_the_ten_lines_run_as_written(
     found = np.load("found.npz", allow_pickle=False)
 
     assert found["names"][0] == "lawn"
-    assert found["maps"].shape == (
-        len(found["names"]),
-        32,
-        42,
-    )  # the finest of scales 1 and 1.5, on patches of 8 pixels
+    assert found["maps"].shape == (len(found["names"]), 80, 107)  # pixels of the image, its shorter side 80
     assert found["mask"].shape == found["confidence"].shape == found["ids"].shape == truth.shape
     lawn = found["maps"][0]
-    truly = cv2.resize((truth == 1).astype(np.float32), (42, 32), interpolation=cv2.INTER_AREA) > 0.5
+    truly = cv2.resize((truth == 1).astype(np.float32), (107, 80), interpolation=cv2.INTER_AREA) > 0.5
     assert lawn[truly].mean() > lawn[~truly].mean()  # the map is where the lawn is
     model = ws.load_segmenter("models/segmenter", device="cpu")
     np.testing.assert_array_equal(model.predict(image), found["ids"])

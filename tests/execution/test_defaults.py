@@ -77,24 +77,24 @@ def test_a_key_of_a_section_in_braces_is_written_into_the_braces(file: Path) -> 
 
 
 def test_what_is_written_in_changes_no_value(file: Path) -> None:
-    text = without_lines("  refine: none", 1)
+    text = without_lines("  # none, or caa", 2)
     file.write_text(text.replace("    unet: {encoder_depth: 4, decoder_channels: [64, 48, 24, 16]}\n", ""))
     before = params.load(file)
     presets.init(file, [], update=True)
     assert params.load(file).train.options["unet"] == before.train.options["unet"]
-    assert params.load(file).cam.refine == before.cam.refine == "none"
+    assert params.load(file).cam.refine == before.cam.refine == "propagate"
 
 
 def test_update_shows_what_changes_and_a_dry_run_writes_nothing(file: Path) -> None:
-    text = without_lines("  refine: none", 1)
+    text = without_lines("  # none, or caa", 2)
     file.write_text(text, encoding="utf-8")
     shown = CliRunner().invoke(main, ["init", "--update", "--dry-run"]).output
-    assert shown == "cam.refine: (new) -> none\n"
+    assert shown == "cam.refine: (new) -> propagate\n"
     assert file.read_text(encoding="utf-8") == text
     assert CliRunner().invoke(main, ["init", "voc", "--update"]).output.splitlines()[0].startswith("background: ")
-    assert (
-        "  # none, or caa, features, lposs, pamr, propagate; or a list in order: [lposs, propagate]\n  refine: none\n"
-        in file.read_text(encoding="utf-8")
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert lines[lines.index("  refine: propagate") - 1].startswith(
+        "  # none, or caa, features, lposs, memory, pamr, prop"
     )
 
 

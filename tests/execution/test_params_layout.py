@@ -60,7 +60,7 @@ def test_an_override_changes_one_line(file: Path, override: str, old: str, new: 
         ("background=[a,b]", "background=[]", 4),
         ("extract.held_out=[]", "extract.held_out=[test_drive]", 3),
         ("train.hold_out=[lawn]", "train.hold_out=[]", 3),
-        ("cam.refine=[lposs,pamr]", "cam.refine=none", 4),
+        ("cam.refine=[lposs,pamr]", "cam.refine=propagate", 4),
         ("clip.templates=sharpest", "clip.templates=['a photo of {}.']", 3),
     ],
 )

@@ -56,7 +56,7 @@ def project(tmp_path: Path) -> Artifacts:
 def values(**changes: Any) -> Params:  # noqa: ANN401
     whole = params.load(Path(__file__).parents[2] / "params.yaml")
     options = {**whole.cam.options, "classifier": {**SMALL, **changes.pop("options", {})}}
-    pinned = {"method": "classifier", "scales": (1.0,), "max_side": None}
+    pinned = {"method": "classifier", "refine": "none", "scales": (1.0,), "max_side": None}
     section = replace(whole.cam, options=options, **{**pinned, **changes})
     classes = params.Classes.from_mapping({name: name for name in NAMES})
     return replace(whole, classes=classes, background=(), cam=section)

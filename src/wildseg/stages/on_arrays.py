@@ -144,7 +144,7 @@ def activation_maps(
     *,
     background: Sequence[str] = (),
     templates: Sequence[str] = ("a photo of {}.",),
-    refine: str | Sequence[str] = "none",
+    refine: str | Sequence[str] = "propagate",
     scales: Sequence[float] = (1.0, 1.5),
     flip: bool = False,
     max_side: int | None = 640,
