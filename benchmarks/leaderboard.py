@@ -28,6 +28,7 @@ from benchmarks.photographs import ENCODER, Photographs, Protocol
 from benchmarks.project import ROOT
 from wildseg.artifacts.frames import Frame
 from wildseg.core.maps import ids_of_maps
+from wildseg.execution.params import Params
 
 CROPS = {**ENCODER, "size": [224, 320], "crop": 192, "batch_size": 8}
 PATCHES = {"size": [208, 208], "crop": 192, "patch": 96, "patches": 5, "stride": 16}
@@ -203,6 +204,12 @@ def processor_seconds() -> float:
     return sum(os.times()[:4])
 
 
+def settings_of(row: Row, settings: Params) -> tuple[object, ...]:
+    """Return the sections of the parameters that a row depends on."""
+    maps = (settings.cam, settings.crf) if row.maps in TRAINED else ()
+    return settings.extract, settings.classes, *maps, *((settings.train, settings.eval) if row.model else ())
+
+
 def kept(folder: Path, row: Row, settings: str, measure: Callable[[Row], Found]) -> Found:
     """Return what `folder` has of a row under these settings; else measure it and keep it."""
     path = folder / f"{row.name.replace(' ', '_').replace(':', '')}.json"
@@ -275,11 +282,12 @@ def table(
     train, test = (len(protocol.frames(split)) for split in ("train", "test"))
     yield f"{data.name}: {train} training and {test} test frames, {len(data.classes)} classes\n"
     yield HEADER
-    settings = f"{protocol.settings}, every {every}"
     for row in chosen:
         start = time.monotonic()
         with contextlib.redirect_stdout(_log(work)):
-            found = kept(work / "rows", row, settings, leaderboard.measure)
+            found = kept(
+                work / "rows", row, f"{settings_of(row, protocol.settings)}, every {every}", leaderboard.measure
+            )
             print(f"leaderboard: {row.name}, {time.monotonic() - start:.0f} s", flush=True)
         yield line(row, found)
 

@@ -57,7 +57,7 @@ class Head:
 
     def answers(self, features: np.ndarray) -> np.ndarray:
         """Return the probability of each class (K, h, w) at each cell, of features (D, h, w)."""
-        logits = torch.einsum("kd,dhw->khw", self.weight, torch.from_numpy(features).float())
+        logits = torch.einsum("kd,dhw->khw", self.weight, tensor(features))
         return self.decide(logits + self.bias[:, None, None]).numpy()
 
 
@@ -84,7 +84,7 @@ class LinearMaps:
             labels = self._labels(grid, wrong)
             start = time.process_time()
             trained = [frame.name for frame in self.data.frames("train")]
-            vectors = torch.cat([tile_labels.tile_means(self._tensor(name), grid) for name in trained])
+            vectors = torch.cat([tile_labels.tile_means(tensor(self.features[name]), grid) for name in trained])
             found = tile_labels.fit(vectors, np.stack([labels[name] for name in trained]))
             self._heads[grid, wrong] = Head(*found, labels, torch.sigmoid, time.process_time() - start)
         return self._heads[grid, wrong]
@@ -95,7 +95,7 @@ class LinearMaps:
             start = time.process_time()
             vectors, shares = [], []
             for frame in self.data.frames("train"):
-                own = self._tensor(frame.name)
+                own = tensor(self.features[frame.name])
                 vectors.append(own.flatten(1).T)
                 grid = (own.shape[1], own.shape[2])
                 shares.append(tile_labels.shares_of_cells(self.data.truth(frame), grid, self.num_classes))
@@ -116,7 +116,7 @@ class LinearMaps:
             if name == "tiles" and len(named):
                 maps = maps * tile_weights(labels, classes.tolist(), maps.shape[1:])
             elif name == "lposs":
-                maps = stretched(spread(maps, torch.from_numpy(features).float()))
+                maps = stretched(spread(maps, tensor(features)))
             elif name == "propagate":
                 maps = Refinement(propagate).refine_frame(
                     maps.astype(np.float32), self.data.artifacts.load_image(frame.name)
@@ -130,8 +130,10 @@ class LinearMaps:
         ticked = tile_labels.with_errors(np.stack(true), wrong)
         return dict(zip((frame.name for frame in frames), ticked, strict=True))
 
-    def _tensor(self, name: str) -> Tensor:
-        return torch.from_numpy(np.array(self.features[name], np.float32))
+
+def tensor(features: np.ndarray) -> Tensor:
+    """Return features, which may be of a file that is read only, in single precision."""
+    return torch.from_numpy(np.array(features, np.float32))
 
 
 def stretched(maps: np.ndarray) -> np.ndarray:

@@ -46,9 +46,9 @@ PARAMS: Mapping[str, Any] = {
     "extract.val": 0.0,
     "extract.test": 0.0,
     "extract.held_out": [],
-    "extract.max_side": 320,
+    "extract.max_side": 512,
     "label.method": "given",
-    "cam.scales": [1.0, 1.5],
+    "cam.scales": [0.625, 1.0],  # sides of 320, as a classifier is trained with, and of 512
     # Published for photographs: Krähenbühl and Koltun 2011, as CLIP-ES uses it.
     "crf.sharpen": 1.0,
     "crf.iterations": 10,

@@ -249,3 +249,25 @@ def test_a_line_has_a_cell_for_each_column() -> None:
     line = leaderboard.line(Row("2x3 tiles", "linear head", ("tiles", "lposs"), 0.2), Found(train="0.5", cost="1.2"))
     assert line == "| 2x3 tiles, 20% of ticks wrong | linear head | tiles, lposs | 0.5 |  |  |  |  | 1.2 |"
     assert {text.count("|") for text in (line, *leaderboard.HEADER.splitlines())} == {10}
+
+
+def test_a_table_is_measured_row_by_row_and_shown_from_what_was_kept(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WILDSEG_TRACKING", "off")
+    encoder = {"encoder": "tu-test_resnet", "encoder_weights": None}
+    tiny = {"train.encoder": encoder["encoder"], "train.encoder_weights": None, "train.steps": 1, "train.crop": 32}
+    monkeypatch.setattr(leaderboard, "ENCODER", encoder)
+    monkeypatch.setattr(photographs, "PARAMS", {**photographs.PARAMS, **tiny})
+    (tmp_path / "work").mkdir()
+    chosen = [row for row in leaderboard.rows() if row.labels == "none"]
+    chosen += [Row("1x2 tiles", leaderboard.LINEAR, ("tiles",), model=True)]
+    first, again = ([*leaderboard.table(terrain.prepare(photos), tmp_path / "work", None, 1, chosen)] for _ in range(2))
+    assert first == again
+    assert first[0] == "terrain: 6 training and 3 test frames, 8 classes\n"
+    assert len(first) == 4
+    constant, linear = (text.split("|") for text in first[2:])
+    assert [bool(cell.strip()) for cell in linear[1:-1]] == [True] * 4 + [False, True, False, True, True]
+    assert float(linear[4].split()[0]) > float(constant[7])  # maps of labelled frames beat the constant answer
+    assert float(linear[9]) > 1
+    assert len(list((tmp_path / "work" / "rows").iterdir())) == 2
