@@ -261,13 +261,16 @@ def test_a_table_is_measured_row_by_row_and_shown_from_what_was_kept(
     monkeypatch.setattr(photographs, "PARAMS", {**photographs.PARAMS, **tiny})
     (tmp_path / "work").mkdir()
     chosen = [row for row in leaderboard.rows() if row.labels == "none"]
-    chosen += [Row("1x2 tiles", leaderboard.LINEAR, ("tiles",), model=True)]
+    chosen += [Row("1x2 tiles", leaderboard.LINEAR, (), model=model) for model in (False, True)]
     first, again = ([*leaderboard.table(terrain.prepare(photos), tmp_path / "work", None, 1, chosen)] for _ in range(2))
     assert first == again
     assert first[0] == "terrain: 6 training and 3 test frames, 8 classes\n"
-    assert len(first) == 4
-    constant, linear = (text.split("|") for text in first[2:])
-    assert [bool(cell.strip()) for cell in linear[1:-1]] == [True] * 4 + [False, True, False, True, True]
-    assert float(linear[4].split()[0]) > float(constant[7])  # maps of labelled frames beat the constant answer
+    constant, linear, model = (text.split("|") for text in first[2:])
+    filled = [[bool(cell.strip()) for cell in line[1:-1]] for line in (constant, linear, model)]
+    assert filled[0] == [True, True, False, False, False, False, True, False, False]
+    assert filled[1] == [True, True, False, True, False, True, True, False, True]
+    assert filled[2] == [True, True, False, True, False, False, False, True, False]
+    assert model[4] == linear[4]
+    assert all(0 < float(line[column].split()[0]) < 1 for line, column in ((constant, 7), (linear, 6), (model, 8)))
     assert float(linear[9]) > 1
-    assert len(list((tmp_path / "work" / "rows").iterdir())) == 2
+    assert len(list((tmp_path / "work" / "rows").iterdir())) == 3
