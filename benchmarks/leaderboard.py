@@ -88,7 +88,7 @@ class Found:
     """What a row reaches: mIoU with its interval, empty where it does not apply.
 
     Attributes:
-        train: maps of training frames, of the classes that they are labelled with; refined ones where a U-Net is trained.
+        train: maps of training frames, of the classes that they are labelled with; refined ones where a U-Net is.
         masks: pseudo masks of training frames, after the CRF.
         test: maps of test frames, of the classes that they are labelled with.
         unlabelled: answers for test frames of which no label is known.

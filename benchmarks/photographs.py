@@ -57,9 +57,10 @@ PARAMS: Mapping[str, Any] = {
     "train.encoder": ENCODER["encoder"],
     "train.encoder_weights": ENCODER["encoder_weights"],
     "train.options.unet": {"encoder_depth": 5, "decoder_channels": [128, 64, 48, 32, 16]},
-    "train.steps": 150,
+    "train.steps": 450,
     "train.batch_size": 4,
     "train.crop": 192,
+    "train.scale": [0.6, 1.0],  # a crop shows 192 to 320 of 512 pixels
     "train.lr": 0.001,
 }
 
