@@ -1,24 +1,21 @@
-"""One protocol for frames that have a truth: the same labels, split, encoder and U-Net for every map method.
+"""One protocol for frames that have a truth: the same labels, split, encoder and U-Net for every way to make maps.
 
-Image labels are given from the truth of all frames; masks are read by nothing that learns, except in the row *truth*.
-Whatever is trained sees the training frames alone. mIoU is the mean over classes in truth or prediction; pixels
-left undecided by a pseudo mask count as errors. Intervals are those of 95 % over redrawn samples of frames, of whole
-stretches of a video, since neighbouring frames are alike.
+Labels of frames and tiles are given from the truth of all frames; masks are read by nothing that learns, except in rows
+that say so. Whatever is trained sees the training frames alone. mIoU is the mean over classes in truth or prediction;
+pixels left undecided by a pseudo mask count as errors. Intervals are those of 95 % over redrawn samples of frames, of
+whole stretches of a video, since neighbouring frames are alike.
 
-Everything lies in a folder of its own and is cached there: a run that was stopped goes on, and further rows are added
-at their own cost.
+Everything lies in a folder of its own and is cached there: a run that was stopped goes on.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import yaml
@@ -29,6 +26,7 @@ from benchmarks.project import ROOT, change
 from wildseg.artifacts.frames import Frame
 from wildseg.artifacts.project import Artifacts
 from wildseg.cli import stages
+from wildseg.core.classes import IGNORE
 from wildseg.core.files import empty_dir
 from wildseg.core.maps import ids_of_maps
 from wildseg.core.tables import save_table
@@ -40,29 +38,6 @@ from wildseg.metrics.intervals import interval, miou, of_matrix
 from wildseg.metrics.levels import classes_in
 
 ENCODER = {"encoder": "tu-tf_efficientnet_lite0", "encoder_weights": "efficientnet-lite0"}
-LINEAR = "linear head on tiles"
-CROPS = {**ENCODER, "size": [224, 320], "crop": 192, "batch_size": 8}
-PATCHES = {"size": [208, 208], "crop": 192, "patch": 96, "patches": 5, "stride": 16}
-# The rate with which this smaller network learns as a classifier. By that published for ResNets, ten times as high, its
-# loss becomes that of answering each class by its frequency; l2g's published one, with momentum, is as it is.
-LR = 0.001
-HEAD = {**CROPS, "train": "head", "epochs": 6}
-# A head on tiles, which `cam` keeps its maps inside of, too.
-TILED = {f"classifier, head alone, {r}x{c} tiles": (r, c) for r, c in tile_labels.GRIDS[1:]}
-ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # name: method, options beside its defaults
-    "classifier, head alone": ("classifier", HEAD),
-    **dict.fromkeys(TILED, ("classifier", HEAD)),
-    "classifier": ("classifier", {**CROPS, "epochs": 6, "lr": LR}),
-    "l2g": ("l2g", {**ENCODER, **PATCHES, "epochs": 2}),
-    "ccam": ("ccam", {**CROPS, "lr": LR, "causal_lr": LR, "epochs": 3, "causal_epochs": 3, "prior_size": 128}),
-}
-WITH_MODEL = ("classifier", "l2g", "ccam", *TILED)  # and truth: rows whose pseudo masks a U-Net is trained on
-WITH_CLIP: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "gradcam": ("gradcam", {}),
-    "softmax_gradcam": ("softmax_gradcam", {}),
-    "maskclip": ("maskclip", {}),
-    "clims": ("clims", {**CROPS, "epochs": 6, "baseline_lr": LR}),
-}
 PARAMS: Mapping[str, Any] = {
     "background": [],
     "extract.fps": None,
@@ -71,9 +46,9 @@ PARAMS: Mapping[str, Any] = {
     "extract.val": 0.0,
     "extract.test": 0.0,
     "extract.held_out": [],
-    "extract.max_side": 320,
+    "extract.max_side": 512,
     "label.method": "given",
-    "cam.scales": [1.0, 1.5],
+    "cam.scales": [0.625, 1.0],  # sides of 320, as a classifier is trained with, and of 512
     # Published for photographs: Krähenbühl and Koltun 2011, as CLIP-ES uses it.
     "crf.sharpen": 1.0,
     "crf.iterations": 10,
@@ -82,9 +57,10 @@ PARAMS: Mapping[str, Any] = {
     "train.encoder": ENCODER["encoder"],
     "train.encoder_weights": ENCODER["encoder_weights"],
     "train.options.unet": {"encoder_depth": 5, "decoder_channels": [128, 64, 48, 32, 16]},
-    "train.steps": 150,
+    "train.steps": 450,
     "train.batch_size": 4,
     "train.crop": 192,
+    "train.scale": [0.6, 1.0],  # a crop shows 192 to 320 of 512 pixels
     "train.lr": 0.001,
 }
 
@@ -182,15 +158,20 @@ class Protocol:
         ]
         return Counted(np.stack(counted), self.data.stretch)
 
-    # The rows -----------------------------------------------------------------------------------------------------
+    # What rows are made of ----------------------------------------------------------------------------------------
 
-    def floors(self) -> Iterator[tuple[str, ...]]:
-        """Yield the rows of answers that no image is needed for: the commonest class at each pixel of the training."""
+    def constant(self) -> tuple[Callable[[Frame], np.ndarray], Callable[[Frame], np.ndarray]]:
+        """Return two answers that look at no image: the commonest class at each pixel of the training frames' truth.
+
+        The second one is the commonest among the classes that the frame is labelled with.
+        """
         number = len(self.settings.classes) + 1
         votes = np.zeros(())
         for frame in self.frames("train"):
             truth = self.truth(frame)
             votes = votes + (truth[..., None] == np.arange(number))
+        if self._grid != (1, 1):
+            self._give_labels((1, 1))
         labels = self.artifacts.load_labels(self.settings.classes.names)
 
         def constant(frame: Frame) -> np.ndarray:
@@ -200,89 +181,38 @@ class Protocol:
         def labelled(frame: Frame) -> np.ndarray:
             return (votes * np.r_[False, labels[frame.name]]).argmax(-1).astype(np.uint8)
 
-        yield "commonest class at each pixel (reads truth)", "", "", "", self.count("test", constant).text()
-        maps = [self.count(split, labelled).text() for split in ("train", "test")]
-        yield "the same among the frame's labels (reads truth)", maps[0], "", maps[1], ""
+        return constant, labelled
 
-    def row(self, name: str, method: str, options: Mapping[str, Any]) -> tuple[str, ...]:
-        """Run cam, crf and train with one map method; return its numbers."""
-        if (grid := TILED.get(name, (1, 1))) != self._grid:
+    def make_maps(self, method: str, options: Mapping[str, Any], grid: tuple[int, int], refine: Sequence[str]) -> None:
+        """Run label, cam and crf with one map method."""
+        if grid != self._grid:
             self._give_labels(grid)
-        cam = replace(self.settings.cam, method=method, options={method: {**self._defaults(method), **options}})
-        chosen = replace(self.settings, cam=cam)
-        stages.load("cam").run(chosen, self.artifacts, runtime())
-        self._run("crf", chosen)
+        defaults = self.settings.cam.options.get(method, {})
+        chosen = {"method": method, "options": {method: {**defaults, **options}}, "refine": tuple(refine) or "none"}
+        settings = replace(self.settings, cam=replace(self.settings.cam, **chosen))
+        self._run("cam", settings)
+        self._run("crf", settings)
 
-        def maps(frame: Frame) -> np.ndarray:
-            mask = self.artifacts.load_mask(frame.name)
-            return ids_of_maps(*self.artifacts.load_maps(frame.name), mask.shape, background=False)
+    def mask_of_maps(self, frame: Frame) -> np.ndarray:
+        """Return the ids (H, W) that the maps of `make_maps` decide by themselves."""
+        shape = self.truth(frame).shape
+        return ids_of_maps(*self.artifacts.load_maps(frame.name), (shape[0], shape[1]), background=False)
 
-        found = [self.count(split, maps).text() for split in ("train", "test")]
-        masks = self.count("train", lambda frame: self.artifacts.load_mask(frame.name)).text()
-        return name, found[0], masks, found[1], self.model() if name in WITH_MODEL else ""
-
-    def truth_row(self) -> tuple[str, ...]:
-        """Train on the truth in place of pseudo masks: what the same U-Net reaches at most."""
+    def save_masks(self, mask_of: Callable[[Frame], np.ndarray]) -> None:
+        """Write a mask (H, W) of each training frame, in place of those of `crf`."""
         empty_dir(self.artifacts.masks_folder)
         for frame in self.artifacts.load_frames(after="label"):
-            truth = self.truth(frame)
-            self.artifacts.save_mask(frame.name, truth)
-            self.artifacts.save_confidence(frame.name, np.ones(truth.shape, np.float32))
-        return "truth of the training frames, for comparison", "", "", "", self.model()
+            # The stage wants masks of all key frames; it reads those of training frames.
+            mask = mask_of(frame) if frame.split == "train" else np.full(self.truth(frame).shape, IGNORE, np.uint8)
+            self.artifacts.save_mask(frame.name, mask)
+            self.artifacts.save_confidence(frame.name, np.ones(mask.shape, np.float32))
 
     def model(self) -> str:
         """Train the U-Net on data/masks; return its mIoU on the test frames."""
         self._run("train")
         model = wildseg.load_segmenter(self.artifacts.root / "models/segmenter")
-        return self.count("test", lambda frame: model.predict(self.artifacts.load_image(frame.name))).text()
-
-    def _defaults(self, method: str) -> Mapping[str, Any]:
-        return self.settings.cam.options.get(method, {})
-
-
-def main(prepare: Callable[[Path], Photographs], description: str) -> None:
-    """Print the Markdown table of one data set, a row as soon as it is known."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("folder", type=Path, help="the data set, see above")
-    parser.add_argument("--work", type=Path, help="where everything is kept; by default .wildseg/benchmarks/<name>")
-    parser.add_argument("--clip", nargs=2, metavar=("MODEL", "PRETRAINED"), help="adds the methods that need a CLIP")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="use each N-th frame alone; default: 1")
-    parser.add_argument("--only", nargs="+", metavar="ROW", help="rows by name; default: all")
-    given = parser.parse_args()
-    os.environ["WILDSEG_TRACKING"] = "off"
-    data = prepare(given.folder.resolve())
-    work = (given.work or ROOT / ".wildseg/benchmarks" / data.name).resolve()
-    if given.folder.resolve() in (work, *work.parents):
-        parser.error("--work: expected a folder outside of the data set, which is never written to")
-    work.mkdir(parents=True, exist_ok=True)
-    rows = {**ROWS, **(WITH_CLIP if given.clip else {})}
-    every = ("floors", *rows, LINEAR, "truth")
-    if unknown := set(given.only or ()) - {*every}:
-        parser.error(f"--only: expected of {', '.join(every)}; found {', '.join(unknown)}")
-    with contextlib.redirect_stdout(_log(work)):
-        protocol = Protocol(data, work, given.clip, given.every)
-    _show(data, protocol)
-    for name in given.only or every:
-        with contextlib.redirect_stdout(_log(work)):
-            made = (
-                [*protocol.floors()] if name == "floors"
-                else [protocol.truth_row()] if name == "truth"
-                else tile_labels.rows(protocol, len(data.classes), *ENCODER.values()) if name == LINEAR
-                else [protocol.row(name, *rows[name])]
-            )  # fmt: skip
-        for cells in made:
-            print(f"| {' | '.join(cells)} |", flush=True)
-
-
-def _show(data: Photographs, protocol: Protocol) -> None:
-    train, test = (len(protocol.frames(split)) for split in ("train", "test"))
-    print(f"{data.name}: {train} training and {test} test frames, {len(data.classes)} classes\n")
-    print("| maps by | maps, training | pseudo masks, training | maps, test | U-Net, test |")
-    print("| --- | --- | --- | --- | --- |", flush=True)
-
-
-def _log(work: Path) -> TextIO:
-    return (work / "log.txt").open("a", encoding="utf-8")  # of the stages; stays open until the program ends
+        views = {"scales": self.settings.eval.scales, "flip": self.settings.eval.flip}
+        return self.count("test", lambda frame: model.predict(self.artifacts.load_image(frame.name), **views)).text()
 
 
 def _settings(data: Photographs, work: Path, clip: Sequence[str] | None) -> Params:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import photographs
+from benchmarks import leaderboard
 from benchmarks.photographs import Photographs
 from wildseg.artifacts.frames import Frame
 
@@ -58,4 +58,4 @@ def _is_test(frames: Sequence[Frame]) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    photographs.main(prepare, __doc__ or "")
+    leaderboard.main(prepare, __doc__ or "")

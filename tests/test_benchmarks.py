@@ -12,23 +12,17 @@ from typing import Any
 import benchmarks.project
 import numpy as np
 import pytest
-import torch
 from benchmarks import __main__ as command
 from benchmarks import (
     label_methods,
     losses,
     memory,
-    photographs,
-    street,
     table,
-    terrain,
-    tile_labels,
     timing,
     trained_cam,
     verdict,
 )
 from benchmarks.timing import Result, compare
-from PIL import Image
 
 from tests.stages import test_train as stripes
 from wildseg.artifacts.project import Frame
@@ -149,102 +143,6 @@ def test_stretches_are_counted_by_source_and_time() -> None:
     )]  # fmt: skip
     assert label_methods._stretches(frames, 6.0).tolist() == [0, 0, 1, 2, 3, 3]
     assert label_methods._stretches(frames, None).tolist() == [0, 0, 0, 1, 2, 2]
-
-
-# Photographs with truth ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Nine photographs whose masks are made of blocks of two or three classes, and a stripe that does not count."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    generator, colours = np.random.default_rng(0), np.array(list(terrain.COLOURS), np.uint8)
-    for number in range(9):
-        ids = generator.integers(1, 4, (2, 3)).repeat(16, 0).repeat(16, 1)  # ids of sky, rough_trail and smooth_trail
-        ids[:3] = 0  # white: ignore
-        Image.fromarray(colours[ids]).save(folder / f"{number:04d}.png")
-        Image.fromarray(generator.integers(0, 256, (32, 48, 3), np.uint8)).save(folder / f"{number:04d}.jpg")
-    return folder
-
-
-def test_the_floors_of_photographs_are_those_of_the_training_truth(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WILDSEG_TRACKING", "off")
-    before = sorted(photos.iterdir())
-    (tmp_path / "work").mkdir()
-    protocol = photographs.Protocol(terrain.prepare(photos), tmp_path / "work", None)
-    assert [frame.index for frame in protocol.frames("test")] == [1, 4, 7]  # every third of nine blocks
-
-    colours = list(terrain.COLOURS)
-    truths = []
-    for number in range(9):
-        mask = np.array(Image.open(photos / f"{number:04d}.png"))
-        truths.append(np.array([[colours.index(tuple(pixel)) for pixel in row] for row in mask.tolist()]))
-    train, test = [truths[i] for i in (0, 2, 3, 5, 6, 8)], [truths[i] for i in (1, 4, 7)]
-    votes = np.stack([sum((truth == id_).astype(int) for truth in train) for id_ in range(1, 4)])
-    common = votes.argmax(0) + 1
-    ious = []
-    for id_ in range(1, 4):
-        both = sum(((truth == id_) & (common == id_)).sum() for truth in test)
-        either = sum(((truth > 0) & ((truth == id_) | (common == id_))).sum() for truth in test)
-        ious += [both / either] if either else []
-    floor, among_labels = protocol.floors()
-    assert floor[-1].split()[0] == f"{np.mean(ious):.3f}"  # three frames have no interval
-    assert float(among_labels[3].split()[0]) >= float(floor[-1].split()[0]) - 0.001
-    labels = protocol.artifacts.load_labels(protocol.settings.classes.names)
-    for frame, truth in zip(protocol.artifacts.load_frames(), truths, strict=True):
-        assert np.flatnonzero(labels[frame.name]).tolist() == [id_ - 1 for id_ in np.unique(truth) if id_]
-    assert sorted(photos.iterdir()) == before
-
-
-def test_labels_of_tiles_are_what_covers_at_least_a_fiftieth_of_them() -> None:
-    truth = np.full((20, 30), 1, np.uint8)
-    truth[0, 0] = 2  # 1 of 100 pixels of its tile
-    truth[10:, 10:20] = 3
-    truth[19, 29] = 255
-    labels = tile_labels.labels_of_tiles(truth, (2, 3), 3)
-    assert labels[0].astype(int).tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0]]
-    truth[0, 1] = 2
-    labels = tile_labels.labels_of_tiles(truth, (2, 3), 3)
-    assert labels[0].astype(int).tolist() == [[1, 1, 0], [1, 0, 0], [1, 0, 0]]
-    assert labels[1].astype(int).tolist() == [[1, 0, 0], [0, 0, 1], [1, 0, 0]]
-
-
-def test_a_linear_head_on_tiles_finds_where_classes_are_and_on_frames_does_not() -> None:
-    # Two classes in every frame: one above and one below, with features of their own and some noise.
-    generator = torch.Generator().manual_seed(0)
-    features = 0.1 * torch.randn(6, 4, 8, 8, generator=generator)
-    features[:, 0, :4] += 1
-    features[:, 1, 4:] += 1
-    found = {}
-    for grid in ((1, 1), (2, 2)):
-        labels = np.ones((6, *grid, 2), bool)
-        if grid == (2, 2):
-            labels[:, 0, :, 1] = labels[:, 1, :, 0] = False
-        means = torch.cat([tile_labels.tile_means(own, grid) for own in features])
-        expected = torch.stack([own[:, i : i + 8 // grid[0], j : j + 8 // grid[1]].mean((1, 2)) for own in features
-                                for i in range(0, 8, 8 // grid[0]) for j in range(0, 8, 8 // grid[1])])  # fmt: skip
-        torch.testing.assert_close(means, expected)
-        weight, bias = tile_labels.fit(means, labels)
-        ids = (torch.einsum("kd,ndhw->nkhw", weight, features) + bias[:, None, None]).argmax(1)
-        found[grid] = float((ids == (torch.arange(8) >= 4)[:, None]).float().mean())
-    assert found[2, 2] == 1
-    assert found[1, 1] < 0.9
-
-
-def test_an_interval_is_that_of_stretches_drawn_again() -> None:
-    right, wrong = np.array([[4, 0, 0], [0, 4, 0]]), np.array([[0, 4, 0], [4, 0, 0]])
-    alternating = photographs.Counted(np.array([right, wrong] * 50), stretch=2)
-    assert alternating.text() == "0.333 (0.333 to 0.333)"  # each stretch has one of both: no draw differs
-    value, low, _, high = photographs.Counted(np.array([right, wrong] * 50), stretch=1).text().split()
-    assert (value, 0.22 < float(low[1:]) < 0.31, 0.35 < float(high[:-1]) < 0.46) == ("0.333", True, True)
-
-
-def test_the_longest_sequence_is_trained_on() -> None:
-    frames = [Frame(str(i), source, i, None, "train") for i, source in enumerate("abbab")]
-    assert street._is_test(frames).tolist() == [True, False, False, True, False]
 
 
 def test_forward_and_backward_are_a_part_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def test_weights_of_positives_are_negatives_a_positive_within_limits() -> None:
     tiles[:4, ..., 1] = True  # 16 of 20
     tiles[0, 0, 0, 2] = True  # 1 of 20
     tiles[..., 3] = True
-    np.testing.assert_allclose(bags.positive_weights(tiles), [10.0, 0.25, 10.0, 0.2])
+    np.testing.assert_allclose(bags.positive_weights(tiles), [10.0, 0.25, 10.0, 0.001])
 
 
 def test_one_tile_all_of_it_in_view_is_the_loss_of_the_frame() -> None:

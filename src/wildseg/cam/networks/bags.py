@@ -5,8 +5,9 @@ With class maps ``Z = W F`` over the cells u of a training crop, ``a_tu`` the ar
     z_t  = sum_u a_tu Z_u / sum_u a_tu
     loss = sum_t v_t BCE(z_t, y_t; p) / sum_t v_t,  the mean over classes
 
-v_t is the part of the tile that the crop shows, and p_c the number of tiles without class c for each with it, from 0.2
-to 10: the weight of the positive term. With one tile, all of it in view, and p = 1 this is the loss of the whole frame.
+v_t is the part of the tile that the crop shows, and p_c the number of tiles without class c for each with it, from
+0.001 to 10: the weight of the positive term. With one tile, all of it in view, and p = 1 this is the loss of the whole
+frame.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LIGHTEST, HEAVIEST = 0.2, 10.0  # weights of positive terms
+# Weights of positive terms. A class in nearly all tiles must not keep a bias: its map would win everywhere.
+LIGHTEST, HEAVIEST = 0.001, 10.0
 SMALLEST = 1e-12  # of an area that is divided by
 
 
 def positive_weights(tiles: np.ndarray) -> np.ndarray:
-    """Return the weight of the positive term of each class, (C,) float32: negatives a positive, from 0.2 to 10.
+    """Return the weight of the positive term of each class, (C,) float32: negatives a positive, from 0.001 to 10.
 
     Args:
         tiles: (N, r, c, C) bool, which classes are in each tile of the training frames.
