@@ -5,6 +5,7 @@ Each stride's features have unit length, and all lie on the cells of stride 16 o
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ class FrozenFeatures:
 
     def __init__(self, encoder: str, weights: str) -> None:
         """Load the encoder."""
+        self.encoder = (encoder, weights)
         self.network = backbone.create(encoder, weights, max(STRIDES)).eval()
         self.seconds: list[float] = []
 
@@ -49,12 +51,20 @@ class FrozenFeatures:
         self.seconds.append(time.process_time() - start)
         return found
 
-    def kept(self, names: Sequence[str], load: Callable[[str], np.ndarray], folder: Path) -> dict[str, np.ndarray]:
-        """Return features of frames in half precision, (472, h, w) by name, from `folder` where they lie there."""
+    def cached(self, names: Sequence[str], load: Callable[[str], np.ndarray], folder: Path) -> dict[str, np.ndarray]:
+        """Return features of frames in half precision, (472, h, w) by name, from `folder` where they lie there.
+
+        A file's name has the digest of the frame and of the encoder: other data or another encoder find none of these.
+        """
         folder.mkdir(parents=True, exist_ok=True)
+        found = {}
         for name in names:
-            if not (path := folder / f"{name}.npy").exists():
+            image = load(name)
+            content = repr((self.encoder, image.shape, STRIDES, STRIDE, LONG_SIDE)).encode() + image.tobytes()
+            path = folder / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}.npy"
+            if not path.exists():
                 partial = path.with_suffix(".partial.npy")
-                np.save(partial, self.of(load(name)).half().numpy())
+                np.save(partial, self.of(image).half().numpy())
                 partial.replace(path)
-        return {name: np.load(folder / f"{name}.npy", allow_pickle=False, mmap_mode="r") for name in names}
+            found[name] = np.load(path, allow_pickle=False, mmap_mode="r")
+        return found

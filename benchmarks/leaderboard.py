@@ -4,14 +4,16 @@
     python -m benchmarks.street FOLDER
     python -m benchmarks.drives
 
-Every row is measured by the protocol of `benchmarks.photographs`. What a row found is kept in `rows/` of its work
-folder and shown from there the next time; delete its file to measure it again. docs/leaderboard.md has the tables.
+Every row is measured by the protocol of `benchmarks.photographs`. What a row found is cached in `rows/` of its work
+folder and shown from there while data and settings are the same; delete its file to measure it again after a change of
+the code. docs/leaderboard.md has the tables.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import time
@@ -29,6 +31,7 @@ from benchmarks.project import ROOT
 from wildseg.artifacts.frames import Frame
 from wildseg.core.maps import ids_of_maps
 from wildseg.execution.params import Params
+from wildseg.execution.result_store import VARIABLE
 
 CROPS = {**ENCODER, "size": [224, 320], "crop": 192, "batch_size": 8}
 PATCHES = {"size": [208, 208], "crop": 192, "patch": 96, "patches": 5, "stride": 16}
@@ -136,7 +139,7 @@ class Leaderboard:
         self.number = len(protocol.settings.classes)
         names = [frame.name for frame in protocol.frames("train") + protocol.frames("test")]
         network = FrozenFeatures(*ENCODER.values())
-        features = network.kept(names, protocol.artifacts.load_image, work / "features")
+        features = network.cached(names, protocol.artifacts.load_image, work / "features")
         self.maps = LinearMaps(protocol, self.number, features)
         self.forward = forward_seconds(network, protocol)
 
@@ -174,7 +177,8 @@ class Leaderboard:
     def _trained(self, row: Row) -> Found:
         start = processor_seconds()
         method = row.maps.partition(",")[0]
-        self.protocol.make_maps(method, TRAINED[row.maps], row.grid, row.refined)
+        with without_result_store():  # or the cost of a row would lack the training of one with the same network
+            self.protocol.make_maps(method, TRAINED[row.maps], row.grid, row.refined)
         spent = (processor_seconds() - start) / len(self.protocol.frames("train") + self.protocol.frames("test"))
         return Found(
             train=self._miou("train", self.protocol.mask_of_maps),
@@ -209,14 +213,36 @@ def processor_seconds() -> float:
     return sum(os.times()[:4])
 
 
+@contextlib.contextmanager
+def without_result_store() -> Iterator[None]:
+    """Let stages compute everything anew."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = "off"
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE) if before is None else os.environ.update({VARIABLE: before})
+
+
 def settings_of(row: Row, settings: Params) -> tuple[object, ...]:
-    """Return the sections of the parameters that a row depends on."""
-    maps = (settings.cam, settings.crf) if row.maps in TRAINED else ()
-    return settings.extract, settings.classes, *maps, *((settings.train, settings.eval) if row.model else ())
+    """Return the parameters that a row depends on."""
+    maps = (settings.cam, settings.crf, settings.clip, TRAINED[row.maps]) if row.maps in TRAINED else ()
+    trained = (settings.train, settings.eval.scales, settings.eval.flip) if row.model else ()
+    return settings.seed, settings.extract, settings.classes, settings.eval.min_presence, *maps, *trained
 
 
-def kept(folder: Path, row: Row, settings: str, measure: Callable[[Row], Found]) -> Found:
-    """Return what `folder` has of a row under these settings; else measure it and keep it."""
+def digest_of(protocol: Protocol) -> str:
+    """Return the SHA-256 of all frames, their splits and their truth, hex."""
+    content = hashlib.sha256()
+    for split in ("train", "test"):
+        for frame in protocol.frames(split):
+            content.update(f"{split}\0{frame.name}\0".encode() + protocol.artifacts.frame_bytes(frame.name))
+            content.update(protocol.truth(frame).tobytes())
+    return content.hexdigest()
+
+
+def cached(folder: Path, row: Row, settings: str, measure: Callable[[Row], Found]) -> Found:
+    """Return what `folder` has of a row under these settings; else measure it and write it there."""
     path = folder / f"{row.name.replace(' ', '_').replace(':', '')}.json"
     asked = json.loads(json.dumps({"row": asdict(row), "settings": settings}))
     if path.exists() and (old := json.loads(path.read_text(encoding="utf-8")))["of"] == asked:
@@ -284,15 +310,15 @@ def table(
     with contextlib.redirect_stdout(_log(work)):
         protocol = Protocol(data, work, clip, every)
         leaderboard = Leaderboard(protocol, work)
+        digest = digest_of(protocol)
     train, test = (len(protocol.frames(split)) for split in ("train", "test"))
     yield f"{data.name}: {train} training and {test} test frames, {len(data.classes)} classes\n"
     yield HEADER
     for row in chosen:
         start = time.monotonic()
         with contextlib.redirect_stdout(_log(work)):
-            found = kept(
-                work / "rows", row, f"{settings_of(row, protocol.settings)}, every {every}", leaderboard.measure
-            )
+            of = f"{settings_of(row, protocol.settings)}, data {digest}"
+            found = cached(work / "rows", row, of, leaderboard.measure)
             print(f"leaderboard: {row.name}, {time.monotonic() - start:.0f} s", flush=True)
         yield line(row, found)
 

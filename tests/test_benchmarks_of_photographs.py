@@ -237,7 +237,7 @@ def test_what_a_row_found_is_measured_once_until_its_settings_change(tmp_path: P
         return Found(test=f"0.{len(measured)}")
 
     row, other = Row("frames", "ccam", model=True), Row("frames", "l2g")
-    found = [leaderboard.kept(tmp_path, one, settings, measure) for one, settings in
+    found = [leaderboard.cached(tmp_path, one, settings, measure) for one, settings in
              [(row, "a"), (row, "a"), (other, "a"), (row, "b"), (row, "b")]]  # fmt: skip
     assert [one.test for one in found] == ["0.1", "0.1", "0.2", "0.3", "0.3"]
     assert measured == [row.name, other.name, row.name]
@@ -251,7 +251,7 @@ def test_a_line_has_a_cell_for_each_column() -> None:
     assert {text.count("|") for text in (line, *leaderboard.HEADER.splitlines())} == {10}
 
 
-def test_a_table_is_measured_row_by_row_and_shown_from_what_was_kept(
+def test_a_table_is_measured_row_by_row_and_cached_for_these_photographs_alone(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WILDSEG_TRACKING", "off")
@@ -274,3 +274,15 @@ def test_a_table_is_measured_row_by_row_and_shown_from_what_was_kept(
     assert all(0 < float(line[column].split()[0]) < 1 for line, column in ((constant, 7), (linear, 6), (model, 8)))
     assert float(linear[9]) > 1
     assert len(list((tmp_path / "work" / "rows").iterdir())) == 3
+
+    # Another data set of the same file names, in the same folder.
+    for photo in photos.glob("*.jpg"):
+        Image.fromarray(255 - np.asarray(Image.open(photo))).save(photo)
+    measured = []
+    measure = leaderboard.Leaderboard.measure
+    monkeypatch.setattr(
+        leaderboard.Leaderboard, "measure", lambda self, row: measured.append(row) or measure(self, row)
+    )
+    list(leaderboard.table(terrain.prepare(photos), tmp_path / "work", None, 1, chosen[:2]))
+    assert measured == chosen[:2]
+    assert len(list((tmp_path / "work" / "features").iterdir())) == 18

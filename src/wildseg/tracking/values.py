@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wildseg.execution.params import Params
 
 LONGEST_KEY = 250
-LONGEST_VALUE = 500  # letters of a value: every store of MLflow holds as many, and its page shows no more
+LONGEST_VALUE = 500  # letters of a value: older servers of MLflow take no more
 SHOWN = 200  # letters of a longer one
 LONG_VALUES = "long_parameters.json"  # the artifact that holds those as wholes
 

@@ -90,7 +90,7 @@ def check_refinement(task: CamTask) -> None:
     if task.reads_files and chosen:
         raise ParamsError(
             f"cam.refine: expected none, because {task.cam.method} takes maps from files as they are; "
-            f"found {chosen[0]!r}"
+            f"found {chosen[0]!r}; add -S cam.refine=none"
         )
     needed = {name: lookup.needs("methods.refine", name) - {"image"} for name in lookup.available("methods.refine")}
     for name in chosen if task.needs_network else ():
