@@ -1,4 +1,4 @@
-"""Maps of SAM 3, for cam.method=given and cam.refine=none: python sam3_maps.py data/frames data/labels/maps classes.json.
+"""Maps of SAM 3, for cam.method=given, cam.refine=none: python sam3_maps.py data/frames data/labels/maps classes.json.
 
 It runs where transformers and the weights of SAM 3 are, without wildseg. classes.json has the phrases of each class, as
 params.yaml: {"lawn": ["lawn", "grass"]}. A class is max(s p, max_n m_n q_n p where q_n p > 0.5), of its phrases the
