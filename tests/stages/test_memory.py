@@ -170,9 +170,9 @@ def test_maps_are_refined_by_the_bank_without_the_frame_and_its_neighbours(proje
     plain = cam_config(with_cam(chosen, refine="none").cam)
     before = activation_maps(model, image, texts, (0, 2), 3, plain)
     regions = load_reader(chosen.cam, model, project.root).read(image)
-    seen = Recollection(bank_of(project).load_bank(), regions, origin, texts.numpy(), [0, 2], 3)
-    assert set(seen.bank.owners[seen.bank.elsewhere(origin, 0.3)]) == {0, 1, 5}
-    expected = Refinement(method, options={"gap_s": 0.3, "scale": 5.0}).refine_frame(before, image, seen)
+    recollection = Recollection(bank_of(project).load_bank(), regions, origin, texts.numpy(), [0, 2], 3)
+    assert set(recollection.bank.owners[recollection.bank.elsewhere(origin, 0.3)]) == {0, 1, 5}
+    expected = Refinement(method, options={"gap_s": 0.3, "scale": 5.0}).refine_frame(before, image, recollection)
     _, maps = project.load_maps("drive_000003")
     np.testing.assert_allclose(maps, expected, atol=1e-3)  # stored in half precision
     assert abs(expected - before).max() > 0.05
