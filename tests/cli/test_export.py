@@ -24,6 +24,7 @@ from wildseg.methods import segmenter
 onnxruntime = pytest.importorskip("onnxruntime")
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "onnx_video.py"
 NAMES = ["background", *tiny_run.CLASSES.names]
+OWN = {"lawn": "#ff0088"}
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A project whose model was exported, with all options, and what the command printed."""
     root = tmp_path_factory.mktemp("exported")
     tiny_run.save_segmenter(tiny_run.make(root), tiny_run.network())
+    (root / "params.yaml").write_text("colours: {lawn: '#f08', zork: '#00f'}\n")  # zork is no class of the model
     before = Path.cwd()
     os.chdir(root)
     try:
@@ -57,7 +59,7 @@ def test_metadata_say_how_images_are_prepared_and_what_ids_mean(exported: tuple[
     session = onnxruntime.InferenceSession(exported[0] / "out/model.onnx", providers=["CPUExecutionProvider"])
     found = session.get_modelmeta().custom_metadata_map
     assert json.loads(found["classes"]) == NAMES
-    np.testing.assert_array_equal(json.loads(found["colours"]), palette(NAMES[1:])[:4])
+    np.testing.assert_array_equal(json.loads(found["colours"]), palette(NAMES[1:], OWN)[:4])
     assert json.loads(found["ids"]) == [1, 2, 3]
     assert (found["architecture"], found["encoder"]) == ("unet", tiny_run.ENCODER)
     assert json.loads(found["preprocessing"])["mean"] == [0.485, 0.456, 0.406]
@@ -97,7 +99,7 @@ def test_the_example_runs_on_a_video_without_wildseg(exported: tuple[Path, str],
         pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
         assert (stream.average_rate, len(pictures), stream.width, stream.height) == (24, 7, 128, 96)
     for picture, image, own in zip(pictures, frames, ids, strict=True):
-        expected = np.where(own[..., None] > 0, image // 2 + palette(NAMES[1:])[own] // 2, image)
+        expected = np.where(own[..., None] > 0, image // 2 + palette(NAMES[1:], OWN)[own] // 2, image)
         assert np.abs(picture.astype(int) - expected).mean() < 20
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from wildseg.core import colours
 from wildseg.core.classes import BACKGROUND, IGNORE, MAX_CLASSES, Classes
-from wildseg.core.colour_words import SURFACES, THINGS
-from wildseg.core.colours import APART, UNDECIDED, check, hex_colour, palette, said_by
+from wildseg.core.colour_words import COLOUR_WORDS, SURFACES, THINGS
+from wildseg.core.colours import APART, UNDECIDED, check, hex_colour, named_colour, palette
 from wildseg.core.errors import ParamsError
 from wildseg.core.id_colours import id_palette
 
@@ -50,15 +50,25 @@ def test_lab_is_that_of_opencv() -> None:
     [
         ("sky", "sky"), ("clouds", "sky"), ("trees", "tree"), ("Vegetation", "tree"), ("dense_forest", "tree"),
         ("lawn", "grass"), ("mownGrass", "grass"), ("wet grass", "grass"), ("tall_grass", "crop"), ("lake", "water"),
-        ("branches", "branch"), ("bushes", "bush"), ("leaves", "leaf"), ("bus", "bus"),
+        ("branches", "branch"), ("bushes", "bush"), ("leaves", "leaf"), ("bus", "bus"), ("buses", "bus"),
+        ("houses", "house"), ("boxes", "box"), ("grasses", "grass"), ("mosses", "moss"), ("ferries", None),
+        ("bodies of water", "water"), ("lorries", "lorry"), ("cliffs", "cliff"), ("debris", "debris"),
+        ("men", "man"), ("two women", "woman"), ("children", "child"), ("calves", "calf"), ("benches", "bench"),
+        ("bike lane", "bike lane"), ("gravel bike lanes", "gravel"), ("bike", "bike"), ("bus lane", "road"),
+        ("red_brick_parking_lots", "brick"),
         ("asphalt_road", "asphalt"), ("road", "road"), ("muddy mud", "mud"),
         ("gravel path", "gravel"), ("tree trunk", "trunk"), ("traffic-sign", "sign"), ("GROUND", "soil"),
         ("red_brick_path", "brick"), ("yellow brick path", "yellow brick"), ("kerb stones", "curb"), ("glass", None),
-        ("carpet", None), ("zork", None), ("草地", None), ("7", None),
+        ("carpet", None), ("glasses", None), ("brass", None), ("zork", None), ("草地", None), ("7", None),
     ],
 )  # fmt: skip
 def test_a_name_says_its_colour_by_its_longest_and_last_known_words(name: str, like: str | None) -> None:
-    assert said_by(name) == (None if like is None else {**SURFACES, **THINGS}[like])
+    assert named_colour(name) == (None if like is None else {**SURFACES, **THINGS}[like])
+
+
+def test_each_known_word_says_its_own_colour() -> None:
+    for word, colour in {**SURFACES, **COLOUR_WORDS, **THINGS}.items():
+        assert named_colour(word) == colour, word
 
 
 def test_common_classes_have_sensible_hues() -> None:
@@ -129,7 +139,7 @@ def test_colours_of_ids_and_of_what_is_no_class() -> None:
     assert (found.shape, found.dtype) == ((256, 3), np.uint8)
     np.testing.assert_array_equal(found[[BACKGROUND, IGNORE]], [(0, 0, 0), UNDECIDED])
     np.testing.assert_array_equal(found, Classes({name: name for name in DEMO}).palette())
-    np.testing.assert_array_equal(Classes({"a": "a"}).palette({"a": "#010203"})[1], (1, 2, 3))
+    np.testing.assert_array_equal(Classes({"a": "a"}).palette({"a": "#a10203"})[1], (161, 2, 3))
     with pytest.raises(ValueError, match="read-only"):
         found[1] = 0
 
@@ -151,6 +161,8 @@ def test_the_palette_of_label_images_gives_each_id_its_own_colour_whatever_class
         ({"lawn": "green"}, "colours.lawn: expected a colour such as \"#33aa77\" or \"#3a7\", found 'green'"),
         ({"lawn": "#12345"}, "colours.lawn: expected a colour such as \"#33aa77\" or \"#3a7\", found '#12345'"),
         ({"lawn": "#3a7\n"}, "colours.lawn: expected a colour such as \"#33aa77\" or \"#3a7\", found '#3a7\\n'"),
+        ({"sky": "#000"}, "colours.sky: expected a colour other than that of the background, #000000, found #000; "
+                          "choose a lighter one"),
         ({"sky": "#fff"}, "colours.sky: expected a colour other than that of undecided pixels, #f5f5f0, found #fff; "
                           "choose a darker one"),
         ({"lawn": "#3a7", "tree": "#33aa7a"},

@@ -13,7 +13,7 @@ import torch
 from tests.methods.architectures import test_architectures
 from tests.methods.architectures.test_architectures import SMALL, encoder_of
 from tests.segment.networks import stripes, tiny
-from wildseg.core.errors import DataError, ModelError, WildsegError
+from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
 from wildseg.segment import onnx
 from wildseg.segment.deployed import Segmenter
 from wildseg.segment.predict import Predictor, describe
@@ -103,6 +103,25 @@ def test_a_network_that_has_no_onnx_form_is_one_line_and_leaves_no_file(tmp_path
     with pytest.raises(ModelError, match="export_onnx: this network cannot be expressed in ONNX") as caught:
         model.export_onnx(tmp_path / "a.onnx")
     assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "line"),
+    [
+        ({"lawn": "red"}, 'colours.lawn: expected a colour such as "#33aa77" or "#3a7", found \'red\''),
+        ({"lawn": 0x33AA77}, 'colours.lawn: expected a colour such as "#33aa77" or "#3a7", found 3385975'),
+        ({"lwan": "#33aa77"}, "colours.lwan: there is no such class; did you mean 'lawn'?"),
+        ({"background": "#33aa77"}, "colours.background: there is no such class"),
+    ],
+)
+def test_colours_that_mean_nothing_are_one_line_before_the_network_is_traced(
+    own: dict[str, str], line: str, tmp_path: Path
+) -> None:
+    model = Segmenter(Predictor(Unsupported(), [0, 1]), CONFIG)
+    with pytest.raises(ParamsError) as caught:
+        model.export_onnx(tmp_path / "a.onnx", colours=own)
+    assert str(caught.value) == line
     assert list(tmp_path.iterdir()) == []
 
 

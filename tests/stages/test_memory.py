@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from tests.encoders.models import noise, save
 from tests.stages.test_cam import CPU, PRESENT, project, values, with_cam  # noqa: F401 - fixtures
-from wildseg.artifacts.memory import MemoryFiles
+from wildseg.artifacts.memory import AboutBank, MemoryFiles
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cam.engine import activation_maps
-from wildseg.cam.memory import Origin, Recollection
+from wildseg.cam.memory import Bank, Origin, Recollection
 from wildseg.cam.refinement import Refinement
 from wildseg.cli.main import main
 from wildseg.core.errors import DataError, ParamsError
@@ -27,8 +27,9 @@ from wildseg.methods.refine import memory as method
 from wildseg.stages import memory
 from wildseg.stages.cam import stage as cam
 from wildseg.stages.cam.config import cam_config
-from wildseg.stages.cam.regions import load_reader
+from wildseg.stages.cam.regions import check_made_by, load_reader
 
+NONE = "found none of at least 1% of a frame; lower cam.options.memory.clusters, then 'wildseg memory --rebuild'"
 GAP = {"memory": {"gap_s": 0.3, "clusters": 6, "scale": 5.0}}  # frames are .2 seconds apart
 
 
@@ -170,9 +171,9 @@ def test_maps_are_refined_by_the_bank_without_the_frame_and_its_neighbours(proje
     plain = cam_config(with_cam(chosen, refine="none").cam)
     before = activation_maps(model, image, texts, (0, 2), 3, plain)
     regions = load_reader(chosen.cam, model, project.root).read(image)
-    seen = Recollection(bank_of(project).load_bank(), regions, origin, texts.numpy(), [0, 2], 3)
-    assert set(seen.bank.owners[seen.bank.elsewhere(origin, 0.3)]) == {0, 1, 5}
-    expected = Refinement(method, options={"gap_s": 0.3, "scale": 5.0}).refine_frame(before, image, seen)
+    recollection = Recollection(bank_of(project).load_bank(), regions, origin, texts.numpy(), [0, 2], 3)
+    assert set(recollection.bank.owners[recollection.bank.elsewhere(origin, 0.3)]) == {0, 1, 5}
+    expected = Refinement(method, options={"gap_s": 0.3, "scale": 5.0}).refine_frame(before, image, recollection)
     _, maps = project.load_maps("drive_000003")
     np.testing.assert_allclose(maps, expected, atol=1e-3)  # stored in half precision
     assert abs(expected - before).max() > 0.05
@@ -243,9 +244,54 @@ def test_without_a_bank_or_with_an_empty_one_nothing_is_computed(project: Artifa
     full = bank_of(project).load_bank()
     none = replace(full, keys=full.keys[:0], values=full.values[:0], areas=full.areas[:0], owners=full.owners[:0])
     bank_of(project).save_bank(none, bank_of(project).load_about_bank())
-    with pytest.raises(DataError, match="expected regions, found none; 'wildseg memory --grow'"):
+    with pytest.raises(DataError, match=re.escape(f"expected regions of 3 frames, {NONE}")):
         cam.run(chosen, project, CPU)
     assert not project.cams_folder.exists()
+
+
+def test_frames_in_parts_that_are_all_too_small_leave_the_old_bank(project: Artifacts, chosen: Params) -> None:
+    before = build(project, chosen)
+    for number in range(3):
+        project.save_image(f"drive_{number:06d}", noise((128, 192), number))  # 384 patches, of which 4 are 1%
+    parts = with_cam(chosen, options={"memory": {"clusters": 380}})
+    with pytest.raises(DataError, match=re.escape(f"bank.npz: expected regions of 3 frames, {NONE}")):
+        build(project, parts, rebuild=True)
+    assert bank_of(project).bank_npz.read_bytes() == before
+
+
+def test_a_bank_of_other_files_or_libraries_of_the_second_encoder_says_which(project: Artifacts) -> None:
+    files = bank_of(project)
+    made = {"encoder": "timm/one", "files": {"encoder_weights": ["ab"]}, "libraries": {"timm": "1.0", "other": "2"}}
+    bank = Bank(*(np.zeros((1, 2), np.float16),) * 2, np.ones(1, np.float32), np.zeros(1, np.int32), ())
+    files.save_bank(replace(bank, frames=(Origin("a", "drive", None),)), AboutBank(made, {"a": "00"}))
+    for changed, line in (
+        ({"libraries": {"timm": "1.1", "other": "2"}},
+         "expected a bank made with the installed libraries, found one of other versions (timm 1.0 -> 1.1); "),
+        ({"files": {"encoder_weights": ["cd"]}},
+         "expected a bank made with the files of cam.options.memory.encoder as they are, found one of others; "),
+    ):  # fmt: skip
+        with pytest.raises(DataError) as caught:
+            check_made_by(files, made | changed)
+        assert str(caught.value) == f"{files.bank_npz}: {line}'wildseg memory --rebuild' makes a new one"
+    check_made_by(files, made)
+
+
+def test_a_frame_that_failed_before_does_not_keep_a_bank_from_growing(
+    project: Artifacts, chosen: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames_of(project, 4)
+    path = project.frame_path("drive_000001")
+    path.write_bytes(b"")
+    patient = with_cam(chosen, max_failures=0.25)
+    first = build(project, patient)
+    capsys.readouterr()
+    assert build(project, patient, grow=True) == first
+    assert "memory: 0 frames read" in (output := capsys.readouterr().out)
+    assert ", 1 quarantined" in output
+    frames_of(project, 5)
+    path.write_bytes(b"")
+    assert build(project, patient, grow=True) != first
+    assert "memory: 1 frames read" in capsys.readouterr().out
 
 
 def test_without_training_frames_there_is_no_bank(project: Artifacts, chosen: Params) -> None:

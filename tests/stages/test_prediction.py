@@ -150,6 +150,8 @@ def test_colours_chosen_in_the_project_are_those_of_ids_and_overlays(project: Ar
     picture = np.asarray(Image.open(OUT / "overlay/p0.jpg")).astype(int)
     assert np.abs(picture - (own[ids].astype(int) + read_photo(path)) / 2).mean() < 12  # JPEG
     assert ", 1 of them as they were" in predict(str(path), "--overlay")
+    Path("params.yaml").write_text("colours: {lawn: '#ff0088', zork: '#0f0'}\n")  # what is shown is the same
+    assert ", 1 of them as they were" in predict(str(path), "--overlay")
     Path("params.yaml").write_text("classes: {lawn: lawn}\ncolours: {lawn: green}\n")
     assert last_line(str(path)) == 'colours.lawn: expected a colour such as "#33aa77" or "#3a7", found \'green\''
 

@@ -67,7 +67,7 @@ def activation_maps(
     classes: Sequence[int],
     num_classes: int,
     config: CamConfig,
-    seen: Recollection | None = None,
+    recollection: Recollection | None = None,
 ) -> np.ndarray:
     """Return one map per queried class: (K, h, w) float32 in [0, 1].
 
@@ -80,9 +80,9 @@ def activation_maps(
         classes: the K rows of `texts` that are present; may be none.
         num_classes: how many rows of `texts` are classes.
         config: method, scales, refinements.
-        seen: the regions of the frame and a bank, where a refinement needs these.
+        recollection: the regions of the frame and a bank, where a refinement needs these.
     """
-    return activation_maps_of_batch(clip, [image], texts, [classes], num_classes, config, [seen])[0]
+    return activation_maps_of_batch(clip, [image], texts, [classes], num_classes, config, [recollection])[0]
 
 
 def activation_maps_of_batch(
@@ -92,10 +92,10 @@ def activation_maps_of_batch(
     classes: Sequence[Sequence[int]],
     num_classes: int,
     config: CamConfig,
-    seen: Sequence[Recollection | None] = (),
+    recollections: Sequence[Recollection | None] = (),
 ) -> list[np.ndarray]:
     """Return what `activation_maps` returns for each of several images of one size, which pass the network together."""
-    seen = seen or [None] * len(images)
+    recollections = recollections or [None] * len(images)
     patch = clip.tower().patch
     sizes = [input_size(images[0].shape[:2], patch, scale, config.cam.max_side) for scale in config.cam.scales]
     grid = max((height // patch[0], width // patch[1]) for height, width in sizes)
@@ -103,7 +103,8 @@ def activation_maps_of_batch(
     if len(images) > most:
         parts = [slice(start, start + most) for start in range(0, len(images), most)]
         some = [
-            activation_maps_of_batch(clip, images[p], texts, classes[p], num_classes, config, seen[p]) for p in parts
+            activation_maps_of_batch(clip, images[p], texts, classes[p], num_classes, config, recollections[p])
+            for p in parts
         ]
         return [maps for part in some for maps in part]
     done = [np.zeros((0, *grid), np.float32) for _ in images]
@@ -126,7 +127,7 @@ def activation_maps_of_batch(
         finest = max(grid, *((maps.shape[1], maps.shape[2]) for maps in raw))
         own = [resample_maps(maps, finest) for maps in raw]
         averaged = own[0] if len(own) == 1 else normalise(torch.stack(own).mean(0))
-        done[number] = refine_frame(averaged.cpu().numpy(), images[number], config.refinements, seen[number])
+        done[number] = refine_frame(averaged.cpu().numpy(), images[number], config.refinements, recollections[number])
     return done
 
 

@@ -67,27 +67,27 @@ class Refinement:
         refined = self.method.refine(maps, trace, *section, **self.options)
         return maps if refined is maps else normalise(refined).to(maps)
 
-    def refine_frame(self, maps: np.ndarray, image: np.ndarray, seen: Recollection | None = None) -> np.ndarray:
+    def refine_frame(self, maps: np.ndarray, image: np.ndarray, recollection: Recollection | None = None) -> np.ndarray:
         """Return refined maps (K, h', w') float32 in [0, 1], of which each has the maximum that it had.
 
         Args:
             maps: (K, h, w) float32 in [0, 1], K > 0.
             image: (H, W, 3) uint8.
-            seen: the regions of the frame and a bank, for a refinement that needs them.
+            recollection: the regions of the frame and a bank, for a refinement that needs them.
 
         Raises:
             ValueError: it needs them, and there are none.
         """
-        if self.needs_regions and seen is None:
-            raise ValueError("seen: expected the regions of the frame and a bank, which this refinement reads")
-        given = (seen,) if self.needs_regions else ()
+        if self.needs_regions and recollection is None:
+            raise ValueError("recollection: expected the regions of the frame and a bank, which this refinement reads")
+        given = (recollection,) if self.needs_regions else ()
         refined = np.maximum(self.method.refine(maps, image, *given, **self.options), 0)
         peaks, found = (values.max((1, 2), keepdims=True) for values in (maps, refined))
         return np.clip(refined * (peaks / np.maximum(found, EPS)), 0, 1).astype(np.float32)
 
 
 def refine_frame(
-    maps: np.ndarray, image: np.ndarray, refinements: Iterable[Refinement], seen: Recollection | None = None
+    maps: np.ndarray, image: np.ndarray, refinements: Iterable[Refinement], recollection: Recollection | None = None
 ) -> np.ndarray:
     """Return the maps (K, h', w') of a frame after those of `refinements` that are of an image, in their order.
 
@@ -95,9 +95,9 @@ def refine_frame(
         maps: (K, h, w) float32 in [0, 1]; K may be 0.
         image: (H, W, 3) uint8.
         refinements: all of them.
-        seen: the regions of the frame and a bank, where one of them needs these.
+        recollection: the regions of the frame and a bank, where one of them needs these.
     """
     for refinement in refinements:
         if refinement.of_image and len(maps):
-            maps = refinement.refine_frame(maps, image, seen)
+            maps = refinement.refine_frame(maps, image, recollection)
     return maps

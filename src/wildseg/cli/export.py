@@ -36,7 +36,9 @@ def onnx(artifacts: Artifacts, runtime: Runtime, model: Path, into: Path, *, cos
         raise WildsegError(f"--into: expected the name of a file that ends in .onnx, found {str(into)!r}")
     images = _key_frames(artifacts) if check else []
     loaded = segmenter.load(model, torch_device(runtime.device))
-    loaded.export_onnx(into, confidence=costmap, colours=own_colours(artifacts.root / "params.yaml"))
+    chosen = own_colours(artifacts.root / "params.yaml")  # the model may be of other classes
+    colours = {name: colour for name, colour in chosen.items() if name in loaded.class_names[1:]}
+    loaded.export_onnx(into, confidence=costmap, colours=colours)
     print(f"export: {into}, {into.stat().st_size / 1e6:.1f} MB, {loaded.config['architecture']} with "
           f"{loaded.config['encoder']}, {len(loaded.class_names) - 1} classes")  # fmt: skip
     if costmap:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+IRREGULAR = {"men": "man", "women": "woman", "children": "child"}  # plurals, beside those that English's rules make
+
 
 def _by_word(words_by_colour: dict[str, str]) -> dict[str, str]:
     return {word: colour for colour, words in words_by_colour.items() for word in words.split(", ")}
@@ -43,7 +45,7 @@ THINGS = _by_word({
     "#10108e": "car, vehicle, van, caravan",
     "#3f3fc8": "truck, lorry, trailer, tractor, bus, excavator, train, tram",
     "#7a1030": "bicycle, bike, motorcycle, motorbike, scooter",
-    "#e25fd0": "animal, dog, cat, horse, cow, sheep, deer, goat, bird",
+    "#e25fd0": "animal, dog, cat, horse, cow, calf, sheep, deer, goat, bird",
     "#ff9fc0": "flower, blossom",
     "#ff4a00": "fire, flame, smoke, lava",
     "#4a3a6e": "obstacle, object, container, box, bench, bin, trash can, hydrant",
@@ -67,7 +69,7 @@ COLOUR_WORDS = _by_word({
 
 # Of anything: named last.
 SURFACES = _by_word({
-    "#6b6f74": "road, street, driveway, drivable, lane, highway, carriageway, parking, parking lot, runway",
-    "#c4955a": "path, trail, track, footway, way, bike lane",
+    "#6b6f74": "road, street, driveway, drivable, lane, highway, carriageway, parking, parking lot, bus lane, runway",
+    "#c4955a": "path, trail, track, footway, way, bike lane, bike path, bicycle lane, bicycle path, cycle path",
     "#8a5a33": "ground, terrain, floor, land, field, surface, slope, hill",
 })  # fmt: skip

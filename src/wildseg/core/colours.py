@@ -17,7 +17,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from wildseg.core.colour_words import COLOUR_WORDS, SURFACES, THINGS
+from wildseg.core.colour_words import COLOUR_WORDS, IRREGULAR, SURFACES, THINGS
 from wildseg.core.errors import ParamsError, did_you_mean
 
 Rgb = tuple[int, int, int]
@@ -26,6 +26,10 @@ BACKGROUND, UNDECIDED = (0, 0, 0), (245, 245, 240)
 
 HEX = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})\Z")
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+")
+
+KNOWN = (THINGS, COLOUR_WORDS, SURFACES)  # the first that has a phrase of a name says its colour
+WORDS = frozenset(word for phrases in KNOWN for phrase in phrases for word in phrase.split())
+ENDINGS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"))  # of plurals, and what of the singular stands there
 
 # Distances in Lab (CIE 1976), in which 2.3 is just noticeable side by side; half of it is left in an overlay.
 ALIKE = 10.0  # a person may choose no two colours nearer than this
@@ -65,13 +69,16 @@ def check(own: Mapping[str, str], names: Sequence[str]) -> None:
     """Reject colours, by name as a person wrote them, that cannot be shown or told apart.
 
     Raises:
-        ParamsError: of no class, no colour, or hardly different from another or from undecided pixels.
+        ParamsError: of no class, no colour, or hardly different from another, the background or undecided pixels.
     """
     for name, text in own.items():
         if name not in names:
             raise ParamsError(f"colours.{name}: there is no such class{did_you_mean(name, names)}")
-        if not HEX.match(text):
+        if not isinstance(text, str) or not HEX.match(text):
             raise ParamsError(f'colours.{name}: expected a colour such as "#33aa77" or "#3a7", found {text!r}')
+        if distance(_rgb(text), BACKGROUND) < ALIKE:
+            raise ParamsError(f"colours.{name}: expected a colour other than that of the background, "
+                              f"{hex_colour(BACKGROUND)}, found {text}; choose a lighter one")  # fmt: skip
         if distance(_rgb(text), UNDECIDED) < ALIKE:
             raise ParamsError(f"colours.{name}: expected a colour other than that of undecided pixels, "
                               f"{hex_colour(UNDECIDED)}, found {text}; choose a darker one")  # fmt: skip
@@ -91,7 +98,7 @@ def _assigned(names: Sequence[str], own: Mapping[str, Rgb]) -> dict[str, Rgb]:
     """
     found = _Colours(own)
     others = sorted(set(names) - set(own))
-    said = {name: text for name in others if (text := said_by(name))}
+    said = {name: text for name in others if (text := named_colour(name))}
     for name, text in said.items():
         found.grant(name, _rgb(text))
     for name in [*said, *(name for name in others if name not in said)]:
@@ -136,28 +143,32 @@ class _Colours:
         self._take(self.by_name[name])
 
 
-def said_by(name: str) -> str | None:
+def named_colour(name: str) -> str | None:
     """Return the colour of what a name says, as ``"#rrggbb"``; None where it says nothing known.
 
     The longest known words count, and of several the last: a "tree trunk" is a trunk. What something is made of counts
-    more than that it is a road, a path or ground: a "gravel road" is gravel.
+    more than that it is a road, a path or ground: a "gravel road" is gravel. A "bike lane" is no bike.
     """
     words = [_singular(word.lower()) for word in WORD.findall(name)]
     phrases = list(_phrases(words))
-    return next((known[one] for known in (THINGS, COLOUR_WORDS, SURFACES) for one in phrases if one in known), None)
+    return next((known[one] for known in KNOWN for one in phrases if one in known), None)
 
 
 def _phrases(words: Sequence[str]) -> Iterator[str]:
+    """Yield the known phrases of a name that are no part of a longer one, the longest first, of several the last."""
+    free = [True] * len(words)
     for length in range(len(words), 0, -1):
         for start in range(len(words) - length, -1, -1):
-            yield " ".join(words[start : start + length])
+            phrase = " ".join(words[start : start + length])
+            if all(free[start : start + length]) and any(phrase in known for known in KNOWN):
+                free[start : start + length] = [False] * length
+                yield phrase
 
 
 def _singular(word: str) -> str:
-    for end, better in (("ies", "y"), ("shes", "sh"), ("ches", "ch"), ("ves", "f"), ("ss", "ss"), ("s", "")):
-        if word.endswith(end) and len(word) > max(3, len(end) + 1):
-            return word.removesuffix(end) + better
-    return word
+    """Return the known word that a word is the plural of; the word itself where that is known, or none is."""
+    plurals = (word.removesuffix(end) + better for end, better in ENDINGS if word.endswith(end))
+    return next((one for one in (word, IRREGULAR.get(word), *plurals) if one in WORDS), word)
 
 
 def _drawn(name: str) -> Rgb:

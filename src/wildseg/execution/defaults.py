@@ -19,9 +19,8 @@ SHIPPED = Path(__file__).with_name("params.yaml")
 OWN = "classes"  # without a default
 OPTIONS = "options"
 Section = TypeVar("Section")
-LEAVES = frozenset(
-    {"classes", "background", "colours", "threshold", "definitions"}
-)  # whose mappings hold no parameters
+# Whose mappings hold no parameters.
+LEAVES = frozenset({"classes", "background", "colours", "threshold", "definitions"})
 
 
 @cache

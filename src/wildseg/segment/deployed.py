@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from wildseg.core import colours as class_colours
 from wildseg.core.checks import check_image
 from wildseg.core.classes import Classes
 from wildseg.core.errors import ModelError
@@ -139,6 +140,7 @@ class Segmenter:
 
         Raises:
             WildsegError: the packages onnx and onnxscript are not installed.
+            ParamsError: one of `colours` is of no class, is no colour, or cannot be told from another.
             ModelError: the network cannot be expressed in ONNX.
 
         Examples:
@@ -149,4 +151,5 @@ class Segmenter:
         """
         from wildseg.segment.onnx import export  # its libraries are an extra
 
+        class_colours.check(colours or {}, self.class_names[1:])
         return export(self.predictor, self.config, Path(path), confidence=confidence, colours=colours)

@@ -20,7 +20,7 @@ from wildseg.core.errors import DataError
 from wildseg.execution.failures import Failures
 from wildseg.execution.run_frames import run_frames
 from wildseg.execution.runtime import Runtime
-from wildseg.stages.cam.regions import check_made_by
+from wildseg.stages.cam.regions import check_made_by, check_not_empty
 from wildseg.stages.tasks.memory import MemoryTask, decode
 
 if TYPE_CHECKING:
@@ -29,18 +29,11 @@ if TYPE_CHECKING:
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # keys, values and areas of the regions of one frame
 
 
-def run(
-    params: Params,
-    artifacts: Artifacts,
-    runtime: Runtime,
-    *,
-    grow: bool,
-    rebuild: bool,
-) -> None:
+def run(params: Params, artifacts: Artifacts, runtime: Runtime, *, grow: bool, rebuild: bool) -> None:
     """Write data/memory/bank.npz, or say why it stays as it is.
 
-    Frames that cannot be read are left out, up to the share cam.max_failures. What was computed of a frame is kept, so
-    that a run that was killed goes on where it was.
+    Frames that cannot be read are left out, up to the share cam.max_failures of all training frames. What was computed
+    of a frame is kept, so that a run that was killed goes on where it was.
 
     Args:
         params: those of `cam` and `clip` decide.
@@ -50,7 +43,8 @@ def run(
         rebuild: make a new bank, of the present training frames alone.
 
     Raises:
-        DataError: no training frames, frames that cannot be read, or a bank that is broken or made otherwise.
+        DataError: no training frames, frames that cannot be read, no regions, or a bank that is broken or made
+            otherwise.
         ModelError: the model cannot be had, or cannot be traced.
     """
     task, files = MemoryTask(artifacts.root, params.cam, params.clip), MemoryFiles(artifacts.root)
@@ -67,12 +61,13 @@ def run(
         changed = [n for n in frames if n in digests and _sha256(artifacts.frame_bytes(n)) != digests[n]]
         print(_kept(files, old, changed, frames, len(lacking)))
         return
-    failures = Failures("cam", params.cam.max_failures, len(lacking))
+    failures = Failures("cam", params.cam.max_failures, len(frames))
     results = run_frames(task, lacking, runtime, failures)
     found = {name: decode(results.records[name]) for name in results.frames}
     origins = {own.frame: own for own in (old.frames if old else ())}
     origins |= {name: Origin(name, frames[name].source, frames[name].time_s) for name in found}
     bank = assemble(origins, by_frame(old) | found if old else found)
+    check_not_empty(files, bank)
     digests |= {name: _sha256(artifacts.frame_bytes(name)) for name in found}
     files.save_bank(bank, AboutBank(task.depends_on(), digests))
     print(

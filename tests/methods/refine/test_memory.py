@@ -102,5 +102,5 @@ def test_refined_maps_have_the_maximum_they_had_and_go_on_to_the_next_refinement
 
 
 def test_without_a_bank_it_refuses() -> None:
-    with pytest.raises(ValueError, match="seen: expected the regions of the frame and a bank"):
+    with pytest.raises(ValueError, match="recollection: expected the regions of the frame and a bank"):
         refine_frame(maps(), noise((16, 32)), [Refinement(memory)])

@@ -21,7 +21,7 @@ NEEDS = frozenset({"image", "regions"})
 def refine(
     maps: np.ndarray,
     _image: np.ndarray,
-    seen: memory.Recollection,
+    recollection: memory.Recollection,
     *,
     neighbours: Count = 20,
     own: Share = 0.5,
@@ -37,7 +37,7 @@ def refine(
 
     Args:
         maps: (K, h, w) in [0, 1], K > 0.
-        seen: the regions of the frame, and the bank.
+        recollection: the regions of the frame, and the bank.
         neighbours: regions of the bank that a region is named by, fewer where there are not so many; without any, it
             keeps its maps.
         own: how much the map itself counts, from 0 to 1.
@@ -50,13 +50,15 @@ def refine(
         encoder_weights: of it, as for proxyclip.
     """
     del clusters, region_scale, encoder, encoder_weights  # see wildseg.cam.region_features
-    result, bank, regions = maps.astype(np.float64), seen.bank, seen.regions
+    result, bank, regions = maps.astype(np.float64), recollection.bank, recollection.regions
     large = np.flatnonzero(regions.areas >= min_area - 1e-9)
-    allowed = bank.elsewhere(seen.origin, gap_s)
+    allowed = bank.elsewhere(recollection.origin, gap_s)
     if not len(large) or not allowed.any():
         return result
     found = memory.nearest(regions.keys[large], bank.keys, allowed, bank.ranks, neighbours)
-    says = memory.shares(memory.support(bank.values, found), seen.texts, seen.present, seen.num_classes, scale)
+    says = memory.shares(
+        memory.support(bank.values, found), recollection.texts, recollection.present, recollection.num_classes, scale
+    )
     labels = on_grid(regions.labels, (maps.shape[1], maps.shape[2]))
     for region, share in zip(large, says, strict=True):
         cells = labels == region

@@ -15,12 +15,14 @@ from wildseg.execution.result_store import versions
 from wildseg.stages.cam.config import LIBRARIES, option_files
 
 if TYPE_CHECKING:  # workers import torch, all at the same time; the process of the stage has no use for it
+    from wildseg.cam.memory import Bank
     from wildseg.cam.params import Cam
     from wildseg.cam.region_features import RegionReader
     from wildseg.encoders.clip import Clip
     from wildseg.encoders.params import Clip as ClipParams
 
 NAME = "memory"  # of the refinement
+MIN_AREA = 0.01  # share of the frame that a region of the bank has at least
 DECISIVE = ("clusters", "region_scale", "encoder", "encoder_weights")  # options that regions depend on
 OF_MAPS = ("max_side", "pos_embed_interpolation")  # parameters of the section cam that they depend on
 
@@ -73,9 +75,15 @@ def check_bank(cam: Cam, clip: ClipParams, root: Path) -> None:
             "it from the training frames"
         )
     check_made_by(files, made_by(cam, clip, root))
-    if not len(files.load_bank()):
+    check_not_empty(files, files.load_bank())
+
+
+def check_not_empty(files: MemoryFiles, bank: Bank) -> None:
+    """Raise a DataError where a bank has no regions, as those of a frame in too many parts are all too small."""
+    if not len(bank):
         raise DataError(
-            f"{files.bank_npz}: expected regions, found none; 'wildseg memory --grow' adds those of new frames"
+            f"{files.bank_npz}: expected regions of {len(bank.frames)} frames, found none of at least "
+            f"{100 * MIN_AREA:g}% of a frame; lower cam.options.{NAME}.clusters, then 'wildseg memory --rebuild'"
         )
 
 
@@ -83,14 +91,23 @@ def check_made_by(files: MemoryFiles, wanted: dict[str, Any]) -> None:
     """Raise a DataError where a bank was made by another model or other parameters than those `wanted`."""
     found = files.load_about_bank().made_by
     for name in (*wanted, *found):
-        own, other = wanted.get(name), found.get(name)
-        if own != other and name == "model":
-            raise DataError(f"{files.bank_npz}: expected a bank made by the model of the section clip, found one of "
-                            f"another; {AGAIN}, or put the old model back")  # fmt: skip
-        if own != other:
-            key = f"cam.{name}" if name in OF_MAPS else f"cam.options.{NAME}.{name}"
-            raise DataError(f"{files.bank_npz}: expected a bank made with {key} {own!r}, found one with {other!r}; "
-                            f"{AGAIN}, or put the old value back")  # fmt: skip
+        if (own := wanted.get(name)) != (other := found.get(name)):
+            raise DataError(f"{files.bank_npz}: expected a bank made {_difference(name, own, other)}")
+
+
+def _difference(name: str, own: Any, other: Any) -> str:  # noqa: ANN401
+    """Return the rest of a line about a bank: by what it should have been made, by what it was, and what to do."""
+    if name == "model":
+        return f"by the model of the section clip, found one of another; {AGAIN}, or put the old model back"
+    if name == "libraries":  # of a second encoder, as are files
+        old, new = other or {}, own or {}
+        changed = [f"{one} {old.get(one) or 'none'} -> {new.get(one) or 'none'}"
+                   for one in sorted({*old, *new}) if old.get(one) != new.get(one)]  # fmt: skip
+        return f"with the installed libraries, found one of other versions ({', '.join(changed)}); {AGAIN}"
+    if name == "files":
+        return f"with the files of cam.options.{NAME}.encoder as they are, found one of others; {AGAIN}"
+    key = f"cam.{name}" if name in OF_MAPS else f"cam.options.{NAME}.{name}"
+    return f"with {key} {own!r}, found one with {other!r}; {AGAIN}, or put the old value back"
 
 
 def _options(cam: Cam) -> dict[str, Any]:

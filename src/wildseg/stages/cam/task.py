@@ -207,8 +207,10 @@ class CamTask(FrameTask[LabelledFrame]):
                 for image, classes in zip(images, present, strict=True)
             ]
             return [refine_frame(m, image, self.config.refinements) for m, image in zip(maps, images, strict=True)]
-        seen = [self.recollection(item, image) for item, image in zip(items, images, strict=True)]
-        return activation_maps_of_batch(self.model, images, self.texts, present, len(self.classes), self.config, seen)
+        recollections = [self.recollection(item, image) for item, image in zip(items, images, strict=True)]
+        return activation_maps_of_batch(
+            self.model, images, self.texts, present, len(self.classes), self.config, recollections
+        )
 
     def recollection(self, item: LabelledFrame, image: np.ndarray) -> Recollection | None:
         """Return the regions of a frame and the bank, None where nothing asks for them.

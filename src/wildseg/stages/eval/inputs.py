@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Inputs:
     """Labels and scores by frame, (K,) each, and the paths of truths.
 
-    palette: (256, 3) uint8 RGB by id. seen: counts what truths contain. present: by frame whose truth was measured,
+    colours: (256, 3) uint8 RGB by id. seen: counts what truths contain. present: by frame whose truth was measured,
     which classes it shows, and which count, (K,) bool each.
     """
 
@@ -34,7 +34,7 @@ class Inputs:
     labels: Mapping[str, np.ndarray]
     scores: Mapping[str, np.ndarray]
     truths: Mapping[str, Path]
-    palette: np.ndarray
+    colours: np.ndarray
     seen: TruthStats
     present: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 

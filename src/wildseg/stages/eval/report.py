@@ -66,13 +66,13 @@ def write(
     artifacts, params = inputs.artifacts, inputs.params
     classes, background = params.classes, bool(params.background)
     folders = list(artifacts.truth_folders)
-    task = ReportTask(artifacts.root, classes.names, inputs.palette, background, predictions, inputs.truths, folders)
+    task = ReportTask(artifacts.root, classes.names, inputs.colours, background, predictions, inputs.truths, folders)
     artifacts.empty_report()
     records = run_frames(task, [frame.name for frame in frames], runtime, progress="eval: report").records
     all_frames = [frame for one in measured for frame in one.group.frames]
     page = Page(
         names=classes.with_background,
-        palette=inputs.palette,
+        palette=inputs.colours,
         background=background,
         facts=_facts(inputs, measured, all_frames),
         remarks=remarks,

@@ -156,5 +156,5 @@ def _save_page(folder: Path, frame: Frame, inputs: Inputs, groups: Sequence[Grou
     )
     path = folder / "pictures" / f"{frame.name}.png"
     with atomic(path) as temporary:
-        Image.fromarray(draw(page, inputs.params.classes.with_background, inputs.palette)).save(temporary)
+        Image.fromarray(draw(page, inputs.params.classes.with_background, inputs.colours)).save(temporary)
     return path

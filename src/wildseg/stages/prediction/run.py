@@ -115,7 +115,7 @@ def run(
     folder.remove_leftovers()
     folder.save_classes(names, label_info(names, model["ids"]) if "costmap" in config.roles else None)
     colours = palette(names[1:], dict(config.colours))
-    base = key_of([_base_key(config, model, runtime), colours[: len(names)].tolist()])
+    base = _base_key(config, model, colours[: len(names)], runtime)
     tools = partial(Tools, artifacts.root, config, folder, base, colours, runtime.device)
     totals = [one.total for one in inputs]
     total = None if None in totals else sum(filter(None, totals))
@@ -148,15 +148,18 @@ def _read_model(config: PredictionConfig) -> dict[str, Any]:
     return with_classes(model, classes_of(config.classes, CLASSES), CLASSES)
 
 
-def _base_key(config: PredictionConfig, model: dict[str, Any], runtime: Runtime) -> str:
-    """Return the part of a key that all frames have in common: all that decides a result but the pixels."""
+def _base_key(config: PredictionConfig, model: dict[str, Any], colours: np.ndarray, runtime: Runtime) -> str:
+    """Return the part of a key that all frames have in common: all that decides a result but the pixels.
+
+    The colours (C + 1, 3) of the model's ids count, and not what was chosen for classes that it lacks.
+    """
     code = fingerprint.digest(
         "wildseg.stages.prediction.task", f"wildseg.methods.architectures.{model['architecture']}"
     )
     weights = hashlib.sha256(load_bytes(config.model / "model.safetensors")).hexdigest()
-    settings = fields_but(config, "model", "classes")
+    settings = fields_but(config, "model", "classes", "colours")
     embedded = _digest_of_clip(config, model) if config.classes else None
-    return key_of([model, weights, embedded, settings, code, versions(*LIBRARIES), gpus(runtime)[:1]])
+    return key_of([model, weights, embedded, settings, colours.tolist(), code, versions(*LIBRARIES), gpus(runtime)[:1]])
 
 
 def _digest_of_clip(config: PredictionConfig, model: dict[str, Any]) -> str:

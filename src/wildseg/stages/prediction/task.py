@@ -35,9 +35,9 @@ class PredictionConfig:
     """How to predict.
 
     model: the folder of the trained model. scales, flip, max_side: see `Predictor.probabilities`. window: of a sliding
-    window, in pixels; None for the whole image. overlap: share of a window. roles: what to write beside
-    ids. classes: words of other classes than the trained ones; none for these. colours: name and
-    colour of each class that a person chose one for.
+    window, in pixels; None for the whole image. overlap: share of a window. roles: what to write beside ids. classes:
+    words of other classes than the trained ones; none for these. colours: name and colour of each class that a person
+    chose one for.
     """
 
     model: Path

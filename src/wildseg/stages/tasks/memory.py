@@ -12,14 +12,13 @@ import numpy as np
 from wildseg.artifacts.frames import KeyFrames
 from wildseg.execution.frame_task import FrameTask
 from wildseg.execution.result_store import Entry
-from wildseg.stages.cam.regions import load_reader, made_by
+from wildseg.stages.cam.regions import MIN_AREA, load_reader, made_by
 
 if TYPE_CHECKING:
     from wildseg.cam.params import Cam
     from wildseg.cam.region_features import RegionReader
     from wildseg.encoders.params import Clip as ClipParams
 
-MIN_AREA = 0.01  # share of the frame that a region of the bank has at least
 TABLES = ("keys", "values")
 
 
