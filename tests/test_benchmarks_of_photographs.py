@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from PIL import Image
 
 from wildseg.artifacts.project import Frame
 from wildseg.cam.networks.bags import positive_weights
+from wildseg.methods.refine import propagate
 
 
 @pytest.fixture
@@ -208,13 +211,43 @@ def test_maps_of_tiles_find_the_halves_of_another_frame(halves: LinearMaps, refi
 def test_tiles_cut_maps_to_where_a_class_is_ticked(halves: LinearMaps) -> None:
     head = halves.head((1, 2))
     frame = halves.data.frames("test")[0]
-    wrong = {"test": np.array([[[True, False], [True, False]]])}  # both tiles tick the first class alone
-    classes, maps = halves.maps(Head(head.weight, head.bias, wrong, head.decide, 0.0), frame, ("tiles",))
-    assert classes.tolist() == [0]
+    crossed = {"test": np.array([[[True, False], [False, True]]])}  # each half ticks the class of the other
+    wrong = Head(head.weight, head.bias, crossed, head.decide, 0.0)
+    before, (classes, maps) = halves.maps(wrong, frame, ())[1], halves.maps(wrong, frame, ("tiles",))
+    assert classes.tolist() == [0, 1]
+    np.testing.assert_allclose(before[:, 0], [[0, 0, 1, 1], [1, 1, 0, 0]], atol=1e-6)
+    expected = [[0, 0, 0.5, 0], [0, 0.5, 0, 0]]  # a quarter of a tile away, and three quarters
+    np.testing.assert_allclose(maps, np.repeat(np.array(expected)[:, None], 4, 1), atol=1e-6)
     nothing = {"test": np.zeros((1, 2, 2), bool)}
     classes, maps = halves.maps(Head(head.weight, head.bias, nothing, head.decide, 0.0), frame, ("tiles",))
     assert classes.tolist() == [0, 1]  # a frame without a label may show any class
     assert maps.max() == pytest.approx(1)
+
+
+def test_lposs_and_propagate_spread_maps_over_features_and_over_pixels(halves: LinearMaps) -> None:
+    head = halves.head((1, 2))
+    frame = halves.data.frames("test")[0]
+    features = np.random.default_rng(0).standard_normal((2, 4, 4)).astype(np.float32)
+    noisy = replace(halves, features={"test": features})
+    plain, alike, smooth = (noisy.maps(head, frame, by)[1] for by in ((), ("lposs",), ("propagate",)))
+    unit = (features / np.linalg.norm(features, axis=0)).reshape(2, 16).astype(np.float64)
+    weights = np.zeros((16, 16))
+    for one, other in combinations(range(16), 2):  # twice a weight, as of both directions; cells are of 16 pixels
+        apart = 16 * np.hypot(one // 4 - other // 4, one % 4 - other % 4)
+        near = 2 * max(unit[:, one] @ unit[:, other], 0) ** 6 * np.exp(-0.03 * apart)
+        weights[one, other] = weights[other, one] = near
+    scale = np.sqrt(weights.sum(0))
+    spread = np.linalg.solve(np.eye(16) - 0.8 * weights / np.outer(scale, scale), plain.reshape(2, 16).T).T
+    low, high = (edge(spread, axis=1, keepdims=True) for edge in (np.min, np.max))
+    np.testing.assert_allclose(alike.reshape(2, 16), (spread - low) / (high - low), atol=2e-3)
+    assert abs(alike - plain).max() > 0.05
+
+    image = halves.data.artifacts.load_image("test")
+    found = propagate.refine(plain.astype(np.float32), image)
+    found = found * (plain.max((1, 2)) / found.max((1, 2)))[:, None, None]
+    np.testing.assert_allclose(smooth, found, atol=1e-5)
+    across = (smooth.std(2).mean(), smooth[:, :, : smooth.shape[2] // 2].std(2).mean())
+    assert across[1] < 0.5 * across[0]  # smooth within a half of the image, not across its edge
 
 
 # Rows -------------------------------------------------------------------------------------------------------------

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import configparser
+import csv
 import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc_render.vega import VegaRenderer
 
 from tests.browser import CHROMIUM, browser
+from wildseg.artifacts.project import Artifacts
 from wildseg.cli.main import STAGES
 from wildseg.execution import fingerprint, params
 from wildseg.report.method_table import COLUMNS
@@ -191,16 +194,52 @@ def test_a_table_without_rows_gets_no_place_on_the_page_of_plots(tmp_path: Path)
         assert one.errors == []
 
 
-def test_curves_of_many_steps_are_smoothed_over_what_was_measured() -> None:
-    for name in ("measured_line", "curves"):
-        spec = json.loads((ROOT / ".dvc" / "plots" / f"{name}.json").read_text())
-        raw, smooth, few = spec.get("spec", spec)["layer"]
-        assert raw["mark"]["opacity"] < 0.5
-        assert "point" not in raw["mark"]
-        (loess,) = [one for one in smooth["transform"] if "loess" in one]
-        assert "rev" in loess["groupby"]
-        assert few["mark"]["point"]  # a validation every 50 steps
-        assert raw["transform"] == smooth["transform"][:1] == [{"filter": "datum.points > 60"}]
+@pytest.mark.parametrize("template", ["measured_line", "curves"])
+def test_a_plot_of_curves_uses_columns_of_its_table_and_what_it_computes_of_them(template: str, tmp_path: Path) -> None:
+    points = [(step, {"loss": 2.0, "lr": 0.1} | ({"val_miou": 0.4} if step == 50 else {})) for step in (10, 50)]
+    project = Artifacts(tmp_path)
+    project.save_curve(points)
+    project.save_map_network_curve(points)
+    plots = [plot for entry in PIPELINE["plots"] if isinstance(entry, dict) for plot in entry.values()]
+    chosen = [plot for plot in plots if plot["template"] == template]
+    assert chosen
+    for plot in chosen:
+        ((file, y),) = plot["y"].items()
+        with (tmp_path / file).open() as lines:
+            rows = [{**row, "rev": "workspace"} for row in csv.DictReader(lines)]
+        renderer = VegaRenderer(
+            rows, "plot", x=plot["x"], y=y, template=template, template_dir=str(ROOT / ".dvc" / "plots"),
+            anchors_y_definitions=[{"filename": file, "field": y}], revs_with_datapoints=["workspace"],
+        )  # fmt: skip
+        spec = renderer.get_filled_template()
+        spec = json.loads(spec) if isinstance(spec, str) else spec
+        assert spec["data"]["values"] == rows
+        assert "<DVC_METRIC" not in json.dumps(spec)
+        made, read = names_in(spec)
+        assert {"step", "value", "points"} <= made
+        assert {plot["x"], y} <= read <= made | set(rows[0])
+
+
+def names_in(spec: object) -> tuple[set[str], set[str]]:
+    """Which fields a Vega-Lite specification makes, and which it reads."""
+    made, read = set(), set()
+    if isinstance(spec, list):
+        for one in spec:
+            made, read = made | names_in(one)[0], read | names_in(one)[1]
+    if isinstance(spec, dict):
+        for key, value in spec.items():
+            if key == "as":
+                made |= {value}
+            elif key in ("field", "loess", "on"):
+                read |= {value}
+            elif key == "groupby":
+                read |= {*value}
+            elif key in ("filter", "calculate"):
+                read |= {one or other for one, other in re.findall(r"datum(?:\.(\w+)|\['(\w+)'\])", value)}
+            elif key != "data":
+                own = names_in(value)
+                made, read = made | own[0], read | own[1]
+    return made, read
 
 
 def test_every_file_that_is_plotted_is_the_output_of_a_stage() -> None:
