@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml.scalarstring import LiteralScalarString
 
@@ -199,6 +199,9 @@ VALUES = st.recursive(
 
 @settings(deadline=None)
 @given(VALUES)
+@example([{}, None, None])
+@example([{}, False, []])
+@example([{"a": "0?"}])
 def test_what_is_written_is_read_back_by_yaml_of_both_versions(value: object) -> None:
     after = edit(TEXT, {"seed": value, "added": value}, frozenset({"seed"}))
     for content in (read(after), yaml.safe_load(after)):

@@ -29,7 +29,7 @@ class Parameter:
     """A parameter that is added.
 
     key: its dotted name. stage: that uses it. default, other: two values that make a difference. line: of params.yaml,
-    before which it stands, or the text in braces that it precedes. owner: the dataclass of the room. file: of the room,
+    before which it stands. owner: the dataclass of the room. file: of the room,
     in which `old` becomes `new`.
     """
 
@@ -75,7 +75,7 @@ ONE_MORE = (
         "    maps = normalise(config.method.cam(trace, **config.options)) ** (1 + config.cam.contrast)\n",
     ),
     Parameter(
-        "cam.caa.keep", "cam.stage", 0.25, 0.75, "layers: 8, skip_last", "cam", "Caa", "affinity.py",
+        "cam.caa.keep", "cam.stage", 0.25, 0.75, "    layers: 8\n    skip_last", "cam", "Caa", "affinity.py",
         "    return spread(maps, patches, boxes(maps, caa.box, caa.exclusive_box_ends), caa.power)\n",
         "    spread_maps = spread(maps, patches, boxes(maps, caa.box, caa.exclusive_box_ends), caa.power)\n"
         "    return caa.keep * maps + (1 - caa.keep) * spread_maps\n",
@@ -116,9 +116,8 @@ def copy(source: Path) -> None:
     for one in ONE_MORE:
         _substitute(package / one.room / one.file, one.old, one.new)
         _add_field(package / one.room / "params.py", one.owner, one.name)
-        value = f"{one.name}: {one.default}"
-        in_braces = not one.line.startswith(" ")
-        added = f"{value}, " if in_braces else f"  {value}{COMMENT}\n"
+        indent = one.line[: len(one.line) - len(one.line.lstrip())]
+        added = f"{indent}{one.name}: {one.default}{COMMENT}\n"
         _substitute(package / "execution" / "params.yaml", one.line, added + one.line)
 
 

@@ -46,7 +46,7 @@ def last_line(output: str) -> str:
 def test_a_full_disk_is_told_in_a_line_and_costs_only_the_frame_it_met(project: Project) -> None:
     undisturbed = project.digests()
     forget_stage(project, "cam")
-    full = "mount -t tmpfs -o size=16k tmpfs data/cams; PYTHONPATH=src exec wildseg cam"
+    full = "mount -t tmpfs -o size=300k tmpfs data/cams; PYTHONPATH=src exec wildseg cam"
     output = project.run(*NAMESPACE, full, expect=1)
     assert last_line(output).startswith("wildseg: error: data/cams/mini_")
     assert last_line(output).endswith("No space left on device; make room, then run the same again")

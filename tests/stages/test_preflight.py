@@ -89,7 +89,8 @@ def test_a_hub_that_cannot_be_reached_is_told_before_a_frame_is_labelled(
 ) -> None:
     address = nobody()
     point_to(address, tmp_path / "hf", monkeypatch)
-    said = command("label", tmp_path, monkeypatch, "encoder_weights: null", "encoder_weights: imagenet")
+    weights = "encoder: tu-regnetx_002\n  encoder_weights:"
+    said = command("label", tmp_path, monkeypatch, weights, f"{weights} imagenet")
     assert f"the weights 'imagenet' of tu-regnetx_002 could not be fetched from {address}/timm/regnetx_002" in said
     assert ": connection refused; " in said
 
@@ -281,8 +282,9 @@ def test_a_map_network_that_fits_is_remembered_until_a_file_it_names_changes(
 def test_a_map_network_that_does_not_exist_is_told_before_a_frame_is_extracted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = "  method: gradcam\n  refine"
-    said = command("extract", tmp_path, monkeypatch, method, method.replace("gradcam", "l2g") + ": caa  # and not")
+    text = (ROOT / "params.yaml").read_text()
+    lines = text[text.index("  method: gradcam\n") : text.index("  refine: propagate\n")] + "  refine: propagate\n"
+    said = command("extract", tmp_path, monkeypatch, lines, "  method: l2g\n  refine: caa\n")
     assert said.startswith(
         "wildseg: error: cam.refine: expected none or pamr or propagate, because l2g reads a network of its own"
     )

@@ -254,7 +254,7 @@ def _token(value: str, column: int) -> CommentToken:
 def _written(value: Any, *, block: bool = False) -> Any:  # noqa: ANN401
     """Return a plain value as ruamel.yaml shall write it: mappings in braces, but for a section at the top.
 
-    Lists outside of braces are lines, since DVC makes them so at the first `-S`.
+    Lists outside of braces are lines, since DVC makes them so at the first `-S`, unless they have empty items.
     """
     if isinstance(value, Mapping):
         section = CommentedMap({_written(name): _written(item, block=False) for name, item in value.items()})
@@ -262,9 +262,13 @@ def _written(value: Any, *, block: bool = False) -> Any:  # noqa: ANN401
             section.fa.set_flow_style()
         return section
     if isinstance(value, (list, tuple)):
-        return CommentedSeq(map(_written, value))
+        items = CommentedSeq(map(_written, value))
+        if any(item in (None, [], {}) for item in value):  # beside a comment ruamel.yaml writes these as other lists
+            items.fa.set_flow_style()
+        return items
     if isinstance(value, str):
-        return DoubleQuotedScalarString(value) if DOUBTFUL.match(value) else PlainScalarString(value)
+        doubtful = "?" in value or DOUBTFUL.match(value)  # YAML 1.1 ends a text in braces at a question mark
+        return DoubleQuotedScalarString(value) if doubtful else PlainScalarString(value)
     return value
 
 

@@ -241,7 +241,7 @@ def test_an_import_is_replaced_only_when_that_is_said(project: Path) -> None:
 def test_classes_are_proposed_and_nothing_is_written(project: Path) -> None:
     answer = wildseg("masks", str(coloured(project / "there")), "--propose")
     assert answer.output.splitlines() == [
-        "classes:", "  Sky: [Sky]", "  lawn: [lawn]", "  own_vehicle: [own vehicle]",
+        "classes:", "  Sky:", "  - Sky", "  lawn:", "  - lawn", "  own_vehicle:", "  - own vehicle",
     ]  # fmt: skip
     assert files(project) == []
     (project / "there/classes.csv").unlink()

@@ -26,7 +26,7 @@ def refine(
     neighbours: Count = 20,
     own: Share = 0.5,
     min_area: Share = 0.02,
-    gap_s: Annotated[float, Between(0, 10**9)] = 2.0,
+    gap_s: Annotated[float, Between(0, 1e9)] = 2.0,
     scale: Annotated[float, Between(0.001, 10000)] = 40.0,
     clusters: Annotated[int, Between(1, 1000)] = 24,
     region_scale: Annotated[float, Between(0.1, 4)] = 1.0,
