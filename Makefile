@@ -34,10 +34,10 @@ demo: $(READY)
 	dvc repro
 	@wildseg summary
 
-# Each of three or four processes takes one file after the other, in the order of tests/conftest.py. One file, or one process:
+# Each of two to four processes takes one file after the other, in the order of tests/conftest.py. One file, or one process:
 # .venv/bin/python -m pytest tests/core/test_files.py
 test: $(READY_DEV)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Write docs/api.md from the docstrings of the public API; a test says when it is out of date.
 docs: $(READY_DEV)

@@ -44,12 +44,6 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return what `--numprocesses auto` means: one more than there are cores, since many tests wait for programs."""
-    del config
-    return 1 + (os.cpu_count() or 1)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the longest files begin first."""
     items.sort(key=lambda item: turn(item.path))
