@@ -14,6 +14,7 @@ import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from wildseg.core import yaml_files
@@ -169,22 +170,22 @@ def one_of_each_line(paths: list[tuple[str, ...]]) -> list[list[tuple[str, ...]]
     return list(groups.values())
 
 
-def _lines_below(path: tuple[str, ...]) -> int:
+def _lines_below(top: CommentedMap, path: tuple[str, ...]) -> int:
     """The lines of a text or a list that stands below its key in params.yaml."""
-    value = at(Document(DEFAULT).top, path)
+    value = at(top, path)
     if isinstance(value, list):
         return 0 if value.fa.flow_style() or not value else len(value)
     return value.count("\n") + (value[-1:] != "\n") if isinstance(value, LiteralScalarString) else 0
 
 
 def test_each_value_of_params_yaml_can_be_changed_and_changed_back_to_the_byte() -> None:
-    content = read(DEFAULT)
+    content, top = read(DEFAULT), Document(DEFAULT).top
     paths = list(leaves(content))
     assert len(paths) > 80
     for chosen in one_of_each_line(paths):  # many in one edit: it takes a tenth of a second
         old = {path: at(content, path) for path in chosen}
         once = edit(DEFAULT, nested(dict.fromkeys(old, "changed")))
-        lines_below = sum(_lines_below(path) for path in old)
+        lines_below = sum(_lines_below(top, path) for path in old)
         assert len(changed_lines(DEFAULT, once)) == 2 * len(old) + lines_below, list(old)
         assert read(edit(once, nested(old))) == content
 
