@@ -203,6 +203,7 @@ VALUES = st.recursive(
 @example([{}, None, None])
 @example([{}, False, []])
 @example([{"a": "0?"}])
+@example([None, ":0"])
 def test_what_is_written_is_read_back_by_yaml_of_both_versions(value: object) -> None:
     after = edit(TEXT, {"seed": value, "added": value}, frozenset({"seed"}))
     for content in (read(after), yaml.safe_load(after)):

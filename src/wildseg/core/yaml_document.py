@@ -267,9 +267,20 @@ def _written(value: Any, *, block: bool = False) -> Any:  # noqa: ANN401
             items.fa.set_flow_style()
         return items
     if isinstance(value, str):
-        doubtful = "?" in value or DOUBTFUL.match(value)  # YAML 1.1 ends a text in braces at a question mark
-        return DoubleQuotedScalarString(value) if doubtful else PlainScalarString(value)
+        return PlainScalarString(value) if _is_plain(value) else DoubleQuotedScalarString(value)
     return value
+
+
+def _is_plain(value: str) -> bool:
+    """Return whether a text can be left to ruamel.yaml, which quotes what it must but for some such as ``[0?, :0]``."""
+    if DOUBTFUL.match(value):
+        return False
+    items, out = CommentedSeq([PlainScalarString(value)]), StringIO()
+    items.fa.set_flow_style()
+    YAML().dump(items, out)
+    with suppress(YAMLError):
+        return YAML(typ="safe").load(out.getvalue()) == [value]
+    return False
 
 
 def _merged(text: str, unchanged: str, changed: str, end: str) -> str:
