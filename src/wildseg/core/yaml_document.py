@@ -6,7 +6,6 @@ What is written is what DVC would write, so that its `-S` changes no line of it 
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from difflib import SequenceMatcher
@@ -16,16 +15,10 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import CommentMark, YAMLError
-from ruamel.yaml.scalarstring import (
-    DoubleQuotedScalarString,
-    FoldedScalarString,
-    LiteralScalarString,
-    PlainScalarString,
-)
+from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
 from ruamel.yaml.tokens import CommentToken
 
-# Texts that YAML 1.2 reads as texts without quotes, and YAML 1.1 as something else.
-DOUBTFUL = re.compile(r"(?:yes|no|on|off|[-+]?\d[\d_]*(?::\d+)+(?:\.\d*)?)\Z", re.IGNORECASE)
+from wildseg.core.yaml_values import written
 
 
 class Document:
@@ -112,7 +105,7 @@ class Document:
         place = list(section).index(earlier[-1]) + 1 if earlier else 0
         if section.fa.flow_style() or not section:  # no comment has a place in it
             section.fa.set_flow_style()
-            section.insert(place, name, _written(value))
+            section.insert(place, name, written(value))
             return
         moves = ""
         if earlier:
@@ -140,12 +133,12 @@ class Document:
 
     def text(self) -> str:
         """Return the document as text; all of it as ruamel.yaml writes it where indents do not fit."""
-        written = self._dumped(self.top)
-        merged = _merged(self._before, self._unchanged, written, self._end)
+        whole = self._dumped(self.top)
+        merged = _merged(self._before, self._unchanged, whole, self._end)
         with suppress(YAMLError):
-            if YAML(typ="safe").load(merged) == YAML(typ="safe").load(written):
+            if YAML(typ="safe").load(merged) == YAML(typ="safe").load(whole):
                 return merged
-        return written.replace("\n", self._end)
+        return whole.replace("\n", self._end)
 
 
 def edit(text: str, changes: Mapping[str, Any], whole: frozenset[str] = frozenset()) -> str:
@@ -159,7 +152,7 @@ def _lay_over(section: CommentedMap, changes: Mapping[str, Any], whole: frozense
     for name, value in changes.items():
         old = section.get(name)
         if name not in section:
-            _append(section, name, _written(value, block=top))
+            _append(section, name, written(value, block=top))
         elif isinstance(value, Mapping) and isinstance(old, CommentedMap) and name not in whole:
             _lay_over(old, value, frozenset(), top=False)
         else:
@@ -172,7 +165,7 @@ def _lay_over(section: CommentedMap, changes: Mapping[str, Any], whole: frozense
                     slots[3] = slots[3] or None  # an empty list here makes ruamel.yaml lose the end of the line
             elif block:
                 section.ca.items.pop(name, None)  # the comment of a value on the key's line
-            section[name] = _written(value, block=block)
+            section[name] = written(value, block=block)
             _say_below(section, name, below)
 
 
@@ -190,7 +183,7 @@ def _append(section: CommentedMap, name: str, value: object) -> None:
 def _with_values(own: Any, value: Any) -> Any:  # noqa: ANN401
     """Return what a template has with the values of `value`; what is the same stays as it is written there."""
     if not (isinstance(own, CommentedMap) and isinstance(value, Mapping)):
-        return own if own == value else _written(value)
+        return own if own == value else written(value)
     for name, item in value.items():
         own[name] = _with_values(own[name], item)
     return own
@@ -249,38 +242,6 @@ def _say_below(section: CommentedMap, key: str, lines: str, *, own: bool = False
 
 def _token(value: str, column: int) -> CommentToken:
     return CommentToken(value, start_mark=CommentMark(column), end_mark=None)
-
-
-def _written(value: Any, *, block: bool = False) -> Any:  # noqa: ANN401
-    """Return a plain value as ruamel.yaml shall write it: mappings in braces, but for a section at the top.
-
-    Lists outside of braces are lines, since DVC makes them so at the first `-S`, unless they have empty items.
-    """
-    if isinstance(value, Mapping):
-        section = CommentedMap({_written(name): _written(item, block=False) for name, item in value.items()})
-        if not block:
-            section.fa.set_flow_style()
-        return section
-    if isinstance(value, (list, tuple)):
-        items = CommentedSeq(map(_written, value))
-        if any(item in (None, [], {}) for item in value):  # beside a comment ruamel.yaml writes these as other lists
-            items.fa.set_flow_style()
-        return items
-    if isinstance(value, str):
-        return PlainScalarString(value) if _is_plain(value) else DoubleQuotedScalarString(value)
-    return value
-
-
-def _is_plain(value: str) -> bool:
-    """Return whether a text can be left to ruamel.yaml, which quotes what it must but for some such as ``[0?, :0]``."""
-    if DOUBTFUL.match(value):
-        return False
-    items, out = CommentedSeq([PlainScalarString(value)]), StringIO()
-    items.fa.set_flow_style()
-    YAML().dump(items, out)
-    with suppress(YAMLError):
-        return YAML(typ="safe").load(out.getvalue()) == [value]
-    return False
 
 
 def _merged(text: str, unchanged: str, changed: str, end: str) -> str:
