@@ -79,6 +79,18 @@ def test_frames_have_a_truth_and_a_label_and_are_evenly_spread(project: Artifact
         choose(values, project, 2)
 
 
+def of_labelled_frames(values: Params, project: Artifacts) -> np.ndarray:
+    """Return eval's confusion matrix of the maps that cam wrote; that of the frame without a label is taken out."""
+    both = Confusion(len(NAMES) + 1)
+    for group in masks_by_group(values, project):
+        both.merge(group.levels.cam)
+    unlabelled = project.load_truth(TRUE[1], NAMES, (48, 64))
+    assert unlabelled is not None
+    nothing = Confusion(len(NAMES) + 1)
+    nothing.add(unlabelled, np.full((48, 64), 0 if values.background else 255, np.uint8))
+    return both.matrix - nothing.matrix
+
+
 @pytest.mark.parametrize("background", [(), ("wall", "sea")])
 def test_miou_is_what_eval_finds_in_the_maps_that_the_stage_writes(
     background: tuple[str, ...], project: Artifacts, values: Params
@@ -86,19 +98,10 @@ def test_miou_is_what_eval_finds_in_the_maps_that_the_stage_writes(
     values = replace(values, background=background, cam=replace(values.cam, method="hirescam", refine="caa"))
     project.save_prompts(PromptSet(values.clip.templates, background))
     cam.run(values, project, Runtime(1, "cpu"))
-    both = Confusion(len(NAMES) + 1)
-    for group in masks_by_group(values, project):
-        both.merge(group.levels.cam)
-    # The frame without a label is eval's too.
-    unlabelled = project.load_truth(TRUE[1], NAMES, (48, 64))
-    assert unlabelled is not None
-    labelled = Confusion(len(NAMES) + 1)
-    labelled.add(unlabelled, np.full((48, 64), 0 if background else 255, np.uint8))
-    both.matrix -= labelled.matrix
-
+    expected = of_labelled_frames(values, project)
     row = measure(values, project, choose(values, project, 100), "cpu")
     assert (row.method, row.refine, row.frames, row.note) == ("hirescam", "caa", 4, "")
-    assert (row.miou, row.recall) == (miou(both.matrix), mean_recall(both.matrix))
+    assert (row.miou, row.recall) == (miou(expected), mean_recall(expected))
     assert 0 < row.seconds < 60
     assert row.forwards > 0
     assert row.memory_mib >= 0
@@ -113,16 +116,8 @@ def test_a_bank_of_regions_is_read_as_by_the_stage(project: Artifacts, values: P
     for name in ("none", "memory"):
         own = replace(values, cam=replace(values.cam, refine=name))
         cam.run(own, project, Runtime(1, "cpu"))
-        confusion = Confusion(len(NAMES) + 1)
-        for group in masks_by_group(own, project):
-            confusion.merge(group.levels.cam)
-        unlabelled = project.load_truth(TRUE[1], NAMES, (48, 64))
-        assert unlabelled is not None
-        nothing = Confusion(len(NAMES) + 1)
-        nothing.add(unlabelled, np.full((48, 64), 0 if values.background else 255, np.uint8))
-        confusion.matrix -= nothing.matrix
         rows[name] = measure(own, project, choose(own, project, 100), "cpu").miou
-        assert rows[name] == miou(confusion.matrix)
+        assert rows[name] == miou(of_labelled_frames(own, project))
     assert rows["none"] != rows["memory"]
 
 

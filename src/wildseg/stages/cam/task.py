@@ -84,15 +84,12 @@ class CamTask(FrameTask[LabelledFrame]):
         if self.needs_network:
             return {"cam": chosen, "network": sha256_of(MapNetworkFiles(self.root).map_network_weights)}
         bank = {"bank": MemoryFiles(self.root).bank_digest()} if needs_regions(self.cam) else {}
-        return (
-            second_identity(self.cam, self.root)
-            | bank
-            | {
-                "cam": chosen,
-                "model": identity(self.clip, self.root),
-                "prompts": [self.classes.phrases, self.prompts.background, self.prompts.templates],
-            }
-        )
+        return second_identity(self.cam, self.root) | {
+            **bank,
+            "cam": chosen,
+            "model": identity(self.clip, self.root),
+            "prompts": [self.classes.phrases, self.prompts.background, self.prompts.templates],
+        }
 
     @property
     def needs_network(self) -> bool:
