@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,8 +108,7 @@ def test_frames_are_gone_through_and_opened_by_keys(page: Browser) -> None:
     assert page.run(LARGE) == frame_name(0)
     page.press("Escape")
     assert not page.run("document.getElementById('large').open")
-    page.wait(f"{FOCUS} !== undefined")
-    assert page.run(FOCUS) == frame_name(0)
+    page.wait(f"{FOCUS} === {json.dumps(frame_name(0))}")  # the browser's own choice, frame 1, comes first
 
 
 def test_all_frames_are_reached_by_going_on(page: Browser) -> None:
