@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from wildseg.encoders.vit import ViT
 from wildseg.labels.decide import decide
 from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
 from wildseg.labels.refinement import VotingRecorder
+from wildseg.labels.tiles import crop
 from wildseg.methods.labels import tagclip
 from wildseg.metrics.multilabel import average_precision
 
@@ -197,10 +199,16 @@ def test_the_belief_of_a_patch_is_shared_by_classes_and_background(softmax: Clip
 # Step 3: looking again ----------------------------------------------------------------------------------------------
 
 
+def one_tile(grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """All four classes are chosen, in one tile of all patches."""
+    return torch.ones(1, 4, dtype=torch.bool), torch.ones(1, grid[0] * grid[1], dtype=torch.bool)
+
+
 def look_again(clip: Clip, pixels: Tensor, regions: dict) -> dict[int, float]:
     activation = "softmax" if clip.bias is None else "sigmoid"
-    found = tagclip.region_probabilities(clip, clip.vit, pixels, regions, texts_of(clip), activation)
-    return {index: float(value) for index, value in found.items()}
+    of_one_tile = {(0, index): region for index, region in regions.items()}
+    found = tagclip.region_probabilities(clip, clip.vit, pixels, of_one_tile, texts_of(clip), activation)
+    return {index: float(value) for (_, index), value in found.items()}
 
 
 def test_a_region_without_gaps_is_a_plain_look_at_the_crop(clip: Clip) -> None:
@@ -253,16 +261,16 @@ def test_looked_at_again_is_what_exceeds_the_share_and_its_score_is_the_mean(sof
     coarse, grid = tagclip.patch_probabilities(softmax, tower, pixels, texts, "softmax", recorder)
     refined = tagclip.refine(coarse, recorder.attention(1), grid)
     np.testing.assert_allclose(seldom.scores, refined[:, :4].amax(0), atol=1e-6)
-    regions = tagclip._regions(refined, range(4), grid, 0.5, exclusive_box_ends=False, early_return=False)
+    regions = tagclip._regions(refined, *one_tile(grid), grid, 0.5, exclusive_box_ends=False, early_return=False)
     again = tagclip.region_probabilities(softmax, tower, pixels, regions, texts, "softmax")
-    expected = [(local + float(again[c])) / 2 for c, local in enumerate(seldom.scores)]
+    expected = [(local + float(again[0, c])) / 2 for c, local in enumerate(seldom.scores)]
     np.testing.assert_allclose(often.scores, expected, atol=1e-6)
 
 
 def test_a_class_that_was_not_looked_at_again_keeps_its_local_score() -> None:
-    local = torch.tensor([0.6, 0.3, 0.1])
-    torch.testing.assert_close(tagclip.fuse(local, {0: torch.tensor(0.2)}), torch.tensor([0.4, 0.3, 0.1]))
-    torch.testing.assert_close(local, torch.tensor([0.6, 0.3, 0.1]))
+    local = torch.tensor([[0.6, 0.3, 0.1]])
+    torch.testing.assert_close(tagclip.fuse(local, {(0, 0): torch.tensor(0.2)}), torch.tensor([[0.4, 0.3, 0.1]]))
+    torch.testing.assert_close(local, torch.tensor([[0.6, 0.3, 0.1]]))
 
 
 def test_an_empty_region_stops_the_published_code_and_nothing_else() -> None:
@@ -270,11 +278,62 @@ def test_an_empty_region_stops_the_published_code_and_nothing_else() -> None:
     corner[2, 2] = 1
     spread[:2, :2] = 1
     refined = torch.stack([spread, torch.ones(3, 3), corner, spread], -1).reshape(9, 4)
-    find = lambda **how: list(tagclip._regions(refined, range(4), (3, 3), 0.5, **how))  # noqa: E731
+    find = lambda **how: [c for _, c in tagclip._regions(refined, *one_tile((3, 3)), (3, 3), 0.5, **how)]  # noqa: E731
     assert find(exclusive_box_ends=False, early_return=False) == [0, 2, 3]  # the same everywhere: no region
     assert find(exclusive_box_ends=True, early_return=False) == [0, 3]
     assert find(exclusive_box_ends=False, early_return=True) == [0]
     assert find(exclusive_box_ends=True, early_return=True) == [0]
+
+
+# Tiles of a grid ----------------------------------------------------------------------------------------------------
+
+
+def test_by_crop_each_tile_is_a_frame_of_its_own(clip: Clip) -> None:
+    ((tiled,), image) = tagclip.label(frames((64, 90)), request(lambda: clip, grid=(2, 3))), noise((64, 90))
+    alone = [NamedImage("", lambda i=i, j=j: crop(image, i, j, (2, 3))) for i, j in np.ndindex(2, 3)]
+    expected = np.stack([one.scores for one in tagclip.label(alone, request(lambda: clip))])
+    np.testing.assert_array_equal(tiled.tiles, expected.reshape(2, 3, 4))
+    np.testing.assert_array_equal(tiled.scores, expected.max(0))
+
+
+@pytest.mark.parametrize("reidentify", [1.0, 0.0])
+def test_by_attention_tiles_share_the_patches_of_the_whole_frame(reidentify: float, softmax: Clip) -> None:
+    asked, pixels = request(lambda: softmax, grid=(2, 3)), pixels_of(softmax, (64, 96))
+    (found,) = tagclip.label(frames((64, 96)), asked, tiles_by="attention", reidentify=reidentify)
+    coarse, grid = tagclip.patch_probabilities(
+        softmax, softmax.vit, pixels, texts_of(softmax), "softmax", recorder := VotingRecorder(range(1, 2))
+    )
+    assert grid == (4, 6)
+    refined = tagclip.refine(coarse, recorder.attention(1), grid)[:, :4]
+    stretched = (refined - refined.amin(0)) / (refined.amax(0) - refined.amin(0))
+    again = 0
+    for (i, j), c in product(np.ndindex(2, 3), range(4)):
+        rows, columns = slice(2 * i, 2 * i + 2), slice(2 * j, 2 * j + 2)
+        expected = refined[:, c].reshape(grid)[rows, columns].max()
+        region = torch.zeros(grid, dtype=torch.bool)
+        region[rows, columns] = (stretched[:, c] > 0.5).reshape(grid)[rows, columns]
+        if reidentify == 0 and region.any():  # all scores are above the lowest
+            (top, bottom), (left, right) = [(own.min(), own.max() + 1) for own in region.nonzero().T]
+            box = (int(top), int(left), int(bottom), int(right))
+            crops = {c: (box, region[top:bottom, left:right])}
+            expected, again = (expected + look_again(softmax, pixels, crops)[c]) / 2, again + 1
+        assert found.tiles[i, j, c] == pytest.approx(float(expected), abs=1e-5)
+    assert (again > 4) == (reidentify == 0)
+    np.testing.assert_array_equal(found.scores, found.tiles.max((0, 1)))
+
+
+def test_a_grid_of_one_tile_is_the_frame(clip: Clip) -> None:
+    for tiles_by in ("crop", "attention"):
+        (one,) = answers(clip, (64, 90), tiles_by=tiles_by)
+        assert one.tiles is None
+        np.testing.assert_array_equal(one.scores, answers(clip, (64, 90))[0].scores)
+
+
+def test_a_grid_finer_than_the_patches_has_scores_of_every_tile(softmax: Clip) -> None:
+    asked = request(lambda: softmax, grid=(9, 1))
+    (found,) = tagclip.label(frames((40, 60)), asked, tiles_by="attention")
+    assert found.tiles.shape == (9, 1, 4)
+    assert (found.tiles > 0).all()
 
 
 # Frames, batches, blocks --------------------------------------------------------------------------------------------

@@ -8,14 +8,19 @@
    (l_c + g_c) / 2, that of classes without a crop is l_c.
 
 Scores are comparable between frames; present are classes above the middle between the frame's lowest and highest
-score. Published with a ViT-B/16 of 12 blocks: the attention of blocks 8 to 10 (from 0) averaged, 4
-blocks must agree. For other depths L: blocks 2L/3 to L - 2, at least one, and L/3 votes.
+score. Published with a ViT-B/16 of 12 blocks: the attention of blocks 8 to 10 (from 0) averaged, 4 blocks must agree.
+For other depths L: blocks 2L/3 to L - 2, at least one, and L/3 votes.
+
+With a grid (`label.grid`) each tile of it is a frame of its own; or, by attention, steps 1 and 2 are made of the whole
+frame, and l and the crops of step 3 are of the patches inside of a tile.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -33,10 +38,16 @@ from wildseg.encoders.vit import ViT
 from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
 from wildseg.labels.probability import ACTIVATIONS, probabilities, resolve_activation
 from wildseg.labels.refinement import VotingRecorder, bounding_box, min_max, refine
+from wildseg.labels.tiles import WHOLE, boxes, crops, merge
+from wildseg.labels.views import Box, cells_in_box
 
 NEEDS = frozenset({"encoder"})
+BY_TILE = True  # by attention, patches are scored once for all tiles of a grid
 SHARE = 0.5  # of a frame's range of scores, above which a class is present
 BATCH = 16  # crops per pass
+
+# By tile and class: a box (top, left, bottom, right) in patches, and the patches of the class inside of it, bool.
+Regions = Mapping[tuple[int, int], tuple[tuple[int, int, int, int], Tensor]]
 
 
 def label(
@@ -47,6 +58,7 @@ def label(
     region: Share = 0.5,
     layers: Count | Literal["auto"] = "auto",
     votes: Count | Literal["auto"] = "auto",
+    tiles_by: Literal["crop", "attention"] = "crop",
     activation: Literal["auto", "softmax", "sigmoid"] = "auto",
     pos_embed_interpolation: Literal["bicubic", "bilinear_half"] = "bicubic",
     max_side: Side | None = 640,
@@ -63,6 +75,8 @@ def label(
         region: patches of a class are those above this share of its own range; 0 to 1.
         layers: number of blocks whose attention is averaged, those before the last, or ``auto``.
         votes: number of blocks that must find two patches related, or ``auto``.
+        tiles_by: with a grid, ``crop`` labels each tile as a frame of its own, at its own size; ``attention`` scores
+            the patches of the whole frame in one pass, and re-identifies in a tile what is in it.
         activation: ``softmax``, ``sigmoid``, or ``auto``: sigmoid where the model has a logit bias.
         pos_embed_interpolation: how position embeddings are brought to the grid of a frame that is not of the model's
         native size;
@@ -81,26 +95,64 @@ def label(
     _check_count("votes", votes, "auto")
     _check_count("max_side", max_side, None)
     one_of("label.options.tagclip.pos_embed_interpolation", pos_embed_interpolation, POS_EMBED_MODES)
+    one_of("label.options.tagclip.tiles_by", tiles_by, ("crop", "attention"))
     one_of("label.options.tagclip.activation", activation, ACTIVATIONS)
     clip = request.encoder()
-    resolved = resolve_activation(clip, activation, "tagclip")
     tower = _tower(clip, pos_embed_interpolation)
-    texts = clip.classifier((*request.phrases, *((phrase,) for phrase in request.background)), request.templates)
-    averaged, needed = choose_blocks(len(tower.blocks), layers), _needed(len(tower.blocks), votes)
-    number = len(request.class_names)
-    for frame in frames:
-        pixels = clip.pixels([_whole_patches(frame.load(), tower.patch, max_side)])
-        recorder = VotingRecorder(averaged)
+    find = _Scores(
+        clip,
+        tower,
+        clip.classifier((*request.phrases, *((phrase,) for phrase in request.background)), request.templates),
+        resolve_activation(clip, activation, "tagclip"),
+        choose_blocks(len(tower.blocks), layers),
+        _needed(len(tower.blocks), votes),
+        partial(_whole_patches, patch=tower.patch, max_side=max_side),
+        reidentify,
+        partial(_regions, share=region, exclusive_box_ends=exclusive_box_ends, early_return=early_return),
+        exclusive_box_ends,
+    )
+    classes = slice(len(request.class_names))
+    if request.grid != WHOLE and tiles_by == "attention":
+        for frame in frames:
+            scores = find(frame.load(), classes, boxes(request.grid))
+            yield LabelResult(scores.max(0), SHARE, relative=True, tiles=scores.reshape(*request.grid, -1))
+        return
+    views = (crop for frame in frames for crop in crops(frame, request.grid))  # of one tile: the frame
+    results = (LabelResult(find(view.load(), classes, boxes(WHOLE))[0], SHARE, relative=True) for view in views)
+    yield from results if request.grid == WHOLE else merge(results, request.grid)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What makes an image's scores, see `label`."""
+
+    clip: Clip
+    tower: ViT
+    texts: Tensor
+    activation: str
+    averaged: range
+    needed: int
+    whole_patches: Callable[[np.ndarray], np.ndarray]
+    reidentify: float
+    regions: Callable[[Tensor, Tensor, Tensor, tuple[int, int]], Regions]
+    exclusive_box_ends: bool
+
+    def __call__(self, image: np.ndarray, classes: slice, tiles: Sequence[Box]) -> np.ndarray:
+        """Return the score in [0, 1] of each class in each tile of an image (H, W, 3) uint8 RGB: (T, K)."""
+        clip, tower = self.clip, self.tower
+        pixels = clip.pixels([self.whole_patches(image)])
+        recorder = VotingRecorder(self.averaged)
         # At the native size, as of every region, nothing is resampled, and the published code rounds nothing.
         fitting = clip.vit if tuple(pixels.shape[2:]) == clip.size else tower
-        coarse, grid = patch_probabilities(clip, fitting, pixels, texts, resolved, recorder)
-        refined = refine(coarse, recorder.attention(needed), grid, exclusive_box_ends)
-        local = refined[:, :number].amax(0)
+        coarse, grid = patch_probabilities(clip, fitting, pixels, self.texts, self.activation, recorder)
+        refined = refine(coarse, recorder.attention(self.needed), grid, self.exclusive_box_ends)
+        inside = torch.from_numpy(np.stack([cells_in_box(box, grid) for box in tiles])).to(refined.device)  # (T, N)
+        local = torch.stack([refined[own, classes].amax(0) for own in inside])
         low, high = refined.min(), refined.max()
-        chosen = (local - low > reidentify * (high - low)).nonzero()[:, 0].tolist()
-        crops = _regions(refined, chosen, grid, region, exclusive_box_ends, early_return)
-        scores = fuse(local, region_probabilities(clip, clip.vit, pixels, crops, texts, resolved))
-        yield LabelResult(scores.double().clamp(0, 1).cpu().numpy(), SHARE, relative=True)
+        chosen = local - low > self.reidentify * (high - low)
+        regions = self.regions(refined, chosen, inside, grid)
+        again = region_probabilities(clip, clip.vit, pixels, regions, self.texts, self.activation)
+        return fuse(local, again).double().clamp(0, 1).cpu().numpy()
 
 
 def choose_blocks(number: int, layers: int | str) -> range:
@@ -154,17 +206,17 @@ def region_probabilities(
     clip: Clip,
     tower: ViT,
     pixels: Tensor,
-    regions: dict[int, tuple[tuple[int, int, int, int], Tensor]],
+    regions: Regions,
     texts: Tensor,
     activation: str,
-) -> dict[int, Tensor]:
-    """Return for each class its probability in the crop of its region, in [0, 1].
+) -> dict[tuple[int, int], Tensor]:
+    """Return for each tile and class the class's probability in the crop of its region, in [0, 1].
 
     Args:
         clip: the model.
         tower: its image tower.
         pixels: the frame, (1, 3, h*p, w*q).
-        regions: by class a box (top, left, bottom, right) in patches, and its patches inside the box, bool.
+        regions: see there.
         texts: (C', d) unit features.
         activation: see `probabilities`.
     """
@@ -174,40 +226,43 @@ def region_probabilities(
         crop = pixels[:, :, top * high : bottom * high, left * wide : right * wide]
         crops.append(F.interpolate(crop, clip.size, mode="bilinear", align_corners=False))
         visible.append(F.interpolate(mask[None, None].float(), tower.native_grid, mode="nearest").flatten(1) > 0)
-    found: dict[int, Tensor] = {}
-    classes = list(regions)
-    for start in range(0, len(classes), BATCH):
+    found: dict[tuple[int, int], Tensor] = {}
+    places = list(regions)
+    for start in range(0, len(places), BATCH):
         part = slice(start, start + BATCH)
         features = F.normalize(tower.masked_features(torch.cat(crops[part]), torch.cat(visible[part])), dim=-1)
         probability = probabilities(clip.logits(features, texts), activation)  # (b, C')
-        found |= {index: row[index] for index, row in zip(classes[part], probability, strict=True)}
+        found |= {place: row[place[1]] for place, row in zip(places[part], probability, strict=True)}
     return found
 
 
-def fuse(local: Tensor, again: Mapping[int, Tensor]) -> Tensor:
-    """Return the scores (K,): local scores (K,), or their mean with the probabilities `again` of crops, by class."""
+def fuse(local: Tensor, again: Mapping[tuple[int, int], Tensor]) -> Tensor:
+    """Return the scores (T, K): local scores (T, K), or their mean with the probabilities `again` of crops."""
     scores = local.clone()
-    for index, probability in again.items():
-        scores[index] = (local[index] + probability) / 2
+    for place, probability in again.items():
+        scores[place] = (local[place] + probability) / 2
     return scores
 
 
 def _regions(
     refined: Tensor,
-    chosen: Sequence[int],
+    chosen: Tensor,
+    inside: Tensor,
     grid: tuple[int, int],
     share: float,
     exclusive_box_ends: bool,
     early_return: bool,
-) -> dict[int, tuple[tuple[int, int, int, int], Tensor]]:
+) -> Regions:
+    """Return the regions of the chosen classes (T, K) bool in tiles of the patches `inside`, (T, N) bool."""
     found = {}
-    for index in chosen:
-        mask = min_max(refined[:, index : index + 1])[:, 0].reshape(grid) > share
-        box = bounding_box(mask, exclusive_box_ends)
-        if box is not None:
-            found[index] = box, mask[box[0] : box[2], box[1] : box[3]]
-        elif early_return:
-            break
+    for tile, own in enumerate(inside):
+        for index in chosen[tile].nonzero()[:, 0].tolist():
+            mask = ((min_max(refined[:, index : index + 1])[:, 0] > share) & own).reshape(grid)
+            box = bounding_box(mask, exclusive_box_ends)
+            if box is not None:
+                found[tile, index] = box, mask[box[0] : box[2], box[1] : box[3]]
+            elif early_return:
+                break
     return found
 
 
