@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from tests.encoders.models import noise
-from wildseg.labels.views import WHOLE, cells_in_box, crop_view, tile_boxes
+from wildseg.labels.views import WHOLE, box_in_view, cells_in_box, crop_view, tile_boxes
 
 GREY = (0.5, 0.5, 0.5)
 
@@ -71,6 +71,22 @@ def test_padding_keeps_the_aspect_ratio_and_fills_up_with_the_mean_colour(shape:
 def test_every_look_has_the_size_that_was_asked_for(how: str, tiles: int) -> None:
     for box in tile_boxes(tiles):
         assert crop_view(noise((51, 93)), box, (48, 64), how, GREY).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((90, 160), (64, 64)), ((90, 60), (64, 64)), ((30, 40), (64, 48))])
+def test_what_a_box_holds_is_where_its_place_in_the_padded_view_is(
+    shape: tuple[int, int], size: tuple[int, int]
+) -> None:
+    height, width = shape
+    for box in tile_boxes(3)[1:]:
+        white = np.zeros((*shape, 3), np.uint8)
+        white[round(box[1] * height) : round(box[3] * height), round(box[0] * width) : round(box[2] * width)] = 255
+        seen = crop_view(white, WHOLE, size, "pad", (0, 0, 0))[..., 0] > 127
+        rows, columns = (seen.any(axis).nonzero()[0] for axis in (1, 0))
+        found = columns[0] / size[1], rows[0] / size[0], (columns[-1] + 1) / size[1], (rows[-1] + 1) / size[0]
+        np.testing.assert_allclose(box_in_view(box, shape, size, "pad"), found, atol=2 / min(size))
+        assert box_in_view(box, shape, size, "squash") == box
+    assert box_in_view(WHOLE, shape, size, "pad") == WHOLE
 
 
 def test_a_box_covers_the_cells_whose_greater_part_it_holds() -> None:

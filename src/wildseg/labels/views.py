@@ -66,12 +66,36 @@ def crop_view(image: np.ndarray, box: Box, size: tuple[int, int], how: str, fill
     area = box[0] * width, box[1] * height, box[2] * width, box[3] * height
     if how == "squash":
         return image if box == WHOLE and (height, width) == size else resize(image, size, area)
-    ratios = size[0] / (area[3] - area[1]), size[1] / (area[2] - area[0])
+    return _centre(resize(image, _inner((area[3] - area[1], area[2] - area[0]), size, how), area), size, fill)
+
+
+def box_in_view(box: Box, shape: tuple[int, int], size: tuple[int, int], how: str) -> Box:
+    """Return where a box of a frame lies in the view of the whole frame that `crop_view` makes, which is all of it.
+
+    Args:
+        box: of the frame.
+        shape: (H, W) of the frame.
+        size: (H', W') of the view.
+        how: ``squash`` or ``pad``. What ``crop`` cuts off has no place in its view.
+    """
+    if how == "squash" or box == WHOLE:
+        return box
+    inner = _inner(shape, size, how)
+    margins = [(want - have) / 2 / want for have, want in zip(inner, size, strict=True)]
+    shares = [have / want for have, want in zip(inner, size, strict=True)]
+    left, right = (margins[1] + shares[1] * side for side in (box[0], box[2]))
+    top, bottom = (margins[0] + shares[0] * side for side in (box[1], box[3]))
+    return left, top, right, bottom
+
+
+def _inner(sides: Sequence[float], size: tuple[int, int], how: str) -> tuple[int, int]:
+    """Return the size that (h, w) has in a view of another aspect ratio, before it is cut or padded."""
+    ratios = [want / side for side, want in zip(sides, size, strict=True)]
     scale = max(ratios) if how == "crop" else min(ratios)
     # A crop is cut to whole pixels as torchvision does, so that it is the one CLIP was trained on.
     whole = math.floor if how == "crop" else round
-    inner = [max(1, int(whole(side * scale + 1e-6))) for side in (area[3] - area[1], area[2] - area[0])]
-    return _centre(resize(image, (inner[0], inner[1]), area), size, fill)
+    height, width = (max(1, int(whole(side * scale + 1e-6))) for side in sides)
+    return height, width
 
 
 def _centre(image: np.ndarray, size: tuple[int, int], fill: Sequence[float]) -> np.ndarray:

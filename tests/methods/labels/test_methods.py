@@ -145,6 +145,24 @@ def test_with_a_grid_each_tile_is_scored_by_views_inside_of_it(tiles_by: str, si
         np.testing.assert_allclose(found, sigmoid.logits(feature, texts).sigmoid(), atol=1e-5)
 
 
+def test_tiles_by_attention_in_a_padded_frame_are_where_the_frame_is(sigmoid: Clip) -> None:
+    (answer,) = answers(request(lambda: sigmoid, grid=(2, 1)), (24, 64), tiles=1, tiles_by="attention", resize="pad")
+    grey = [np.broadcast_to(np.round(np.array(sigmoid.mean) * 255).astype(np.uint8), (12, 64, 3))] * 2
+    pixels = sigmoid.pixels([np.concatenate([grey[0], noise((24, 64)), grey[1]])])
+    regions = torch.zeros(2, 6, 8, dtype=torch.bool)  # cells of 8 pixels: 1.5 rows of grey, 3 of the frame
+    regions[0, 2:3], regions[1, 3:4] = True, True
+    features = sigmoid.region_features(pixels, regions.flatten(1))[0]
+    expected = sigmoid.logits(features, sigmoid.classifier(PHRASES, TEMPLATES)).sigmoid()
+    np.testing.assert_allclose(answer.tiles[:, 0], expected, atol=1e-5)
+
+
+def test_tiles_by_attention_in_a_cropped_frame_are_refused_in_one_line(sigmoid: Clip) -> None:
+    asked = request(lambda: sigmoid, grid=(1, 2))
+    with pytest.raises(ParamsError, match=r"label\.options\.clip\.resize: crop cuts off sides of a frame"):
+        answers(asked, (24, 64), tiles_by="attention", resize="crop")
+    assert answers(asked, (24, 64), tiles_by="crop", resize="crop")[0].tiles.shape == (1, 2, 3)
+
+
 def test_a_grid_of_one_tile_changes_nothing(sigmoid: Clip) -> None:
     (whole,) = answers(request(lambda: sigmoid), (60, 90), tiles_by="crop")
     (one,) = answers(request(lambda: sigmoid, grid=(1, 1)), (60, 90), tiles_by="crop")

@@ -27,7 +27,7 @@ from wildseg.labels.interface import LabelRequest, LabelResult, NamedImage
 from wildseg.labels.probability import ACTIVATIONS, probabilities, resolve_activation
 from wildseg.labels.tiles import WHOLE as WHOLE_GRID
 from wildseg.labels.tiles import boxes
-from wildseg.labels.views import WHOLE, Box, box_inside, cells_in_box, crop_view, tile_boxes
+from wildseg.labels.views import WHOLE, Box, box_in_view, box_inside, cells_in_box, crop_view, tile_boxes
 
 NEEDS = frozenset({"encoder"})
 THRESHOLDS = {"softmax": 0.2, "sigmoid": 0.5}
@@ -60,7 +60,8 @@ def label(
         resize: how a view is resized to the model's input size: ``squash``, ``crop`` or ``pad``.
 
     Raises:
-        ParamsError: an option has an invalid value, or a sigmoid for a model without logit bias.
+        ParamsError: an option has an invalid value, a sigmoid for a model without logit bias, or tiles of a grid by
+            attention in a cropped frame.
     """
     if tiles != "auto" and (isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < 1):
         raise ParamsError(f"label.options.clip.tiles: expected auto or a whole number from 1, found {tiles!r}")
@@ -72,6 +73,11 @@ def label(
     texts = clip.classifier((*request.phrases, *((phrase,) for phrase in request.background)), request.templates)
     if tiles_by == "auto":
         tiles_by = "attention" if clip.region_trained else "crop"
+    if tiles_by == "attention" and resize == "crop" and request.grid != WHOLE_GRID:
+        raise ParamsError(
+            "label.options.clip.resize: crop cuts off sides of a frame, so that tiles by attention would be of other "
+            "places; with label.grid choose squash or pad, or tiles_by: crop"
+        )
     inside = tile_boxes(-(-TILES[tiles_by] // max(request.grid)) if isinstance(tiles, str) else tiles)
     views = [box_inside(box, tile) for tile in boxes(request.grid) for box in inside]
     features_of = _features_by_crop if tiles_by == "crop" else _features_by_attention
@@ -91,7 +97,10 @@ def _features_by_crop(clip: Clip, image: np.ndarray, tiles: Sequence[Box], resiz
 
 def _features_by_attention(clip: Clip, image: np.ndarray, tiles: Sequence[Box], resize: str) -> Tensor:
     pixels = clip.pixels([crop_view(image, WHOLE, clip.size, resize, clip.mean)])
-    regions = torch.from_numpy(np.stack([cells_in_box(box, clip.vit.native_grid) for box in tiles])).to(clip.device)
+    # A cropped frame is what the model sees of it, and its tiles are of that.
+    shape, within = (image.shape[0], image.shape[1]), "squash" if resize == "crop" else resize
+    places = [box_in_view(box, shape, clip.size, within) for box in tiles]
+    regions = torch.from_numpy(np.stack([cells_in_box(box, clip.vit.native_grid) for box in places])).to(clip.device)
     return clip.region_features(pixels, regions)[0]
 
 
