@@ -37,6 +37,12 @@ def test_the_fallback_gives_an_empty_frame_its_best_class() -> None:
     assert not decide(SCORES, NAMES, 0.5)[1].any()
 
 
+def test_what_was_answered_to_have_no_class_stays_empty_with_the_fallback() -> None:
+    scores = np.array([[0.0, 0.0, 0.0], [0.0, 0.2, 0.0]])
+    found = decide(scores, NAMES, 0.5, fallback="argmax")
+    np.testing.assert_array_equal(found, [[False, False, False], [False, True, False]])
+
+
 def test_a_threshold_of_zero_takes_all_and_of_one_only_the_fallback() -> None:
     assert decide(SCORES, NAMES, 0.5, 0.0).all()
     assert not decide(SCORES, NAMES, 0.5, 1.0).any()

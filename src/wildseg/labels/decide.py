@@ -53,7 +53,8 @@ def decide(
         default: the threshold that suits the method; taken for ``"auto"`` and for classes that a mapping leaves out.
             None where there is none, see `threshold_rule`.
         threshold: ``"auto"``, one number, or a number per class name.
-        fallback: ``"argmax"`` gives a frame in which nothing passes its best class, ``"none"`` leaves it empty.
+        fallback: ``"argmax"`` gives a frame in which nothing passes its best class, unless all its scores are 0: where
+            no class was found there is no best one. ``"none"`` leaves it empty.
         relative: a threshold t stands for ``min + t (max - min)`` of the frame's own scores (TagCLIP, Lin et al. 2024).
             With t < 1 every frame whose scores are not all the same has a class then.
 
@@ -68,7 +69,7 @@ def decide(
         cut = low + cut * (high - low)  # (n, K)
     present = scores > cut
     if fallback == "argmax":
-        empty = ~present.any(1)
+        empty = ~present.any(1) & scores.any(1)
         present[empty, scores[empty].argmax(1)] = True
     return present
 
