@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from tests.programs import SOURCE
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.prompts import PromptSet
 from wildseg.cli.compare.measure import measure
-from wildseg.cli.compare.run import choose, row_key
+from wildseg.cli.compare.run import choose, key_of_conditions, row_key
 from wildseg.cli.main import main
 from wildseg.core.errors import DataError, ModelError
 from wildseg.core.files import load_json
@@ -106,6 +107,32 @@ def test_miou_is_what_eval_finds_in_the_maps_that_the_stage_writes(
     assert row.forwards > 0
     assert row.memory_mib >= 0
     assert row.forward_mib >= 0
+
+
+def test_maps_are_kept_inside_of_tiles_and_boxes_as_by_the_stage(project: Artifacts, values: Params) -> None:
+    values = replace(values, cam=replace(values.cam, scales=(1.0,), refine="none"))
+    names, chosen = [frame.name for frame in FRAMES], choose(values, project, 100)
+    found, keys = [], []
+    quarters = np.zeros((len(FRAMES), 2, 2, len(NAMES)), bool)
+    quarters[:, 0, 0] = PRESENT
+    quarters[3, 1, 1] = True
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [20, 10, 30, 20]}
+    coco = {
+        "images": [{"id": 1, "file_name": f"{FRAMES[3].name}.jpg", "width": 64, "height": 48}],
+        "categories": [{"id": 1, "name": "tree"}],
+        "annotations": [box],
+    }
+    for change in (
+        lambda: None,
+        lambda: (project.root / values.cam.boxes).write_text(json.dumps(coco), encoding="utf-8"),
+        lambda: project.save_labels(names, NAMES, PRESENT, quarters),
+    ):
+        change()
+        cam.run(values, project, Runtime(1, "cpu"))
+        found.append(measure(values, project, chosen, "cpu").miou)
+        keys.append(key_of_conditions(values, project, Runtime(1, "cpu"), chosen))
+        assert found[-1] == miou(of_labelled_frames(values, project))
+    assert len({*found}) == len({*keys}) == 3
 
 
 def test_a_bank_of_regions_is_read_as_by_the_stage(project: Artifacts, values: Params) -> None:

@@ -58,7 +58,8 @@ def measure(params: Params, artifacts: Artifacts, frames: Sequence[Frame], devic
 
     def maps(sample: _Sample) -> np.ndarray:
         seen = task.recollection(sample.frame, sample.image)
-        return activation_maps(model, sample.image, task.texts, sample.present, num_classes, config, seen)
+        found = activation_maps(model, sample.image, task.texts, sample.present, num_classes, config, seen)
+        return sample.frame.kept_inside(found)[0]
 
     largest = max(samples, key=lambda sample: sample.truth.size * len(sample.present))
     forward_mib = peak_mib(lambda: plain.forward(plain.prepare(largest.image)), model.device)
@@ -101,6 +102,7 @@ def _timed_maps(
 def _load(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Iterator[_Sample]:
     names, truths, seen = params.classes.names, artifacts.find_truth(frames), TruthStats()
     labels = artifacts.load_labels(names)
+    tiles, boxes = artifacts.load_tiles(names, labels), cam.limits_of(params, artifacts).frames
     for frame in frames:
         image = artifacts.load_image(frame.name)
         if frame.name not in truths:
@@ -108,7 +110,8 @@ def _load(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Iter
         mask = artifacts.read_truth(truths[frame.name], names, (image.shape[0], image.shape[1]))
         seen.add(mask)
         present = np.flatnonzero(labels[frame.name]).tolist()
-        yield _Sample(image, mask.ids, LabelledFrame(frame.name, present, source=frame.source, time_s=frame.time_s))
+        kept = boxes.get(frame.name), tiles.get(frame.name)
+        yield _Sample(image, mask.ids, LabelledFrame(frame.name, present, *kept, frame.source, frame.time_s))
     check_id_offset(seen.pixels, seen.masks, names, artifacts.truth_folders[0], background=bool(params.background))
 
 

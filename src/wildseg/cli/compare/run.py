@@ -25,7 +25,7 @@ from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli.compare.progress import store, stored
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, ParamsError
-from wildseg.core.files import load_bytes
+from wildseg.core.files import load_bytes, sha256_of
 from wildseg.encoders.weights import identity
 from wildseg.execution import children, fingerprint, result_store
 from wildseg.execution.params import Params
@@ -79,7 +79,7 @@ def run(
     for variant in variants:
         if needs_regions(variant.cam):
             check_bank(variant.cam, variant.clip, artifacts.root)
-    conditions = _conditions(params, artifacts, runtime, chosen)
+    conditions = key_of_conditions(params, artifacts, runtime, chosen)
     rows = []
     for number, variant in enumerate(variants, start=1):
         key = row_key(conditions, variant.cam, artifacts)
@@ -169,7 +169,7 @@ def row_key(conditions: str, cam: Cam, artifacts: Artifacts) -> str:
     )
 
 
-def _conditions(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Sequence[Frame]) -> str:
+def key_of_conditions(params: Params, artifacts: Artifacts, runtime: Runtime, frames: Sequence[Frame]) -> str:
     """Return a key of all that rows of one table have in common: frames, labels, model, code, machine."""
     labels = artifacts.load_labels(params.classes.names)
     content = hashlib.sha256()
@@ -178,9 +178,11 @@ def _conditions(params: Params, artifacts: Artifacts, runtime: Runtime, frames: 
         content.update(artifacts.frame_bytes(frame.name) + load_bytes(truths[frame.name]))
     for path in artifacts.maps_of_truth(truths.values()):
         content.update(load_bytes(path))
+    kept_inside = [artifacts.tiles_csv, artifacts.root / params.cam.boxes]
     return result_store.key_of(
         [
             content.hexdigest(),
+            [sha256_of(path) if path.exists() else None for path in kept_inside],
             [[frame.name, np.flatnonzero(labels[frame.name]).tolist()] for frame in frames],
             identity(params.clip, artifacts.root),
             [params.classes, params.background, params.clip, artifacts.load_prompts()],

@@ -49,7 +49,7 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         print(f"cam: {task.cam.method}: {remark}")
     failures = Failures("cam", params.cam.max_failures, len(present))
     _network(params, artifacts, runtime, task, present, tiles, failures)
-    limits = _limits(params, artifacts)
+    limits = limits_of(params, artifacts)
     origins = {frame.name: (frame.source, frame.time_s) for frame in artifacts.load_frames(after="label")}
     items = [
         LabelledFrame(frame, present[frame], limits.frames.get(frame), tiles.get(frame), *origins[frame])
@@ -115,7 +115,7 @@ def _labels(params: Params, artifacts: Artifacts) -> tuple[dict[str, list[int]],
     return {frame: np.flatnonzero(labels[frame]).tolist() for frame in frames}, tiles
 
 
-def _limits(params: Params, artifacts: Artifacts) -> Listing:
+def limits_of(params: Params, artifacts: Artifacts) -> Listing:
     """Return the boxes that maps are kept inside of, and print what is odd about them.
 
     A person's own file need not be there, others must.

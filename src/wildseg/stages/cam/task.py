@@ -14,9 +14,6 @@ from wildseg.artifacts.frames import KeyFrames
 from wildseg.artifacts.map_network import MapNetworkFiles
 from wildseg.artifacts.maps import Maps
 from wildseg.artifacts.memory import MemoryFiles
-from wildseg.cam.blank import count_blank
-from wildseg.cam.boxes import cells_inside
-from wildseg.cam.tiles import is_finer, tile_weights
 from wildseg.core import lookup
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, sha256_of
@@ -224,22 +221,12 @@ class CamTask(FrameTask[LabelledFrame]):
         return Recollection(self.bank, regions, item.origin, texts, item.present, len(self.classes))
 
     def _entry(self, item: LabelledFrame, maps: np.ndarray) -> Entry:
-        blank, emptied, of_tiles = count_blank(maps), 0, {}
-        if item.tiles is not None:
-            of_tiles = {"finer": int(is_finer(item.tiles, maps.shape[1:]))}  # more tiles than cells
-            maps = maps * tile_weights(item.tiles, item.present, maps.shape[1:])
-            of_tiles["outside"] = count_blank(maps) - blank  # blank only inside of their tiles
-        if (limits := item.limits) is not None:
-            before = count_blank(maps)
-            maps = maps * cells_inside(limits.boxes, (limits.width, limits.height), item.present, maps.shape[1:])
-            emptied = count_blank(maps) - before
+        maps, odd = item.kept_inside(maps)
         record = {
             "maps": len(maps),
             "without": int(not len(maps)),
-            "blank": blank,
-            "emptied": emptied,  # blank only inside of their boxes
             "small": int(maps.shape[1] * maps.shape[2] == 1),  # one cell: the frame is smaller than a patch
-            **of_tiles,
+            **odd,
         }
         return Entry(record, {"maps": Maps.encode_maps(np.array(item.present, np.int16), maps)})
 
