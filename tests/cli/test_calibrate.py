@@ -67,6 +67,14 @@ def test_the_snippet_read_back_decides_as_was_promised(
         assert _f1(present[:, index], ticked) >= best - 1e-9
 
 
+def test_relative_thresholds_of_tiles_are_refused_in_one_line(project: Artifacts) -> None:
+    values = params.load()
+    tiled = replace(values, label=replace(values.label, rule="relative", grid=(2, 3)))
+    with pytest.raises(DataError, match=r"label\.grid: .* between the lowest and highest score of a tile.*\[2, 3\]"):
+        calibrate.show(project, tiled)
+    calibrate.show(project, replace(tiled, label=replace(tiled.label, rule="fixed")))
+
+
 def _f1(named: np.ndarray, truth: np.ndarray) -> float:
     return 2 * (named & truth).sum() / (named.sum() + truth.sum())
 

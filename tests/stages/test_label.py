@@ -19,7 +19,8 @@ from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.labels.decide import present_classes
 from wildseg.labels.interface import NamedImage
-from wildseg.stages import label
+from wildseg.labels.sharpness import rank
+from wildseg.stages import label, prompts
 from wildseg.stages.tasks.label import LabelTask, label_images, request_of
 
 NAMES = ("sky", "tree", "cement_road")
@@ -126,6 +127,19 @@ def test_templates_are_ranked_by_what_a_relative_rule_finds(project: Artifacts, 
         told[threshold] = load_json(project.metrics_path("label.json"))
     assert told[0.5]["classes_per_frame"] > told[1.0]["classes_per_frame"] == 1
     assert all(own["sharpest"]["top1"] is not None for own in told.values())
+
+
+def test_templates_are_ranked_by_the_classes_that_tiles_have(
+    project: Artifacts, values: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranked_by = []
+    monkeypatch.setattr(prompts, "rank", lambda *given: ranked_by.append(given[2]) or rank(*given))
+    both, values = ("a photo of {}.", "{}"), with_label(values, method="tagclip", options={}, grid=(2, 2))
+    label.run(replace(values, clip=replace(values.clip, templates=both)), project, CPU)
+    of_both = np.stack(list(project.load_labels(NAMES).values()))
+    among = replace(values.clip.sharpest, candidates=both)
+    label.run(replace(values, clip=replace(values.clip, templates="sharpest", sharpest=among)), project, CPU)
+    np.testing.assert_array_equal(ranked_by[0], of_both)
 
 
 def test_a_fixed_rule_needs_a_threshold_where_the_method_has_only_a_relative_one(

@@ -32,14 +32,20 @@ def show(artifacts: Artifacts, params: Params, ticked: Path | None = None, preci
         precision: the precision wanted; None for the best F1.
 
     Raises:
-        DataError: there are no scores or no ticked frames, one is unknown, or they are too few to fit any threshold.
+        DataError: there are no scores or no ticked frames, one is unknown, they are too few to fit any threshold, or
+            thresholds would be those of tiles.
     """
+    relative, grid = params.label.rule == "relative", params.label.grid
+    if relative and grid != (1, 1):
+        raise DataError(
+            "label.grid: with label.rule relative a threshold counts between the lowest and highest score of a tile, "
+            f"and scores.csv has those of frames; expected [1, 1], or label.rule fixed; found {list(grid)}"
+        )
     names, path = params.classes.names, ticked or artifacts.overrides_csv
     scores, truth = artifacts.load_scores(names), artifacts.load_labels(names, path)
     quarantined = {frame for frame, _ in artifacts.load_quarantine("label")} & set(truth)
     frames = _known([frame for frame in truth if frame not in quarantined], scores, path)
     probability = np.stack([scores[frame] for frame in frames])
-    relative = params.label.rule == "relative"
     fits = fit_thresholds(
         relative_scores(probability) if relative else probability,
         np.stack([truth[frame] for frame in frames]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from wildseg.execution.frame_task import catch_data_error
 from wildseg.execution.record_cache import StoredRecords
 from wildseg.execution.run_frames import run_frames
 from wildseg.execution.runtime import Runtime, torch_device, worker_device
-from wildseg.labels.decide import apply_overrides, present_classes
+from wildseg.labels.decide import present_classes
 from wildseg.labels.interface import LabelResult
 from wildseg.labels.language.messages import ChatModel, LanguageModels
 from wildseg.stages.tasks.label import LabelTask, grid_of, label_frames, request_of, result_of
@@ -89,24 +89,6 @@ class LabelJob:
             else:
                 failures.add(frame, f"{frame}: {result.failed}; label.max_failures says how many may be left out")
         return found
-
-    def decide(
-        self,
-        frames: Sequence[str],
-        results: Sequence[LabelResult],
-        scores: np.ndarray,
-        overrides: Mapping[str, np.ndarray],
-    ) -> np.ndarray:
-        """Return which classes are present: (n, K) bool, by the rule of params.yaml and a person's corrections.
-
-        Args:
-            frames: n names.
-            results: of these frames.
-            scores: (n, K) those of the results, or what smoothing made of them.
-            overrides: by frame (K,) bool, what a person says.
-        """
-        present = present_classes(scores, self.classes.names, results[0], self.label)
-        return apply_overrides(frames, present, overrides, self.artifacts.overrides_csv)
 
     def decide_tiles(self, results: Sequence[LabelResult], scores: np.ndarray) -> np.ndarray:
         """Return which classes are present in each tile, (n, r, c, K) bool, by the rule of params.yaml.

@@ -18,8 +18,10 @@ from wildseg.artifacts.prompts import DroppedPhrase, PromptSet
 from wildseg.encoders.prompts import COMPETITORS, named
 from wildseg.execution.failures import Failures
 from wildseg.execution.run_frames import run_frames
+from wildseg.labels.decide import apply_overrides
 from wildseg.labels.sharpness import Ranking, rank
-from wildseg.stages.tasks.label import result_of
+from wildseg.labels.tiles import stacked
+from wildseg.stages.tasks.label import grid_of, result_of
 from wildseg.stages.tasks.prompts import SynonymTask, TemplateTask
 
 if TYPE_CHECKING:
@@ -102,7 +104,8 @@ def _rank(job: LabelJob, prompts: PromptSet, frames: Sequence[str], overrides: M
     found = run_frames(task, failures.without(frames), job.runtime, failures, progress="label: templates")
     labels = [elsewhere.get(frame) or result_of(found.records[frame][1]) for frame in found.frames]
     by_hand = {frame: overrides[frame] for frame in found.frames if frame in overrides}
-    present = job.decide(found.frames, labels, np.stack([label.scores for label in labels]), by_hand)
+    tiles = job.decide_tiles(labels, stacked(labels, grid_of(job.label)))  # (n, r, c, K)
+    present = apply_overrides(found.frames, tiles.any((1, 2)), by_hand, job.artifacts.overrides_csv)
     probabilities = np.array([found.records[frame][0] for frame in found.frames])
     return rank(prompts.templates, probabilities, present, job.clip.sharpest)
 
