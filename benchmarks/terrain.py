@@ -19,6 +19,7 @@ from benchmarks import leaderboard
 from benchmarks.photographs import Photographs
 from wildseg.artifacts.frames import Frame
 from wildseg.core.tables import save_table
+from wildseg.frames.sources import find_sources
 
 CLASSES = {
     "sky": ["sky"],
@@ -54,9 +55,11 @@ def prepare(folder: Path) -> Photographs:
 def _sources(folder: Path, photos: Path, truth: Path) -> None:
     masks = truth / photos.name
     masks.mkdir()
-    for index, photo in enumerate(sorted(folder.glob("*.jpg"))):
+    for photo in folder.glob("*.jpg"):
         (photos / photo.name).symlink_to(photo)
-        (masks / f"{index}.png").symlink_to(photo.with_suffix(".png"))
+    (source,) = find_sources(photos)  # the stage numbers photos in its order
+    for index, photo in enumerate(source.paths):
+        (masks / f"{index}.png").symlink_to((folder / photo.name).with_suffix(".png"))
     rows = [(name, *map(str, colour)) for colour, name in COLOURS.items()]
     save_table(masks / "classes.csv", ("name", "r", "g", "b"), rows)
 

@@ -29,8 +29,8 @@ def photos(tmp_path: Path) -> Path:
     for number in range(9):
         ids = generator.integers(1, 4, (2, 3)).repeat(16, 0).repeat(16, 1)  # ids of sky, rough_trail and smooth_trail
         ids[:3] = 0  # white: ignore
-        Image.fromarray(colours[ids]).save(folder / f"{number:04d}.png")
-        Image.fromarray(generator.integers(0, 256, (32, 48, 3), np.uint8)).save(folder / f"{number:04d}.jpg")
+        Image.fromarray(colours[ids]).save(folder / f"{number + 7}.png")
+        Image.fromarray(generator.integers(0, 256, (32, 48, 3), np.uint8)).save(folder / f"{number + 7}.jpg")
     return folder
 
 
@@ -46,7 +46,7 @@ def test_the_floors_of_photographs_are_those_of_the_training_truth(
     colours = list(terrain.COLOURS)
     truths = []
     for number in range(9):
-        mask = np.array(Image.open(photos / f"{number:04d}.png"))
+        mask = np.array(Image.open(photos / f"{number + 7}.png"))
         truths.append(np.array([[colours.index(tuple(pixel)) for pixel in row] for row in mask.tolist()]))
     train, test = [truths[i] for i in (0, 2, 3, 5, 6, 8)], [truths[i] for i in (1, 4, 7)]
     votes = np.stack([sum((truth == id_).astype(int) for truth in train) for id_ in range(1, 4)])
