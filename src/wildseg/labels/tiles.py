@@ -1,4 +1,4 @@
-"""Labels of tiles: a grid over the frame, each tile of which is labelled as a frame of its own.
+"""Labels of tiles: a grid over the frame, each tile of which has labels of its own.
 
 Where almost every class is in almost every frame, labels of frames have no negatives; those of tiles do. Tile (i, j) of
 r x c holds the rows ``[H i / r, H (i + 1) / r)`` of the frame, in whole pixels, rounded down; columns alike.

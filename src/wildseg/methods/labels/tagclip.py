@@ -221,18 +221,18 @@ def region_probabilities(
         activation: see `probabilities`.
     """
     high, wide = tower.patch
-    crops, visible = [], []
-    for (top, left, bottom, right), mask in regions.values():
-        crop = pixels[:, :, top * high : bottom * high, left * wide : right * wide]
-        crops.append(F.interpolate(crop, clip.size, mode="bilinear", align_corners=False))
-        visible.append(F.interpolate(mask[None, None].float(), tower.native_grid, mode="nearest").flatten(1) > 0)
     found: dict[tuple[int, int], Tensor] = {}
     places = list(regions)
     for start in range(0, len(places), BATCH):
-        part = slice(start, start + BATCH)
-        features = F.normalize(tower.masked_features(torch.cat(crops[part]), torch.cat(visible[part])), dim=-1)
+        part = places[start : start + BATCH]
+        crops, visible = [], []
+        for (top, left, bottom, right), mask in map(regions.__getitem__, part):
+            crop = pixels[:, :, top * high : bottom * high, left * wide : right * wide]
+            crops.append(F.interpolate(crop, clip.size, mode="bilinear", align_corners=False))
+            visible.append(F.interpolate(mask[None, None].float(), tower.native_grid, mode="nearest").flatten(1) > 0)
+        features = F.normalize(tower.masked_features(torch.cat(crops), torch.cat(visible)), dim=-1)
         probability = probabilities(clip.logits(features, texts), activation)  # (b, C')
-        found |= {place: row[place[1]] for place, row in zip(places[part], probability, strict=True)}
+        found |= {place: row[place[1]] for place, row in zip(part, probability, strict=True)}
     return found
 
 
