@@ -105,7 +105,7 @@ def _rank(job: LabelJob, prompts: PromptSet, frames: Sequence[str], overrides: M
     labels = [elsewhere.get(frame) or result_of(found.records[frame][1]) for frame in found.frames]
     by_hand = {frame: overrides[frame] for frame in found.frames if frame in overrides}
     tiles = job.decide_tiles(labels, stacked(labels, grid_of(job.label)))  # (n, r, c, K)
-    present = apply_overrides(found.frames, tiles.any((1, 2)), by_hand, job.artifacts.overrides_csv)
+    present = apply_overrides(found.frames, np.any(tiles, (1, 2)), by_hand, job.artifacts.overrides_csv)
     probabilities = np.array([found.records[frame][0] for frame in found.frames])
     return rank(prompts.templates, probabilities, present, job.clip.sharpest)
 
