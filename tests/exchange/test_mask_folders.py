@@ -79,7 +79,7 @@ def test_photos_without_a_mask_are_kept_and_counted(tmp_path: Path) -> None:
         (["images/a.jpg", "masks/a.jpg"], "expected masks as PNG, found 'a.jpg'"),
         (["images/a.jpg", "masks/a.png", "masks/a_mask.png"], "one mask of each photo, found a.png and a_mask.png"),
         (["images/a.jpg", "images/a.png", "masks/a.png"], "one photo of each name, found 'a' more than once"),
-        (["notes.txt"], "expected photos and masks: .* found none"),
+        (["notes.txt"], "expected photos and masks: .* found none.* by --photos and --masks"),
     ],
 )
 def test_what_does_not_fit_together_is_named(files: list[str], message: str, tmp_path: Path) -> None:

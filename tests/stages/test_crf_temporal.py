@@ -12,6 +12,7 @@ import pytest
 
 from tests.stages.test_crf import ALONE, PAIR, files, params
 from wildseg.artifacts.project import Artifacts, Frame
+from wildseg.core.errors import DataError
 from wildseg.core.files import load_json
 from wildseg.crf.params import Temporal
 from wildseg.execution import result_store
@@ -60,7 +61,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
 def with_neighbours(**changes: Any) -> Any:  # noqa: ANN401
     values = {"neighbours": 1, "within_s": 2.0, "weight": 1.0, "min_consistent": 0.5, "between": 0, **changes}
     found = params(iterations=0, min_confidence=0.0, temporal=Temporal(**values))
-    found.extract = type("Extract", (), {"source": "source"})
+    found.extract = type("Extract", (), {"source": "source", "topic": None})
     return found
 
 
@@ -137,6 +138,34 @@ def test_frames_in_between_are_decoded_for_the_flow_and_removed(
     assert computed(project, capsys, with_neighbours(between=1)) == 0  # though they were decoded again
     project.save_maps("drive_000000", np.array([0, 2]), maps_of(77))
     assert computed(project, capsys, with_neighbours(between=1)) == 2
+
+
+def test_frames_between_those_of_a_recording_are_those_of_its_topic(project: Artifacts) -> None:
+    pytest.importorskip("mcap")
+    pytest.importorskip("rosbags")
+    from tests.frames.bags.recordings import START_NS, raw, write_mcap
+
+    (project.root / "source/drive.mp4").rename(project.root / "drive.mp4")
+    step = 200_000_000
+    rows = [(n * step + at, topic, raw(pixels, stamp_ns=START_NS + n * step))
+            for n in range(10) for at, topic, pixels in ((0, "/front", picture(n)), (1, "/back", world(9)[:, :WIDTH]))
+            ]  # fmt: skip
+    write_mcap(project.root / "source/drive.mcap", rows)
+    values = with_neighbours()
+    values.extract = type("Extract", (), {"source": "source", "topic": "/front"})
+    run(values, project, ALONE)
+    directly = files(project)
+    values = with_neighbours(between=1)
+    with pytest.raises(DataError, match="expected one topic of images, found 2: /back, /front"):
+        run(values, project, ALONE)
+    values.extract = type("Extract", (), {"source": "source", "topic": "/front"})
+    run(values, project, ALONE)
+    through = files(project)
+    changed = {Path(name).stem for name in through if through[name] != directly[name]}
+    assert changed >= {"drive_000000", "drive_000002"}
+    values.extract = type("Extract", (), {"source": "source", "topic": "/back"})
+    run(values, project, ALONE)
+    assert files(project) != through
 
 
 def test_a_neighbour_that_is_broken_is_left_out_and_set_aside_where_it_is_a_frame_of_its_own(

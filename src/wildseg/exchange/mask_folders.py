@@ -58,12 +58,28 @@ def find(folder: Path, layout: str, photos: str | None = None, masks: str | None
         masks: the same of masks.
 
     Raises:
-        DataError: no photo, a mask without a photo, two masks of one photo, or two photos of one name.
+        DataError: no photo, a mask without a photo, two masks of one photo, two photos of one name, or videos and
+            neither masks of their frames nor of photos.
     """
     check_folder(folder, layout)
-    if photos is None and (videos := video_masks.find(folder, masks)):
+    videos = video_masks.find(folder, masks) if photos is None else []
+    if any(video.masks for video in videos):
         folders = dict.fromkeys([mask.parent for video in videos for mask in list(video.masks.values())[:1]] + [folder])
         return Dataset((), TABLES[layout], tuple(folders), videos=tuple(videos))
+    if not videos:
+        return _photos(folder, layout, photos, masks)
+    try:
+        found = _photos(folder, layout, photos, masks)
+    except DataError as error:
+        raise video_masks.without_masks(folder, videos) from error
+    if not any(item.mask for item in found.items):
+        raise video_masks.without_masks(folder, videos)
+    left_out = f"videos without masks were left out: {listed([video.path.name for video in videos])}"
+    return replace(found, notes=(*found.notes, left_out))
+
+
+def _photos(folder: Path, layout: str, photos: str | None, masks: str | None) -> Dataset:
+    """Return the photos of a folder with their masks; arguments and errors as of `find`."""
     parts = _parts(folder, photos, masks)
     items: list[Item] = []
     notes: list[str] = []
@@ -75,7 +91,7 @@ def find(folder: Path, layout: str, photos: str | None = None, masks: str | None
         items += [replace(item, split=split) for item in own]
     if not items:
         raise DataError(f"{folder}: expected photos and masks: beside each other as 1.jpg and 1.png, in two folders "
-                        f"such as images and masks, or train and trainannot; found none; name them by --images and "
+                        f"such as images and masks, or train and trainannot; found none; name them by --photos and "
                         f"--masks")  # fmt: skip
     check_unique(folder, items)
     if without := [item.name for item in items if item.mask is None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from wildseg.core.errors import DataError
@@ -22,15 +23,23 @@ def find(folder: Path, masks: str | None = None) -> list[Video]:
             ``<video>/masks`` and the like, ``<video>`` itself, or ``truth/<video>``.
 
     Raises:
-        DataError: a name of a mask ends in no number, two end in the same one, or no video has a mask.
+        DataError: a name of a mask ends in no number, two end in the same one, or two videos would share their masks.
     """
     videos = [path for path in visible(folder) if path.suffix.lower() in VIDEOS and not path.is_dir()]
     found = [Video(path.stem, path, _masks(_folder(folder, path.stem, masks))) for path in videos]
-    if found and not any(video.masks for video in found):
-        raise DataError(f"{folder}: expected masks of frames of {listed([video.path.name for video in found])} in "
-                        f"{found[0].name}/truth, such as 000123.png, found none; a video without masks needs no "
-                        "import: name it by extract.source")  # fmt: skip
+    of_stems: dict[str, Path] = {}
+    for video in found:
+        if video.masks and (other := of_stems.setdefault(video.name, video.path)) != video.path:
+            raise DataError(f"{next(iter(video.masks.values())).parent}: expected masks of one video, found "
+                            f"{other.name} and {video.path.name}; rename one, and the folder of its masks")  # fmt: skip
     return found
+
+
+def without_masks(folder: Path, videos: Sequence[Video]) -> DataError:
+    """Return what is wrong with videos of which none has a mask."""
+    return DataError(f"{folder}: expected masks of frames of {listed([video.path.name for video in videos])} in "
+                     f"{videos[0].name}/truth, such as 000123.png, found none; a video without masks needs no import: "
+                     "name it by extract.source; where photos are meant, name their folder by --photos")  # fmt: skip
 
 
 def _folder(folder: Path, name: str, masks: str | None) -> Path:
@@ -48,7 +57,8 @@ def _masks(folder: Path) -> dict[int, Path]:
             continue
         number = NUMBER.fullmatch(path.stem)
         if number is None:
-            raise DataError(f"{path}: expected a name that ends in the number of a frame, such as 000123.png")
+            raise DataError(f"{path}: expected a name that ends in the number of a frame, such as 000123.png; where "
+                            "photos are meant, name their folder by --photos")  # fmt: skip
         if (other := masks.setdefault(int(number[1]), path)) != path:
             raise DataError(f"{folder}: expected one mask a frame, found {other.name} and {path.name}")
     return dict(sorted(masks.items()))

@@ -1,4 +1,4 @@
-"""Frames of a video between its key frames, decoded again: flow over many small motions reaches farther than one."""
+"""Frames of a video or recording between its key frames, decoded again: flow over small motions reaches farther."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def indices_between(first: int, last: int, number: int) -> list[int]:
 
 
 def read_between(source: Source, wanted: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (index, (H, W, 3) uint8 RGB) of the wanted frames of a video, in order; what is damaged is left out.
+    """Yield (index, (H, W, 3) uint8 RGB) of the wanted frames of a video or recording, in order.
 
-    Reading ends with the last that is wanted.
+    What is damaged is left out. Reading ends with the last that is wanted.
     """
     if not wanted:
         return

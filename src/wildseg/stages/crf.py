@@ -66,8 +66,9 @@ def _decode(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Ma
     """Decode frames between neighbouring key frames into the scratch folder; return their names, by the key frames'.
 
     Raises:
-        DataError: the source of the key frames is gone.
+        DataError: the source of the key frames is gone, or a recording's package.
     """
+    from wildseg.frames.bags.bag import choose_topics
     from wildseg.frames.between import indices_between, read_between
     from wildseg.frames.image import resize
     from wildseg.frames.sources import find_sources
@@ -75,8 +76,9 @@ def _decode(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Ma
     temporal = params.crf.temporal
     found: dict[tuple[str, str], list[str]] = {}
     empty_dir(between_path(artifacts.root, "any").parent)
-    videos = [source for source in find_sources(artifacts.root / params.extract.source) if source.kind == "video"]
-    for source in track(videos, len(videos), "crf: frames between") if videos else ():
+    sources = choose_topics(find_sources(artifacts.root / params.extract.source), params.extract.topic)
+    moving = [source for source in sources if source.timed]
+    for source in track(moving, len(moving), "crf: frames between") if moving else ():
         own = sorted((frame for frame in frames if frame.source == source.name), key=lambda frame: frame.index)
         near = [
             (one, other)

@@ -249,3 +249,15 @@ def test_frames_of_the_page_are_sorted_and_gone_through_by_keys(page: tuple) -> 
     theme = browsed.run("document.documentElement.dataset.theme")
     browsed.run("document.getElementById('theme').click()")
     assert browsed.run("document.documentElement.dataset.theme") != theme
+
+
+def test_frames_without_a_value_come_last_whichever_comes_first(page: tuple) -> None:
+    browsed, _ = page
+    browsed.run("[0, 3].forEach((at) => { document.querySelectorAll('.frame')[at].dataset.iou = ''; })")
+    for order, sign in (("iou -1", -1), ("iou 1", 1)):  # most improved, and most worsened
+        browsed.choose("#sort", order)
+        texts = browsed.run("[...document.querySelectorAll('.frame')].map((one) => one.dataset.iou)")
+        assert texts[4:] == ["", ""]
+        values = [sign * float(text) for text in texts[:4]]
+        assert values == sorted(values)
+        assert np.ptp(values) > 0

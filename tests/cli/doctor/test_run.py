@@ -70,6 +70,30 @@ def test_an_optional_part_that_a_run_needs_prevents_it(monkeypatch: pytest.Monke
     ]
 
 
+@pytest.mark.parametrize(
+    ("files", "source", "needed"),
+    [
+        (["drive.mcap"], "drive.mcap", True),
+        (["drive.MCAP", "film.mp4"], ".", True),
+        (["monday/drive_0.mcap", "monday/metadata.yaml", "film.mp4"], ".", True),
+        (["monday/drive_0.mcap", "monday/metadata.yaml"], "monday", True),
+        (["monday/drive_0.db3", "monday/metadata.yaml"], ".", False),
+        (["film.mp4", "film.mcap.txt"], ".", False),
+        ([], "gone", False),
+    ],
+)
+def test_mcap_is_needed_wherever_extract_would_read_it(
+    files: list[str], source: str, needed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("rosbag2_bagfile_information:\n")
+    monkeypatch.setattr(extras, "version_of", lambda _: None)
+    monkeypatch.delenv("WILDSEG_ENGINE", raising=False)
+    found = [one.text.split()[0] for one in extras.check(source=tmp_path / source) if one.level == "stop"]
+    assert found == (["ros"] if needed else [])
+
+
 def test_a_driver_without_a_gpu_in_torch_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WILDSEG_DEVICE", "cpu")
     monkeypatch.setenv("WILDSEG_WORKERS", "3")

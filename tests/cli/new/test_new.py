@@ -103,6 +103,49 @@ def test_a_folder_of_its_own_is_a_clone(clone: Path, tmp_path: Path) -> None:
     assert yaml.safe_load((clone / "params.yaml").read_text())["classes"] != {"mud": ["mud"]}
 
 
+def test_a_second_call_leaves_what_was_edited_in_a_folder_of_its_own(clone: Path, tmp_path: Path) -> None:
+    source, field = video(tmp_path / "a.mp4"), tmp_path / "field"
+    new(clone, str(source), "--classes", "mud", "--into", str(field), "--embedded")
+    path = field / "params.yaml"
+    path.write_text(path.read_text().replace("\nseed: 0", "\nseed: 7") + "# mine\n")
+    new(clone, str(source), "--classes", "mud, grass", "--into", str(field), "--embedded")
+    values = params.load(path)
+    assert (values.seed, values.classes.names) == (7, ("mud", "grass"))
+    assert path.read_text().endswith("# mine\n")
+
+
+def test_a_call_that_was_stopped_while_it_copied_starts_from_the_parameters_of_the_first(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, field = video(tmp_path / "a.mp4"), tmp_path / "field"
+    template = clone / "params.yaml"
+    template.write_text(template.read_text() + "# not committed\n")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copy2", full)
+        new(clone, str(source), "--classes", "mud", "--into", str(field), "--embedded", code=1)
+    new(clone, str(source), "--classes", "mud", "--into", str(field), "--embedded")
+    assert (field / "params.yaml").read_text().endswith("# not committed\n")
+
+
+def test_space_is_wanted_on_the_disk_of_the_project(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, disk = video(tmp_path / "a.mp4"), tmp_path / "disk"
+    disk.mkdir()
+    free = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free._replace(free=0 if Path(path) == disk else 10**15))
+    words = (str(source), "--classes", "mud", "--embedded", "--into")
+    output = " ".join(new(clone, *words, str(disk / "deep/field"), code=1).split())
+    assert "disk/deep/field: expected " in output
+    assert "for two copies of a.mp4" in output
+    assert list(disk.iterdir()) == []
+    new(clone, *words, str(tmp_path / "field"))
+
+
 def test_a_video_of_the_project_is_used_where_it_lies(clone: Path) -> None:
     (clone / "data/raw").mkdir(parents=True)
     video(clone / "data/raw/mine.mp4")

@@ -107,6 +107,84 @@ def test_ticks_are_saved_one_by_one_and_those_of_other_frames_stay(server: TickS
     assert list(artifacts.load_ticks(NAMES, GRID)) == FRAMES[1:]
 
 
+def page(artifacts: Artifacts, grid: tuple[int, int] = GRID, names: tuple[str, ...] = NAMES) -> Session:
+    return Session(artifacts, names, palette(names), grid, FRAMES)
+
+
+def test_ticks_of_another_page_or_of_a_spreadsheet_stay(artifacts: Artifacts) -> None:
+    one, other = page(artifacts), page(artifacts)
+    one.tick({"frame": FRAMES[0], "tiles": [[[0], None]]})
+    other.tick({"frame": FRAMES[1], "tiles": [[None, [1]]]})
+    assert set(artifacts.load_ticks(NAMES, GRID)) == {*FRAMES}
+    artifacts.ticks_csv.write_text(artifacts.ticks_csv.read_text().replace("sky", "grass"))
+    one.tick({"frame": FRAMES[1], "tiles": [[[2], [1]]]})
+    ticks = artifacts.load_ticks(NAMES, GRID)
+    np.testing.assert_array_equal(ticks[FRAMES[0]].labels[0, 0], [0, 0, 1])
+    np.testing.assert_array_equal(ticks[FRAMES[1]].ticked, [[True, True]])
+    assert other.state()["frames"][0]["tiles"] == [[[2], []]]
+
+
+def test_no_tick_is_lost_where_two_pages_send_at_once(artifacts: Artifacts) -> None:
+    names = [f"drive_{n:06d}" for n in range(40)]
+    pages = [Session(artifacts, NAMES, palette(NAMES), GRID, names) for _ in range(2)]
+
+    def send(own: Session, frames: list[str]) -> None:
+        for frame in frames:
+            own.tick({"frame": frame, "tiles": [[[0], None]]})
+
+    threads = [threading.Thread(target=send, args=(own, names[n::2])) for n, own in enumerate(pages)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(artifacts.load_ticks(NAMES, GRID)) == names
+
+
+def test_a_table_that_was_broken_meanwhile_is_told_and_left_as_it_is(server: TickServer, artifacts: Artifacts) -> None:
+    artifacts.ticks_csv.parent.mkdir(parents=True)
+    artifacts.ticks_csv.write_text("Frame,Row,Column,Labels\ndrive_000000,1,1,snow\n")
+    for method, path, status in (("GET", "/state.json", 500), ("POST", "/ticks", 400)):
+        found = ask(server, method, path, TICK if method == "POST" else None)
+        assert found[0] == status
+        assert b"expected classes of params.yaml, found 'snow'" in found[1]
+    assert artifacts.ticks_csv.read_text().endswith("snow\n")
+
+
+def test_labels_of_whole_frames_are_proposed_where_there_are_no_tiles(artifacts: Artifacts) -> None:
+    artifacts.save_labels(FRAMES, NAMES, np.array([[1, 0, 1], [0, 0, 0]], bool))
+    frames = page(artifacts, (1, 1)).state()["frames"]
+    assert [one["tiles"] for one in frames] == [[[[0, 2]]], [[[]]]]
+    assert [one["ticked"] for one in frames] == [[[False]], [[False]]]
+    assert [one["tiles"] for one in page(artifacts, (2, 1)).state()["frames"]] == [[[[]], [[]]]] * 2
+
+
+def test_labels_of_other_classes_are_not_proposed_and_the_page_comes_all_the_same(artifacts: Artifacts) -> None:
+    tiles = np.ones((2, 1, 2, 3), bool)
+    artifacts.save_labels(FRAMES, NAMES, tiles.any((1, 2)), tiles)
+    session = page(artifacts, names=(*NAMES, "snow"))
+    assert "no labels are proposed" in session.remark
+    assert "'snow' is missing" in session.remark
+    assert [one["tiles"] for one in session.state()["frames"]] == [[[[], []]]] * 2
+    assert page(artifacts).remark == ""
+
+
+def test_a_browser_that_goes_away_prints_nothing_and_a_mistake_of_ours_its_traceback(
+    server: TickServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raising(error: Exception) -> str:
+        def state(_: Session) -> None:
+            raise error
+
+        monkeypatch.setattr(Session, "state", state)
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(server, "GET", "/state.json")
+        return capsys.readouterr().err
+
+    assert raising(BrokenPipeError(32, "Broken pipe")) == ""
+    assert raising(ConnectionResetError(104, "Connection reset by peer")) == ""
+    assert "KeyError: 'a mistake'" in raising(KeyError("a mistake"))
+
+
 def test_a_frame_is_shown_as_it_was_extracted_and_nothing_else_of_the_disk(
     server: TickServer, artifacts: Artifacts
 ) -> None:
@@ -218,3 +296,9 @@ def test_it_serves_until_it_is_stopped(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("tick: 2 frames, as a whole; label.grid divides them into tiles: open http://127.0.0.1:")
     assert lines[1].endswith("ticks.csv; 'dvc repro label' takes them over")
+    tiles = np.ones((2, 1, 2, 3), bool)
+    artifacts.save_labels(FRAMES, NAMES, tiles.any((1, 2)), tiles)
+    run.run(values(), artifacts)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("tick: no labels are proposed: ")
+    assert len(lines) == 3

@@ -163,6 +163,69 @@ def test_corrections_are_not_written_under_a_map_that_reads_them_otherwise(proje
     assert "classes.json: expected ids in the order of params.yaml, found another class for" in line
 
 
+# Classes that changed after the export -------------------------------------------------------------------------------
+
+PURPOSES = ("truth", "masks")
+
+
+@pytest.mark.parametrize("purpose", PURPOSES)
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_counts_as_touched_where_only_the_order_of_classes_changed(
+    form: str, purpose: str, project: Artifacts
+) -> None:
+    assert run("export", form).exit_code == 0
+    write_params(Path(), ["sky", "lawn", "water", "road"])
+    path = f"exports/{form}/{FILES[form]}"
+    assert "nothing was corrected" in corrections(path, "--as", purpose)
+    assert not Path("data/truth").exists()
+    assert not Path("data/corrected").exists()
+    write_params(Path())
+    paint_export(form, "drive_000000", rows(SKY, ROAD, LAWN, IGNORE))  # before: sky, sky, lawn, undecided
+    write_params(Path(), ["sky", "lawn", "water", "road"])
+    assert "25.00% of the pixels of 1 frames were touched" in corrections(path, "--as", purpose)
+    folder = Path("data") / ("truth" if purpose == "truth" else "corrected") / "drive"
+    assert load_label_image(folder / "drive_000000.png").tolist() == rows(1, 4, 2, IGNORE).tolist()
+
+
+def test_a_class_of_the_export_that_is_none_any_more_is_named_unless_it_is_mapped(project: Artifacts) -> None:
+    assert run("export", "masks").exit_code == 0
+    shutil.copytree("exports/masks", "edited", ignore=shutil.ignore_patterns("exported", "export.json"))
+    write_params(Path(), ["meadow", "road", "sky"])
+    for ids in Path("edited").glob("*.png"):  # as if a person had painted over all of the class
+        save_label_image(ids, rows(SKY, SKY, SKY, SKY))
+    words = ("edited", "--exported", "exports/masks")
+    line = refused(*words)
+    assert "export.json: expected classes of params.yaml, found 'lawn', which were classes when this was expo" in line
+    assert "--map NAME=CLASS" in line
+    output = corrections(*words, "--map", "lawn=meadow")
+    assert "83.33% of the pixels of 3 frames were touched" in output  # 2, 4 and 4 of their 4 rows
+
+
+def test_classes_that_no_exported_pixel_has_may_be_gone(project: Artifacts) -> None:
+    assert run("export", "masks").exit_code == 0
+    write_params(Path(), ["sky", "lawn"])
+    assert "nothing was corrected" in corrections("exports/masks")
+
+
+def test_masks_without_a_table_are_refused_where_classes_are_not_those_of_the_export(project: Artifacts) -> None:
+    assert run("export", "masks").exit_code == 0
+    shutil.copytree("exports/masks", "edited", ignore=shutil.ignore_patterns("exported", "*.json", "*.csv"))
+    words = ("edited", "--exported", "exports/masks")
+    assert "nothing was corrected" in corrections(*words)
+    write_params(Path(), ["sky", "lawn", "road"])
+    assert "expected a table that says which class each id is" in refused(*words)
+    shutil.copy("exports/masks/classes.csv", "edited")
+    assert "nothing was corrected" in corrections(*words)
+
+
+def test_an_export_without_its_record_is_not_compared_with(project: Artifacts) -> None:
+    assert run("export", "masks").exit_code == 0
+    Path("exports/masks/export.json").write_text("{}")
+    assert "export.json: expected the names of the classes of the export, found None" in refused("exports/masks")
+    Path("exports/masks/export.json").unlink()
+    assert "export.json: expected a JSON file" in refused("exports/masks")
+
+
 # Files of others -----------------------------------------------------------------------------------------------------
 
 

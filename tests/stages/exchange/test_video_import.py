@@ -51,6 +51,30 @@ def test_frames_that_are_chosen_have_their_truth(there: Path, project: Path) -> 
     assert set(Artifacts().read_truth(found["drive_22_000000"], names, (48, 64)).ids.ravel()) == {ROAD}
 
 
+def test_videos_of_names_that_become_equal_keep_their_masks(there: Path, project: Path) -> None:  # noqa: F811
+    video(there / "Drive_1.mp4", 9)
+    palette_mask(there / "Drive_1/0.png", np.full((48, 64), 5), [(0, 0, 0)] * 6)
+    video(there / "drive 1.avi.mov", 10)  # without masks
+    answer = wildseg("camvid", str(there), "--set-classes", "--write-params")
+    assert answer.exit_code == 0, answer.output
+    assert "4 videos, 5 truth masks" in answer.output
+    assert "Drive_1.mp4: its name is that of another video, so it became Drive_1_2" in answer.output
+    extract.run(params.load(), Artifacts(), Runtime(device="cpu", workers=1))
+    frames = Artifacts().load_frames()
+    assert {frame.source for frame in frames} == {"drive_1", "Drive_1_2", "drive_1_avi", "drive_22"}
+    found = Artifacts().find_truth(frames)
+    names = params.load().classes.names
+    read = {name: Artifacts().read_truth(found[f"{name}_000000"], names, (48, 64)).ids[0, 0] - 1
+            for name in ("drive_1", "Drive_1_2")}  # fmt: skip
+    assert read == {"drive_1": 3, "Drive_1_2": 5}
+
+
+def test_two_videos_that_would_share_their_masks_are_named(there: Path, project: Path) -> None:  # noqa: F811
+    video(there / "drive 1.avi", 9)
+    line = refused(project, "camvid", str(there), "--set-classes")
+    assert "drive 1/truth: expected masks of one video, found drive 1.avi and drive 1.mp4; rename one" in line
+
+
 def test_a_mistake_leaves_nothing(there: Path, project: Path) -> None:  # noqa: F811
     palette_mask(there / "drive#22/truth/5.png", np.full((48, 64), 77), [(0, 0, 0)] * 78)
     assert "77 in 3072 pixels of 1 masks, first 5.png" in refused(project, "camvid", str(there), "--set-classes")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wildseg.artifacts.project import Artifacts
-from wildseg.cli.classes import arrays, params_text, recording, staging, tables, truth
+from wildseg.cli.classes import arrays, given_maps, params_text, recording, staging, tables, truth
 from wildseg.cli.classes.change import Change
 from wildseg.cli.doctor.data import outputs_of
 from wildseg.core import lookup, yaml_files
@@ -72,10 +72,13 @@ def _stage(root: Path, values: Params, change: Change, *, dry_run: bool) -> list
     maps, removed = _truth(root, new, values, change)
     written += maps
     lines += [f"changed: {one.relative_to(root)}" for one in written]
+    folder = str(values.cam.options.get("given", {}).get("path", "data/labels/maps"))
+    frames, gone = given_maps.stage_given(root, new, change, root / folder)
+    lines += [f"changed: given maps of {frames} frames in {folder}"] if frames else []
     lines += _outputs(here, staged, change) if change.is_defined else []
     record = recording.up_to_date(root, _recorded(values, change)) if change.is_defined and not dry_run else []
     lines += _what_is_left(values, change, record)
-    gone = [*removed, *arrays.stale_shards(here, staged)]
+    gone += [*removed, *arrays.stale_shards(here, staged)]
     if not dry_run:
         staging.commit(root, change.what, gone, record, lines)
     return lines

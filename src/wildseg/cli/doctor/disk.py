@@ -35,7 +35,7 @@ def check(artifacts: Artifacts) -> Iterator[Finding]:
     except WildsegError as error:
         yield Finding("stop", str(error))
         store = None
-    places = {"the project": root.resolve(), "the result store": _existing(store or root)}
+    places = {"the project": root.resolve(), "the result store": existing(store or root)}
     free: dict[int, int] = {}
     for name, place in places.items():
         device = place.stat().st_dev
@@ -79,6 +79,7 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
+    """Return `folder`, or the nearest one above it that is there: the disk on which it will lie."""
     folder = folder.absolute()
     return next(one for one in (folder, *folder.parents) if one.exists())

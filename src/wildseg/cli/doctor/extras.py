@@ -8,7 +8,9 @@ from pathlib import Path
 
 from wildseg.cli.doctor.finding import Finding
 from wildseg.cli.doctor.versions import version_of
+from wildseg.core.errors import WildsegError
 from wildseg.execution.runtime import ENGINE
+from wildseg.frames.sources import MCAP, find_sources
 
 # By the names of the extras: the distribution that shows whether it is there, and what it is for.
 PARTS = {
@@ -31,7 +33,7 @@ def check(encoder_weights: str | None = None, source: Path | None = None) -> Ite
     needed = {
         "ray": os.environ.get(ENGINE) == "ray",
         "accelerate": "accelerate" in os.environ.get(LAUNCH, ""),
-        "ros": source is not None and any(path.suffix == ".mcap" for path in (source, *source.glob("*.mcap"))),
+        "ros": source is not None and _holds_mcap(source),
         "lite0": encoder_weights == WEIGHTS,
     }
     for extra, (distribution, purpose) in PARTS.items():
@@ -43,3 +45,12 @@ def check(encoder_weights: str | None = None, source: Path | None = None) -> Ite
             yield Finding("stop", f"{extra} is not installed, and this run needs it: {purpose}", remedy)
         else:
             yield Finding("ok", f"optional {extra} is not installed: {purpose}", remedy)
+
+
+def _holds_mcap(source: Path) -> bool:
+    """Return whether `extract` would read an MCAP file, also one in a folder that rosbag2 wrote."""
+    try:
+        found = find_sources(source)
+    except WildsegError:  # the check of the data says what is wrong
+        return False
+    return any(path.suffix.lower() == MCAP for one in found for path in one.paths)

@@ -13,7 +13,7 @@ from typing import Any
 
 import wildseg
 from wildseg.cli.doctor import git
-from wildseg.cli.doctor.disk import size_of
+from wildseg.cli.doctor.disk import existing, size_of
 from wildseg.cli.new import estimate, media
 from wildseg.core import yaml_files
 from wildseg.core.errors import DataError, WildsegError, words_of
@@ -35,7 +35,8 @@ def create(
 ) -> list[str]:
     """Make a project of `source` and `classes`; return lines: what was done, how long a run takes, what comes next.
 
-    Everything is checked before anything is written. A second call with the same goes on where the first was stopped.
+    Everything is checked before anything is written. A second call with the same goes on where the first was stopped;
+    of params.yaml it changes classes, source and what the presets name, and leaves all else as it is by then.
 
     Args:
         source: a video, a recording, or a folder of these and photos.
@@ -52,12 +53,15 @@ def create(
     project = root if into is None else into
     template = _clone_of(root, into)
     place = _place(source, project, template)
-    text, values = _params_text(template / "params.yaml", classes, names, place, topic)
-    _check_space(source, project if project.exists() else template, place)
+    path = project / "params.yaml"
+    is_new = not path.is_file()  # else a second call, or a clone that somebody made: what is edited there stays
+    text, values = _params_text(template / "params.yaml" if is_new else path, classes, names, place, topic)
+    _check_space(source, project, place)
     lines = _repository(template, project)
+    if is_new:  # a call that goes on after this starts from this text, and not from that of the last commit
+        save_bytes(path, text.encode("utf-8"))
     target = _put(source, project / place)
     _add(project, place)
-    path = project / "params.yaml"
     if yaml_files.text_of(path) != text:
         save_bytes(path, text.encode("utf-8"))
     lines += [
@@ -118,7 +122,8 @@ def _params_text(
 def _check_space(source: Path, project: Path, place: str) -> None:
     if (project / place).exists():
         return
-    needed, free = 2 * (source.stat().st_size if source.is_file() else size_of(source)), shutil.disk_usage(project).free
+    needed = 2 * (source.stat().st_size if source.is_file() else size_of(source))
+    free = shutil.disk_usage(existing(project)).free
     if needed > free:
         raise WildsegError(
             f"{project.resolve()}: expected {readable(needed)} for two copies of {source.name}, in data/raw and in "

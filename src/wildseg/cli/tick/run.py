@@ -22,7 +22,7 @@ def run(params: Params, artifacts: Artifacts, count: int | None = None, port: in
         port: of this machine; 0 for any that is free.
 
     Raises:
-        DataError: there are no key frames, or a table of labels is malformed.
+        DataError: there are no key frames, or ticks.csv is malformed.
         ParamsError: a class has the name of a column.
         WildsegError: the port is taken.
     """
@@ -40,6 +40,8 @@ def run(params: Params, artifacts: Artifacts, count: int | None = None, port: in
         tiles = (
             f"{grid[0]} x {grid[1]} tiles each" if grid != (1, 1) else "as a whole; label.grid divides them into tiles"
         )
+        if session.remark:
+            print(f"tick: {session.remark}")
         print(f"tick: {len(session.frames)} frames, {tiles}: open {server.origins[0]} in a browser; Ctrl-C ends it")
         try:
             server.serve_forever()

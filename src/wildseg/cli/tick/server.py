@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from wildseg.cli.tick.session import Session
@@ -51,6 +53,11 @@ class TickServer(ThreadingHTTPServer):
         """What a browser calls this server."""
         return tuple(f"http://{name}:{self.server_address[1]}" for name in (ADDRESS, "localhost"))
 
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Print the traceback of a request, unless the browser went away, as it does when a person turns pages fast."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: TickServer
@@ -69,8 +76,12 @@ class _Handler(BaseHTTPRequestHandler):
             name, kind = PAGES[path]
             self._answer(HTTPStatus.OK, _asset(name), kind)
         elif path == "/state.json":
-            state = {**self._session.state(), "token": self.server.token}
-            self._answer(HTTPStatus.OK, json.dumps(state).encode(), "application/json")
+            try:
+                state = {**self._session.state(), "token": self.server.token}
+            except WildsegError as error:
+                self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+            else:
+                self._answer(HTTPStatus.OK, json.dumps(state).encode(), "application/json")
         elif path.startswith("/frames/") and path.endswith(".jpg"):
             try:
                 image = self._session.image(path.removeprefix("/frames/").removesuffix(".jpg"))

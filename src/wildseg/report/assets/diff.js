@@ -3,10 +3,11 @@
   const list = document.getElementById("list");
   const sort = document.getElementById("sort");
   if (!list || !sort) return;
-  const number = (frame, key) => (frame.dataset[key] === "" ? Infinity : Number(frame.dataset[key]));
+  const known = (frame, key, sign) => (frame.dataset[key] ? sign * Number(frame.dataset[key]) : Infinity);
   sort.addEventListener("change", () => {
     const [key, sign] = sort.value.split(" ");
-    const frames = [...list.children].sort((a, b) => Number(sign) * (number(a, key) - number(b, key)) || 0);
+    // Infinity minus itself is no number: frames without a value stay in their order, behind all others.
+    const frames = [...list.children].sort((a, b) => (known(a, key, sign) - known(b, key, sign)) || 0);
     list.replaceChildren(...frames);
   });
   document.addEventListener("keydown", (event) => {

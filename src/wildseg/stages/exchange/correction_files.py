@@ -39,13 +39,15 @@ class Corrections:
     """The frames of a file, decoded one after the other, and what was left out.
 
     load: yields the frames; raises a DataError at its end where a name had no class. unmatched: file names that match
-    no key frame. skipped: shapes that are no area, by kind.
+    no key frame. skipped: shapes that are no area, by kind. by_order: masks hold ids in the order of params.yaml, which
+    no table beside them names.
     """
 
     number: int
     load: Callable[[], Iterator[Corrected]]
     unmatched: tuple[str, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
+    by_order: bool = False
 
 
 def find(
@@ -183,4 +185,5 @@ def _of_folder(
             yield Corrected(frame, file, ids, 0)
         counts.check(folder, matching)
 
-    return Corrections(len(matched), load, tuple(file for file in masks if file not in matched))
+    unmatched = tuple(file for file in masks if file not in matched)
+    return Corrections(len(matched), load, unmatched, by_order=matching.label_map is None)

@@ -16,12 +16,14 @@ from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.truth import Truth
 from wildseg.core.errors import DataError
 from wildseg.core.files import save_bytes, save_json
-from wildseg.core.images import encode_png, load_label_image, save_label_image
+from wildseg.core.images import encode_png, save_label_image
 from wildseg.core.progress import track
 from wildseg.core.tables import load_table, save_table
 from wildseg.exchange.dataset import listed
 from wildseg.stages.exchange import correction_files
+from wildseg.stages.exchange.class_matching import Renames
 from wildseg.stages.exchange.correction_files import Corrected
+from wildseg.stages.exchange.exported import Exported
 from wildseg.stages.exchange.mask_export import KEPT
 from wildseg.stages.exchange.placement import Placement, placing
 
@@ -58,18 +60,22 @@ def run(params: Params, artifacts: Artifacts, options: CorrectionOptions) -> Non
     names = params.classes.names
     if not options.path.exists():
         raise DataError(f"{options.path}: expected corrected masks, found nothing")
-    kept = _kept(options)
+    exported = _exported(options, names)
 
     def shape_of(frame: str) -> tuple[int, int]:
         height, width, _ = artifacts.load_image(frame).shape
         return height, width
 
     found = correction_files.find(options.path, frames.keys(), shape_of, names, options.maps)
+    if found.by_order and exported is not None and not exported.same_ids:
+        raise DataError(f"{options.path}: expected a table that says which class each id is, since the classes of "
+                        f"params.yaml are not those of {exported.record}; put classes.csv of the export beside the "
+                        "masks")  # fmt: skip
     store = corrected_files(artifacts.root) if options.purpose == "masks" else artifacts
     with placing(replace=True) as placement:
         writer = _Writer(store, names, frames, placement)
         for one in track(found.load(), found.number, "import"):
-            before = _exported(kept, one)
+            before = None if exported is None else exported.ids(one.frame, one.ids.shape)
             if before is not None and np.array_equal(before, one.ids) and not options.untouched:
                 writer.untouched += 1
             else:
@@ -82,30 +88,22 @@ def run(params: Params, artifacts: Artifacts, options: CorrectionOptions) -> Non
         print(f"import: {line}")
 
 
-def _kept(options: CorrectionOptions) -> Path | None:
-    """Return the folder of ids as they were exported, or None where nothing tells which pixels were touched."""
+def _exported(options: CorrectionOptions, class_names: Sequence[str]) -> Exported | None:
+    """Return the masks as they were exported, or None where nothing tells which pixels were touched."""
+    renames = Renames(options.maps, class_names)
     if options.exported is not None:
         if not (options.exported / KEPT).is_dir():
             raise DataError(f"--exported {options.exported}: expected a folder of 'wildseg export', found none with "
                             f"{KEPT}")  # fmt: skip
-        return options.exported / KEPT
-    folder = (options.path if options.path.is_dir() else options.path.parent) / KEPT
-    if folder.is_dir():
-        return folder
+        return Exported(options.exported, class_names, renames)
+    folder = options.path if options.path.is_dir() else options.path.parent
+    if (folder / KEPT).is_dir():
+        return Exported(folder, class_names, renames)
     if not options.untouched:  # else all pseudo masks that nobody looked at would count as truth
         raise DataError(f"{options.path}: expected the export that was corrected, to see which frames were touched, "
-                        f"found no {folder}; name it by --exported, or take all frames by --untouched")  # fmt: skip
+                        f"found no {folder / KEPT}; name it by --exported, or take all frames by "
+                        "--untouched")  # fmt: skip
     return None
-
-
-def _exported(kept: Path | None, one: Corrected) -> np.ndarray | None:
-    path = kept / f"{one.frame}.png" if kept is not None else None
-    if path is None or not path.exists():
-        return None
-    before = load_label_image(path)
-    if before.shape != one.ids.shape:
-        raise DataError(f"{path}: expected the size of the key frame; it is of another export")
-    return before
 
 
 class _Writer:

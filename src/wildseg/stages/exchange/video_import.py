@@ -16,7 +16,7 @@ from wildseg.exchange.dataset import Dataset, Video
 from wildseg.execution import presets
 from wildseg.frames import reader
 from wildseg.frames.read_stats import ReadStats
-from wildseg.frames.sources import Source, safe_name
+from wildseg.frames.sources import Source, safe_name, unique_names
 from wildseg.stages.exchange.class_matching import MaskCounts, Renames, match
 from wildseg.stages.exchange.dataset_import import ImportOptions, id_warning, proposed_classes, table_of
 from wildseg.stages.exchange.placement import placing
@@ -40,10 +40,11 @@ def run(params: Params, artifacts: Artifacts, dataset: Dataset, folder: Path, op
     changes = {"extract": {"source": f"data/raw/{options.name}"}} if options.write_params else {}
     chosen = changes | ({"classes": {n: list(p) for n, p in zip(classes.names, classes.phrases, strict=True)}}
                         if options.set_classes else {})  # fmt: skip
+    # As `extract` tells equal names apart; what is written has these names, so that it finds nothing to tell apart.
+    names = unique_names(safe_name(video.name) for video in dataset.videos)
     with placing(replace=options.replace) as placement:
         raw = placement.folder(artifacts.data / "raw" / options.name)
-        for video in dataset.videos:
-            name = safe_name(video.name)
+        for name, video in zip(names, dataset.videos, strict=True):
             shutil.copyfile(video.path, raw / f"{name}{video.path.suffix.lower()}")
             truth = placement.folder(artifacts.data / "truth" / name)
             shape = _shape(video)
@@ -56,9 +57,13 @@ def run(params: Params, artifacts: Artifacts, dataset: Dataset, folder: Path, op
         changed = presets.lay_over(artifacts.root / "params.yaml", chosen, dry_run=True) if chosen else []
     if chosen:
         presets.lay_over(artifacts.root / "params.yaml", chosen)
-    names = [safe_name(video.name) for video in dataset.videos]
+    renamed = [
+        f"{video.path.name}: its name is that of another video, so it became {name}"
+        for name, video in zip(names, dataset.videos, strict=True)
+        if name != safe_name(video.name)
+    ]
     lines = [*([warning] if warning else []), *counts.lines(classes.names, background=bool(params.background))]
-    lines += [f"params.yaml: {line}" for line in changed]
+    lines += [*renamed, *(f"params.yaml: {line}" for line in changed)]
     if not options.write_params:
         lines.append(f"to use them: dvc exp run -S extract.source=data/raw/{options.name}; or give --write-params")
     held_out = f"; -S 'extract.held_out=[{names[-1]}]' holds a whole one out" if len(names) > 1 else ""

@@ -146,8 +146,9 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-fetch("/state.json").then((answer) => answer.json()).then((found) => {
-  state = found;
+fetch("/state.json").then(async (answer) => {
+  if (!answer.ok) throw new Error(await answer.text());
+  state = await answer.json();
   const first = state.frames.findIndex((one) => !isDone(one));
   go(Math.max(first, 0));
 }).catch((error) => {
