@@ -57,11 +57,12 @@ PARAMS: Mapping[str, Any] = {
     "train.encoder": ENCODER["encoder"],
     "train.encoder_weights": ENCODER["encoder_weights"],
     "train.options.unet": {"encoder_depth": 5, "decoder_channels": [128, 64, 48, 32, 16]},
-    "train.steps": 450,
-    "train.batch_size": 4,
-    "train.crop": 192,
-    "train.scale": [0.6, 1.0],  # a crop shows 192 to 320 of 512 pixels
-    "train.lr": 0.001,
+    "train.steps": 900,
+    "train.batch_size": 8,
+    "train.crop": 144,
+    "train.scale": [0.45, 0.65],  # a crop shows 222 to 320 of 512 pixels
+    "train.lr": 0.002,
+    "eval.scales": [0.5, 0.75],  # about those that it is trained at
 }
 
 
