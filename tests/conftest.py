@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,6 +33,7 @@ LONGEST_FIRST = (
     "tracking",
 )
 TESTS = Path(__file__).parent
+BACKWARDS = os.environ.get("PYTEST_XDIST_WORKER", "gw0") in ("gw1", "gw3")  # every other of several processes
 
 
 def pytest_configure() -> None:
@@ -40,13 +42,30 @@ def pytest_configure() -> None:
     Before PyTorch is imported, which reads it once. It is the number that the pipeline's own processes use, too.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Where an environment forbids to keep bytecode, half a minute of rewriting assertions would be done by each process
+    # that runs tests, and this code be compiled by each of the hundreds of programs that they start.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # A shell starts what runs in its background with Ctrl-C ignored, and so would be the programs that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+class Backwards(pytest.Package):
+    """A folder of tests from its last file to its first."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        """Return what is in the folder, the last first."""
+        return reversed(list(super().collect()))
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Let two processes meet in the middle: each reads the other half of the tests as the other has compiled it."""
+    return Backwards.from_parent(parent, path=path) if BACKWARDS and (path / "__init__.py").is_file() else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the longest files begin first."""
-    items.sort(key=lambda item: turn(item.path))
+    """Let the longest files begin first; the same order in every process, whichever it has collected them in."""
+    items.sort(key=lambda item: (turn(item.path), item.path))
 
 
 def pytest_collection_finish() -> None:

@@ -2,8 +2,8 @@
 
 A program of its own imports for three to six seconds before its first line; a fork begins with that line. What tests
 see is the same program: its arguments, folder, environment, outputs, exit code, and its code, which is not imported
-before. Not the same are its parent, its process group and its seed of hashes, so tests of processes that are killed,
-of the first seconds of a program and of what it imports start the program itself.
+before. Not the same are its parent, its process group and its seed of hashes, so tests of which processes end with
+which, of the first seconds of a program and of what it imports start the program itself.
 """
 
 from __future__ import annotations
@@ -25,10 +25,17 @@ POSSIBLE = sys.platform == "linux"
 # By which libraries start no thread when they are imported: a fork would be without it.
 WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
-# Takes some 20 ms: -I and -S leave out the environment and the packages that are installed.
+# Takes some 20 ms: -I and -S leave out the environment and the packages that are installed. A stage that is a fork is
+# no child of its `dvc`, and ends with it all the same, by its client, whatever shells stand between the two.
 CLIENT = """\
 #!{python} -IS
-import json, os, signal, socket, sys
+import json, os, select, signal, socket, sys
+ends_with = []
+if "DVC_STAGE" in os.environ:
+    pid = os.getppid()
+    while b"DVC_STAGE=" in open(f"/proc/{{pid}}/environ", "rb").read():
+        pid = int(open(f"/proc/{{pid}}/stat").read().rpartition(")")[2].split()[1])
+    ends_with.append(os.pidfd_open(pid))
 connection = socket.socket(socket.AF_UNIX)
 connection.connect({address!r})
 wanted = dict(program={program!r}, arguments=sys.argv[1:], folder=os.getcwd(), environment=dict(os.environ))
@@ -37,6 +44,8 @@ socket.send_fds(connection, [len(content).to_bytes(4, "big")], [0, 1, 2])
 connection.sendall(content)
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, _: connection.send(bytes([number])))
+if connection not in select.select([connection, *ends_with], [], [])[0]:
+    sys.exit("dvc is gone")
 status = connection.recv(4)
 if not status:
     sys.exit("the process that waits is gone")

@@ -1,14 +1,23 @@
-"""What is made once for a whole run of tests, by whichever of its processes needs it first."""
+"""What is made once: for a whole run of tests, by whichever of its processes needs it first, or for each process."""
 
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from filelock import FileLock
+
+from wildseg.execution import params
+from wildseg.execution.params import Params
+
+SHIPPED = Path(__file__).parents[1] / "params.yaml"
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
@@ -27,3 +36,23 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             make(folder)
             finished.touch()
     return folder
+
+
+def shipped_content() -> dict[str, Any]:
+    """Return this checkout's params.yaml as mappings and lists of one's own; reading it takes 40 ms, a copy none."""
+    return pickle.loads(_shipped_content())
+
+
+def shipped_params() -> Params:
+    """Return what this checkout's params.yaml says, with options that are one's own to change."""
+    return pickle.loads(_shipped_params())
+
+
+@cache
+def _shipped_content() -> bytes:
+    return pickle.dumps(yaml.safe_load(SHIPPED.read_text(encoding="utf-8")))
+
+
+@cache
+def _shipped_params() -> bytes:
+    return pickle.dumps(params.load(SHIPPED))

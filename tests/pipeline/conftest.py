@@ -18,7 +18,8 @@ from tests.shared import made_once
 
 ROOT = Path(__file__).parents[2]
 
-# What makes it small. Everything else is the default.
+# What makes it small. Everything else is the default: any other network would be checked before the first stage, by a
+# process that imports PyTorch.
 SMALL = {
     "extract": {"source": "data/raw/mini", "held_out": [], "duplicate_bits": None, "fps": 5.0, "stretch_s": None},
     "train": {
@@ -27,9 +28,9 @@ SMALL = {
         "crop": 64,
         "validate_every": 2,
         "checkpoint_every": 2,
-        "options": {"unet": {"encoder_depth": 3, "decoder_channels": [16, 16, 16]}, "deeplabv3plus": {}},
     },
     "label": {"options": {"clip": {"tiles": 1, "activation": "auto", "resize": "squash"}}},
+    "cam": {"scales": [1.0]},
     "eval": {"pictures": 1},
 }
 
@@ -64,11 +65,14 @@ class Project:
             environment.pop(leftover, None)
         return environment
 
+    def forked(self) -> dict[str, str]:
+        """Return the variables by which `dvc` and `wildseg` are forks; none where a system has no such."""
+        return {"PATH": f"{self.forks}{os.pathsep}{self.environment()['PATH']}"} if self.forks else {}
+
     def run(self, *command: str, expect: int = 0, timeout: float = 600, **environment: str) -> str:
         """Run a program of this interpreter's environment; show its output if it exits otherwise than expected."""
-        environment = {**self.environment(), **environment}
-        if self.forks and command[0] in ("dvc", "wildseg"):
-            environment["PATH"] = f"{self.forks}{os.pathsep}{environment['PATH']}"
+        forked = self.forked() if command[0] in ("dvc", "wildseg") else {}
+        environment = {**self.environment(), **forked, **environment}
         done = subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False
         )

@@ -15,6 +15,7 @@ from tests.pipeline.conftest import Project
 
 WORKERS = {"WILDSEG_WORKERS": "2"}
 PATIENCE = 400.0  # seconds that anything may take to begin
+MOMENT = 0.05  # seconds between two looks at all processes, which take a core for as long
 GONE = 30.0  # seconds in which all must have ended, on a machine that is busy
 
 
@@ -46,7 +47,7 @@ def kind(process: psutil.Process) -> str:
         if "spawn_main" in " ".join(words):
             return "worker"
         for program in ("dvc", "wildseg"):
-            if any(Path(word).name == program for word in words[:2]):
+            if any(Path(word).name == program for word in words[:3]):  # -IS comes first in clients of tests.forks
                 return {"wildseg": "stage"}.get(program, program)
     return ""
 
@@ -61,7 +62,7 @@ def until(true: Callable[[], object], said: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline, said.read_text()
-        time.sleep(0.01)
+        time.sleep(MOMENT)
 
 
 @contextmanager
@@ -85,5 +86,5 @@ def left_after(started: Sequence[subprocess.Popen[bytes]], project: Project) -> 
             for process in started:
                 process.wait()
             return []
-        time.sleep(0.02)
+        time.sleep(MOMENT)
     return [process.cmdline() for process in of(project)]

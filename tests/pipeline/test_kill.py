@@ -1,6 +1,7 @@
 """Kill it anywhere: a run that was killed in any stage goes on, loses next to nothing, and ends with the same bytes.
 
-Every stage is killed once here, and one process of each kind alone; `make torture` makes hundreds of kills.
+Every stage is killed once here, as forks of tests.forks, and one process of each kind alone, as programs of their own.
+`make torture` makes hundreds of kills of such programs.
 """
 
 from __future__ import annotations
@@ -21,24 +22,42 @@ import psutil
 import pytest
 
 from tests.pipeline import processes
-from tests.pipeline.conftest import Project, served
+from tests.pipeline.conftest import Project, served, stages_run
 from wildseg.cli.main import STAGES
 
 pytestmark = pytest.mark.slow
 
+TORTURE = "WILDSEG_KILLS" in os.environ
 KILLS = int(os.environ.get("WILDSEG_KILLS", len(STAGES)))
 SEED = int(os.environ.get("WILDSEG_KILLS_SEED", "0"))
-LATEST = 3.0  # seconds after a stage began; the longest here take some three times that
 VICTIMS = ("all", "dvc", "stage")
 
 
+def started(project: Project, log: Path) -> subprocess.Popen[bytes]:
+    """Start `dvc repro`: with two workers and MLflow, or as forks without, since a worker would be no fork."""
+    environment = {"WILDSEG_TRACKING": "on"} if TORTURE else {**project.forked(), "WILDSEG_WORKERS": "1"}
+    return processes.start(project, log, "dvc", "repro", **environment)
+
+
+def seconds(project: Project, log: Path) -> dict[str, float]:
+    """Run all stages undisturbed, and return how long each takes."""
+    began, process = {}, started(project, log)
+    while process.poll() is None:
+        for stage in stages_run(log.read_text()):
+            began.setdefault(stage, time.monotonic())
+        time.sleep(0.02)
+    assert process.returncode == 0, log.read_text()
+    ends = [*began.values(), time.monotonic()][1:]
+    return {stage: end - begin for (stage, begin), end in zip(began.items(), ends, strict=True)}
+
+
 def repro_killed_in(project: Project, stage: str, delay: float, log: Path, victim: str) -> bool:
-    """Start `dvc repro` and kill it `delay` seconds after `stage` began: the process group, or one process alone.
+    """Start `dvc repro` and kill it `delay` seconds after `stage` began: all of it, or one process alone.
 
     Returns:
         Whether it was killed; False if it came to its end before.
     """
-    process = processes.start(project, log, "dvc", "repro", WILDSEG_TRACKING="on")
+    process = started(project, log)
     while f"Running stage '{stage}'" not in log.read_text() and process.poll() is None:
         time.sleep(0.02)
     try:
@@ -95,15 +114,19 @@ def go_on(project: Project, stage: str) -> None:
 def test_a_run_killed_in_every_stage_ends_like_one_that_was_not(project: Project, tmp_path: Path) -> None:
     undisturbed, log = project.digests(), tmp_path / "log"
     forget(project)
+    length = seconds(project, log)
+    assert list(length) == list(STAGES)
+    forget(project)
     moments, stages = random.Random(SEED), cycle(STAGES)
     for _ in range(KILLS):
-        stage, delay, victim = next(stages), moments.uniform(0.0, LATEST), moments.choice(VICTIMS)
+        stage = next(stages)
+        delay, victim = moments.uniform(0.0, length[stage]), moments.choice(VICTIMS)
         go_on(project, stage)
         while not repro_killed_in(project, stage, delay, log, victim):  # it came to its end before that stage, or in it
             assert project.digests() == undisturbed
             forget(project)
             go_on(project, stage)
-            delay /= 2  # or a stage that is always faster would never be killed
+            delay /= 2  # it was faster than the measured one
     project.run("wildseg", "repair")
     project.dvc("repro")
     assert project.digests() == undisturbed
@@ -129,8 +152,8 @@ def test_what_a_killed_stage_has_computed_is_not_computed_again(project: Project
 
 # One process alone, and then another run with other parameters ------------------------------------------------------
 
-SLOW = {"crf": {"iterations": 60}, "cam": {"flip": True}}
-SLOWER = {"crf": {"iterations": 120}, "cam": {"flip": True, "scales": [1.0, 1.5, 2.0, 2.5]}}  # to be killed
+SLOW = {"crf": {"iterations": 30}}
+SLOWER = {"crf": {"iterations": 90}, "cam": {"flip": True, "scales": [1.0, 1.5, 2.0, 2.5]}}  # to be killed
 OTHER = {"crf": {"alpha": 2.0}, "cam": {"method": "hirescam"}}
 LEFT = {"crf": "data/masks/confidence/*.png", "cam": "data/cams/*.npz"}
 
@@ -152,7 +175,8 @@ def begun(
 ) -> subprocess.Popen[bytes]:
     """Start `dvc repro` up to a stage that takes its time, and return when that has written its first file."""
     project.change(stage, **slow[stage])
-    process = processes.start(project, log, *before, "dvc", "repro", stage)
+    workers = {"WILDSEG_WORKERS": "1"} if stage == "cam" else {}  # each would import PyTorch
+    process = processes.start(project, log, *before, "dvc", "repro", stage, **workers)
     running = f"Running stage '{stage}'"
     processes.until(lambda: running in log.read_text() and list(project.folder.glob(LEFT[stage])), log)
     assert process.poll() is None

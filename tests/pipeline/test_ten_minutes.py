@@ -26,14 +26,12 @@ def test_the_commands_of_the_page_run_in_their_order(project: Project, tmp_path:
     home.mkdir()
     write_clip(home / "trip.mp4", 20)
     frame = (project.folder / "data" / "frames" / "frames.csv").read_text().splitlines()[1].split(",")[0]
-    path = project.environment()["PATH"]
-    path = f"{project.forks}:{path}" if project.forks else path
     said = {}
     for line in (line for line in lines if line not in DONE):
         shown = line.replace("drive_000024", frame)
         if shown.startswith("wildseg explain"):
             shown = shown.replace("lawn", most_predicted(project, frame))
-        said[line] = project.run("bash", "-ec", shown, PATH=path, HOME=str(home), WILDSEG_TRACKING="off")
+        said[line] = project.run("bash", "-ec", shown, HOME=str(home), WILDSEG_TRACKING="off", **project.forked())
 
     assert "Running stage 'label'" in said["dvc repro"]  # the second one, after a correction
     assert "min_confidence" in said["dvc exp show --only-changed"]

@@ -11,6 +11,7 @@ import pytest
 
 from tests.cam.configs import by_caa, cam_config
 from tests.encoders.models import noise, save
+from tests.shared import shipped_params
 from wildseg.artifacts.project import Artifacts, Frame, FrameBoxes, PromptSet
 from wildseg.cam.engine import activation_maps
 from wildseg.cam.refinement import Refinement
@@ -43,7 +44,7 @@ def project(tmp_path: Path) -> Artifacts:
 
 @pytest.fixture
 def values(project: Artifacts) -> Params:
-    whole = params.load(Path(__file__).parents[2] / "params.yaml")
+    whole = shipped_params()
     name, weights = save(project.root, "tiny")
     return replace(
         whole,

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from tests.encoders.models import noise
+from tests.shared import shipped_params
 from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.cam.networks import fit
 from wildseg.cam.refinement import Refinement
@@ -54,7 +55,7 @@ def project(tmp_path: Path) -> Artifacts:
 
 
 def values(**changes: Any) -> Params:  # noqa: ANN401
-    whole = params.load(Path(__file__).parents[2] / "params.yaml")
+    whole = shipped_params()
     options = {**whole.cam.options, "classifier": {**SMALL, **changes.pop("options", {})}}
     pinned = {"method": "classifier", "refine": "none", "scales": (1.0,), "max_side": None}
     section = replace(whole.cam, options=options, **{**pinned, **changes})

@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 from tests.report.test_page import Read
+from tests.shared import shipped_content, shipped_params
 from tests.stages import tiny_run
 from tests.stages.tiny_run import LAWN, SKY, rows
 from wildseg.artifacts.project import Artifacts
@@ -195,7 +196,7 @@ def test_commit_and_experiment_are_beside_the_page_and_not_in_it(
 
 
 def shipped() -> Params:
-    return parameters.load(tiny_run.ROOT / "params.yaml")
+    return shipped_params()
 
 
 def test_parameters_at_their_defaults_are_not_listed() -> None:
@@ -203,7 +204,7 @@ def test_parameters_at_their_defaults_are_not_listed() -> None:
 
 
 def test_changed_parameters_methods_and_classes_are_listed_with_their_defaults(tmp_path: Path) -> None:
-    content = yaml.safe_load((tiny_run.ROOT / "params.yaml").read_text())
+    content = shipped_content()
     content["classes"] = {"lawn": ["lawn"], "Weg": ["path"]}
     content["label"]["method"] = "tagclip"
     content["crf"]["iterations"] = 7

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.encoders.models import noise, save
+from tests.shared import shipped_params
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.tiles import Ticks
 from wildseg.core.errors import DataError, ModelError, ParamsError
@@ -39,7 +40,7 @@ def project(tmp_path: Path) -> Artifacts:
 
 @pytest.fixture
 def values(project: Artifacts) -> Params:
-    whole = params.load(Path(__file__).parents[2] / "params.yaml")
+    whole = shipped_params()
     name, weights = save(project.root, "tiny")
     return replace(
         whole,

@@ -17,6 +17,7 @@ import yaml
 from tests.encoders.models import noise, save
 from tests.labels.language.conftest import Misbehaving, bad_server, no_key, short_pauses
 from tests.labels.language.tiny_llava import save_llava
+from tests.shared import shipped_content, shipped_params
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.core.errors import DataError, ModelError, ParamsError
 from wildseg.core.files import load_json
@@ -43,7 +44,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
 
 
 def values(server: str | None, model: str | None, method: str = "vlm_direct") -> Params:
-    whole = params.load(Path(__file__).parents[2] / "params.yaml")
+    whole = shipped_params()
     language = replace(whole.label.language, server=server, model=model)
     return replace(
         whole,
@@ -171,7 +172,7 @@ def test_templates_can_be_ranked_by_what_a_language_model_says(project: Artifact
 
 
 def test_a_run_that_was_killed_asks_only_what_it_had_not_heard(project: Artifacts, bad_server: Misbehaving) -> None:
-    text = yaml.safe_load((ROOT / "params.yaml").read_text())
+    text = shipped_content()
     text["label"]["language"] |= {"server": bad_server.url, "model": "slow"}
     text["label"]["method"] = "vlm_direct"
     (project.root / "params.yaml").write_text(yaml.safe_dump(text))

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.encoders.models import noise, save
+from tests.shared import shipped_params
 from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.core.errors import DataError
 from wildseg.core.files import load_json
@@ -43,7 +44,7 @@ def project(tmp_path: Path) -> Artifacts:
 @pytest.fixture
 def values(project: Artifacts) -> Params:
     """All classes in each frame, the templates to be chosen."""
-    whole = params.load(ROOT / "params.yaml")
+    whole = shipped_params()
     name, weights = save(project.root, "tiny")
     sharpest = replace(whole.clip.sharpest, candidates=CANDIDATES, guard=1.0)
     return replace(
@@ -205,7 +206,7 @@ def test_templates_of_a_person_leave_an_empty_ranking(project: Artifacts, values
 def test_phrases_that_name_or_mean_a_class_are_left_out_and_said_with_the_reason(
     project: Artifacts, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = params.load(ROOT / "params.yaml")
+    whole = shipped_params()
     chosen = replace(whole.clip, pretrained=str(ROOT / whole.clip.pretrained))
     classes = {
         name: own for name, own in zip(whole.classes.names, whole.classes.phrases, strict=True) if name != "lawn"

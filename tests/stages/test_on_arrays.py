@@ -13,10 +13,10 @@ import torch
 
 import wildseg as ws
 from tests.encoders.models import noise, save
+from tests.shared import shipped_params
 from tests.stages import tiny_run
 from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.core.errors import DataError, ModelError, ParamsError, WildsegError
-from wildseg.execution import params
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.stages import crf, label
@@ -47,7 +47,7 @@ def project(tmp_path: Path) -> Artifacts:
 @pytest.fixture
 def values(project: Artifacts) -> Params:
     """The defaults of params.yaml with three classes and a small CLIP."""
-    whole = params.load(ROOT / "params.yaml")
+    whole = shipped_params()
     name, weights = save(project.root, "tiny")
     return replace(whole, classes=CLASSES, clip=replace(whole.clip, model=name, pretrained=Path(weights).name))
 
@@ -160,7 +160,7 @@ def named(section: object, parameter: str) -> Any:  # noqa: ANN401
 
 
 def test_the_defaults_are_those_of_params_yaml() -> None:
-    values = params.load(ROOT / "params.yaml")
+    values = shipped_params()
     sections = {"label_image": values.label, "activation_maps": values.cam, "pseudo_mask": values.crf}
     elsewhere = {"background": values.background, "templates": values.clip.templates}
     # None: what follows, and what methods declare themselves

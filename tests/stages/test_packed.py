@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from tests.encoders.models import save
 from tests.frames.clips import write_clip
+from tests.shared import shipped_content
 from wildseg.artifacts import unpack
 from wildseg.artifacts.project import Artifacts
 from wildseg.artifacts.shards import begins_shard
@@ -60,7 +60,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Params]:
     (folder / "raw").mkdir()
     write_clip(folder / "raw" / f"{DRIVE}.mp4", FRAMES, rate=10)
     name, weights = save(folder, "tiny")
-    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    content = shipped_content()
     for section, values in SMALL.items():
         content[section] |= values
     content |= {"classes": CLASSES, "background": []}

@@ -22,6 +22,7 @@ from tests.encoders.models import save as save_clip
 from tests.hub import Hub, nobody, point_to
 from tests.packages import LITE0, install_lite0
 from tests.programs import SOURCE
+from tests.shared import shipped_content, shipped_params
 from wildseg.cli.main import main
 from wildseg.core.errors import WildsegError
 from wildseg.encoders import downloads
@@ -33,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def values(clip: dict[str, Any] | None = None, **train: Any) -> Params:  # noqa: ANN401
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = shipped_content()
     content["clip"] |= clip or {}
     content["train"] |= train
     return params.parse(content)
@@ -55,7 +56,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("stage", preflight.STAGES)
 def test_what_the_package_brings_needs_no_asking(stage: str, checked: list[str], tmp_path: Path) -> None:
-    preflight.run(params.load(ROOT / "params.yaml"), tmp_path, stage)
+    preflight.run(shipped_params(), tmp_path, stage)
     assert checked == []
     assert list(tmp_path.iterdir()) == []
 
@@ -222,7 +223,7 @@ def test_a_memory_that_is_broken_is_none(checked: list[str], tmp_path: Path) -> 
 
 def trained(method: str, refine: str | list[str] = "none", **options: Any) -> Params:  # noqa: ANN401
     """Parameters of a CAM method that trains a network, small where `options` do not say otherwise."""
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = shipped_content()
     known = {"encoder": "tu-test_resnet", "stride": 16, **({"map": "cam"} if method == "classifier" else {}), **options}
     content["cam"] |= {"method": method, "refine": refine}
     content["cam"]["options"][method] = known
@@ -348,7 +349,7 @@ def test_what_takes_its_time_is_said_in_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(preflight, "SECONDS", 0.0)
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = shipped_content()
     (tmp_path / "params.yaml").write_text(
         yaml.safe_dump(content | {"clip": content["clip"] | clip, "train": content["train"] | train})
     )

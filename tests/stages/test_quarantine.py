@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.encoders.models import noise, save
-from tests.stages import tiny_run
+from tests.shared import shipped_params
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.core.errors import DataError, SystemFailure
 from wildseg.core.files import load_json
@@ -36,7 +36,7 @@ def project(tmp_path: Path) -> Artifacts:
 
 @pytest.fixture
 def values(project: Artifacts) -> Params:
-    whole = params.load(tiny_run.ROOT / "params.yaml")
+    whole = shipped_params()
     name, weights = save(project.root, "tiny")
     return replace(
         whole,

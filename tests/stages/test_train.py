@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.packages import LITE0, install_lite0, lite0_state
 from tests.segment.networks import stripes
+from tests.shared import shipped_content
 from tests.stages.tiny_run import ENCODER
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.core.classes import Classes
@@ -83,7 +84,7 @@ def make(root: Path) -> Artifacts:
 
 
 def content(background: list[str] | None = None, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    whole = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    whole = shipped_content()
     section = {**whole["train"], **SETTINGS, **changes}
     return {**whole, "classes": CLASSES, "background": background or [], "train": section}
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.shared import shipped_params
 from wildseg.artifacts.project import Artifacts, Frame, PromptSet
 from wildseg.core.classes import Classes
 from wildseg.core.files import load_json
 from wildseg.core.images import save_label_image
 from wildseg.core.tables import save_table
-from wildseg.execution import params as parameters
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.methods.architectures import unet
@@ -36,7 +36,7 @@ FRAMES = [
 
 def params(background: tuple[str, ...] = (), **changes: Any) -> Params:  # noqa: ANN401
     """Return the default parameters with three classes, two pictures, and what `changes` says of the section eval."""
-    values = parameters.load(ROOT / "params.yaml")
+    values = shipped_params()
     pinned = {"pictures": 2, "min_presence": 0.1, "scales": (1.0,), "flip": False}
     settings = replace(values.eval, **{**pinned, **changes})
     return replace(values, classes=CLASSES, background=background, eval=settings)

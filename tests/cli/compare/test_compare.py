@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from tests.encoders.models import noise, save
 from tests.programs import SOURCE
+from tests.shared import shipped_content
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.prompts import PromptSet
 from wildseg.cli.compare.measure import measure
@@ -64,7 +65,7 @@ def project(tmp_path: Path) -> Artifacts:
 def values(project: Artifacts) -> Params:
     """The shipped params.yaml with three classes and a random model, also as the project's own."""
     name, weights = save(project.root, "tiny")
-    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    content = shipped_content()
     content["classes"] = {"sky": ["sky", "clouds"], "tree": ["tree"], "cement_road": ["cement road"]}
     content["clip"] |= {"model": name, "pretrained": Path(weights).name}
     (project.root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

@@ -1,5 +1,5 @@
 import math
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +57,19 @@ def parameters(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("name", ALL)
+@lru_cache(maxsize=1)
+def built(name: str) -> torch.nn.Module:
+    """A network for five classes, which tests of one architecture that follow each other share."""
+    return build(name, num_classes=5).eval()
+
+
 @pytest.mark.parametrize("size", [(45, 67), (64, 32), (33, 1)])
+@pytest.mark.parametrize("name", ALL)
 def test_every_architecture_answers_in_the_size_it_is_asked_with_one_channel_per_id(
     name: str, size: tuple[int, int]
 ) -> None:
-    network = build(name, num_classes=5).eval()
     with torch.no_grad():
-        logits = network(torch.rand(2, 3, *size))
+        logits = built(name)(torch.rand(2, 3, *size))
     assert logits.shape == (2, 6, *size)
     assert torch.isfinite(logits).all()
 
