@@ -136,6 +136,8 @@ def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
         label=replace(chosen.label, method="clip", threshold=0.0, options={"clip": {"tiles": 1}}),
         cam=replace(chosen.cam, scales=(1.0, 1.5), refine="caa"),
         crf=replace(chosen.crf, min_confidence=0.0),
+        # What eval computes besides in workers of its own, each of which would import PyTorch: below, on this machine.
+        eval=replace(chosen.eval, label_free_frames=0, report_frames=0),
     )
 
 
@@ -146,8 +148,8 @@ def outputs(root: Path, values: Params, runtime: Runtime) -> dict[str, bytes]:
         artifacts.save_image(frame.name, image)
     shutil.rmtree(root / "data" / "truth")  # of another size
     for stage in (label, cam, crf, evaluate):
-        # Each worker of a cluster imports PyTorch anew: where a model is needed, two show in one stage what they do.
-        workers = runtime.workers if stage in (cam, crf) else 1
+        # Each worker of a cluster imports PyTorch anew where a model is needed: two show what they do without.
+        workers = runtime.workers if stage is crf else 1
         stage.run(values, Artifacts(root), replace(runtime, workers=workers))
     return written(root)
 
@@ -162,8 +164,12 @@ def test_every_stage_writes_the_same_bytes_by_any_engine_and_number_of_workers(v
     assert {Path(path).parts[:2] for path in alone} >= {("data", "cams"), ("data", "masks"), ("data", "labels")}
     assert any("pictures" in path for path in alone)
     assert outputs(tmp_path / "ray", values, RAY) == alone
-    # Two workers of this machine: tests/stages has that of the other stages.
-    evaluate.run(values, Artifacts(tmp_path / "alone"), Runtime(2, "cpu"))
+    # Two workers of this machine, all of eval: tests/stages has that of the other stages.
+    complete = replace(values, eval=replace(values.eval, label_free_frames=48, report_frames=2000))
+    evaluate.run(complete, Artifacts(tmp_path / "alone"), Runtime(1, "cpu"))
+    alone = written(tmp_path / "alone")
+    assert any("report/frames" in path for path in alone)
+    evaluate.run(complete, Artifacts(tmp_path / "alone"), Runtime(2, "cpu"))
     assert written(tmp_path / "alone") == alone
 
 
