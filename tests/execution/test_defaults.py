@@ -78,7 +78,7 @@ def test_a_key_of_a_section_in_braces_is_written_into_the_braces(file: Path) -> 
 
 def test_what_is_written_in_changes_no_value(file: Path) -> None:
     text = without_lines("  # none, or caa", 2)
-    file.write_text(text.replace("    unet: {encoder_depth: 4, decoder_channels: [64, 48, 24, 16]}\n", ""))
+    file.write_text(text.replace("    unet: {encoder_depth: 4, decoder_channels: [32, 24, 16, 8]}\n", ""))
     before = params.load(file)
     presets.init(file, [], update=True)
     assert params.load(file).train.options["unet"] == before.train.options["unet"]

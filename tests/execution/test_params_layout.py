@@ -38,7 +38,7 @@ def changed(file: Path, *overrides: str) -> list[str]:
         ("cam.method=hirescam", "method: gradcam", "method: hirescam"),
         ("label.smooth_s=2.0", "smooth_s:", "smooth_s: 2.0"),
         ("crf.gaussian.weight=4.0", "weight: 3.0", "weight: 4.0"),
-        ("train.options.unet.decoder_channels=[8,8,8,8]", "decoder_channels: [64, 48, 24, 16]",
+        ("train.options.unet.decoder_channels=[8,8,8,8]", "decoder_channels: [32, 24, 16, 8]",
          "decoder_channels: [8, 8, 8, 8]"),
         ("eval.flip=true", "flip: false", "flip: true"),
         ("extract.max_side=640", "max_side:", "max_side: 640"),

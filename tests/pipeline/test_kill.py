@@ -31,17 +31,18 @@ TORTURE = "WILDSEG_KILLS" in os.environ
 KILLS = int(os.environ.get("WILDSEG_KILLS", len(STAGES)))
 SEED = int(os.environ.get("WILDSEG_KILLS_SEED", "0"))
 VICTIMS = ("all", "dvc", "stage")
+TRACKED = ("train", "eval")  # write to MLflow
 
 
-def started(project: Project, log: Path) -> subprocess.Popen[bytes]:
-    """Start `dvc repro`: with two workers and MLflow, or as forks without, since a worker would be no fork."""
-    environment = {"WILDSEG_TRACKING": "on"} if TORTURE else {**project.forked(), "WILDSEG_WORKERS": "1"}
-    return processes.start(project, log, "dvc", "repro", **environment)
+def started(project: Project, log: Path, tracking: str) -> subprocess.Popen[bytes]:
+    """Start `dvc repro`: with two workers, or as forks without, since a worker would be no fork."""
+    forked = {} if TORTURE else {**project.forked(), "WILDSEG_WORKERS": "1"}
+    return processes.start(project, log, "dvc", "repro", **forked, WILDSEG_TRACKING=tracking)
 
 
 def seconds(project: Project, log: Path) -> dict[str, float]:
     """Run all stages undisturbed, and return how long each takes."""
-    began, process = {}, started(project, log)
+    began, process = {}, started(project, log, "off")
     while process.poll() is None:
         for stage in stages_run(log.read_text()):
             began.setdefault(stage, time.monotonic())
@@ -57,7 +58,7 @@ def repro_killed_in(project: Project, stage: str, delay: float, log: Path, victi
     Returns:
         Whether it was killed; False if it came to its end before.
     """
-    process = started(project, log)
+    process = started(project, log, "on" if TORTURE or stage in TRACKED else "off")
     while f"Running stage '{stage}'" not in log.read_text() and process.poll() is None:
         time.sleep(0.02)
     try:

@@ -29,7 +29,7 @@ STAGES = ("extract", "label", "cam", "crf")  # those after which others come tha
 LIBRARIES = ("open_clip_torch", "segmentation-models-pytorch", "timm", "torch", "transformers")
 # What the package ships needs no check.
 CLIP = {"model": "wildseg-tiny", "pretrained": "models/tiny_clip/model.safetensors"}
-ENCODER = ("tu-regnetx_002", None, "unet", {"encoder_depth": 4, "decoder_channels": [64, 48, 24, 16]})
+ENCODER = ("tu-regnetx_002", None, "unet", {"encoder_depth": 4, "decoder_channels": [32, 24, 16, 8]})
 REMEMBERED = 20  # records kept
 SECONDS = 3.0  # after which a line names what takes its time
 
