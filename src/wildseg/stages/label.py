@@ -120,7 +120,8 @@ def _unknown(artifacts: Artifacts, ticks: Mapping[str, object], frames: Sequence
 def _check_some(artifacts: Artifacts, present: np.ndarray, scores: np.ndarray, unread: int) -> None:
     if not present.any():
         said = f"; {unread} answers could not be read, {artifacts.answers_jsonl} has them" if unread else ""
+        lower = "lower label.threshold, set label.fallback to argmax, or change" if scores.any() else "change"
         raise DataError(
             f"label: expected some class in some of {len(present)} frames, found none (the highest score is "
-            f"{scores.max():.3f}); lower label.threshold, set label.fallback to argmax, or change the phrases{said}"
+            f"{scores.max():.3f}); {lower} the phrases{said}"
         )
