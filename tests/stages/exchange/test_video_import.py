@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.stages.exchange.test_dataset_import import palette_mask, project, refused, wildseg  # noqa: F401
 
-from wildseg.artifacts.project import Artifacts
+from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.execution import params
 from wildseg.execution.runtime import Runtime
 from wildseg.stages import extract
@@ -38,14 +38,19 @@ def there(project: Path) -> Path:  # noqa: F811
     return project / "there"
 
 
-def test_frames_that_are_chosen_have_their_truth(there: Path, project: Path) -> None:  # noqa: F811
+def imported(there: Path) -> tuple[str, list[Frame], dict[str, Path]]:
+    """Import videos and extract their key frames: what was printed, the frames, and the truth of each."""
     answer = wildseg("camvid", str(there), "--set-classes", "--write-params")
     assert answer.exit_code == 0, answer.output
-    assert "2 videos, 4 truth masks" in answer.output
-    assert "extract.held_out=[drive_22]" in answer.output
     extract.run(params.load(), Artifacts(), Runtime(device="cpu", workers=1))
     frames = Artifacts().load_frames()
-    found = Artifacts().find_truth(frames)
+    return answer.output, frames, Artifacts().find_truth(frames)
+
+
+def test_frames_that_are_chosen_have_their_truth(there: Path, project: Path) -> None:  # noqa: F811
+    output, _, found = imported(there)
+    assert "2 videos, 4 truth masks" in output
+    assert "extract.held_out=[drive_22]" in output
     assert {"drive_1_000000", "drive_22_000000"} <= set(found)
     names = params.load().classes.names
     assert set(Artifacts().read_truth(found["drive_22_000000"], names, (48, 64)).ids.ravel()) == {ROAD}
@@ -55,14 +60,10 @@ def test_videos_of_names_that_become_equal_keep_their_masks(there: Path, project
     video(there / "Drive_1.mp4", 9)
     palette_mask(there / "Drive_1/0.png", np.full((48, 64), 5), [(0, 0, 0)] * 6)
     video(there / "drive 1.avi.mov", 10)  # without masks
-    answer = wildseg("camvid", str(there), "--set-classes", "--write-params")
-    assert answer.exit_code == 0, answer.output
-    assert "4 videos, 5 truth masks" in answer.output
-    assert "Drive_1.mp4: its name is that of another video, so it became Drive_1_2" in answer.output
-    extract.run(params.load(), Artifacts(), Runtime(device="cpu", workers=1))
-    frames = Artifacts().load_frames()
+    output, frames, found = imported(there)
+    assert "4 videos, 5 truth masks" in output
+    assert "Drive_1.mp4: its name is that of another video, so it became Drive_1_2" in output
     assert {frame.source for frame in frames} == {"drive_1", "Drive_1_2", "drive_1_avi", "drive_22"}
-    found = Artifacts().find_truth(frames)
     names = params.load().classes.names
     read = {name: Artifacts().read_truth(found[f"{name}_000000"], names, (48, 64)).ids[0, 0] - 1
             for name in ("drive_1", "Drive_1_2")}  # fmt: skip

@@ -100,16 +100,16 @@ def label(
     clip = request.encoder()
     tower = _tower(clip, pos_embed_interpolation)
     find = _Scores(
-        clip,
-        tower,
-        clip.classifier((*request.phrases, *((phrase,) for phrase in request.background)), request.templates),
-        resolve_activation(clip, activation, "tagclip"),
-        choose_blocks(len(tower.blocks), layers),
-        _needed(len(tower.blocks), votes),
-        partial(_whole_patches, patch=tower.patch, max_side=max_side),
-        reidentify,
-        partial(_regions, share=region, exclusive_box_ends=exclusive_box_ends, early_return=early_return),
-        exclusive_box_ends,
+        clip=clip,
+        tower=tower,
+        texts=clip.classifier((*request.phrases, *((phrase,) for phrase in request.background)), request.templates),
+        activation=resolve_activation(clip, activation, "tagclip"),
+        averaged=choose_blocks(len(tower.blocks), layers),
+        needed=_needed(len(tower.blocks), votes),
+        whole_patches=partial(_whole_patches, patch=tower.patch, max_side=max_side),
+        reidentify=reidentify,
+        regions=partial(_regions, share=region, exclusive_box_ends=exclusive_box_ends, early_return=early_return),
+        exclusive_box_ends=exclusive_box_ends,
     )
     classes = slice(len(request.class_names))
     if request.grid != WHOLE and tiles_by == "attention":
