@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from wildseg.methods.losses import cross_entropy
-from wildseg.segment.objective import SegmenterObjective
+from wildseg.segment.objective import AS_THE_REST, FineTuning, SegmenterObjective
 from wildseg.segment.teacher import Consistency
 from wildseg.training.context import TrainContext
 from wildseg.training.distributed import SINGLE_PROCESS, DistributedContext
@@ -50,11 +50,12 @@ def segmenter_trainer(
     weights: torch.Tensor | None = None,
     distributed: DistributedContext = SINGLE_PROCESS,
     teach: Callable[[torch.nn.Module], Consistency] | None = None,
+    fine_tuning: FineTuning = AS_THE_REST,
     **changes: Any,  # noqa: ANN401
 ) -> Trainer:
     """Return a trainer of a network with the ids 1 to 3; `changes` are steps, lr, weight_decay, seed, ..."""
     every = changes.pop("validate_every", 5) if miou else None
     context = TrainContext(changes.pop("seed", 0), changes.pop("precision", "fp32"), every, distributed)
     optim = OptimConfig(**{"steps": 12, "lr": 0.01, "weight_decay": 0.01, **changes})
-    objective = SegmenterObjective(network, cross_entropy.loss, (1, 2, 3), weights, context, miou, teach)
+    objective = SegmenterObjective(network, cross_entropy.loss, (1, 2, 3), weights, context, miou, teach, fine_tuning)
     return Trainer(objective, optim, context)

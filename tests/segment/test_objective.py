@@ -8,7 +8,7 @@ import torch
 
 from tests.segment.networks import batches, segmenter_trainer, tiny
 from wildseg.core.errors import WildsegError
-from wildseg.segment.objective import Criterion, SupervisesItself
+from wildseg.segment.objective import Criterion, FineTuning, SupervisesItself
 from wildseg.training.optim import OptimConfig
 from wildseg.training.trainer import Trainer
 
@@ -256,3 +256,46 @@ def test_terms_of_a_networks_own_that_are_the_chosen_loss_alone_train_to_the_sam
 def test_no_network_without_terms_of_its_own_counts_as_one_with() -> None:
     assert isinstance(Supervised(tiny(), 0), SupervisesItself)
     assert not isinstance(tiny(), SupervisesItself)
+
+
+class WithEncoder(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rest = tiny()
+        self.encoder = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.BatchNorm2d(3))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.rest(self.encoder(images))
+        return logits
+
+
+def test_an_encoder_with_a_lower_rate_takes_that_share_of_the_first_step_of_the_rest() -> None:
+    # The first step of AdamW without decay is the rate times the gradient's sign, whatever the gradient is.
+    moved = {}
+    for factor in (1.0, 0.25, 0.0):
+        network = WithEncoder()
+        before = {name: value.detach().clone() for name, value in network.named_parameters()}
+        run = segmenter_trainer(network, steps=1, lr=0.01, weight_decay=0.0, fine_tuning=FineTuning(factor))
+        list(run.run(batches))
+        moved[factor] = {name: (value - before[name]).detach() for name, value in network.named_parameters()}
+    for name, step in moved[1.0].items():
+        factors = (0.25, 0.0) if name.startswith("encoder") else (1.0, 1.0)
+        assert torch.allclose(moved[0.25][name], step * factors[0], rtol=1e-3, atol=1e-6)
+        assert torch.allclose(moved[0.0][name], step * factors[1], rtol=1e-3, atol=1e-6)
+    assert float(moved[1.0]["encoder.0.weight"].abs().max()) > 0.005
+
+
+def test_frozen_normalisations_of_the_encoder_keep_their_statistics_and_train_their_factors() -> None:
+    network = WithEncoder()
+    norm, other = network.encoder[1], network.rest[1]
+    before = (
+        norm.running_mean.clone(),
+        norm.running_var.clone(),
+        norm.weight.detach().clone(),
+        other.running_mean.clone(),
+    )
+    list(segmenter_trainer(network, steps=3, fine_tuning=FineTuning(freeze_norms=True)).run(batches))
+    assert torch.equal(norm.running_mean, before[0])
+    assert torch.equal(norm.running_var, before[1])
+    assert not torch.equal(norm.weight, before[2])
+    assert not torch.equal(other.running_mean, before[3])

@@ -41,7 +41,7 @@ def options(**more: Any) -> dict[str, Any]:  # noqa: ANN401
 def test_every_loss_and_every_class_weight_trains_to_weights_of_its_own(project: Artifacts) -> None:
     losses = [{"loss": name} for name in lookup.available("methods.losses")]
     others = [{"class_weights": "none"}, {"class_weights": "class_balanced", "class_balanced_beta": 0.99}, TEACHER]
-    others += [{"loss": "dice", "options": options(dice={"cross_entropy": 1.0})}]
+    others += [{"encoder_lr": 0.1}, {"loss": "dice", "options": options(dice={"cross_entropy": 1.0})}]
     found = set()
     for changes in (*losses, *others):
         train.run(values(steps=3, **changes), project, CPU)
@@ -122,6 +122,9 @@ def test_a_training_with_a_teacher_that_was_stopped_ends_with_the_same_bytes(
             {"options": {"generalised_cross_entropy": {"q": 2}}},
             r"cross_entropy\.q: expected a number from 0\.01 to 1, f",
         ),
+        ({"encoder_lr": -1}, r"train\.encoder_lr: expected a number from 0 to 1000, found -1"),
+        ({"freeze_norms": True}, r"train\.freeze_norms: expected false where train\.encoder_weights is null: the norm"),
+        ({"architecture": "san", "encoder_lr": 0.1}, r"train\.encoder_lr: expected 1\.0 with san, whose encoder is n"),
     ],
 )
 def test_a_mistake_is_one_line(changes: dict[str, Any], line: str) -> None:

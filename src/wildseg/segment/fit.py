@@ -16,7 +16,7 @@ from wildseg.segment import teacher, validate
 from wildseg.segment.augment import augmentation
 from wildseg.segment.data import Batches
 from wildseg.segment.losses import class_balanced_weights, sqrt_inverse_weights
-from wildseg.segment.objective import ConfiguresOptimizer, Loss, SegmenterObjective
+from wildseg.segment.objective import ConfiguresOptimizer, FineTuning, Loss, SegmenterObjective
 from wildseg.segment.predict import Predictor, describe
 from wildseg.segment.supervision import TrainingData
 from wildseg.training.context import TrainContext
@@ -114,7 +114,8 @@ def trainer(
     chosen = partial(loss, **config.loss_options)
     teach = partial(_consistency, config, predictor, data, context) if config.train.teacher else None
     weights = _class_weights(config, data)
-    objective = SegmenterObjective(network, chosen, config.trained_ids, weights, context, miou, teach)
+    tuning = FineTuning(config.train.encoder_lr, config.train.freeze_norms)
+    objective = SegmenterObjective(network, chosen, config.trained_ids, weights, context, miou, teach, tuning)
     own = network.optimizer_settings() if isinstance(network, ConfiguresOptimizer) else {}
     return Trainer(objective, replace(config.optim, **own), context)
 

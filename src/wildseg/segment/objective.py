@@ -16,7 +16,7 @@ import torch
 from wildseg.segment.losses import Total, mask_invalid_classes
 from wildseg.segment.teacher import STUDENT, TEACHER, Consistency
 from wildseg.training.context import TrainContext
-from wildseg.training.objective import Batch, Objective, ParamGroup, Term, decay_groups
+from wildseg.training.objective import Batch, Objective, ParamGroup, Term, decay_groups, freeze_norms
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None, Total], dict[str, Term]]
 NAME = STUDENT  # of its network
@@ -67,6 +67,19 @@ class SupervisesItself(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class FineTuning:
+    """How an encoder is trained that came with weights, beside the rest of its network.
+
+    Attributes:
+        encoder_lr: factor on the learning rate; 0 leaves its weights as they are.
+        freeze_norms: whether its batch normalisations keep the statistics that came with its weights.
+    """
+
+    encoder_lr: float = 1.0
+    freeze_norms: bool = False
+
+
 @runtime_checkable
 class ConfiguresOptimizer(Protocol):
     """A network that is optimised as its paper has it, in what the section `train` leaves open."""
@@ -78,6 +91,9 @@ class ConfiguresOptimizer(Protocol):
     def undecayed(self) -> Iterable[torch.nn.Parameter]:
         """Return the parameters without weight decay, beside biases and factors of normalisations."""
         ...
+
+
+AS_THE_REST = FineTuning()
 
 
 class SegmenterObjective(Objective):
@@ -92,6 +108,7 @@ class SegmenterObjective(Objective):
         context: TrainContext,
         miou: Callable[[], float] | None = None,
         teach: Callable[[torch.nn.Module], Consistency] | None = None,
+        fine_tuning: FineTuning = AS_THE_REST,
     ) -> None:
         """Move the network to the context's device.
 
@@ -104,6 +121,7 @@ class SegmenterObjective(Objective):
             context: of the training.
             miou: returns the mIoU of the present network on validation frames; None where there are none.
             teach: gives the network a teacher; None where it has none.
+            fine_tuning: of the network's `encoder`, which only such a network needs that is not trained as a whole.
         """
         self.network = network.to(context.device).to(memory_format=torch.channels_last)
         factors = None if weights is None else weights.to(context.device, torch.float32)
@@ -111,6 +129,7 @@ class SegmenterObjective(Objective):
         self._criterion = Criterion(loss, allowed, factors, context.distributed.sum)
         self._context = context
         self._miou = miou
+        self._fine_tuning = fine_tuning
         self._teacher = teach(self.network) if teach else None
         self.networks = {NAME: self.network, **({TEACHER: self._teacher.average} if self._teacher else {})}
 
@@ -132,8 +151,10 @@ class SegmenterObjective(Objective):
         return {**terms, "consistency": self._teacher.term(student, wanted, mask, ids, total)}
 
     def train_mode(self) -> None:
-        """Put the network into training mode; a teacher always evaluates."""
+        """Put the network into training mode; a teacher always evaluates, and frozen normalisations do."""
         self.network.train()
+        if self._fine_tuning.freeze_norms:
+            freeze_norms(self._encoder)
         if self._teacher:
             self._teacher.average.eval()
 
@@ -143,9 +164,17 @@ class SegmenterObjective(Objective):
             self._teacher.follow(self.network, step)
 
     def param_groups(self) -> list[ParamGroup]:
-        """Return the parameters with weight decay and those without."""
+        """Return the parameters with weight decay and those without, of the encoder apart if its rate is another."""
         own = self.network if isinstance(self.network, ConfiguresOptimizer) else None
-        return decay_groups([self.network], undecayed=own.undecayed() if own else ())
+        undecayed = list(own.undecayed()) if own else []
+        if (factor := self._fine_tuning.encoder_lr) == 1:
+            return decay_groups([self.network], undecayed=undecayed)
+        rest = decay_groups([self.network], undecayed=undecayed, without=[self._encoder])
+        return decay_groups([self._encoder], factor, undecayed) + rest
+
+    @property
+    def _encoder(self) -> torch.nn.Module:
+        return self.network.encoder  # type: ignore[return-value] # of any architecture whose encoder is trained
 
     def validate(self) -> dict[str, float]:
         """Return the mIoU, of student and teacher the higher; nothing where there are no validation frames."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from wildseg.core import lookup
 from wildseg.core.errors import ParamsError
 from wildseg.core.limits import Between, Count, Natural, Options, Scales, Share
-from wildseg.segment.vocabulary import check_open
+from wildseg.segment.vocabulary import check_open, open_architectures
 
 LARGEST_BATCH = 2**29  # pixels, over all processes of a training: 6 GB of input alone
 
@@ -46,6 +46,8 @@ class Train:
     batch_size: Annotated[int, Between(1, 4096)]
     crop: Annotated[int, Between(1, 8192)]
     lr: Annotated[float, Between(1e-12, 10)]
+    encoder_lr: Annotated[float, Between(0, 1000)]
+    freeze_norms: bool
     weight_decay: Annotated[float, Between(0, 100)]
     scale: tuple[Annotated[float, Between(0.05, 20)], ...]
     flip: Share
@@ -55,11 +57,21 @@ class Train:
     checkpoint_every: Count
 
     def check(self) -> None:
-        """Raise a ParamsError for a loss without its input, classes held out in vain, a batch or range that is none."""
+        """Raise a ParamsError for choices that contradict each other, a batch that is too large, a range that is none."""
         if self.supervision != "masks" and "confidence" in lookup.needs("methods.losses", self.loss):
             raise ParamsError(
                 f"train.loss: {self.loss} needs the confidence of pseudo masks, which {self.supervision} "
                 "do not have; choose cross_entropy, or train.supervision: masks"
+            )
+        if (self.encoder_lr != 1 or self.freeze_norms) and self.architecture in open_architectures():
+            key, default = ("freeze_norms", "false") if self.freeze_norms else ("encoder_lr", "1.0")
+            raise ParamsError(
+                f"train.{key}: expected {default} with {self.architecture}, whose encoder is never trained"
+            )
+        if self.freeze_norms and not self.encoder_weights:
+            raise ParamsError(
+                "train.freeze_norms: expected false where train.encoder_weights is null: the normalisations would keep "
+                "the statistics of no image"
             )
         if self.hold_out:
             check_open(self.architecture, "train.hold_out")

@@ -20,9 +20,14 @@ HELD_OUT = "held_out"  # in a config: the classes that were left out of training
 ARCHITECTURES = "methods.architectures"
 
 
+def open_architectures() -> list[str]:
+    """Return the names of the open-vocabulary architectures, whose encoder is a frozen CLIP."""
+    return [name for name in lookup.available(ARCHITECTURES) if PHRASES in lookup.needs(ARCHITECTURES, name)]
+
+
 def check_open(architecture: str, key: str) -> None:
     """Raise a ParamsError unless an architecture is open-vocabulary; `key` is what asked for it, for the error line."""
-    known = [name for name in lookup.available(ARCHITECTURES) if PHRASES in lookup.needs(ARCHITECTURES, name)]
+    known = open_architectures()
     if architecture not in known:
         raise ParamsError(
             f"{key}: expected an open-vocabulary architecture, {' or '.join(known)}; {architecture} knows only the "

@@ -67,14 +67,19 @@ class Objective(Protocol):
 
 
 def decay_groups(
-    networks: Iterable[nn.Module], lr_scale: float = 1.0, undecayed: Iterable[nn.Parameter] = ()
+    networks: Iterable[nn.Module],
+    lr_scale: float = 1.0,
+    undecayed: Iterable[nn.Parameter] = (),
+    without: Iterable[nn.Module] = (),
 ) -> list[ParamGroup]:
     """Return the trainable parameters in two groups: weight decay applies to matrices and kernels alone.
 
-    Biases and the factors of normalisations, which have one axis, do not decay, and nor does what `undecayed` names. An
-    empty group is left out.
+    Biases and the factors of normalisations, which have one axis, do not decay, and nor does what `undecayed` names. What
+    belongs to `without`, parts of the networks, is in neither group. An empty group is left out.
     """
-    parameters = [parameter for network in networks for parameter in network.parameters() if parameter.requires_grad]
+    excluded = {id(parameter) for part in without for parameter in part.parameters()}
+    every = [parameter for network in networks for parameter in network.parameters() if id(parameter) not in excluded]
+    parameters = [parameter for parameter in every if parameter.requires_grad]
     spared = {id(parameter) for parameter in undecayed} | {id(one) for one in parameters if one.ndim <= 1}
     groups = [
         ParamGroup([parameter for parameter in parameters if id(parameter) not in spared], lr_scale),

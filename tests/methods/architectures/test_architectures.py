@@ -18,6 +18,7 @@ from wildseg.segment import architecture, decoders, vocabulary
 from wildseg.segment.anysize import AnySize
 from wildseg.segment.losses import cross_entropy
 from wildseg.segment.predict import Predictor, describe
+from wildseg.segment.vocabulary import open_architectures
 
 SMALL: dict[str, dict[str, Any]] = {
     "unet": {"encoder_depth": 3, "decoder_channels": [16, 16, 8]},
@@ -86,6 +87,15 @@ def test_every_architecture_starts_undecided(name: str) -> None:
 def test_every_architecture_has_the_same_first_weights_for_the_same_seed(name: str) -> None:
     first, second = build(name).state_dict(), build(name).state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL) - set(open_architectures())))
+def test_every_architecture_that_trains_its_encoder_has_it_under_that_name(name: str) -> None:
+    network = built(name)  # a fine-tuning of the encoder alone looks for it there
+    names = {parameter for parameter, _ in network.named_parameters()}
+    encoder = {f"encoder.{parameter}" for parameter, _ in network.encoder.named_parameters()}
+    assert encoder
+    assert encoder < names
 
 
 @pytest.mark.parametrize("name", ALL)
