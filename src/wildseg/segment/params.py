@@ -57,7 +57,7 @@ class Train:
     checkpoint_every: Count
 
     def check(self) -> None:
-        """Raise a ParamsError for choices that contradict each other, a batch that is too large, a range that is none."""
+        """Raise a ParamsError for choices that contradict each other, too large a batch, a range that is none."""
         if self.supervision != "masks" and "confidence" in lookup.needs("methods.losses", self.loss):
             raise ParamsError(
                 f"train.loss: {self.loss} needs the confidence of pseudo masks, which {self.supervision} "

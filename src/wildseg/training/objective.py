@@ -74,8 +74,8 @@ def decay_groups(
 ) -> list[ParamGroup]:
     """Return the trainable parameters in two groups: weight decay applies to matrices and kernels alone.
 
-    Biases and the factors of normalisations, which have one axis, do not decay, and nor does what `undecayed` names. What
-    belongs to `without`, parts of the networks, is in neither group. An empty group is left out.
+    Biases and the factors of normalisations, which have one axis, do not decay, and nor does what `undecayed` names;
+    parts of the networks that `without` names are in neither group. An empty group is left out.
     """
     excluded = {id(parameter) for part in without for parameter in part.parameters()}
     every = [parameter for network in networks for parameter in network.parameters() if id(parameter) not in excluded]
