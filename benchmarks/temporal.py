@@ -39,15 +39,18 @@ from wildseg.metrics.flicker import counts_along_flow
 from wildseg.metrics.groups import split_groups
 from wildseg.stages import crf
 
-INPUTS = ("data/frames", "data/cams", "data/truth", "data/raw", "data/corrected")
+INPUTS = ("data/frames", "data/labels", "data/cams", "data/truth", "data/raw", "data/corrected")
 NEAR_S = 2.0  # of two key frames, between which stability is measured
 VARIANTS: Mapping[str, Mapping[str, Any]] = {  # changes to the section crf.temporal
     "off": {"neighbours": 0},
-    "nearest": {"neighbours": 1},
-    "nearest, half the weight": {"neighbours": 1, "weight": 0.5},
+    "nearest": {"neighbours": 1, "between": 0},
+    "nearest, half the weight": {"neighbours": 1, "between": 0, "weight": 0.5},
     "nearest, between 4": {"neighbours": 1, "between": 4},
     "nearest, between 4, half the weight": {"neighbours": 1, "between": 4, "weight": 0.5},
+    "two": {"neighbours": 2, "between": 0},
     "two, between 4": {"neighbours": 2, "between": 4},
+    "three, between 4": {"neighbours": 3, "between": 4},
+    "four, between 4": {"neighbours": 4, "between": 4},
 }
 
 

@@ -211,6 +211,7 @@ READERS = {
     "overrides": Reader(SHEET, "data/labels/overrides.csv", lambda a, _: a.load_labels(CLASSES, a.overrides_csv)),
     "given": Reader(SHEET, "given.csv", lambda a, path: a.load_labels(CLASSES, path)),
     "scores": Reader(TABLE, "data/labels/scores.csv", lambda a, _: a.load_scores(CLASSES)),
+    "priors": Reader(TABLE, "data/labels/priors.csv", lambda a, _: a.load_priors(CLASSES)),
     "answers": Reader(("artifacts.labels.Labels.load_answers",), "data/labels/answers.jsonl",
                       lambda a, _: list(a.load_answers())),
     "curves of the report": Reader(TABLE, "metrics/train/curve.csv", lambda _, path: load_curves(path)),

@@ -71,6 +71,7 @@ TABLES: dict[str, tuple[str, Callable[[Artifacts], object], Callable[[str], tupl
     "given": ("given.csv", lambda a: a.load_labels(CLASSES, a.root / "given.csv"),
               lambda n: (["Frame", "Labels"], [n, "lawn"])),
     "scores": ("data/labels/scores.csv", lambda a: a.load_scores(CLASSES), lambda n: (["frame", "lawn"], [n, "0.5"])),
+    "priors": ("data/labels/priors.csv", lambda a: a.load_priors(CLASSES), lambda n: (["frame", "lawn"], [n, "0.5"])),
 }  # fmt: skip
 
 

@@ -184,6 +184,7 @@ def write_everything(artifacts: Artifacts) -> None:
     artifacts.save_quarantine("extract", [("a", "b")])
     artifacts.save_labels(NAMES[:2], CLASS_NAMES, noise.random((2, 4)) < 0.5)
     artifacts.save_scores(NAMES[:2], CLASS_NAMES, noise.random((2, 4)))
+    artifacts.save_priors(NAMES[:2], CLASS_NAMES, noise.random((2, 4)))
     artifacts.save_segmenter({"b": torch.arange(5.0), "a": torch.arange(3)}, {"z": 1, "a": 0.1})
 
 
@@ -205,6 +206,7 @@ LOADERS: dict[str, tuple[str, Callable[[Artifacts], object]]] = {
     "labels": ("data/labels/labels.csv", lambda a: a.load_labels(CLASS_NAMES)),
     "labels of tiles": ("data/labels/tiles.csv", lambda a: a.load_tiles(CLASS_NAMES, a.load_labels(CLASS_NAMES))),
     "scores": ("data/labels/scores.csv", lambda a: a.load_scores(CLASS_NAMES)),
+    "priors": ("data/labels/priors.csv", lambda a: a.load_priors(CLASS_NAMES)),
     "maps": (f"data/cams/{NAMES[0]}.npz", lambda a: a.load_maps(NAMES[0])),
     "mask": (f"data/masks/{NAMES[0]}.png", lambda a: a.load_mask(NAMES[0])),
     "confidence": (f"data/masks/confidence/{NAMES[0]}.png", lambda a: a.load_confidence(NAMES[0])),

@@ -14,6 +14,7 @@ from wildseg.core.classes import Classes
 from wildseg.core.errors import DataError, WildsegError
 from wildseg.core.files import load_json
 from wildseg.core.images import save_label_image
+from wildseg.core.maps import upsample
 from wildseg.crf.params import Bilateral, Crf, Gaussian, Temporal
 from wildseg.execution import result_store
 from wildseg.execution.runtime import Runtime
@@ -26,6 +27,7 @@ CLASSES = Classes.from_mapping({"lawn": "lawn", "road": "road", "sky": "sky"})
 def params(background: tuple[str, ...] = (), **changes: Any) -> Any:  # noqa: ANN401
     values = {
         "alpha": 1.0,
+        "label_prior": 0.0,
         "sharpen": 2.0,
         "iterations": 5,
         "gaussian": Gaussian(3.0, 3.0),
@@ -147,6 +149,48 @@ def test_missing_maps_and_missing_frames_say_what_to_do(project: Artifacts) -> N
     project.save_frames([])
     with pytest.raises(DataError, match="expected key frames, found none"):
         run(params(), project, ALONE)
+
+
+def save_priors(artifacts: Artifacts, lawn: dict[int, float]) -> None:
+    names = [frame.name for frame in artifacts.load_frames()]
+    artifacts.save_priors(names, CLASSES.names, np.array([[lawn.get(i, 1.0), 0.0, 1.0] for i in range(len(names))]))
+
+
+def test_a_class_that_is_hardly_likely_in_a_frame_takes_less_of_it(project: Artifacts) -> None:
+    values = params(label_prior=1.0, iterations=0, min_confidence=0.0)
+    save_priors(project, {})
+    run(values, project, ALONE)
+    certain = files(project)
+    run(params(iterations=0, min_confidence=0.0), project, ALONE)
+    assert files(project) == certain
+    save_priors(project, {1: 0.3})
+    run(values, project, ALONE)
+    changed = {Path(name).stem for name, content in files(project).items() if content != certain[name]}
+    assert changed == {"drive_000001"}
+    # Without a mean field, lawn (1) wins where its map times .3 is above that of the sky (3).
+    large = upsample(project.load_maps("drive_000001")[1], (32, 48))
+    expected = np.where(0.3 * large[0] >= large[1], 1, 3)
+    np.testing.assert_array_equal(project.load_mask("drive_000001"), expected)
+
+
+def test_priors_recompute_the_frames_whose_they_are(
+    project: Artifacts, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(result_store.VARIABLE, raising=False)
+    for lawn, cached in (({}, ""), ({3: 0.5}, ", 3 from the cache"), ({3: 0.5}, ", 4 from the cache")):
+        save_priors(project, lawn)
+        run(params(label_prior=1.0), project, ALONE)
+        assert capsys.readouterr().out.rstrip().endswith(cached or "without any class")
+
+
+def test_priors_that_are_missing_say_what_to_do(project: Artifacts) -> None:
+    with pytest.raises(DataError, match=r"priors\.csv: expected a CSV file .*run 'dvc repro label'"):
+        run(params(label_prior=1.0), project, ALONE)
+    project.save_priors(["drive_000000"], CLASSES.names, np.ones((1, 3)))
+    with pytest.raises(
+        DataError, match=r"priors\.csv: expected a line for the frame 'drive_000001', found none; run 'd"
+    ):
+        run(params(label_prior=1.0), project, ALONE)
 
 
 def test_a_worker_that_is_killed_is_reported_in_one_line() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,21 @@ def computed(project: Artifacts, capsys: pytest.CaptureFixture[str], values: Any
     return int(number[1]) - int(number[2] or 0)
 
 
+def test_a_neighbour_counts_by_its_own_priors(project: Artifacts) -> None:
+    names = [frame.name for frame in project.load_frames()]
+    values = with_neighbours()
+    values.crf = replace(values.crf, label_prior=1.0)
+    priors = np.ones((len(names), 3))
+    found = []
+    for of_neighbour in (1.0, 0.01):
+        priors[1, 0] = of_neighbour  # of drive_000002, beside drive_000000
+        project.save_priors(names, ["lawn", "road", "sky"], priors)
+        run(values, project, ALONE)
+        found.append(project.load_mask(names[0]) == 1)
+    assert found[1].sum() < found[0].sum()
+    assert not (found[1] & ~found[0]).any()
+
+
 def test_off_is_byte_for_byte_what_no_neighbours_give(project: Artifacts) -> None:
     run(with_neighbours(neighbours=0, between=5), project, ALONE)
     off = files(project)
@@ -96,6 +113,14 @@ def test_neighbours_take_part_photos_and_what_lies_beyond_a_cut_do_not(
     # 0 and 2, 2 and 4 are neighbours both ways; between 4 and 8 is the cut, seen from both sides.
     assert "maps of 4 neighbours averaged in (2 more are beyond a cut)" in capsys.readouterr().out
     assert load_json(project.metrics_path("crf.json"))["frames"] == 6
+
+
+def test_without_neighbours_no_video_is_asked_for(project: Artifacts) -> None:
+    shutil.rmtree(project.root / "source")
+    run(with_neighbours(between=3, within_s=0.1), project, ALONE)
+    assert len(files(project)) == 2 * (len(KEYS) + 2)
+    with pytest.raises(DataError, match=r"source: expected a video or a folder .*found nothing; check extract\.source"):
+        run(with_neighbours(between=3), project, ALONE)
 
 
 def test_any_number_of_workers_writes_the_same_bytes(project: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:

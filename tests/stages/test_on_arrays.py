@@ -106,6 +106,7 @@ def test_maps_masks_and_confidence_are_those_of_the_stages(
     present = np.array([True, False, True])
     project.save_labels([FRAME], CLASSES.names, present[None])
     project.save_prompts(PromptSet(("a photo of {}.",), BACKGROUND))
+    project.save_priors([FRAME], CLASSES.names, np.array([[1.0, 0.0, 0.25]]))
     cam.run(values, project, CPU)
     crf.run(values, project, CPU)
 
@@ -113,7 +114,8 @@ def test_maps_masks_and_confidence_are_those_of_the_stages(
     maps = ws.activation_maps(image, present, CLASSES, clip, background=BACKGROUND, **changes)
     np.testing.assert_array_equal(maps, project.load_maps(FRAME)[1])
     assert maps.dtype == np.float32
-    mask, confidence = ws.pseudo_mask(image, maps, present, background=BACKGROUND)
+    scores = np.array([0.8, 0.9, 0.2])  # the second is no label
+    mask, confidence = ws.pseudo_mask(image, maps, present, background=BACKGROUND, scores=scores)
     np.testing.assert_array_equal(mask, project.load_mask(FRAME))
     assert project.encode_confidence(confidence) == project.confidence_path(FRAME).read_bytes()
 
@@ -122,11 +124,24 @@ def test_parameters_of_the_crf_reach_the_mask(project: Artifacts, values: Params
     present, maps = np.array([True, True, False]), np.random.default_rng(0).random((2, 6, 8)).astype(np.float16)
     project.save_labels([FRAME], CLASSES.names, present[None])
     project.save_maps(FRAME, np.array([0, 1]), maps)
-    chosen = {"alpha": 2.0, "sharpen": 1.0, "iterations": 2, "image_mode": "wrap_bgr_mean", "confidence_from": "maps"}
+    project.save_priors([FRAME], CLASSES.names, np.array([[0.5, 1.0, 0.0]]))
+    chosen = {
+        "alpha": 2.0,
+        "label_prior": 2.0,
+        "sharpen": 1.0,
+        "iterations": 2,
+        "image_mode": "wrap_bgr_mean",
+        "confidence_from": "maps",
+    }
     bilateral = replace(values.crf.bilateral, weight=2.0, sxy=11.0)
     crf.run(replace(values, crf=replace(values.crf, bilateral=bilateral, **chosen)), project, CPU)
     mask, _ = ws.pseudo_mask(
-        project.load_image(FRAME), maps.astype(np.float32), present, bilateral={"weight": 2, "sxy": 11}, **chosen
+        project.load_image(FRAME),
+        maps.astype(np.float32),
+        present,
+        scores=np.array([0.25, 0.5, 0]),
+        bilateral={"weight": 2, "sxy": 11},
+        **chosen,
     )
     np.testing.assert_array_equal(mask, project.load_mask(FRAME))
     assert 0 < (mask == 255).mean() < 1
@@ -164,7 +179,7 @@ def test_the_defaults_are_those_of_params_yaml() -> None:
     sections = {"label_image": values.label, "activation_maps": values.cam, "pseudo_mask": values.crf}
     elsewhere = {"background": values.background, "templates": values.clip.templates}
     # None: what follows, and what methods declare themselves
-    not_there = {"options", "caa", "refine_options", "gaussian", "bilateral"}
+    not_there = {"options", "caa", "refine_options", "scores", "gaussian", "bilateral"}
     for name, section in sections.items():
         for parameter, value in defaults(getattr(ws, name)).items():
             if parameter not in not_there:
@@ -304,6 +319,9 @@ def test_maps_that_do_not_fit_the_classes_present_are_told() -> None:
         ws.pseudo_mask(image, maps, np.array([True, False]))
     with pytest.raises(DataError, match=r"maps: expected values in \[0, 1\]"):
         ws.pseudo_mask(image, maps - 1, np.array([True, True]))
+    for scores in (np.array([0.5]), np.array([0.5, 1.5]), np.array([0.5, np.nan])):
+        with pytest.raises(DataError, match=r"scores: expected 2 numbers from 0 to 1, one per class, found \["):
+            ws.pseudo_mask(image, maps, np.array([True, True]), scores=scores)
 
 
 def test_truths_and_predictions_that_do_not_fit_are_told() -> None:

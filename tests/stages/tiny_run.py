@@ -60,6 +60,7 @@ def make(root: Path, background: bool = False) -> Artifacts:
     scores = np.array([[0.3, 0.6, 0.9], [0.8, 0.1, 0.2], [0.1, 0.2, 0.3], [0.1, 0.2, 0.7]])
     artifacts.save_labels(names, CLASSES.names, present)
     artifacts.save_scores(names, CLASSES.names, scores)
+    artifacts.save_priors(names, CLASSES.names, scores)
     artifacts.save_prompts(PromptSet(("a photo of {}.",), ()))
 
     lower = np.array([[0.0, 0.0], [1.0, 1.0]])  # enlarged to 4 rows: 0, .25, .75, 1

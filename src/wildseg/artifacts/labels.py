@@ -34,6 +34,11 @@ class Labels(TileLabels):
         return self.data / "labels" / "scores.csv"
 
     @property
+    def priors_csv(self) -> Path:
+        """How likely each class of a frame's labels is, beside the likeliest."""
+        return self.data / "labels" / "priors.csv"
+
+    @property
     def answers_jsonl(self) -> Path:
         """Requests, replies and parsed labels of language models; empty for other methods."""
         return self.data / "labels" / "answers.jsonl"
@@ -93,8 +98,11 @@ class Labels(TileLabels):
 
     def save_scores(self, frames: Sequence[str], class_names: Sequence[str], scores: np.ndarray) -> None:
         """Write data/labels/scores.csv; scores: (n, K) float in [0, 1]."""
-        rows = [(frame, *(f"{s:.6f}" for s in row)) for frame, row in zip(frames, scores, strict=True)]
-        save_table(self.scores_csv, ("frame", *class_names), rows)
+        _save_numbers(self.scores_csv, frames, class_names, scores)
+
+    def save_priors(self, frames: Sequence[str], class_names: Sequence[str], priors: np.ndarray) -> None:
+        """Write data/labels/priors.csv; priors: (n, K) float in [0, 1], see `wildseg.labels.priors`."""
+        _save_numbers(self.priors_csv, frames, class_names, priors)
 
     def load_scores(self, class_names: Sequence[str]) -> dict[str, np.ndarray]:
         """Read scores by frame: (K,) float64 in [0, 1] each.
@@ -102,22 +110,15 @@ class Labels(TileLabels):
         Raises:
             DataError: the file is missing or malformed, or a cell is no number in [0, 1].
         """
-        with made_by("label"):
-            rows = load_table(self.scores_csv, ("frame", *class_names))
-            check_names(self.scores_csv, rows, "frame")
-            return {row["frame"]: np.array([self._score(row, name) for name in class_names]) for row in rows}
+        return _load_numbers(self.scores_csv, class_names)
 
-    def _score(self, row: Mapping[str, str], name: str) -> float:
-        try:
-            score = float(row[name])
-        except ValueError:
-            score = math.nan
-        if not 0 <= score <= 1:
-            raise DataError(
-                f"{self.scores_csv}, frame {row['frame']!r}: expected a number from 0 to 1 for {name}, "
-                f"found {row[name]!r}"
-            )
-        return score
+    def load_priors(self, class_names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Read priors by frame: (K,) float64 in [0, 1] each.
+
+        Raises:
+            DataError: as of `load_scores`.
+        """
+        return _load_numbers(self.priors_csv, class_names)
 
     def save_answers(self, frames: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:
         """Write data/labels/answers.jsonl: one JSON object a line for each frame that has a record.
@@ -153,6 +154,30 @@ class Labels(TileLabels):
                     yield record["frame"], record
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path}: expected a JSON object a line ({reason_of(error)})") from error
+
+
+def _save_numbers(path: Path, frames: Sequence[str], class_names: Sequence[str], numbers: np.ndarray) -> None:
+    rows = [(frame, *(f"{number:.6f}" for number in row)) for frame, row in zip(frames, numbers, strict=True)]
+    save_table(path, ("frame", *class_names), rows)
+
+
+def _load_numbers(path: Path, class_names: Sequence[str]) -> dict[str, np.ndarray]:
+    with made_by("label"):
+        rows = load_table(path, ("frame", *class_names))
+        check_names(path, rows, "frame")
+        return {row["frame"]: np.array([_number(path, row, name) for name in class_names]) for row in rows}
+
+
+def _number(path: Path, row: Mapping[str, str], name: str) -> float:
+    try:
+        number = float(row[name])
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise DataError(
+            f"{path}, frame {row['frame']!r}: expected a number from 0 to 1 for {name}, found {row[name]!r}"
+        )
+    return number
 
 
 def _by_frame(path: Path, sheet: Sheet, class_names: Sequence[str]) -> dict[str, np.ndarray]:

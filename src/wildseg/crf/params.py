@@ -50,13 +50,15 @@ class Temporal:
 class Crf:
     """From activation maps to pseudo masks.
 
-    alpha: exponent of the background score (1 - max map) ** alpha. sharpen: exponent of all scores before the CRF.
-    iterations: of the mean field. image_mode: the colours that the appearance term compares, see
+    alpha: exponent of the background score (1 - max map) ** alpha. label_prior: exponent of the image label's score, by
+    which a class's map is multiplied, see `wildseg.crf.prior`; 0 leaves maps alone. sharpen: exponent of all scores
+    before the CRF. iterations: of the mean field. image_mode: the colours that the appearance term compares, see
     `wildseg.crf.dense.colours`. temporal: whether neighbouring frames take part. min_confidence: pixels whose
     confidence is below become 255. confidence_from: the CRF's posterior, or the maps.
     """
 
     alpha: Exponent
+    label_prior: Annotated[float, Between(0, 100)]
     sharpen: Exponent
     iterations: Annotated[int, Between(0, 1000)]
     gaussian: Gaussian

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from itertools import pairwise, takewhile
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -38,6 +39,9 @@ class TimedFrame(Protocol):
         """Its presentation time."""
 
 
+Timed = TypeVar("Timed", bound=TimedFrame)
+
+
 class Step(NamedTuple):
     """A frame on the way to a neighbour: `is_key` unless it was decoded for the flow alone."""
 
@@ -62,6 +66,26 @@ class Averaged(NamedTuple):
     maps: np.ndarray
     used: int
     cut: int
+
+
+def neighbouring(frames: Sequence[Timed], within_s: float) -> dict[str, list[tuple[Timed, Timed]]]:
+    """Return by source the pairs of successive frames that are at most `within_s` seconds apart; no source without any.
+
+    Args:
+        frames: key frames of all sources; photos have no times, and so no neighbours.
+        within_s: seconds.
+    """
+    of_source: dict[str, list[tuple[float, Timed]]] = {}
+    for frame in frames:
+        if frame.time_s is not None:
+            of_source.setdefault(frame.source, []).append((frame.time_s, frame))
+    found = {}
+    for source, timed in of_source.items():
+        timed.sort(key=itemgetter(0))
+        pairs = [(one, other) for (start, one), (end, other) in pairwise(timed) if end - start <= within_s]
+        if pairs:
+            found[source] = pairs
+    return found
 
 
 def ways_to_neighbours(

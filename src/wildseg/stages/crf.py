@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from wildseg.artifacts.corrected import CorrectedMasks
 from wildseg.artifacts.project import Artifacts, Frame
@@ -13,7 +14,7 @@ from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, save_bytes, save_json
 from wildseg.core.progress import track
 from wildseg.crf.pixel_counts import PixelCounts
-from wildseg.crf.temporal import ways_to_neighbours
+from wildseg.crf.temporal import neighbouring, ways_to_neighbours
 from wildseg.execution.failures import Failures
 from wildseg.execution.frame_task import catch_data_error
 from wildseg.execution.run_frames import run_frames
@@ -39,7 +40,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     corrected = CorrectedMasks(artifacts.root, listed, params.classes.names)
     between = _decode(params, artifacts, listed) if temporal.neighbours and temporal.between else {}
     ways = ways_to_neighbours(listed, temporal, between) if temporal.neighbours else {}
-    task = CrfTask(artifacts.root, params.crf, len(params.classes), bool(params.background), corrected, ways)
+    priors = _priors(params, artifacts, frames) if params.crf.label_prior else {}
+    task = CrfTask(artifacts.root, params.crf, len(params.classes), bool(params.background), corrected, priors, ways)
     failures = Failures("crf", params.crf.max_failures, len(frames))
     counts = PixelCounts()
     packed = artifacts.frames_are_packed()
@@ -55,6 +57,20 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
         f"crf: {len(results.frames)} frames{taken}, {report['coverage']:.1%} of pixels decided, {counts.empty} frames "
         f"without any class{_temporal(counts) if ways else ''}{failures}{results}"
     )
+
+
+def _priors(params: Params, artifacts: Artifacts, frames: Sequence[str]) -> Mapping[str, np.ndarray]:
+    """Return how likely each class is in each frame, as `label` wrote it.
+
+    Raises:
+        DataError: the table is missing or malformed, or lacks a frame.
+    """
+    priors = artifacts.load_priors(params.classes.names)
+    if missing := [frame for frame in frames if frame not in priors]:
+        raise DataError(
+            f"{artifacts.priors_csv}: expected a line for the frame {missing[0]!r}, found none; run 'dvc repro label'"
+        )
+    return {frame: priors[frame] for frame in frames}
 
 
 def _temporal(counts: PixelCounts) -> str:
@@ -75,18 +91,16 @@ def _decode(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Ma
 
     temporal = params.crf.temporal
     found: dict[tuple[str, str], list[str]] = {}
+    near = neighbouring(frames, temporal.within_s)
+    if not near:
+        return found
     empty_dir(between_path(artifacts.root, "any").parent)
     sources = choose_topics(find_sources(artifacts.root / params.extract.source), params.extract.topic)
-    moving = [source for source in sources if source.timed]
-    for source in track(moving, len(moving), "crf: frames between") if moving else ():
-        own = sorted((frame for frame in frames if frame.source == source.name), key=lambda frame: frame.index)
-        near = [
-            (one, other)
-            for one, other in pairwise(own)
-            if one.time_s is not None and other.time_s is not None and other.time_s - one.time_s <= temporal.within_s
-        ]
-        inner = {pair: indices_between(pair[0].index, pair[1].index, temporal.between) for pair in near}
-        readable = (catch_data_error(artifacts.load_image, frame.name) for frame in own)
+    moving = [source for source in sources if source.name in near]
+    for source in track(moving, len(moving), "crf: frames between"):
+        pairs = near[source.name]
+        inner = {pair: indices_between(pair[0].index, pair[1].index, temporal.between) for pair in pairs}
+        readable = (catch_data_error(artifacts.load_image, frame.name) for pair in pairs for frame in pair)
         size = next((image.shape[1::-1] for image in readable if not isinstance(image, DataError)), (1, 1))
         written: dict[int, str] = {}
         for index, image in read_between(source, {index for indices in inner.values() for index in indices}):

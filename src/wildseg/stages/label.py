@@ -15,6 +15,7 @@ from wildseg.encoders import vocabulary
 from wildseg.execution.failures import Failures
 from wildseg.labels.decide import apply_overrides
 from wildseg.labels.prevalence import prevalence_warnings
+from wildseg.labels.priors import decided_by_a_person, label_priors
 from wildseg.labels.smoothing import smooth
 from wildseg.labels.summary import TEMPLATE_COLUMNS, summary, template_remark, template_rows
 from wildseg.labels.tiles import WHOLE, agreeing, check_names, stacked, with_ticks
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
     """Read key frames, choose the prompts, run the label method, decide, apply a person's corrections.
 
-    Writes labels.csv, tiles.csv, scores.csv, prompts.json and answers.jsonl in data/labels, metrics/label.json and
-    metrics/label/templates.csv. With a grid, labels of a frame are those of all its tiles, its scores their maxima.
-    Frames that cannot be read are in neither table, and listed in data/labels/quarantine.csv.
+    Writes labels.csv, tiles.csv, scores.csv, priors.csv, prompts.json and answers.jsonl in data/labels, and
+    metrics/label.json and metrics/label/templates.csv. With a grid, labels of a frame are those of all its tiles, its
+    scores their maxima. Frames that cannot be read are in no table but data/labels/quarantine.csv.
 
     Raises:
         DataError: no key frames, too many that cannot be read, no class in any, or a mistake in a person's table.
@@ -73,6 +74,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 
     artifacts.save_labels(frames, names, present, None if grid == WHOLE else tiles)
     artifacts.save_scores(frames, names, scores)
+    certain = decided_by_a_person(frames, len(names), corrections, ticks)
+    artifacts.save_priors(frames, names, label_priors(scores, present, certain))
     artifacts.save_prompts(prompts)
     artifacts.save_quarantine("label", failures.rows)
     report = summary(present, len(prompts.background), ranking, records)
@@ -90,8 +93,8 @@ def run(params: Params, artifacts: Artifacts, runtime: Runtime) -> None:
 
 
 def _remove_outputs(artifacts: Artifacts) -> None:
-    labels = (artifacts.labels_csv, artifacts.tiles_csv, artifacts.scores_csv, artifacts.quarantine_csv("label"))
-    for leftover in (*labels, artifacts.prompts_json, artifacts.answers_jsonl):
+    labels = (artifacts.labels_csv, artifacts.tiles_csv, artifacts.scores_csv, artifacts.priors_csv)
+    for leftover in (*labels, artifacts.quarantine_csv("label"), artifacts.prompts_json, artifacts.answers_jsonl):
         leftover.unlink(missing_ok=True)
 
 

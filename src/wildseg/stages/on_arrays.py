@@ -21,6 +21,7 @@ from wildseg.core.classes import Classes
 from wildseg.core.errors import DataError, ParamsError
 from wildseg.crf import masks
 from wildseg.crf.params import Crf
+from wildseg.crf.prior import weighed
 from wildseg.crf.validation import problem
 from wildseg.encoders import clip as encoders
 from wildseg.encoders.clip import Clip
@@ -29,6 +30,7 @@ from wildseg.execution.runtime import torch_device
 from wildseg.labels.decide import present_classes
 from wildseg.labels.interface import LabelRequest, NamedImage
 from wildseg.labels.params import Label
+from wildseg.labels.priors import label_priors
 from wildseg.methods import segmenter
 from wildseg.metrics import evaluation
 from wildseg.metrics.evaluation import Evaluation
@@ -216,7 +218,9 @@ def pseudo_mask(
     present: np.ndarray,
     *,
     background: Sequence[str] | bool = (),
+    scores: np.ndarray | None = None,
     alpha: float = 1.0,
+    label_prior: float = 1.0,
     sharpen: float = 2.0,
     iterations: int = 5,
     gaussian: Mapping[str, float] | None = None,
@@ -232,7 +236,10 @@ def pseudo_mask(
         maps: (k, h, w) in [0, 1], see `activation_maps`.
         present: (C,) bool, k of them true: the classes that the maps are of, in their order.
         background: the background phrases of the steps before: with any (or True) a pixel may belong to no class.
+        scores: (C,) in [0, 1], of the image labels: each map is weighed by that of its class, over the largest. None
+            weighs no map.
         alpha: exponent of the background score (1 - max map) ** alpha.
+        label_prior: exponent of that weight.
         sharpen: exponent of all scores before the CRF.
         iterations: of the mean field; 0 leaves the maps as they are.
         gaussian: weight and sxy (pixels) of the smoothness term; default 3, 1.
@@ -245,11 +252,11 @@ def pseudo_mask(
         mask (H, W) uint8, 0 background, i the i-th class, 255 ignore; confidence (H, W) float32 in [0, 1].
 
     Raises:
-        DataError: the image is of another shape or type, or the maps do not fit `present` or leave [0, 1].
+        DataError: the image is of another shape or type, or maps or scores do not fit `present` or leave [0, 1].
         ParamsError: a kernel of the CRF is too narrow for an image of this size, or has no such parameter.
 
     Examples:
-        >>> mask, confidence = ws.pseudo_mask(image, maps, labels.present, min_confidence=0.95)
+        >>> mask, confidence = ws.pseudo_mask(image, maps, labels.present, scores=labels.scores, min_confidence=0.95)
         >>> (mask != 255).mean()  # the share of pixels that are decided
         0.83
     """
@@ -260,6 +267,7 @@ def pseudo_mask(
         Crf,
         "crf",
         alpha=alpha,
+        label_prior=label_prior,
         sharpen=sharpen,
         iterations=iterations,
         gaussian=gaussian or {},
@@ -268,7 +276,16 @@ def pseudo_mask(
         min_confidence=min_confidence,
         confidence_from=confidence_from,
     )
+    if scores is not None:
+        maps = weighed(maps, _priors(scores, present)[indices], label_prior)
     return masks.pseudo_mask(check_image(image), indices, maps, params, background=bool(background))
+
+
+def _priors(scores: np.ndarray, present: np.ndarray) -> np.ndarray:
+    own, labels = np.asarray(scores), np.asarray(present, bool)
+    if own.shape != labels.shape or not np.all((own >= 0) & (own <= 1)):
+        raise DataError(f"scores: expected {labels.size} numbers from 0 to 1, one per class, found {scores}")
+    return label_priors(own[None], labels[None], np.zeros((1, labels.size), bool))[0]
 
 
 def load_segmenter(folder: Path | str, *, device: str = "auto") -> Segmenter:

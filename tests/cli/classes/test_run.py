@@ -38,7 +38,8 @@ extract: {source: data/raw}
 PIPELINE = """
 stages:
   label: {cmd: "false", params: [classes], metrics: [metrics/label.json: {cache: false}],
-          outs: [data/labels/labels.csv, data/labels/scores.csv, data/labels/prompts.json]}
+          outs: [data/labels/labels.csv, data/labels/scores.csv, data/labels/priors.csv,
+                 data/labels/prompts.json]}
   cam: {cmd: "false", deps: [data/labels/labels.csv], params: [classes], outs: [data/cams]}
   crf: {cmd: "false", deps: [data/cams], params: [classes], outs: [data/masks],
         metrics: [metrics/crf.json: {cache: false}]}
@@ -102,13 +103,15 @@ def test_a_renamed_class_keeps_all_its_numbers(here: Artifacts) -> None:
     changed = {name for name in after if after[name] != before.get(name)}
     assert changed == {
         "params.yaml", "data/labels/labels.csv", "data/labels/tiles.csv", "data/labels/scores.csv",
-        "data/labels/overrides.csv", "data/labels/given.csv", "models/segmenter/config.json", "metrics/crf.json",
+        "data/labels/priors.csv", "data/labels/overrides.csv", "data/labels/given.csv", "models/segmenter/config.json",
+        "metrics/crf.json",
     }  # fmt: skip
     assert set(after) == set(before)  # and nothing temporary is left
     word = {
         "data/labels/labels.csv",
         "data/labels/tiles.csv",
         "data/labels/scores.csv",
+        "data/labels/priors.csv",
         "models/segmenter/config.json",
         "metrics/crf.json",
     }

@@ -30,6 +30,9 @@ def stage_labels(here: Artifacts, staged: Artifacts, change: Change) -> None:
     if here.scores_csv.is_file():
         scores = here.load_scores(old)
         staged.save_scores([*scores], new, change.largest(_stacked(scores, len(old), float)))
+    if here.priors_csv.is_file():
+        priors = here.load_priors(old)
+        staged.save_priors([*priors], new, change.largest(_stacked(priors, len(old), float)))
     if here.prompts_json.is_file():
         content, names = load_json(here.prompts_json), change.names
         dropped = content.get("dropped", [])

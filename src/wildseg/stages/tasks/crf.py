@@ -20,6 +20,7 @@ from wildseg.core.images import load_image
 from wildseg.core.names import plain
 from wildseg.crf.masks import pseudo_mask
 from wildseg.crf.pixel_counts import count_ids
+from wildseg.crf.prior import weighed
 from wildseg.crf.temporal import Seen, Step, Way, averaged
 from wildseg.crf.validation import problem
 from wildseg.execution.frame_task import FrameTask, catch_data_error
@@ -34,14 +35,16 @@ class CrfTask(FrameTask[str]):
     """Pseudo masks.
 
     crf: the section of params.yaml. num_classes: how many there are. background: whether a pixel may be of no class.
-    corrected: masks that a person corrected, which are taken as they are. ways: by frame, those to the neighbours whose
-    maps are averaged in.
+    corrected: masks that a person corrected, which are taken as they are. priors: by frame (num_classes,), how likely
+    each class is there; empty where maps are taken as they are. ways: by frame, those to the neighbours whose maps are
+    averaged in.
     """
 
     crf: Crf
     num_classes: int
     background: bool
     corrected: CorrectedMasks
+    priors: Mapping[str, np.ndarray]
     ways: Mapping[str, Sequence[Way]]
 
     stage = "crf"
@@ -53,7 +56,7 @@ class CrfTask(FrameTask[str]):
 
     def inputs(self, item: str) -> list[Any]:
         """Return the bytes of the frame and of its maps; and of its corrected mask, or of its neighbours, if any."""
-        found: list[Any] = [KeyFrames(self.root).frame_bytes(item), Maps(self.root).maps_bytes(item)]
+        found: list[Any] = [KeyFrames(self.root).frame_bytes(item), self._evidence_bytes(item)]
         if item in self.corrected.paths:
             return [*found, *self.corrected.contents(item)]
         for way in self.ways.get(item, ()):
@@ -65,8 +68,11 @@ class CrfTask(FrameTask[str]):
 
     def _readers(self, step: Step) -> Sequence[Callable[[str], bytes]]:
         if step.is_key:
-            return KeyFrames(self.root).frame_bytes, Maps(self.root).maps_bytes
+            return KeyFrames(self.root).frame_bytes, self._evidence_bytes
         return (lambda name: load_bytes(between_path(self.root, name)),)
+
+    def _evidence_bytes(self, name: str) -> bytes:
+        return Maps(self.root).maps_bytes(name) + self.priors.get(name, np.zeros(0)).tobytes()
 
     def outputs(self, item: str) -> dict[str, Path]:
         """Return where the mask and its confidence lie."""
@@ -96,6 +102,7 @@ class CrfTask(FrameTask[str]):
                                 "pixel belongs to a class, found 0; 255 leaves a pixel undecided")  # fmt: skip
             confidence = (mask != IGNORE).astype(np.float32)
             return self._entry(mask, confidence, len(classes))
+        maps = self._weighed(item, classes, maps)
         neighbours: tuple[int, ...] = ()
         if ways := self.ways.get(item):
             maps, used, cut = averaged(image, classes, maps, map(self._along, ways), self.crf.temporal)
@@ -131,7 +138,14 @@ class CrfTask(FrameTask[str]):
         if isinstance(found, DataError):
             return None
         classes, maps = found
-        return None if problem(classes, maps, self.num_classes, shape) else (classes, maps)
+        if problem(classes, maps, self.num_classes, shape):
+            return None
+        return classes, self._weighed(step.name, classes, maps)
+
+    def _weighed(self, name: str, classes: np.ndarray, maps: np.ndarray) -> np.ndarray:
+        if not self.priors:
+            return maps
+        return weighed(maps, self.priors[name][classes], self.crf.label_prior)
 
 
 def between_path(root: Path, name: str) -> Path:
