@@ -1,12 +1,13 @@
-"""Maps of neighbouring frames on the default drives: pseudo masks by crf alone, with `crf.temporal` and without.
+"""What decides pseudo masks beside a frame's own maps: scores of its labels, and maps of neighbouring frames.
 
     python -m benchmarks.temporal                       # all rows
-    python -m benchmarks.temporal nearest between       # some, beside `off`
+    python -m benchmarks.temporal two "prior 1"         # some, beside `neither`
 
-Needs the frames and maps of a finished `dvc repro`. Writes nothing into the project: masks go to a temporary folder.
-Everything but what the row names is that of params.yaml. mIoU counts undecided pixels as wrong. The interval is that of
-95 % of the difference to `off`, paired, over frames drawn with replacement. Stability is the share of pixels whose
-class stays along the optical flow to the next key frame, at most 2 seconds later.
+Needs the frames, labels and maps of a finished `dvc repro`. Writes nothing into the project: masks go to a temporary
+folder. Everything but what the row names is that of params.yaml. mIoU is that of decided pixels; in brackets, and in
+gains, undecided ones are errors. Intervals hold 95 % of the differences to `neither`, paired, over redrawn stretches of
+six seconds. Stability is the share of pixels whose class stays along the optical flow to the next key frame, at most 2
+seconds later.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -41,25 +41,41 @@ from wildseg.stages import crf
 
 INPUTS = ("data/frames", "data/labels", "data/cams", "data/truth", "data/raw", "data/corrected")
 NEAR_S = 2.0  # of two key frames, between which stability is measured
-VARIANTS: Mapping[str, Mapping[str, Any]] = {  # changes to the section crf.temporal
-    "off": {"neighbours": 0},
-    "nearest": {"neighbours": 1, "between": 0},
-    "nearest, half the weight": {"neighbours": 1, "between": 0, "weight": 0.5},
-    "nearest, between 4": {"neighbours": 1, "between": 4},
-    "nearest, between 4, half the weight": {"neighbours": 1, "between": 4, "weight": 0.5},
-    "two": {"neighbours": 2, "between": 0},
-    "two, between 4": {"neighbours": 2, "between": 4},
-    "three, between 4": {"neighbours": 3, "between": 4},
-    "four, between 4": {"neighbours": 4, "between": 4},
+ONE = {"label_prior": 1.0}
+VARIANTS: Mapping[str, Mapping[str, float]] = {  # changes to the section crf, and to its temporal
+    "neither": {"label_prior": 0.0, "neighbours": 0},
+    "prior 0.5": {"label_prior": 0.5, "neighbours": 0},
+    "prior 1": {**ONE, "neighbours": 0},
+    "prior 2": {"label_prior": 2.0, "neighbours": 0},
+    "prior 4": {"label_prior": 4.0, "neighbours": 0},
+    "two, no prior": {"label_prior": 0.0, "neighbours": 2, "between": 0},
+    "nearest": {**ONE, "neighbours": 1, "between": 0},
+    "two": {**ONE, "neighbours": 2, "between": 0},
+    "two, half the weight": {**ONE, "neighbours": 2, "between": 0, "weight": 0.5},
+    "two, between 4": {**ONE, "neighbours": 2, "between": 4},
+    "three": {**ONE, "neighbours": 3, "between": 0},
+    "three, between 4": {**ONE, "neighbours": 3, "between": 4},
 }
 
 
 @dataclass(frozen=True)
 class Masks:
-    """Pseudo masks of the frames of a group: counts against truth (n, 3, K) each, and along the flow (m, 3, K)."""
+    """Pseudo masks of the frames of a group.
+
+    Attributes:
+        counts: against truth, (b, 3, K) of each stretch; undecided pixels are errors.
+        decided: the same without pixels that are undecided.
+        along: along the flow, (m, 3, K) of each pair of frames.
+    """
 
     counts: np.ndarray
+    decided: np.ndarray
     along: np.ndarray
+
+    def __add__(self, other: Masks) -> Masks:
+        """Return those of both groups."""
+        pairs = ((self.counts, other.counts), (self.decided, other.decided), (self.along, other.along))
+        return Masks(*(np.concatenate(pair) for pair in pairs))
 
 
 def main() -> None:
@@ -71,17 +87,24 @@ def main() -> None:
     for name in given.names:
         one_of("temporal", name, tuple(VARIANTS))
     default = params.load(ROOT / "params.yaml")
-    print("| crf.temporal | seen: mIoU | gain | stability | held out: mIoU | gain | stability | crf, s | line |")
-    print(f"|{' --- |' * 9}", flush=True)
+    drives = " | ".join(f"{drive}: mIoU | gain | stability" for drive in ("seen", "held out", "both"))
+    print(f"| crf | {drives} | crf, s | line |")
+    print(f"|{' --- |' * 12}", flush=True)
     known: dict[str, Track] = {}
-    off = None
-    for name in dict.fromkeys(["off", *(given.names or VARIANTS)]):
-        values = replace(default, crf=replace(default.crf, temporal=replace(default.crf.temporal, **VARIANTS[name])))
+    neither = None
+    for name in dict.fromkeys(["neither", *(given.names or VARIANTS)]):
         with tempfile.TemporaryDirectory() as folder:
-            found, took, line = measured(values, Path(folder), known)
-        off = off or found
-        cells = [cell for one, base in zip(found, off, strict=True) for cell in _cells(one, base)]
+            (seen, unseen), took, line = measured(changed(default, **VARIANTS[name]), Path(folder), known)
+        found = (seen, unseen, seen + unseen)
+        neither = neither or found
+        cells = [cell for one, base in zip(found, neither, strict=True) for cell in _cells(one, base)]
         print(f"| {' | '.join((name, *cells, f'{took:.0f}', line))} |", flush=True)
+
+
+def changed(values: Params, *, label_prior: float, **temporal: float) -> Params:
+    """Return the parameters with changes to the section crf."""
+    neighbours = replace(values.crf.temporal, **temporal)  # type: ignore[arg-type] # whole numbers where they are such
+    return replace(values, crf=replace(values.crf, label_prior=label_prior, temporal=neighbours))
 
 
 def measured(values: Params, folder: Path, known: dict[str, Track]) -> tuple[list[Masks], float, str]:
@@ -102,12 +125,17 @@ def measured(values: Params, folder: Path, known: dict[str, Track]) -> tuple[lis
 
 def masks_of(values: Params, artifacts: Artifacts, frames: Sequence[Frame], known: dict[str, Track]) -> Masks:
     """Count the masks of some frames; `known` are tracks that were computed before."""
-    names, counts, along = values.classes.names, [], []
+    names, along = values.classes.names, []
+    counts: dict[tuple[str, int], np.ndarray] = {}
     for frame in frames:
         mask = artifacts.load_mask(frame.name)
         truth = artifacts.load_truth(frame, names, (mask.shape[0], mask.shape[1]))
         if truth is not None:
-            counts.append(intervals.of_matrix(confusion_matrix(truth, mask, len(names) + 1)))
+            matrix = confusion_matrix(truth, mask, len(names) + 1)
+            decided = np.concatenate([matrix[:, :-1], np.zeros_like(matrix[:, -1:])], axis=1)
+            own = np.stack([intervals.of_matrix(matrix), intervals.of_matrix(decided)])
+            stretch = intervals.stretch_of(frame.source, frame.time_s, frame.index)
+            counts[stretch] = counts.get(stretch, 0) + own
     for one, other in pairwise(frames):
         if one.source != other.source or one.time_s is None or other.time_s is None:
             continue
@@ -118,21 +146,26 @@ def masks_of(values: Params, artifacts: Artifacts, frames: Sequence[Frame], know
         if known[one.name].consistent.mean() >= values.crf.temporal.min_consistent:
             masks = (artifacts.load_mask(frame.name) for frame in (one, other))
             along.append(counts_along_flow(*masks, known[one.name], len(names) + 1))
-    return Masks(np.stack(counts), np.stack(along))
+    whole = np.stack([*counts.values()])  # (b, 2, 3, K)
+    return Masks(whole[:, 0], whole[:, 1], np.stack(along))
 
 
-def _cells(found: Masks, off: Masks) -> tuple[str, str, str]:
+def _cells(found: Masks, neither: Masks) -> tuple[str, str, str]:
     def gain(sums: np.ndarray) -> np.ndarray:  # (d, 2, 3, K)
         return intervals.miou(sums[:, 1]) - intervals.miou(sums[:, 0])
 
-    both = np.stack([off.counts, found.counts], axis=1)
+    both = np.stack([neither.counts, found.counts], axis=1)
     low, high = intervals.interval(both, gain)
     (difference,) = gain(both.sum(axis=0)[None])
     return (
-        f"{float(intervals.miou(found.counts.sum(axis=0))):.3f}",
+        " ".join((_miou(found.decided), f"({_miou(found.counts)})")),
         f"{difference:+.3f} ({low:+.3f} to {high:+.3f})",
         f"{float(equal_pixels(found.along.sum(axis=0))):.3f}",
     )
+
+
+def _miou(counts: np.ndarray) -> str:
+    return f"{float(intervals.miou(counts.sum(axis=0))):.3f}"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tests.crf.configs import crf_params
 from wildseg.core.flow import inside
 from wildseg.core.maps import upsample
 from wildseg.crf.params import Temporal
-from wildseg.crf.temporal import Seen, Step, averaged, ways_to_neighbours
+from wildseg.crf.temporal import Seen, Step, averaged, neighbouring, ways_to_neighbours
 
 HEIGHT, WIDTH = 48, 64
 
@@ -25,8 +25,8 @@ def temporal(**changes: Any) -> Temporal:  # noqa: ANN401
 # Which frames -------------------------------------------------------------------------------------------------------
 
 
-def frame(name: str, source: str, time_s: float | None) -> Any:  # noqa: ANN401
-    return SimpleNamespace(name=name, source=source, time_s=time_s)
+def frame(name: str, source: str, time_s: float | None, split: str = "train") -> Any:  # noqa: ANN401
+    return SimpleNamespace(name=name, source=source, time_s=time_s, split=split)
 
 
 FRAMES = [
@@ -50,6 +50,23 @@ def test_neighbours_are_of_the_same_video_and_near_in_time() -> None:
     assert names(neighbours=5) == {**expected, "a0": ["a1a2"], "a2": ["a1a0"]}
     assert names(neighbours=5, within_s=1.2) == expected
     assert names(neighbours=5, within_s=100)["a3"] == ["a2a1a0"]
+
+
+def test_neighbours_are_of_the_same_split() -> None:
+    splits = [
+        frame(f"a{place}", "a", place / 10, split) for place, split in enumerate(("train", "train", "test", "test"))
+    ]
+    assert names(splits, neighbours=3) == {"a0": ["a1"], "a1": ["a0"], "a2": ["a3"], "a3": ["a2"]}
+    assert [(one.name, other.name) for one, other in neighbouring(splits, 2.0)["a"]] == [("a0", "a1"), ("a2", "a3")]
+
+
+def test_pairs_are_successive_and_near() -> None:
+    pairs = {
+        source: [(one.name, other.name) for one, other in found]
+        for source, found in neighbouring(FRAMES[::-1], 2.0).items()
+    }
+    assert pairs == {"a": [("a0", "a1"), ("a1", "a2")], "b": [("b0", "b1")]}
+    assert neighbouring(FRAMES[-3:], 2.0) == {}
 
 
 def test_frames_in_between_are_passed_in_the_order_of_the_way() -> None:

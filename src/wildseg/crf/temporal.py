@@ -38,6 +38,10 @@ class TimedFrame(Protocol):
     def time_s(self) -> float | None:
         """Its presentation time."""
 
+    @property
+    def split(self) -> str:
+        """Neighbours are of the same, so that no mask of a training frame has seen one that is tested on."""
+
 
 Timed = TypeVar("Timed", bound=TimedFrame)
 
@@ -69,42 +73,42 @@ class Averaged(NamedTuple):
 
 
 def neighbouring(frames: Sequence[Timed], within_s: float) -> dict[str, list[tuple[Timed, Timed]]]:
-    """Return by source the pairs of successive frames that are at most `within_s` seconds apart; no source without any.
+    """Return by source the pairs of successive frames of a split that are near in time; no source without any.
 
     Args:
         frames: key frames of all sources; photos have no times, and so no neighbours.
-        within_s: seconds.
+        within_s: seconds that they are apart at most.
     """
-    of_source: dict[str, list[tuple[float, Timed]]] = {}
-    for frame in frames:
-        if frame.time_s is not None:
-            of_source.setdefault(frame.source, []).append((frame.time_s, frame))
-    found = {}
-    for source, timed in of_source.items():
-        timed.sort(key=itemgetter(0))
+    found: dict[str, list[tuple[Timed, Timed]]] = {}
+    for timed in _in_order(frames):
         pairs = [(one, other) for (start, one), (end, other) in pairwise(timed) if end - start <= within_s]
         if pairs:
-            found[source] = pairs
+            found.setdefault(pairs[0][0].source, []).extend(pairs)
     return found
+
+
+def _in_order(frames: Sequence[Timed]) -> list[list[tuple[float, Timed]]]:
+    """Return the frames that have times, with these, in order: those of each source and split by themselves."""
+    groups: dict[tuple[str, str], list[tuple[float, Timed]]] = {}
+    for frame in frames:
+        if frame.time_s is not None:
+            groups.setdefault((frame.source, frame.split), []).append((frame.time_s, frame))
+    return [sorted(timed, key=itemgetter(0)) for timed in groups.values()]
 
 
 def ways_to_neighbours(
     frames: Sequence[TimedFrame], temporal: Temporal, between: Mapping[tuple[str, str], Sequence[str]]
 ) -> dict[str, tuple[Way, ...]]:
-    """Return the ways from each frame of a video to its neighbours: back in time and onward, where there are any.
+    """Return the ways from each frame of a video to its neighbours of its split: back in time and onward, if any.
 
     Args:
         frames: key frames of all sources; photos have no times, and so no neighbours.
         temporal: how many neighbours, and how far away.
         between: names of frames between two successive key frames, in order, by the names of those.
     """
-    of_source: dict[str, list[tuple[float, str]]] = {}
-    for frame in frames:
-        if frame.time_s is not None:
-            of_source.setdefault(frame.source, []).append((frame.time_s, frame.name))
     found = {}
-    for timed in of_source.values():
-        timed.sort()
+    for group in _in_order(frames):
+        timed = [(time, frame.name) for time, frame in group]
         for place, (_, name) in enumerate(timed):
             ways = [_way(part, temporal, between) for part in (timed[place::-1], timed[place:])]
             if any(ways):
