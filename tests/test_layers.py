@@ -17,6 +17,7 @@ from tests.house import PACKAGE, Module, imports, modules, nodes, parsed, reacha
 from tests.programs import python
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.cli.main import STAGES
+from wildseg.execution import params
 
 ROOT = Path(__file__).parents[1]
 MODULES = {name: module for name, module in modules().items() if name.startswith("wildseg.")}
@@ -175,7 +176,10 @@ def project(tmp_path: Path) -> Artifacts:
     for index, present in enumerate(([0, 3], [])):
         artifacts.save_image(f"a_{index:06d}", photo)
         artifacts.save_maps(f"a_{index:06d}", np.array(present), noise.random((len(present), 4, 6)))
-    artifacts.save_frames([Frame(f"a_{index:06d}", "a", index, None, "train") for index in range(2)])
+    frames = [Frame(f"a_{index:06d}", "a", index, None, "train") for index in range(2)]
+    artifacts.save_frames(frames)
+    names = params.load(tmp_path / "params.yaml").classes.names
+    artifacts.save_priors([frame.name for frame in frames], names, np.ones((2, len(names))))
     return artifacts
 
 

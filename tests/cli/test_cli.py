@@ -19,7 +19,7 @@ from wildseg.cli import main as cli
 from wildseg.core import lookup
 from wildseg.core.errors import DataError, WildsegError
 from wildseg.core.lookup import METHODS
-from wildseg.execution import out_of_memory
+from wildseg.execution import out_of_memory, params
 from wildseg.execution.engines.local import LocalPool
 
 ROOT = Path(__file__).parents[2]
@@ -202,6 +202,8 @@ def with_maps(folder: Path) -> Artifacts:
         artifacts.save_image(frame.name, noise.integers(0, 256, (48, 64, 3), dtype=np.uint8))
         artifacts.save_maps(frame.name, np.array([0, 1]), noise.random((2, 6, 8)))
     artifacts.save_frames(frames)
+    names = params.load(folder / "params.yaml").classes.names
+    artifacts.save_priors([frame.name for frame in frames], names, np.ones((len(frames), len(names))))
     return artifacts
 
 
