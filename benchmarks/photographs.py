@@ -60,9 +60,9 @@ PARAMS: Mapping[str, Any] = {
     "train.steps": 900,
     "train.batch_size": 8,
     "train.crop": 144,
-    "train.scale": [0.45, 0.65],  # a crop shows 222 to 320 of 512 pixels
+    "train.scale": [0.3, 0.65],  # a crop shows 222 to 480 of 512 pixels
     "train.lr": 0.002,
-    "eval.scales": [0.5, 0.75],  # about those that it is trained at
+    "eval.scales": [0.35, 0.5],  # of those that it is trained at
 }
 
 
