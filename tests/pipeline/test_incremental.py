@@ -52,9 +52,11 @@ def count(project: Project, folder: str, suffix: str) -> int:
     return len(list((project.folder / "data" / folder).glob(f"*.{suffix}")))
 
 
-def test_a_corrected_label_costs_one_frame(project: Project) -> None:
+def test_a_corrected_label_costs_one_frame_and_the_masks_of_its_neighbours(project: Project) -> None:
     frames = sorted(path.stem for path in (project.folder / "data/frames").glob("*.jpg"))
     (project.folder / "data/labels/overrides.csv").write_text(f'Frame,Labels\n{frames[0]},"sky"\n')
     output = served(project.dvc("repro", "crf"))
     assert output["label"] == (len(frames), len(frames))  # what the model said is known; the person decides afterwards
-    assert output["cam"] == output["crf"] == (len(frames), len(frames) - 1)
+    assert output["cam"] == (len(frames), len(frames) - 1)
+    # The first of a video, with two neighbours after it that take part in its mask, as it does in theirs.
+    assert output["crf"] == (len(frames), len(frames) - 3)
