@@ -8,7 +8,7 @@ when they are first used, so that `import wildseg` loads neither NumPy nor torch
     clip = ws.load_clip("ViT-B-16-quickgelu", "openai", device="cuda")
     labels = ws.label_image(image, classes, clip, method="tagclip")
     maps = ws.activation_maps(image, labels.present, classes, clip, method="gradcam")
-    mask, confidence = ws.pseudo_mask(image, maps, labels.present, scores=labels.scores)
+    mask, confidence = ws.pseudo_mask(image, maps, labels.present, priors=labels.priors)
     model = ws.load_segmenter("models/segmenter")
     ids = model.predict(image)
     model.export_onnx("segmenter.onnx")

@@ -21,8 +21,9 @@ def test_scores_are_divided_by_the_largest_of_the_labels() -> None:
 
 def test_what_a_person_decided_is_certain() -> None:
     scores, present = np.array([[0.8, 0.2, 0.4]]), np.ones((1, 3), bool)
-    np.testing.assert_allclose(label_priors(scores, present, np.array([[False, True, False]])), [[0.8, 1.0, 0.4]])
-    # Certain of a class that is not there says nothing of the others.
+    np.testing.assert_allclose(label_priors(scores, present, np.array([[False, True, False]])), [[1.0, 1.0, 0.5]])
+    # The others lose nothing by it, however low a method's scores are; nor by one that is not there.
+    np.testing.assert_allclose(label_priors(scores / 10, present, np.array([[False, True, False]])), [[1.0, 1.0, 0.5]])
     absent = np.array([[True, False, True]])
     np.testing.assert_allclose(label_priors(scores, absent, np.array([[False, True, False]])), [[1.0, 0.0, 0.5]])
 

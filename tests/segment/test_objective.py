@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from tests.segment.networks import batches, segmenter_trainer, tiny
-from wildseg.core.errors import WildsegError
+from wildseg.core.errors import ParamsError, WildsegError
 from wildseg.segment.objective import Criterion, FineTuning, SupervisesItself
+from wildseg.segment.params import MeanTeacher
+from wildseg.segment.teacher import Consistency
 from wildseg.training.optim import OptimConfig
 from wildseg.training.trainer import Trainer
 
@@ -299,3 +301,30 @@ def test_frozen_normalisations_of_the_encoder_keep_their_statistics_and_train_th
     assert torch.equal(norm.running_var, before[1])
     assert not torch.equal(norm.weight, before[2])
     assert not torch.equal(other.running_mean, before[3])
+
+
+def test_an_encoder_without_batch_normalisation_has_none_to_freeze() -> None:
+    network = WithEncoder()
+    network.encoder = network.encoder[:1]
+    with pytest.raises(ParamsError, match=r"train\.freeze_norms: expected an encoder with batch normalisation; this "):
+        segmenter_trainer(network, fine_tuning=FineTuning(freeze_norms=True))
+
+
+def test_fine_tuning_with_a_teacher_goes_on_where_it_was_stopped() -> None:
+    def begun() -> Trainer:
+        def teach(student: torch.nn.Module) -> Consistency:
+            return Consistency(student, MeanTeacher(0.9, 1.0, 0.0, 0.0), 8, lambda network: 0.0)
+
+        torch.manual_seed(0)
+        return segmenter_trainer(WithEncoder(), steps=8, teach=teach, fine_tuning=FineTuning(0.1, freeze_norms=True))
+
+    whole, stopped, restored = begun(), begun(), begun()
+    list(whole.run(batches))
+    events = stopped.run(batches)
+    for _ in range(4):
+        next(events)
+    restored.restore(*stopped.state())
+    list(restored.run(batches))
+    assert restored.step == whole.step == 8
+    for name in ("segmenter", "teacher"):
+        assert equal(whole.weights(name), restored.weights(name))

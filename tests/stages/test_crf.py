@@ -102,9 +102,10 @@ def test_a_frame_without_classes_is_undecided_or_background(project: Artifacts) 
 
 
 def test_the_number_of_workers_does_not_change_a_byte(project: Artifacts) -> None:
-    run(params(), project, ALONE)
+    save_priors(project, {0: 0.4, 1: 0.7})
+    run(params(label_prior=1.0), project, ALONE)
     alone = files(project)
-    run(params(), project, PAIR)
+    run(params(label_prior=1.0), project, PAIR)
     assert files(project) == alone
 
 

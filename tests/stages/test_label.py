@@ -19,9 +19,10 @@ from wildseg.execution import params
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.labels.decide import present_classes
-from wildseg.labels.interface import NamedImage
+from wildseg.labels.interface import LabelResult, NamedImage
 from wildseg.labels.sharpness import rank
 from wildseg.stages import label, prompts
+from wildseg.stages.label_inference import LabelJob
 from wildseg.stages.tasks.label import LabelTask, label_images, request_of
 
 NAMES = ("sky", "tree", "cement_road")
@@ -239,6 +240,28 @@ def test_what_was_ticked_wins_and_frames_that_are_gone_are_told(
     gone_line = f"label: ticks of 1 frame in {project.ticks_csv} change nothing: there is no key frame 'drive_000009'"
     assert gone_line in lines
     assert "1 by hand, 2 ticked" in lines[-1]
+    priors = project.load_priors(NAMES)
+    assert priors["drive_000000"].tolist() == [1.0, 0.0, 0.0]
+    assert priors["drive_000001"].tolist() == [1.0, 1.0, 0.0]
+    of_method = project.load_scores(NAMES)["drive_000002"]
+    np.testing.assert_allclose(priors["drive_000002"], of_method / of_method.max(), atol=1e-5)
+
+
+def test_a_label_counts_by_its_scores_in_tiles_that_have_it_and_a_ticked_one_is_certain(
+    project: Artifacts, values: Params
+) -> None:
+    ticked = Ticks(np.array([[[False, False, False], [False, False, True]]]), np.array([[True, True]]))
+    left = Ticks(ticked.labels, np.array([[True, False]]))  # the left tile, ticked with nothing
+    project.save_ticks(NAMES, {"drive_000000": ticked, "drive_000001": left})
+    scored = [[[0.9, 0.2, 0.2], [0.6, 0.3, 0.5]]] * 3
+    answers = [LabelResult(np.max(tiles, 0), 0.1, tiles=np.array([tiles])) for tiles in scored]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(LabelJob, "infer", lambda self, prompts, frames, failures: (answers, ""))
+        label.run(with_label(values, grid=(1, 2)), project, CPU)
+    priors = project.load_priors(NAMES)
+    assert priors["drive_000000"].tolist() == [0.0, 0.0, 1.0]
+    np.testing.assert_allclose(priors["drive_000001"], [1.0, 0.5, 0.833333])
+    np.testing.assert_allclose(priors["drive_000002"], [1.0, 0.333333, 0.555556])
 
 
 def test_given_labels_of_tiles_are_read_and_decided(project: Artifacts, values: Params) -> None:

@@ -74,6 +74,11 @@ def test_labels_are_those_of_the_stage(
     written = [f"{score:.6f}" for score in labels.scores]
     assert written == project.scores_csv.read_text().splitlines()[1].split(",")[1:]
     assert labels.names == tuple(np.array(CLASSES.names)[labels.present])
+    written = [f"{prior:.6f}" for prior in labels.priors]
+    assert written == project.priors_csv.read_text().splitlines()[1].split(",")[1:]
+    assert (labels.priors > 0).tolist() == labels.present.tolist()
+    if method == "tagclip":  # whose scores are no probabilities
+        assert set(labels.priors) <= {0.0, 1.0}
 
 
 def test_a_threshold_and_an_option_reach_the_decision(project: Artifacts, values: Params, clip: ws.Clip) -> None:
@@ -114,8 +119,8 @@ def test_maps_masks_and_confidence_are_those_of_the_stages(
     maps = ws.activation_maps(image, present, CLASSES, clip, background=BACKGROUND, **changes)
     np.testing.assert_array_equal(maps, project.load_maps(FRAME)[1])
     assert maps.dtype == np.float32
-    scores = np.array([0.8, 0.9, 0.2])  # the second is no label
-    mask, confidence = ws.pseudo_mask(image, maps, present, background=BACKGROUND, scores=scores)
+    priors = np.array([1.0, 0.0, 0.25])
+    mask, confidence = ws.pseudo_mask(image, maps, present, background=BACKGROUND, priors=priors)
     np.testing.assert_array_equal(mask, project.load_mask(FRAME))
     assert project.encode_confidence(confidence) == project.confidence_path(FRAME).read_bytes()
 
@@ -139,7 +144,7 @@ def test_parameters_of_the_crf_reach_the_mask(project: Artifacts, values: Params
         project.load_image(FRAME),
         maps.astype(np.float32),
         present,
-        scores=np.array([0.25, 0.5, 0]),
+        priors=np.array([0.5, 1.0, 0]),
         bilateral={"weight": 2, "sxy": 11},
         **chosen,
     )
@@ -179,7 +184,7 @@ def test_the_defaults_are_those_of_params_yaml() -> None:
     sections = {"label_image": values.label, "activation_maps": values.cam, "pseudo_mask": values.crf}
     elsewhere = {"background": values.background, "templates": values.clip.templates}
     # None: what follows, and what methods declare themselves
-    not_there = {"options", "caa", "refine_options", "scores", "gaussian", "bilateral"}
+    not_there = {"options", "caa", "refine_options", "priors", "gaussian", "bilateral"}
     for name, section in sections.items():
         for parameter, value in defaults(getattr(ws, name)).items():
             if parameter not in not_there:
@@ -319,9 +324,9 @@ def test_maps_that_do_not_fit_the_classes_present_are_told() -> None:
         ws.pseudo_mask(image, maps, np.array([True, False]))
     with pytest.raises(DataError, match=r"maps: expected values in \[0, 1\]"):
         ws.pseudo_mask(image, maps - 1, np.array([True, True]))
-    for scores in (np.array([0.5]), np.array([0.5, 1.5]), np.array([0.5, np.nan])):
-        with pytest.raises(DataError, match=r"scores: expected 2 numbers from 0 to 1, one per class, found \["):
-            ws.pseudo_mask(image, maps, np.array([True, True]), scores=scores)
+    for priors in (np.array([0.5]), np.array([0.5, 1.5]), np.array([0.5, np.nan])):
+        with pytest.raises(DataError, match=r"priors: expected 2 numbers from 0 to 1, one per class, found \["):
+            ws.pseudo_mask(image, maps, np.array([True, True]), priors=priors)
 
 
 def test_truths_and_predictions_that_do_not_fit_are_told() -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from wildseg.core.errors import ParamsError
 from wildseg.segment.losses import Total, mask_invalid_classes
 from wildseg.segment.teacher import STUDENT, TEACHER, Consistency
 from wildseg.training.context import TrainContext
@@ -122,6 +123,9 @@ class SegmenterObjective(Objective):
             miou: returns the mIoU of the present network on validation frames; None where there are none.
             teach: gives the network a teacher; None where it has none.
             fine_tuning: of the network's `encoder`, which only such a network needs that is not trained as a whole.
+
+        Raises:
+            ParamsError: normalisations are to be frozen, and the encoder has none that could be.
         """
         self.network = network.to(context.device).to(memory_format=torch.channels_last)
         factors = None if weights is None else weights.to(context.device, torch.float32)
@@ -130,6 +134,11 @@ class SegmenterObjective(Objective):
         self._context = context
         self._miou = miou
         self._fine_tuning = fine_tuning
+        if fine_tuning.freeze_norms and not freeze_norms(self._encoder):
+            raise ParamsError(
+                "train.freeze_norms: expected an encoder with batch normalisation; this train.encoder has none, "
+                "so false is the same"
+            )
         self._teacher = teach(self.network) if teach else None
         self.networks = {NAME: self.network, **({TEACHER: self._teacher.average} if self._teacher else {})}
 

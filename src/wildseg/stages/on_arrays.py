@@ -47,11 +47,13 @@ class Labels:
         class_names: K names.
         scores: (K,) float64 in [0, 1], one per class.
         present: (K,) bool, whether the class is in the image.
+        priors: (K,) float64 in [0, 1], how likely each present class is, beside the likeliest; 0 for the others.
     """
 
     class_names: tuple[str, ...]
     scores: np.ndarray
     present: np.ndarray
+    priors: np.ndarray
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -107,7 +109,7 @@ def label_image(
         options: of the method, by name.
 
     Returns:
-        scores (K,) in [0, 1] and present (K,).
+        scores (K,) in [0, 1], present (K,), and priors (K,) for `pseudo_mask`.
 
     Raises:
         DataError: the image is of another shape or type.
@@ -134,7 +136,9 @@ def label_image(
     request = LabelRequest(classes.names, classes.phrases, phrases, sentences, lambda: clip, _no_table)
     (result,) = label_images([NamedImage("image", partial(check_image, image))], request, params)
     (present,) = present_classes(result.scores[None], classes.names, result, params)
-    return Labels(classes.names, result.scores, present)
+    comparable = np.full((1, len(classes)), result.relative)
+    (priors,) = label_priors(result.scores[None], present[None], comparable)
+    return Labels(classes.names, result.scores, present, priors)
 
 
 def activation_maps(
@@ -218,7 +222,7 @@ def pseudo_mask(
     present: np.ndarray,
     *,
     background: Sequence[str] | bool = (),
-    scores: np.ndarray | None = None,
+    priors: np.ndarray | None = None,
     alpha: float = 1.0,
     label_prior: float = 1.0,
     sharpen: float = 2.0,
@@ -231,13 +235,15 @@ def pseudo_mask(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Turn activation maps into a pseudo mask by a dense CRF (Kraehenbuehl and Koltun 2011), as the stage `crf` does.
 
+    The stage also averages in maps of neighbouring frames of a video (`crf.temporal`).
+
     Args:
         image: (H, W, 3) uint8 RGB.
         maps: (k, h, w) in [0, 1], see `activation_maps`.
         present: (C,) bool, k of them true: the classes that the maps are of, in their order.
         background: the background phrases of the steps before: with any (or True) a pixel may belong to no class.
-        scores: (C,) in [0, 1], of the image labels: each map is weighed by that of its class, over the largest. None
-            weighs no map.
+        priors: (C,) in [0, 1], how likely each class is in the image (see `label_image`), by which its map is weighed;
+            None weighs no map.
         alpha: exponent of the background score (1 - max map) ** alpha.
         label_prior: exponent of that weight.
         sharpen: exponent of all scores before the CRF.
@@ -252,11 +258,11 @@ def pseudo_mask(
         mask (H, W) uint8, 0 background, i the i-th class, 255 ignore; confidence (H, W) float32 in [0, 1].
 
     Raises:
-        DataError: the image is of another shape or type, or maps or scores do not fit `present` or leave [0, 1].
+        DataError: the image is of another shape or type, or maps or priors do not fit `present` or leave [0, 1].
         ParamsError: a kernel of the CRF is too narrow for an image of this size, or has no such parameter.
 
     Examples:
-        >>> mask, confidence = ws.pseudo_mask(image, maps, labels.present, scores=labels.scores, min_confidence=0.95)
+        >>> mask, confidence = ws.pseudo_mask(image, maps, labels.present, priors=labels.priors, min_confidence=0.95)
         >>> (mask != 255).mean()  # the share of pixels that are decided
         0.83
     """
@@ -276,16 +282,11 @@ def pseudo_mask(
         min_confidence=min_confidence,
         confidence_from=confidence_from,
     )
-    if scores is not None:
-        maps = weighed(maps, _priors(scores, present)[indices], label_prior)
+    if priors is not None:
+        if np.shape(priors) != np.shape(present) or not np.all((np.asarray(priors) >= 0) & (np.asarray(priors) <= 1)):
+            raise DataError(f"priors: expected {np.size(present)} numbers from 0 to 1, one per class, found {priors}")
+        maps = weighed(np.asarray(maps), np.asarray(priors)[indices], label_prior)
     return masks.pseudo_mask(check_image(image), indices, maps, params, background=bool(background))
-
-
-def _priors(scores: np.ndarray, present: np.ndarray) -> np.ndarray:
-    own, labels = np.asarray(scores), np.asarray(present, bool)
-    if own.shape != labels.shape or not np.all((own >= 0) & (own <= 1)):
-        raise DataError(f"scores: expected {labels.size} numbers from 0 to 1, one per class, found {scores}")
-    return label_priors(own[None], labels[None], np.zeros((1, labels.size), bool))[0]
 
 
 def load_segmenter(folder: Path | str, *, device: str = "auto") -> Segmenter:

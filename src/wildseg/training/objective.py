@@ -88,8 +88,13 @@ def decay_groups(
     return [group for group in groups if group.params]
 
 
-def freeze_norms(network: nn.Module) -> None:
-    """Put the batch normalisations of a network in evaluation mode: their running statistics are used and stay."""
-    for module in network.modules():
-        if isinstance(module, _BatchNorm):
-            module.eval()
+def freeze_norms(network: nn.Module) -> int:
+    """Put the batch normalisations of a network in evaluation mode: their running statistics are used and stay.
+
+    Returns:
+        How many there are.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    for module in norms:
+        module.eval()
+    return len(norms)
