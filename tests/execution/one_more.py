@@ -278,7 +278,7 @@ def _api(values: Any) -> Mapping[str, Any]:  # noqa: ANN401
     found = ws.activation_maps(
         image, present, classes, clip, background=background, refine="caa", scales=(1.0,), caa={"layers": 2}
     )
-    mask, _ = ws.pseudo_mask(image, maps, present, background=background)
+    mask, _ = ws.pseudo_mask(image, maps, present, background=background, priors=labels.priors)
     return {"label": labels.present == present, "cam": found == maps, "crf": mask == artifacts.load_mask(frame)}
 
 

@@ -16,6 +16,7 @@ from tests.encoders.models import save
 from tests.execution.engines import work
 from tests.execution.pool import no_setup
 from tests.programs import SOURCE, python
+from tests.shared import shipped_params
 from tests.stages import tiny_run
 from wildseg.artifacts.project import Artifacts
 from wildseg.core.errors import DataError, WildsegError
@@ -173,9 +174,17 @@ def test_every_stage_writes_the_same_bytes_by_any_engine_and_number_of_workers(v
     assert written(tmp_path / "alone") == alone
 
 
+def ready_for_crf(folder: Path) -> list[str]:
+    """Make a project with the shipped parameters and return its frames, whose maps have no masks yet."""
+    artifacts, values = tiny_run.make(folder), shipped_params()
+    shutil.copy(ROOT / "params.yaml", folder)
+    frames, names = [frame.name for frame in artifacts.load_frames()], values.classes.names
+    artifacts.save_priors(frames, names, np.ones((len(frames), len(names))))
+    return frames
+
+
 def test_without_an_address_a_cluster_is_started_that_says_nothing(tmp_path: Path) -> None:
-    frames = tiny_run.make(tmp_path).load_frames()
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    frames = ready_for_crf(tmp_path)
     (tmp_path / "data" / "masks").rename(tmp_path / "before")
     code = os.path.relpath(SOURCE, tmp_path)
     variables = {"WILDSEG_ENGINE": "ray", "WILDSEG_WORKERS": "2", "RAY_ADDRESS": "", "PYTHONPATH": code}
@@ -191,8 +200,7 @@ def test_without_an_address_a_cluster_is_started_that_says_nothing(tmp_path: Pat
 
 
 def test_without_ray_there_is_one_line_that_says_what_to_install(tmp_path: Path) -> None:
-    tiny_run.make(tmp_path)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    ready_for_crf(tmp_path)
     code = "import sys; sys.modules['ray'] = None\nfrom wildseg.cli.main import main\nmain(['crf'])"
     answer = python("-c", code, cwd=tmp_path, WILDSEG_ENGINE="ray")
     assert answer.code == 1
