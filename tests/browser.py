@@ -73,13 +73,20 @@ class Browser:
             self.requests.append(params["request"]["url"])
 
     def open(self, page: Path, width: int = 1400, height: int = 900, theme: str = "light") -> None:
-        """Open a page from a file, and wait until it is loaded."""
+        """Open a page from a file, and wait until it is loaded; what was logged and requested before is forgotten."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
         feature = {"name": "prefers-color-scheme", "value": theme}
         self.call("Emulation.setEmulatedMedia", features=[feature])
-        self.call("Page.navigate", url=page.resolve().as_uri())
-        self.wait("document.readyState === 'complete'")
+        # First an empty one: pictures that the page before still loads would count as requests of this one.
+        self._go("about:blank")
+        self.errors.clear()
+        self.requests.clear()
+        self._go(page.resolve().as_uri())
+
+    def _go(self, url: str) -> None:
+        self.call("Page.navigate", url=url)
+        self.wait(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
 
     def run(self, script: str) -> Any:  # noqa: ANN401
         """Return the value of an expression, as JSON can hold it."""

@@ -41,8 +41,6 @@ def page(started: Browser, tmp_path: Path) -> Iterator[Browser]:
     """The browser on a page of 30 frames, which is left without an error and without a request out of its folder."""
     folder = tmp_path / "re port #1"
     folder.mkdir()
-    started.errors.clear()
-    started.requests.clear()
     started.open(write(folder))
     started.wait(f"{NAMES}.length > 0")
     yield started
@@ -119,8 +117,6 @@ def test_all_frames_are_reached_by_going_on(page: Browser) -> None:
 
 
 def test_of_two_thousand_frames_only_those_in_view_are_loaded(started: Browser, tmp_path: Path) -> None:
-    started.errors.clear()
-    started.requests.clear()
     started.open(write(tmp_path, frames=2000))
     started.wait(f"{NAMES}.length > 0")
     assert "2000 of 2000 frames" in started.run("document.getElementById('tools').textContent")
@@ -160,7 +156,6 @@ def test_a_narrow_window_needs_no_scrolling_sideways(page: Browser) -> None:
 
 
 def test_without_truth_without_frames_and_without_a_record_nothing_breaks(started: Browser, tmp_path: Path) -> None:
-    started.errors.clear()
     for name, changes in (("none", {"frames": 0}), ("unknown", {"truth": False})):
         (tmp_path / name).mkdir()
         started.open(write(tmp_path / name, **changes))
