@@ -40,7 +40,7 @@ def _pipeline_with_outputs(folder: Path) -> None:
     folder.mkdir()
     for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
-    for name in ("src", "data/raw", "models/tiny_clip"):
+    for name in ("src", "data/raw", "data/corrected", "data/memory", "data/truth", "models/tiny_clip"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "field", ".gitignore"))
     shutil.copytree(ROOT / "data" / "labels", folder / "data" / "labels")
     stages = {}
@@ -49,7 +49,6 @@ def _pipeline_with_outputs(folder: Path) -> None:
     for stage in stages.values():
         for entry in (*stage.get("outs", ()), *stage.get("metrics", ()), *stage.get("plots", ())):
             _invent(folder, entry if isinstance(entry, str) else next(iter(entry)))
-    (folder / "data" / "truth").mkdir(exist_ok=True)
     _new_repository(folder)
     _dvc(folder, "commit", "--force", "--quiet")
 
