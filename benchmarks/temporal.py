@@ -33,7 +33,7 @@ from wildseg.execution import params
 from wildseg.execution.params import Params
 from wildseg.execution.runtime import Runtime
 from wildseg.metrics import intervals
-from wildseg.metrics.confusion import confusion_matrix
+from wildseg.metrics.confusion import confusion_matrix, without_ignored
 from wildseg.metrics.consistency import equal_pixels
 from wildseg.metrics.flicker import counts_along_flow
 from wildseg.metrics.groups import split_groups
@@ -132,8 +132,7 @@ def masks_of(values: Params, artifacts: Artifacts, frames: Sequence[Frame], know
         truth = artifacts.load_truth(frame, names, (mask.shape[0], mask.shape[1]))
         if truth is not None:
             matrix = confusion_matrix(truth, mask, len(names) + 1)
-            decided = np.concatenate([matrix[:, :-1], np.zeros_like(matrix[:, -1:])], axis=1)
-            own = np.stack([intervals.of_matrix(matrix), intervals.of_matrix(decided)])
+            own = np.stack([intervals.of_matrix(matrix), intervals.of_matrix(without_ignored(matrix))])
             stretch = intervals.stretch_of(frame.source, frame.time_s, frame.index)
             counts[stretch] = counts.get(stretch, 0) + own
     for one, other in pairwise(frames):

@@ -15,7 +15,7 @@ from wildseg.artifacts.label_tables import read_rows
 from wildseg.artifacts.tiles import PLACE, TileLabels
 from wildseg.core.errors import DataError, check_regular
 from wildseg.core.files import reason_of, save_bytes
-from wildseg.core.names import check_names, made_by
+from wildseg.core.names import check_lines, check_names, made_by
 from wildseg.core.spreadsheet import Sheet, load_sheet
 from wildseg.core.tables import load_table, save_table
 
@@ -89,10 +89,7 @@ class Labels(TileLabels):
             DataError: the file is missing or malformed, or lacks a frame.
         """
         labels = self.load_labels(class_names)
-        if missing := [frame for frame in frames if frame not in labels]:
-            raise DataError(
-                f"{self.labels_csv}: expected a line for the frame {missing[0]!r}, found none; run 'dvc repro label'"
-            )
+        check_lines(self.labels_csv, labels, frames, "label")
         first = [0] if background else []
         return {frame: first + [int(index) + 1 for index in np.flatnonzero(labels[frame])] for frame in frames}
 

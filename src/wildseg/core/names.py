@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,6 +39,17 @@ def check_names(path: Path, rows: Iterable[Mapping[str, str]], *columns: str) ->
             if not is_plain(row[column]):
                 raise DataError(f"{path}: expected plain file names in the column {column!r}, without a folder; "
                                 f"found {row[column]!r}")  # fmt: skip
+
+
+def check_lines(path: Path, found: Container[str], frames: Iterable[str], stage: str) -> None:
+    """Check that the table at `path`, which `stage` writes, has a line for each of `frames`.
+
+    Raises:
+        DataError: one is not in `found`; the error has the command that writes the table again.
+    """
+    for frame in frames:
+        if frame not in found:
+            raise DataError(f"{path}: expected a line for the frame {frame!r}, found none; run 'dvc repro {stage}'")
 
 
 @contextmanager

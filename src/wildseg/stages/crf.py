@@ -12,6 +12,7 @@ from wildseg.artifacts.corrected import CorrectedMasks
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.core.errors import DataError
 from wildseg.core.files import empty_dir, save_bytes, save_json
+from wildseg.core.names import check_lines
 from wildseg.core.progress import track
 from wildseg.crf.pixel_counts import PixelCounts
 from wildseg.crf.temporal import neighbouring, ways_to_neighbours
@@ -66,10 +67,7 @@ def _priors(params: Params, artifacts: Artifacts, frames: Sequence[str]) -> Mapp
         DataError: the table is missing or malformed, or lacks a frame.
     """
     priors = artifacts.load_priors(params.classes.names)
-    if missing := [frame for frame in frames if frame not in priors]:
-        raise DataError(
-            f"{artifacts.priors_csv}: expected a line for the frame {missing[0]!r}, found none; run 'dvc repro label'"
-        )
+    check_lines(artifacts.priors_csv, priors, frames, "label")
     return {frame: priors[frame] for frame in frames}
 
 

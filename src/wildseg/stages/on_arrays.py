@@ -136,8 +136,8 @@ def label_image(
     request = LabelRequest(classes.names, classes.phrases, phrases, sentences, lambda: clip, _no_table)
     (result,) = label_images([NamedImage("image", partial(check_image, image))], request, params)
     (present,) = present_classes(result.scores[None], classes.names, result, params)
-    comparable = np.full((1, len(classes)), result.relative)
-    (priors,) = label_priors(result.scores[None], present[None], comparable)
+    certain = np.full((1, len(classes)), result.relative)
+    (priors,) = label_priors(result.scores[None], present[None], certain)
     return Labels(classes.names, result.scores, present, priors)
 
 
@@ -283,9 +283,10 @@ def pseudo_mask(
         confidence_from=confidence_from,
     )
     if priors is not None:
-        if np.shape(priors) != np.shape(present) or not np.all((np.asarray(priors) >= 0) & (np.asarray(priors) <= 1)):
+        own = np.asarray(priors)
+        if own.shape != np.shape(present) or not np.all((own >= 0) & (own <= 1)):
             raise DataError(f"priors: expected {np.size(present)} numbers from 0 to 1, one per class, found {priors}")
-        maps = weighed(np.asarray(maps), np.asarray(priors)[indices], label_prior)
+        maps = weighed(np.asarray(maps), own[indices], label_prior)
     return masks.pseudo_mask(check_image(image), indices, maps, params, background=bool(background))
 
 

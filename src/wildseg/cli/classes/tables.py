@@ -27,12 +27,13 @@ def stage_labels(here: Artifacts, staged: Artifacts, change: Change) -> None:
         tiles = here.load_tiles(old, labels) if here.tiles_csv.is_file() else {}
         staged.save_labels([*labels], new, present, _merged(tiles, [*labels], change))
         _summary(here, staged, present)
-    if here.scores_csv.is_file():
-        scores = here.load_scores(old)
-        staged.save_scores([*scores], new, change.largest(_stacked(scores, len(old), float)))
-    if here.priors_csv.is_file():
-        priors = here.load_priors(old)
-        staged.save_priors([*priors], new, change.largest(_stacked(priors, len(old), float)))
+    for path, load, save in (
+        (here.scores_csv, here.load_scores, staged.save_scores),
+        (here.priors_csv, here.load_priors, staged.save_priors),
+    ):
+        if path.is_file():
+            numbers = load(old)
+            save([*numbers], new, change.largest(_stacked(numbers, len(old), float)))
     if here.prompts_json.is_file():
         content, names = load_json(here.prompts_json), change.names
         dropped = content.get("dropped", [])

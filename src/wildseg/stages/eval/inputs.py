@@ -13,8 +13,8 @@ import numpy as np
 from wildseg.artifacts.project import Artifacts, Frame
 from wildseg.artifacts.truth import TruthStats
 from wildseg.core.colours import palette
-from wildseg.core.errors import DataError
 from wildseg.core.files import load_json
+from wildseg.core.names import check_lines
 from wildseg.metrics.levels import classes_in
 
 if TYPE_CHECKING:
@@ -62,12 +62,7 @@ def read(params: Params, artifacts: Artifacts, frames: Sequence[Frame]) -> Input
     if source.is_dir():  # truth may travel with the videos
         artifacts.truth_folders.append(source / "truth")
     labels = artifacts.load_labels(names)
-    for frame in frames:
-        if frame.name not in labels:
-            raise DataError(
-                f"{artifacts.labels_csv}: expected a line for the frame {frame.name!r}, found none; "
-                "run 'dvc repro label'"
-            )
+    check_lines(artifacts.labels_csv, labels, (frame.name for frame in frames), "label")
     scores = artifacts.load_scores(names) if os.path.lexists(artifacts.scores_csv) else {}
     colours = palette(names, params.colours)
     return Inputs(params, artifacts, labels, scores, artifacts.find_truth(frames), colours, TruthStats())
